@@ -1,0 +1,137 @@
+"""The job: its states, what may follow what, and the record as everyone reads it. Pure."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+
+class Status(StrEnum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELED = "canceled"
+
+    @property
+    def terminal(self) -> bool:
+        return not TRANSITIONS[self]
+
+
+#: What may follow what. ``shared/lua/*.lua`` enforce it; the tests compare them with this table.
+TRANSITIONS: dict[Status, frozenset[Status]] = {
+    Status.QUEUED: frozenset({Status.RUNNING, Status.FAILED, Status.CANCELED}),
+    Status.RUNNING: frozenset({Status.QUEUED, Status.SUCCEEDED, Status.FAILED, Status.CANCELED}),
+    Status.SUCCEEDED: frozenset(),
+    Status.FAILED: frozenset(),
+    Status.CANCELED: frozenset(),
+}
+
+
+class Stage(StrEnum):
+    """Where a running job is, in order."""
+
+    FETCHING = "fetching"
+    DETECTING = "detecting"
+    RESTORING = "restoring"
+    PASTING = "pasting"
+    PUBLISHING = "publishing"
+
+
+class Priority(StrEnum):
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+
+class Release(StrEnum):
+    """Why a running job goes back to ``queued``; each reason has a budget of its own."""
+
+    TRANSIENT = "transient"
+    DRAIN = "drain"
+    LOST = "lost"
+
+
+#: Times a job may go back to ``queued`` for each reason, and starts in all.
+RELEASE_BUDGET: dict[Release, int] = {Release.TRANSIENT: 4, Release.LOST: 6, Release.DRAIN: 20}
+MAX_STARTS = 12
+#: Waits before a transient error is tried again, in seconds (± 20 % by the caller).
+TRANSIENT_BACKOFF_S = (2.0, 10.0, 60.0, 300.0)
+
+
+class Event(StrEnum):
+    """Types of webhook events."""
+
+    SUCCEEDED = "restoration.succeeded"
+    FAILED = "restoration.failed"
+    CANCELED = "restoration.canceled"
+
+
+TERMINAL_EVENT: dict[Status, Event] = {
+    Status.SUCCEEDED: Event.SUCCEEDED,
+    Status.FAILED: Event.FAILED,
+    Status.CANCELED: Event.CANCELED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    stage: Stage
+    faces_done: int = 0
+    faces_total: int | None = None
+
+    @property
+    def percent(self) -> int:
+        """0…100, by stage; restoring faces is the longest stage and fills 20…90."""
+        start = {
+            Stage.FETCHING: 0,
+            Stage.DETECTING: 10,
+            Stage.RESTORING: 20,
+            Stage.PASTING: 90,
+            Stage.PUBLISHING: 95,
+        }[self.stage]
+        if self.stage is Stage.RESTORING and self.faces_total:
+            return start + 70 * self.faces_done // self.faces_total
+        return start
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One job as the record has it. Times are Unix seconds by Redis' clock.
+
+    ``request`` is the accepted request (schemas.RestorationRequest as JSON object, without the
+    webhook's secret), ``source`` where the bytes are: ``{"key": …, "etag": …}`` for a stored
+    object or ``{"url": …}``. ``result`` holds object keys, never presigned addresses.
+    """
+
+    id: str
+    tenant: str
+    status: Status
+    model: str
+    priority: Priority
+    request: dict[str, Any]
+    source: dict[str, Any]
+    created_at: float
+    started_at: float | None = None
+    finished_at: float | None = None
+    expires_at: float | None = None
+    attempt: int = 0
+    cancel_requested: bool = False
+    progress: Progress | None = None
+    result: dict[str, Any] | None = None
+    error: dict[str, Any] | None = None
+    warnings: tuple[str, ...] = ()
+    timings_ms: dict[str, int] = field(default_factory=dict)
+    queue_position: int | None = None
+    version: int = 0  # grows with every write; the ETag is made of it
+
+
+def new_id(prefix: str) -> str:
+    """``prefix_`` and a UUIDv7 (RFC 9562 §5.7) in hex: sorts by time of creation."""
+    value = int(time.time() * 1000) << 80 | int.from_bytes(os.urandom(10))
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return f"{prefix}_{value:032x}"

@@ -1,0 +1,105 @@
+"""All settings, typed, read once. The only reader of the environment.
+
+Each field is set by ``FACEMEND_<NAME>`` (or a ``.env`` file); docs/operations.md lists them all.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from shared.errors import SettingsInvalid
+
+Seconds = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Settings(BaseSettings):
+    """Frozen; made once by ``load_settings`` at the edge of each process and passed in."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="FACEMEND_", env_file=".env", extra="ignore", frozen=True
+    )
+
+    # Redis: job records, queues, deliveries.
+    redis_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
+    redis_timeout_s: Seconds = 3.0
+
+    # S3-compatible object storage.
+    s3_endpoint_url: str | None = None  # None: AWS
+    s3_public_endpoint_url: str | None = None  # where clients reach it; default: s3_endpoint_url
+    s3_region: str = "us-east-1"
+    s3_bucket: str = "facemend"
+    s3_access_key_id: SecretStr | None = None  # None: the provider chain of boto3
+    s3_secret_access_key: SecretStr | None = None
+    s3_timeout_s: Seconds = 10.0
+    url_ttl_s: Annotated[int, Field(ge=60, le=3600)] = 900
+
+    # API.
+    public_url: str = "http://127.0.0.1:8000"
+    api_key_pepper: SecretStr = SecretStr("")
+    api_bind: str = "127.0.0.1:8000"
+    api_threads: Count = 16
+    max_queued_per_tenant: Count = 10_000
+    max_wait_s: Annotated[int, Field(ge=1, le=60)] = 60
+
+    # What photos are taken (RELIABILITY: limits by default).
+    max_input_bytes: Count = 20_000_000
+    max_pixels: Count = 40_000_000
+    min_side_px: Count = 16
+    max_side_px: Count = 16_384
+    max_aspect: Annotated[float, Field(ge=1)] = 20.0
+    fetch_timeout_s: Seconds = 60.0
+    allow_private_addresses: bool = False  # input URLs and webhooks to loopback and private nets
+
+    # Models.
+    default_model: str = "facemend-starter"
+    served_models: Annotated[tuple[str, ...], NoDecode] = ()  # empty: every model on disk
+    models_dir: Path = Path.home() / ".cache" / "facemend" / "models"
+    models_url: str | None = None  # a mirror of the weights: https://…, s3://bucket/prefix or path
+    accepted_licences: Annotated[tuple[str, ...], NoDecode] = ()
+    device: str = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    max_batch: Count = 16
+    max_batch_wait_ms: Annotated[float, Field(ge=0)] = 5.0
+
+    # Worker and notifier.
+    jobs_in_flight: Count = 4
+    lease_s: Seconds = 10.0
+    beat_s: Seconds = 2.5
+    job_deadline_s: Seconds = 86_400.0
+    drain_s: Seconds = 25.0
+    webhook_timeout_s: Seconds = 15.0
+    input_ttl_s: Count = 86_400
+    result_ttl_s: Count = 259_200
+
+    # Logs and metrics.
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["json", "text"] = "json"
+    metrics_port: Annotated[int, Field(ge=0, le=65_535)] = 0  # worker and notifier; 0: none
+
+    @field_validator("served_models", "accepted_licences", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        """``a,b`` → ``("a", "b")``."""
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the environment; ``overrides`` win over it.
+
+    Raises SettingsInvalid with one line a wrong setting, naming the variable.
+    """
+    try:
+        return Settings(**overrides)  # type: ignore[arg-type]  # checked by pydantic itself
+    except ValidationError as error:
+        lines = [
+            f"FACEMEND_{'_'.join(str(part) for part in item['loc']).upper()}: {item['msg']}"
+            for item in error.errors()
+        ]
+        raise SettingsInvalid("; ".join(lines)) from None

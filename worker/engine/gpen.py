@@ -1,0 +1,206 @@
+"""GPEN: the generator that restores a face, and the discriminator that trains it.
+
+Written from the paper (Yang et al., "GAN Prior Embedded Network for Blind Face Restoration in the
+Wild", arXiv 2105.06070) and StyleGAN2 (Karras et al., arXiv 1912.04958); key names and sizes are
+those of the published checkpoints, so they load unchanged.
+
+A U-shaped network: the encoder halves the image down to 4x4, a linear layer and a mapping turn
+that into one latent, and a StyleGAN2 decoder grows the image again. The encoder's features take the
+place of StyleGAN2's noise: they are concatenated to the output of the styled convolutions.
+
+Images are float RGB in [-1, 1], shape (N, 3, S, S); the output is not clamped. Runs in float32, and
+in half precision under `torch.autocast`; latent, demodulation and the RGB sum stay in float32.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from shared.errors import WeightsInvalid
+from worker.engine.layers import (
+    Blur,
+    EqualConv2d,
+    EqualLinear,
+    FusedLeakyReLU,
+    PixelNorm,
+    StyledConv,
+    ToRGB,
+    down_conv,
+)
+
+_SIZES = tuple(2**power for power in range(3, 13))
+
+
+@dataclass(frozen=True)
+class GpenConfig:
+    """The numbers that fix a network; `infer_config` reads them off its weights.
+
+    `in_size` < `size` is the super-resolving form, whose upper levels get noise for features.
+    """
+
+    in_size: int
+    size: int
+    channel_multiplier: float
+    narrow: float
+    style_dim: int = 512
+    n_mlp: int = 8
+
+    def __post_init__(self) -> None:
+        if self.in_size not in _SIZES or self.size not in _SIZES or self.in_size > self.size:
+            raise ValueError(f"sizes must be powers of two, in <= out: {self.in_size}, {self.size}")
+
+    def channels(self, resolution: int) -> int:
+        """Width of the feature maps at a resolution: constant up to 32 px, then halving."""
+        if resolution <= 32:
+            return int(512 * self.narrow)
+        return int(16384 // resolution * self.channel_multiplier * self.narrow)
+
+
+class Constant(nn.Module):
+    """The learned 4x4 start of the decoder."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.input = nn.Parameter(torch.randn(1, channels, 4, 4))
+
+
+class Decoder(nn.Module):
+    """StyleGAN2 synthesis with its mapping; one latent drives every layer."""
+
+    def __init__(self, config: GpenConfig) -> None:
+        super().__init__()
+        dim, base = config.style_dim, config.channels(4)
+        mapping = [EqualLinear(dim, dim, lr_mul=0.01) for _ in range(config.n_mlp)]
+        self.style = nn.Sequential(PixelNorm(), *mapping)
+        self.input = Constant(base)
+        self.conv1 = StyledConv(base, base, dim, up=False)
+        self.to_rgb1 = ToRGB(2 * base, dim, up=False)
+        self.convs, self.to_rgbs = nn.ModuleList(), nn.ModuleList()
+        for level in range(3, config.size.bit_length()):
+            below, width = config.channels(2 ** (level - 1)), config.channels(2**level)
+            self.convs.append(StyledConv(2 * below, width, dim, up=True))
+            self.convs.append(StyledConv(2 * width, width, dim, up=False))
+            self.to_rgbs.append(ToRGB(2 * width, dim))
+
+    def forward(self, latent: Tensor, features: Sequence[Tensor]) -> Tensor:
+        """`features` from 4x4 upwards, one per resolution; every level but the first uses it twice."""
+        start = self.input.input.to(features[0].dtype).expand(len(latent), -1, -1, -1)
+        x = self.conv1(start, latent, features[0])
+        rgb = self.to_rgb1(x, latent)
+        for level, to_rgb in enumerate(self.to_rgbs):
+            x = self.convs[2 * level](x, latent, features[level + 1])
+            x = self.convs[2 * level + 1](x, latent, features[level + 1])
+            rgb = to_rgb(x, latent, rgb)
+        return rgb  # type: ignore[no-any-return]
+
+
+class Generator(nn.Module):
+    """Restores aligned faces: (N, 3, in_size, in_size) -> (N, 3, size, size), float RGB in [-1, 1]."""
+
+    def __init__(self, config: GpenConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.levels = config.in_size.bit_length() - 2
+        width = config.channels(config.in_size)
+        first = nn.Sequential(EqualConv2d(3, width, 1, stride=1, padding=0), FusedLeakyReLU(width))
+        self.add_module("ecd0", nn.Sequential(first))
+        for level in range(1, self.levels):
+            outputs = config.channels(config.in_size >> level)
+            block = nn.Sequential(*down_conv(width, outputs))
+            self.add_module(f"ecd{level}", nn.Sequential(block))
+            width = outputs
+        self.final_linear = nn.Sequential(EqualLinear(width * 16, config.style_dim))
+        self.generator = Decoder(config)
+
+    def forward(self, x: Tensor, *, seed: int = 0) -> Tensor:
+        """Restored images, float32, not clamped.
+
+        `seed` matters only to the super-resolving form: it fixes the noise of the levels above the
+        encoder, the same for every image, so a face does not depend on its batch.
+        """
+        features, encoded = self.encode(x)
+        latent = self.generator.style(encoded)
+        return self.generator(latent, features + self._noise(features[-1], seed))  # type: ignore[no-any-return]
+
+    def encode(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Feature maps from 4x4 up to `in_size`, and the (N, style_dim) vector before the mapping."""
+        features = []
+        for level in range(self.levels):
+            x = self.get_submodule(f"ecd{level}")(x)
+            features.insert(0, x)
+        return features, self.final_linear(x.flatten(1))
+
+    def latent(self, x: Tensor) -> Tensor:
+        """The (N, style_dim) latent after the mapping, float32: what drives every style."""
+        return self.generator.style(self.encode(x)[1])  # type: ignore[no-any-return]
+
+    def _noise(self, like: Tensor, seed: int) -> list[Tensor]:
+        """Gaussian maps (1, C, r, r) for each level above `in_size`, from numpy: stable everywhere."""
+        maps, resolution = [], self.config.in_size
+        source = np.random.default_rng(seed)
+        while (resolution := 2 * resolution) <= self.config.size:
+            shape = (1, self.config.channels(resolution), resolution, resolution)
+            noise = source.standard_normal(shape, dtype=np.float32)
+            maps.append(torch.from_numpy(noise).to(like.device, like.dtype))
+        return maps
+
+
+class ResidualDown(nn.Module):
+    """Discriminator block: two 3x3 convolutions, the second of stride 2, beside a 1x1 shortcut."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        conv = EqualConv2d(inputs, inputs, 3, stride=1, padding=1)
+        self.conv1 = nn.Sequential(conv, FusedLeakyReLU(inputs))
+        self.conv2 = nn.Sequential(*down_conv(inputs, outputs))
+        # The stride sits on the blur: the 1x1 convolution would throw three of four pixels away.
+        shortcut = EqualConv2d(inputs, outputs, 1, stride=1, padding=0)
+        self.skip = nn.Sequential(Blur(pad=1, down=2), shortcut)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.conv2(self.conv1(x)) + self.skip(x)) * 0.5**0.5  # type: ignore[no-any-return]
+
+
+class Discriminator(nn.Module):
+    """Tells photographs from restorations: (N, 3, size, size) -> (N, 1) scores, float32."""
+
+    def __init__(self, config: GpenConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.channels(config.size)
+        first = nn.Sequential(EqualConv2d(3, width, 1, stride=1, padding=0), FusedLeakyReLU(width))
+        blocks: list[nn.Module] = [first]
+        for level in range(config.size.bit_length() - 2, 2, -1):
+            outputs = config.channels(2**level)
+            blocks.append(ResidualDown(width, outputs))
+            width = outputs
+        self.convs = nn.Sequential(*blocks)
+        last = EqualConv2d(width + 1, width, 3, stride=1, padding=1)
+        self.final_conv = nn.Sequential(last, FusedLeakyReLU(width))
+        self.final_linear = nn.Sequential(
+            EqualLinear(width * 16, width), EqualLinear(width, 1, act=False)
+        )
+
+    def features(self, x: Tensor) -> list[Tensor]:
+        """Feature maps from full size down to 4x4; the last one is what `judge` scores."""
+        maps = []
+        for block in self.convs:
+            x = block(x)
+            maps.append(x)
+        return maps
+
+    def judge(self, x: Tensor) -> Tensor:
+        """Scores from the 4x4 maps, with the deviation over the whole batch as one more channel."""
+        spread = (x.float().var(dim=0, correction=0) + 1e-8).sqrt().mean().to(x.dtype)
+        x = torch.cat((x, spread.expand(len(x), 1, 4, 4)), 1)
+        return self.final_linear(self.final_conv(x).flatten(1))  # type: ignore[no-any-return]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.judge(self.features(x)[-1])

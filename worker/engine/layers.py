@@ -1,0 +1,192 @@
+"""The layers of StyleGAN2 that GPEN is built of (Karras et al., arXiv 1912.04958).
+
+Written for speed on a CPU as much as on a GPU: run-time scales go where the tensor is smallest, one
+weight serves the whole batch, and nothing here keeps state between calls. Feature maps are
+(N, C, H, W) in the weights' type, or in half precision under `torch.autocast`; styles,
+demodulation factors and RGB stay in float32.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+_ROOT2 = math.sqrt(2.0)
+
+
+def _full_precision(x: Tensor) -> AbstractContextManager[object]:
+    """Suspend autocast, if there is any (an unneeded context would clutter exported graphs)."""
+    kind = x.device.type
+    return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
+
+
+def _activate(x: Tensor, bias: Tensor) -> Tensor:
+    """leaky_relu(x + bias, 0.2) * sqrt(2), the factor moved inside: it is positive."""
+    bias = bias.to(x.dtype).view(1, -1, *([1] * (x.dim() - 2)))
+    return F.leaky_relu(torch.add(bias * _ROOT2, x, alpha=_ROOT2), 0.2, inplace=True)
+
+
+class Blur(nn.Module):
+    """FIR low-pass [1,3,3,1] on both axes, zero padding `pad`, keeping each `down`-th pixel."""
+
+    kernel: Tensor
+
+    def __init__(self, pad: int, gain: float = 1.0, down: int = 1) -> None:
+        super().__init__()
+        taps = torch.tensor([1.0, 3.0, 3.0, 1.0], device="cpu")
+        self.register_buffer("kernel", torch.outer(taps, taps) * (gain / 64.0))
+        self.pad, self.down = pad, down
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.kernel.to(x.dtype).expand(x.shape[1], 1, 4, 4)
+        return F.conv2d(x, weight, stride=self.down, padding=self.pad, groups=x.shape[1])
+
+
+class Upsample(nn.Module):
+    """Twice the size with the FIR kernel times 4: bilinear, but with zeros beyond the border."""
+
+    kernel: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("kernel", Blur(pad=1, gain=4.0).kernel)
+
+    def forward(self, x: Tensor) -> Tensor:
+        doubled = F.interpolate(F.pad(x, (1, 1, 1, 1)), scale_factor=2, mode="bilinear")
+        return doubled[:, :, 2:-2, 2:-2]
+
+
+class FusedLeakyReLU(nn.Module):
+    """Bias per channel, leaky ReLU, sqrt(2)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _activate(x, self.bias)
+
+
+class EqualConv2d(nn.Module):
+    """Convolution with unit-variance weights, scaled at run time by 1/sqrt(fan_in)."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, padding: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel))
+        self.scale = 1.0 / math.sqrt(inputs * kernel**2)
+        self.stride, self.padding = stride, padding
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight
+        if weight.numel() < x.numel():  # scale whichever is smaller
+            weight = weight * self.scale
+        else:
+            x = x * self.scale
+        return F.conv2d(x, weight, stride=self.stride, padding=self.padding)
+
+
+class EqualLinear(nn.Module):
+    """Linear layer in float32 with run-time scale, `lr_mul` and optionally the fused leaky ReLU."""
+
+    def __init__(
+        self, inputs: int, outputs: int, *, bias: float = 0.0, lr_mul: float = 1.0, act: bool = True
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs) / lr_mul)
+        self.bias = nn.Parameter(torch.full((outputs,), bias))
+        self.scale, self.lr_mul, self.act = lr_mul / math.sqrt(inputs), lr_mul, act
+
+    def forward(self, x: Tensor) -> Tensor:
+        with _full_precision(x):
+            out = F.linear(x.float() * self.scale, self.weight.float())
+            bias = self.bias.float() * self.lr_mul
+            return _activate(out, bias) if self.act else out + bias
+
+
+class PixelNorm(nn.Module):
+    """Unit mean square over channels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.rsqrt(x.square().mean(dim=1, keepdim=True) + 1e-8)
+
+
+class ModulatedConv2d(nn.Module):
+    """Convolution whose weights are scaled by a style, with one shared weight for the batch.
+
+    Scaling weights per input channel is scaling the input, and demodulating per output channel is
+    scaling the output: the same result as weights per sample, and it batches and exports.
+    """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, style_dim: int, up: bool) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(1, outputs, inputs, kernel, kernel))
+        self.modulation = EqualLinear(style_dim, inputs, bias=1.0, act=False)
+        self.scale = 1.0 / math.sqrt(inputs * kernel**2)
+        self.padding, self.up, self.demodulate = kernel // 2, up, kernel > 1
+        if up:
+            self.blur = Blur(pad=1, gain=4.0)
+
+    def forward(self, x: Tensor, latent: Tensor) -> Tensor:
+        """(N, in, r, r), (N, style_dim) -> (N, out, r or 2r, r or 2r)."""
+        style = self.modulation(latent) * self.scale
+        weight = self.weight[0]
+        x = x * style.to(x.dtype)[:, :, None, None]
+        if self.up:
+            out = self.blur(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2))
+        else:
+            out = F.conv2d(x, weight, padding=self.padding)
+        if not self.demodulate:
+            return out
+        with _full_precision(x):
+            energy = F.linear(style.square(), weight.float().square().sum((2, 3)))
+            factor = torch.rsqrt(energy + 1e-8)
+        return out * factor.to(out.dtype)[:, :, None, None]
+
+
+class FeatureNoise(nn.Module):
+    """The weight of the encoder's features, where StyleGAN2 has the weight of its noise."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+
+
+class StyledConv(nn.Module):
+    """Modulated 3x3 convolution, concatenation with weighted features, fused leaky ReLU."""
+
+    def __init__(self, inputs: int, outputs: int, style_dim: int, up: bool) -> None:
+        super().__init__()
+        self.conv = ModulatedConv2d(inputs, outputs, 3, style_dim, up)
+        self.noise = FeatureNoise()
+        self.activate = FusedLeakyReLU(2 * outputs)
+
+    def forward(self, x: Tensor, latent: Tensor, features: Tensor) -> Tensor:
+        """Answers 2 * outputs channels: convolved first, features second."""
+        out = self.conv(x, latent)
+        extra = (features * self.noise.weight.to(features.dtype)).to(out.dtype)
+        return self.activate(torch.cat((out, extra.expand(len(out), -1, -1, -1)), 1))
+
+
+class ToRGB(nn.Module):
+    """1x1 modulated convolution to RGB, plus the RGB of the level below, summed in float32."""
+
+    def __init__(self, inputs: int, style_dim: int, up: bool = True) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(1, 3, 1, 1))
+        self.conv = ModulatedConv2d(inputs, 3, 1, style_dim, up=False)
+        if up:
+            self.upsample = Upsample()
+
+    def forward(self, x: Tensor, latent: Tensor, below: Tensor | None = None) -> Tensor:
+        rgb = self.conv(x, latent).float() + self.bias.float()
+        return rgb if below is None else rgb + self.upsample(below)
+
+
+def down_conv(inputs: int, outputs: int) -> list[nn.Module]:
+    """Blur, 3x3 convolution of stride 2, fused leaky ReLU."""
+    conv = EqualConv2d(inputs, outputs, 3, stride=2, padding=0)
+    return [Blur(pad=2), conv, FusedLeakyReLU(outputs)]
