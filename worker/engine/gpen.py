@@ -14,9 +14,7 @@ in half precision under `torch.autocast`; latent, demodulation and the RGB sum s
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,6 +22,12 @@ import torch
 from torch import Tensor, nn
 
 from shared.errors import WeightsInvalid
+from worker.engine.gpen_config import (
+    GpenConfig,
+    infer_config,
+    infer_discriminator_config,
+    unwrap,
+)
 from worker.engine.layers import (
     Blur,
     EqualConv2d,
@@ -35,32 +39,16 @@ from worker.engine.layers import (
     down_conv,
 )
 
-_SIZES = tuple(2**power for power in range(3, 13))
-
-
-@dataclass(frozen=True)
-class GpenConfig:
-    """The numbers that fix a network; `infer_config` reads them off its weights.
-
-    `in_size` < `size` is the super-resolving form, whose upper levels get noise for features.
-    """
-
-    in_size: int
-    size: int
-    channel_multiplier: float
-    narrow: float
-    style_dim: int = 512
-    n_mlp: int = 8
-
-    def __post_init__(self) -> None:
-        if self.in_size not in _SIZES or self.size not in _SIZES or self.in_size > self.size:
-            raise ValueError(f"sizes must be powers of two, in <= out: {self.in_size}, {self.size}")
-
-    def channels(self, resolution: int) -> int:
-        """Width of the feature maps at a resolution: constant up to 32 px, then halving."""
-        if resolution <= 32:
-            return int(512 * self.narrow)
-        return int(16384 // resolution * self.channel_multiplier * self.narrow)
+__all__ = [
+    "Decoder",
+    "Discriminator",
+    "Generator",
+    "GpenConfig",
+    "build_generator",
+    "infer_config",
+    "load_discriminator",
+    "load_generator",
+]
 
 
 class Constant(nn.Module):
@@ -89,14 +77,14 @@ class Decoder(nn.Module):
             self.convs.append(StyledConv(2 * width, width, dim, up=False))
             self.to_rgbs.append(ToRGB(2 * width, dim))
 
-    def forward(self, latent: Tensor, features: Sequence[Tensor]) -> Tensor:
-        """`features` from 4x4 upwards, one per resolution; every level but the first uses it twice."""
-        start = self.input.input.to(features[0].dtype).expand(len(latent), -1, -1, -1)
-        x = self.conv1(start, latent, features[0])
+    def forward(self, latent: Tensor, maps: Sequence[Tensor]) -> Tensor:
+        """`maps` go beside the convolutions: one at 4x4, then two for each resolution upwards."""
+        start = self.input.input.to(maps[0].dtype).expand(len(latent), -1, -1, -1)
+        x = self.conv1(start, latent, maps[0])
         rgb = self.to_rgb1(x, latent)
         for level, to_rgb in enumerate(self.to_rgbs):
-            x = self.convs[2 * level](x, latent, features[level + 1])
-            x = self.convs[2 * level + 1](x, latent, features[level + 1])
+            x = self.convs[2 * level](x, latent, maps[2 * level + 1])
+            x = self.convs[2 * level + 1](x, latent, maps[2 * level + 2])
             rgb = to_rgb(x, latent, rgb)
         return rgb  # type: ignore[no-any-return]
 
@@ -127,7 +115,8 @@ class Generator(nn.Module):
         """
         features, encoded = self.encode(x)
         latent = self.generator.style(encoded)
-        return self.generator(latent, features + self._noise(features[-1], seed))  # type: ignore[no-any-return]
+        maps = [each for each in features for _ in range(2)][1:]
+        return self.generator(latent, maps + self._noise(maps[-1], seed))  # type: ignore[no-any-return]
 
     def encode(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
         """Feature maps from 4x4 up to `in_size`, and the (N, style_dim) vector before the mapping."""
@@ -142,13 +131,14 @@ class Generator(nn.Module):
         return self.generator.style(self.encode(x)[1])  # type: ignore[no-any-return]
 
     def _noise(self, like: Tensor, seed: int) -> list[Tensor]:
-        """Gaussian maps (1, C, r, r) for each level above `in_size`, from numpy: stable everywhere."""
+        """Two Gaussian (1, C, r, r) per level above `in_size`; from numpy, so stable everywhere."""
         maps, resolution = [], self.config.in_size
         source = np.random.default_rng(seed)
         while (resolution := 2 * resolution) <= self.config.size:
             shape = (1, self.config.channels(resolution), resolution, resolution)
-            noise = source.standard_normal(shape, dtype=np.float32)
-            maps.append(torch.from_numpy(noise).to(like.device, like.dtype))
+            for _ in range(2):
+                noise = torch.from_numpy(source.standard_normal(shape, dtype=np.float32))
+                maps.append(noise.to(like.device, like.dtype))
         return maps
 
 
@@ -177,7 +167,7 @@ class Discriminator(nn.Module):
         width = config.channels(config.size)
         first = nn.Sequential(EqualConv2d(3, width, 1, stride=1, padding=0), FusedLeakyReLU(width))
         blocks: list[nn.Module] = [first]
-        for level in range(config.size.bit_length() - 2, 2, -1):
+        for level in range(config.size.bit_length() - 2, 1, -1):
             outputs = config.channels(2**level)
             blocks.append(ResidualDown(width, outputs))
             width = outputs
@@ -204,3 +194,62 @@ class Discriminator(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.judge(self.features(x)[-1])
+
+
+def build_generator(config: GpenConfig) -> Generator:
+    """A generator with StyleGAN2's random initial weights, in float32."""
+    return Generator(config)
+
+
+def load_generator(weights: Mapping[str, Any]) -> Generator:
+    """A generator holding these weights (a state dict, or a checkpoint with one under `g_ema`).
+
+    Half-precision tensors become float32; float32 ones are taken over, not copied. Raises
+    WeightsInvalid on a key that is missing, unknown or of the wrong shape or type, and on a
+    `kernel` that is not the FIR kernel.
+    """
+    state = unwrap(weights, "g_ema")
+    with torch.device("meta"):
+        model = Generator(infer_config(state))
+    _fill(model, state)
+    return model
+
+
+def load_discriminator(weights: Mapping[str, Any]) -> Discriminator:
+    """The same for a discriminator (a state dict, or a checkpoint with one under `d`)."""
+    state = unwrap(weights, "d")
+    with torch.device("meta"):
+        model = Discriminator(infer_discriminator_config(state))
+    _fill(model, state)
+    return model
+
+
+def _fill(model: nn.Module, state: Mapping[str, Any]) -> None:
+    """Strict load into a model on the meta device, in float32; our own FIR kernels stay."""
+    expected = model.state_dict()
+    _refuse("missing", [key for key in expected if key not in state])
+    _refuse("unknown", [key for key in state if key not in expected])
+    wrong = [key for key, like in expected.items() if not _fits(state[key], like)]
+    _refuse("of the wrong shape or type", wrong)
+    kernels = {key: like for key, like in expected.items() if key.endswith("kernel")}
+    _refuse("not the FIR kernel", [key for key in kernels if not _is_fir(state[key])])
+    tensors = {key: state[key].detach().float() for key in expected}
+    model.load_state_dict(tensors | kernels, assign=True)
+
+
+def _fits(tensor: Any, like: Tensor) -> bool:
+    return (
+        isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.shape == like.shape
+    )
+
+
+def _is_fir(kernel: Tensor) -> bool:
+    """Proportional to ours? Its gain, which differs between layers, is fixed by the architecture."""
+    ours, theirs = Blur(pad=0).kernel, kernel.detach().float().cpu()
+    return bool(theirs.sum() > 0 and torch.allclose(theirs / theirs.sum(), ours, atol=1e-3))
+
+
+def _refuse(what: str, keys: list[str]) -> None:
+    if keys:
+        shown = ", ".join(keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
+        raise WeightsInvalid(f"these weights are not GPEN's: {what}: {shown}")
