@@ -1,0 +1,172 @@
+"""The worker process: ``python -m worker.app``. Everything is wired here, once.
+
+It checks what it stands on (settings, Redis policy, storage, weights), loads and warms the models,
+and only then listens. SIGTERM drains: nothing new is taken, and what is in flight is finished
+within ``drain_s`` or given back.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+import click
+from celery.signals import worker_shutting_down
+
+from shared.errors import FacemendError, SettingsInvalid, Unavailable
+from shared.fetch import Fetcher
+from shared.jobs import Priority
+from shared.queue import RESTORE_TASK, make_celery, restore_queue
+from shared.settings import Settings, load_settings
+from shared.storage import ObjectStorage
+from shared.store import JobStore, ServedModel
+from shared.telemetry import configure_logging, start_metrics_server
+from worker.engine import Limits, Restorer, load_restorer
+from worker.lease import Drain
+from worker.pipeline import Pipeline
+from worker.tasks import Worker
+
+_log = logging.getLogger(__name__)
+_WAIT_FOR_PARTS_S = 30.0
+_ANNOUNCE_S = 5.0
+EXIT_CANNOT_START = 3
+
+
+def build(settings: Settings, restorers: dict[str, Restorer]) -> Worker:
+    """The composition root."""
+    return Worker(
+        name=f"{socket.gethostname()}-{os.getpid()}",
+        store=JobStore.connect(settings),
+        pipeline=Pipeline(
+            storage=ObjectStorage(settings),
+            fetcher=Fetcher(allow_private=settings.allow_private_addresses),
+            limits=Limits(
+                max_bytes=settings.max_input_bytes,
+                max_pixels=settings.max_pixels,
+                min_side_px=settings.min_side_px,
+                max_side_px=settings.max_side_px,
+                max_aspect=settings.max_aspect,
+            ),
+            fetch_timeout_s=settings.fetch_timeout_s,
+        ),
+        restorers=restorers,
+        drain=Drain(settings.drain_s),
+        beat_s=settings.beat_s,
+    )
+
+
+def load_restorers(settings: Settings) -> dict[str, Restorer]:
+    """Load and warm each served model; raises ModelUnavailable in words."""
+    restorers = {}
+    for name in settings.served_models or (settings.default_model,):
+        restorer = load_restorer(
+            name,
+            models_dir=settings.models_dir,
+            device=settings.device,
+            precision=settings.precision,
+            accepted_licences=settings.accepted_licences,
+            max_batch=settings.max_batch,
+            max_batch_wait_ms=settings.max_batch_wait_ms,
+        )
+        restorer.warm_up()
+        restorers[name] = restorer
+    return restorers
+
+
+def check_ground(settings: Settings) -> None:
+    """Refuse to run on a Redis that forgets or a storage that is not there."""
+    store, storage = JobStore.connect(settings), ObjectStorage(settings)
+    _wait_for(store.ping)
+    store.check_policy()
+    _wait_for(storage.ping)
+
+
+def _wait_for(ping: Callable[[], None]) -> None:
+    give_up_s = time.monotonic() + _WAIT_FOR_PARTS_S
+    while True:
+        try:
+            return ping()
+        except Unavailable:
+            if time.monotonic() > give_up_s:
+                raise
+            time.sleep(0.5)
+
+
+def serve(settings: Settings) -> None:
+    """Run until told to stop."""
+    check_ground(settings)
+    worker = build(settings, restorers := load_restorers(settings))
+    start_metrics_server(settings)
+    celery = make_celery(settings, role="worker")
+    celery.task(worker.restore, name=RESTORE_TASK)
+
+    def begin_drain(**_: object) -> None:
+        _log.info("draining: nothing new is taken, %g s for what is in flight", settings.drain_s)
+        worker.drain.begin()
+
+    worker_shutting_down.connect(begin_drain, weak=False)
+    threading.Thread(target=_announce, args=(worker, restorers), daemon=True).start()
+    _log.info("ready: %s", ", ".join(restorers))
+    celery.worker_main(_celery_arguments(settings, worker.name, tuple(restorers)))
+
+
+def _celery_arguments(settings: Settings, name: str, models: Sequence[str]) -> list[str]:
+    # High before low: the transport asks the queues in this order.
+    queues = [restore_queue(model, priority) for priority in Priority for model in models]
+    return [
+        "worker",
+        "--pool=threads",
+        f"--concurrency={settings.jobs_in_flight}",
+        f"--queues={','.join(queues)}",
+        f"--hostname={name}",
+        "--without-gossip",
+        "--without-mingle",
+        "--quiet",
+    ]
+
+
+def _announce(worker: Worker, restorers: dict[str, Restorer]) -> None:
+    """Say every few seconds what this worker serves, until it drains."""
+    while not worker.drain.begun:
+        models = [
+            ServedModel(
+                name=info.name,
+                sha256=info.sha256,
+                size_px=info.size_px,
+                licence=info.licence,
+                precision=info.precision,
+                backend=info.backend,
+                ms_per_face=info.ms_per_face,
+            )
+            for info in (restorer.info for restorer in restorers.values())
+        ]
+        try:
+            worker.store.announce(worker.name, models)
+        except Unavailable as error:
+            _log.warning("not announced: %s", error.detail)
+        time.sleep(_ANNOUNCE_S)
+
+
+@click.command()
+@click.option("--ping", is_flag=True, help="Ask whether a worker of this host is alive; exit 0 or 1.")
+def main(ping: bool) -> None:
+    """Restore jobs until told to stop (SIGTERM drains, then exits)."""
+    try:
+        settings = load_settings()
+        if ping:
+            alive = JobStore.connect(settings).worker_alive(socket.gethostname())
+            sys.exit(0 if alive else 1)
+        configure_logging(settings, "worker")
+        serve(settings)
+    except FacemendError as error:
+        click.echo(f"worker cannot start: {error.detail}", err=True)
+        sys.exit(2 if isinstance(error, SettingsInvalid) else EXIT_CANNOT_START)
+
+
+if __name__ == "__main__":
+    main()
