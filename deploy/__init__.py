@@ -1,0 +1,1 @@
+"""What starts processes: the embedded stack, the environment, containers."""

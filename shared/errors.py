@@ -15,7 +15,7 @@ FacemendError
 │   └── OutOfMemory
 ├── ExecutionError      the run went wrong
 │   └── WorkerLost, Poisoned, DeadlineExceeded, PublishFailed, Internal
-└── LeaseLost, JobCanceled, SettingsInvalid   control: never shown as a problem of a job
+└── LeaseLost, JobCanceled, SettingsInvalid, StackFailed   control: never a problem of a job
 
 ``code`` is the last part of a problem's ``type`` (RFC 9457) and documented in docs/http-api.md.
 ``retryable`` says whether the same job may succeed later without being changed.
@@ -265,3 +265,9 @@ class SettingsInvalid(FacemendError):
     """A setting is wrong; the process does not start."""
 
     title = "A setting is wrong"
+
+
+class StackFailed(FacemendError):
+    """The embedded stack (or one process of it) does not start."""
+
+    title = "The embedded stack could not be started"
