@@ -3,6 +3,7 @@
 FacemendError
 ├── RequestError        the HTTP request cannot be served as it is
 │   ├── MalformedRequest, InvalidRequest, Unauthorized, Forbidden, NotFound, MethodNotAllowed,
+│   ├── SignatureInvalid (an Unauthorized),
 │   ├── Conflict, IdempotencyInProgress, IdempotencyMismatch, PayloadTooLarge,
 │   └── UnsupportedMediaType, RateLimited, QueueFull, Unavailable
 ├── InputError          the photo cannot be restored as it is
@@ -82,6 +83,12 @@ class InvalidRequest(RequestError):
 
 class Unauthorized(RequestError):
     code, title, http_status = "unauthorized", "A valid API key is needed", 401
+
+
+class SignatureInvalid(Unauthorized):
+    """A webhook is not from us, was changed on its way, or is too old."""
+
+    title = "The webhook's signature is not valid"
 
 
 class Forbidden(RequestError):
