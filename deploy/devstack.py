@@ -88,7 +88,8 @@ class Valkey:
 
         client = redis.Redis.from_url(self.url, socket_timeout=2, retry=Retry(NoBackoff(), 0))
         try:
-            return bool(client.ping()) and client.info("server")["process_id"] == self._pid
+            facts: Any = client.info("server")
+            return bool(facts["process_id"] == self._pid)
         except redis.RedisError:
             return False  # not up yet, or somebody else's took the port and ours is about to exit
         finally:

@@ -85,7 +85,7 @@ def test_valkey_killed_and_started_again_has_its_data_and_its_port(tmp_path: Pat
         port = server.port
         client: Redis = Redis.from_url(server.url, decode_responses=True)
         client.set("kept", "yes")
-        client.execute_command("WAITAOF", 1, 0, 5000)
+        client.execute_command("WAITAOF", 1, 0, 5000)  # type: ignore[no-untyped-call]
         server.kill()
         server.start()
         assert server.port == port
