@@ -1,0 +1,94 @@
+"""The Redis connection: timeouts that bite, foreign errors translated, Lua scripts loaded.
+
+One primary (with replicas if you like), not a cluster: a script touches the record and all its
+indexes in one step, and they do not share a hash slot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from typing import Any
+
+import redis
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
+
+from shared.errors import Internal, Unavailable
+from shared.settings import Settings
+
+CONNECT_TIMEOUT_S = 2.0
+#: Two tries of an answer that does not come, and the pause between them, end within
+#: ``settings.redis_timeout_s`` (a reply may be lost with a connection that idled too long).
+_TRIES, _PAUSE_S = 2, 0.05
+#: Answers with which Redis says that it cannot serve now. Inside a script Redis 6 puts them
+#: somewhere into the sentence.
+_NOT_NOW = (
+    "OOM ", "MISCONF", "LOADING", "BUSY ", "READONLY", "MASTERDOWN", "NOREPLICAS", "NOAUTH",
+    "NOPERM", "WRONGPASS",
+)  # fmt: skip
+
+
+def redis_key(*parts: str) -> str:
+    """The name of a key of ours: ``fm:`` and the parts. ``lua/prelude.lua`` has the same."""
+    return "fm:" + ":".join(parts)
+
+
+def tenant_key(tenant: str, *parts: str) -> str:
+    """The name of a key that belongs to one tenant."""
+    return redis_key("tenant", tenant, *parts)
+
+
+def connect(settings: Settings) -> redis.Redis:
+    """A thread-safe client with text answers; connects at the first command.
+
+    Nothing waits longer than about ``settings.redis_timeout_s``: not for a host that does not
+    answer, not for one that accepts and stays silent.
+    """
+    try_s = max(0.05, settings.redis_timeout_s / _TRIES - _PAUSE_S)
+    return redis.Redis.from_url(
+        settings.redis_url.get_secret_value(),
+        decode_responses=True,
+        socket_timeout=try_s,
+        socket_connect_timeout=min(CONNECT_TIMEOUT_S, try_s),
+        socket_keepalive=True,
+        health_check_interval=0,  # would add a round trip that can hang as long as a command
+        retry=Retry(ConstantBackoff(_PAUSE_S), _TRIES - 1),
+    )
+
+
+@contextmanager
+def redis_errors() -> Iterator[None]:
+    """Translate what redis-py raises: Unavailable for an outage, Internal for a bug of ours."""
+    try:
+        yield
+    except redis.ResponseError as error:
+        if any(word in str(error) for word in _NOT_NOW):
+            raise Unavailable("The job store cannot take writes at the moment") from error
+        raise Internal(f"Redis refused a command: {error}") from error
+    except redis.RedisError as error:
+        raise Unavailable("The job store does not answer") from error
+
+
+class Scripts:
+    """The scripts of ``shared/lua``, each run as one atomic step."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        folder = resources.files("shared") / "lua"
+        prelude = (folder / "prelude.lua").read_text("utf-8")
+        self._scripts = {
+            file.name.removesuffix(".lua"): client.register_script(
+                prelude + file.read_text("utf-8")
+            )
+            for file in folder.iterdir()
+            if file.name.endswith(".lua") and file.name != "prelude.lua"
+        }
+
+    def run(self, name: str, *args: str | float) -> Any:
+        """Run one script (EVALSHA, and EVAL when Redis does not know it yet).
+
+        Raises Unavailable.
+        """
+        with redis_errors():
+            return self._scripts[name](args=args)

@@ -1,0 +1,49 @@
+"""Idempotency keys: the same request sent twice makes one job."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+
+from shared.database import Scripts, redis_key
+from shared.errors import IdempotencyInProgress, IdempotencyMismatch
+
+#: How long a request may take from its reservation to its job.
+RESERVED_S = 60
+
+
+class Idempotency:
+    """Reservations that ``create`` turns into a job's name, kept for 24 hours from then."""
+
+    def __init__(self, scripts: Scripts) -> None:
+        self._scripts = scripts
+
+    def begin(self, key_id: str, key: str, fingerprint: str) -> str | None:
+        """None: reserved, go on. An id: this request made that job before.
+
+        Raises IdempotencyInProgress, IdempotencyMismatch, Unavailable.
+        """
+        name = reservation_key(key_id, key)
+        answer = self._scripts.run("reserve", name, digest(fingerprint), RESERVED_S)
+        match answer:
+            case ["reserved"]:
+                return None
+            case ["job", job_id]:
+                return str(job_id)
+            case ["mismatch"]:
+                raise IdempotencyMismatch
+            case _:
+                raise IdempotencyInProgress
+
+    def abandon(self, key_id: str, key: str) -> None:
+        """Give a reservation back after a failed request. Raises Unavailable."""
+        self._scripts.run("abandon", reservation_key(key_id, key))
+
+
+def reservation_key(key_id: str, key: str) -> str:
+    """Belongs to one API key; what the customer chose is hashed, so names stay short."""
+    return redis_key("idempotency", key_id, digest(key))
+
+
+def digest(value: str) -> str:
+    """Shorten to 32 hex digits."""
+    return sha256(value.encode("utf-8", "surrogatepass")).hexdigest()[:32]

@@ -1,0 +1,13 @@
+-- A tenant's valid webhook secrets, newest first. The newest never ends; older ones do.
+-- Makes the first one; with `rotate` puts a new one before the others.
+local tenant, fresh, rotate, overlap_s = unpack(ARGV)
+local secrets, at = key('tenant', tenant, 'webhook-secrets'), now()
+redis.call('ZREMRANGEBYSCORE', secrets, '-inf', text(at))
+local newest = redis.call('ZRANGEBYSCORE', secrets, '+inf', '+inf')
+if rotate == '1' or #newest == 0 then
+  for _, old in ipairs(newest) do
+    redis.call('ZADD', secrets, text(at + tonumber(overlap_s)), old)
+  end
+  redis.call('ZADD', secrets, '+inf', fresh)
+end
+return redis.call('ZREVRANGEBYSCORE', secrets, '+inf', text(at))

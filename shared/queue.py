@@ -1,0 +1,95 @@
+"""Celery as a doorbell: messages carry a job's id and nothing else.
+
+The job record is the truth (``shared.store``), so Celery's results, retries, countdowns and
+time limits are not used: a message may be lost or doubled at will.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from celery import Celery
+from kombu import Queue
+from kombu.exceptions import OperationalError
+from redis import RedisError
+
+from shared.errors import Unavailable
+from shared.jobs import Priority
+from shared.settings import Settings
+
+RESTORE_TASK = "facemend.restore"
+#: What a process does with the queues: the worker reads them, the others only ring.
+Role = Literal["worker", "api", "notifier"]
+
+
+def restore_queue(model: str, priority: Priority) -> str:
+    """The queue of one model and priority; GPU pools may serve any choice of them."""
+    return f"restore.{model}.{priority}"
+
+
+def make_celery(settings: Settings, *, role: Role, models: Sequence[str] = ()) -> Celery:
+    """The Celery application of one process; connects to nothing.
+
+    A worker reads the queues of ``models`` (default: ``settings.served_models``): all of high
+    priority before any of normal, and those before low.
+    """
+    app = Celery("facemend", broker=settings.redis_url.get_secret_value(), set_as_current=False)
+    served = models or settings.served_models
+    queues = [Queue(restore_queue(model, rank)) for rank in Priority for model in served]
+    app.conf.update(
+        task_acks_late=True,
+        task_reject_on_worker_lost=False,  # it would run a poison job for ever
+        worker_prefetch_multiplier=1,
+        worker_concurrency=settings.jobs_in_flight,
+        worker_hijack_root_logger=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        broker_connection_retry_on_startup=True,
+        task_ignore_result=True,
+        task_store_errors_even_if_ignored=False,
+        task_serializer="json",
+        accept_content=["json"],
+        task_publish_retry=False,
+        broker_connection_timeout=2,
+        broker_transport_options=_transport_options(settings, role),
+        broker_pool_limit=settings.api_threads if role == "api" else 10,
+    )
+    if role == "worker":
+        app.conf.update(task_queues=queues, task_create_missing_queues=False)
+    return app
+
+
+def _transport_options(settings: Settings, role: Role) -> dict[str, object]:
+    options: dict[str, object] = {
+        # There is no heartbeat behind it: shorter than a job, it would start the job twice.
+        "visibility_timeout": 2 * settings.job_deadline_s,
+        "socket_timeout": 5,
+        "socket_connect_timeout": 2,
+        "socket_keepalive": True,
+        "health_check_interval": 5,
+        "unacked_restore_interval": 5,
+        "unacked_restore_throttle": 1,
+        "queue_order_strategy": "priority",  # in the order of declaration, not in turn
+        "priority_steps": [0],  # our priorities are queues; one Redis list each is enough
+    }
+    if role != "worker":
+        # A request waits for these: give up well within settings.redis_timeout_s.
+        brief_s = settings.redis_timeout_s / 3
+        options |= {"socket_timeout": brief_s, "socket_connect_timeout": brief_s, "max_retries": 1}
+    return options
+
+
+class Doorbell:
+    """Tells workers that there may be something to do. Best effort: the dispatcher rings again."""
+
+    def __init__(self, celery: Celery) -> None:
+        self._celery = celery
+
+    def ring(self, job_id: str, model: str, priority: Priority) -> None:
+        """Raises Unavailable within about three seconds if Redis does not take the message."""
+        try:
+            self._celery.send_task(
+                RESTORE_TASK, args=[job_id], queue=restore_queue(model, priority), retry=False
+            )
+        except (OperationalError, RedisError, OSError) as error:
+            raise Unavailable("The queue does not answer") from error

@@ -1,0 +1,161 @@
+"""What goes into the store and comes out of it: small frozen records, and their form in Redis."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from shared.jobs import Job, Priority, Progress, Stage, Status
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job to be taken. ``webhook`` is ``{"url": …, "events": [...]}``.
+
+    ``idempotency_fingerprint`` is what ``begin_idempotent`` was given: a reservation that ended
+    and was taken over by another request is then never bound to this job.
+    """
+
+    id: str
+    tenant: str
+    key_id: str
+    model: str
+    priority: Priority
+    request: dict[str, Any]
+    source: dict[str, Any]
+    webhook: dict[str, Any] | None = None
+    start_before_s: int | None = None
+    idempotency_key: str | None = None
+    idempotency_fingerprint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to work on ``job`` until the lease ends; ``token`` proves it at each step."""
+
+    job: Job
+    token: str
+
+
+class Beat(StrEnum):
+    """The store's answer to a worker that says it is alive."""
+
+    GO_ON = "go-on"
+    CANCEL = "cancel"
+    FENCED = "fenced"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended. ``status`` is terminal; ``error`` is a problem (RFC 9457)."""
+
+    status: Status
+    result: dict[str, Any] | None = None
+    error: dict[str, Any] | None = None
+    warnings: tuple[str, ...] = ()
+    timings_ms: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One webhook to be sent now; ``attempt`` is 1 for the first try."""
+
+    id: str
+    event_id: str
+    job_id: str
+    tenant: str
+    url: str
+    event: str
+    attempt: int
+    created_at: float
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class DueJob:
+    """A queued job whose doorbell should ring."""
+
+    id: str
+    model: str
+    priority: Priority
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """A model that a live worker has loaded. ``ms_per_face`` is measured there, or unknown."""
+
+    name: str
+    sha256: str
+    size_px: int
+    licence: str
+    precision: str
+    backend: str
+    ms_per_face: float | None
+
+
+def to_json(value: object) -> str:
+    """Compact JSON; the scripts carry it without reading it."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def outcome_json(outcome: Outcome) -> str:
+    """Only what is there: finished jobs are many and stay for days."""
+    content = {
+        "result": outcome.result,
+        "error": outcome.error,
+        "warnings": list(outcome.warnings),
+        "timings_ms": outcome.timings_ms,
+    }
+    return to_json({name: value for name, value in content.items() if value})
+
+
+def progress_json(progress: Progress) -> str:
+    """Write what ``to_job`` reads again."""
+    return to_json(asdict(progress))
+
+
+def pairs(flat: list[str]) -> dict[str, str]:
+    """HGETALL as a script returns it: names and values in turn."""
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def to_job(job_id: str, record: Mapping[str, str], position: int | None = None) -> Job:
+    """The record of ``job:{id}`` as everyone reads it; fields it does not know are ignored."""
+    spec = json.loads(record["spec"])
+    outcome = json.loads(record.get("outcome", "{}"))
+    return Job(
+        id=job_id,
+        tenant=record["tenant"],
+        status=Status(record["status"]),
+        model=record["model"],
+        priority=Priority(record["priority"]),
+        request=spec["request"],
+        source=spec["source"],
+        created_at=float(record["created_at"]),
+        started_at=_seconds(record, "started_at"),
+        finished_at=_seconds(record, "finished_at"),
+        expires_at=_seconds(record, "expires_at"),
+        attempt=int(record.get("attempt", 0)),
+        cancel_requested="cancel" in record,
+        progress=_progress(record),
+        result=outcome.get("result"),
+        error=outcome.get("error"),
+        warnings=tuple(outcome.get("warnings", ())),
+        timings_ms=outcome.get("timings_ms", {}),
+        queue_position=position,
+        version=int(record["version"]),
+    )
+
+
+def _seconds(record: Mapping[str, str], name: str) -> float | None:
+    return float(record[name]) if name in record else None
+
+
+def _progress(record: Mapping[str, str]) -> Progress | None:
+    if "progress" not in record:
+        return None
+    content = json.loads(record["progress"])
+    return Progress(Stage(content["stage"]), content["faces_done"], content["faces_total"])

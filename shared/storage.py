@@ -1,0 +1,224 @@
+"""Objects in S3-compatible storage: photos in, results out. boto3's errors end here.
+
+A tenant's objects lie under ``tenants/{tenant}/``: ``files/`` is what the tenant names itself,
+``inputs/`` and ``results/`` are ours. The functions below are the only makers of keys.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from pydantic import SecretStr
+
+from shared.errors import Conflict, InputChanged, InputNotFound, InputTooLarge, Unavailable
+from shared.settings import Settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+CONNECT_TIMEOUT_S = 3.0
+_DELETE_AT_ONCE = 1000  # the most that one DeleteObjects takes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    key: str
+    bytes: int
+    etag: str
+    content_type: str
+
+
+class ObjectStorage:
+    """One bucket. Thread-safe; connects at the first call."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._bucket = settings.s3_bucket
+        self._region = settings.s3_region
+        self._url_ttl_s = settings.url_ttl_s
+        self._client = _client(settings, settings.s3_endpoint_url)
+        public = settings.s3_public_endpoint_url or settings.s3_endpoint_url
+        self._public = _client(settings, public)  # only signs, never connects
+
+    def put(
+        self, key: str, data: bytes, content_type: str, *, if_absent: bool = False
+    ) -> StoredObject:
+        """Write an object whole. Raises Unavailable; Conflict if ``if_absent`` and it is there.
+
+        After a lost answer the same call may be made again; with ``if_absent`` the second one
+        then meets its own object.
+        """
+        condition: dict[str, Any] = {"IfNoneMatch": "*"} if if_absent else {}
+        with _errors():
+            answer = self._client.put_object(
+                Bucket=self._bucket, Key=key, Body=data, ContentType=content_type, **condition
+            )
+        return StoredObject(key, len(data), answer["ETag"].strip('"'), content_type)
+
+    def get(self, key: str, *, max_bytes: int, etag: str | None = None) -> bytes:
+        """Read an object of at most ``max_bytes``, and with ``etag`` only that version of it.
+
+        Raises InputNotFound, InputTooLarge, InputChanged, Unavailable.
+        """
+        condition: dict[str, Any] = {"IfMatch": f'"{etag}"'} if etag else {}
+        with _errors():
+            answer = self._client.get_object(Bucket=self._bucket, Key=key, **condition)
+            with answer["Body"] as body:
+                if answer["ContentLength"] > max_bytes:
+                    raise InputTooLarge(
+                        f"The photo has {answer['ContentLength']} bytes; {max_bytes} are allowed"
+                    )
+                return body.read()
+
+    def head(self, key: str) -> StoredObject:
+        """Raises InputNotFound, Unavailable."""
+        with _errors():
+            answer = self._client.head_object(Bucket=self._bucket, Key=key)
+        return StoredObject(
+            key, answer["ContentLength"], answer["ETag"].strip('"'), answer["ContentType"]
+        )
+
+    def presign(self, key: str, *, filename: str | None = None) -> tuple[str, datetime]:
+        """An address to GET this one object without a key of ours, and when it ends (UTC).
+
+        With ``filename`` browsers save it under that name instead of showing it.
+        """
+        parameters = {"Bucket": self._bucket, "Key": key}
+        if filename is not None:
+            parameters["ResponseContentDisposition"] = _attachment(filename)
+        ends_at = datetime.now(UTC) + timedelta(seconds=self._url_ttl_s)
+        url = self._public.generate_presigned_url(
+            "get_object", Params=parameters, ExpiresIn=self._url_ttl_s
+        )
+        return url, ends_at
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Delete objects; one that is not there is no error. Raises Unavailable."""
+        names = list(keys)
+        for start in range(0, len(names), _DELETE_AT_ONCE):
+            objects = [{"Key": key} for key in names[start : start + _DELETE_AT_ONCE]]
+            with _errors():
+                answer = self._client.delete_objects(
+                    Bucket=self._bucket,
+                    Delete={"Objects": objects, "Quiet": True},  # type: ignore[typeddict-item]
+                )
+            if answer.get("Errors"):
+                raise Unavailable("The object storage did not delete everything")
+
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        """All objects whose keys begin with ``prefix``; their types are not told (empty).
+
+        Raises Unavailable while it is walked through.
+        """
+        with _errors():
+            pages = self._client.get_paginator("list_objects_v2")
+            for page in pages.paginate(Bucket=self._bucket, Prefix=prefix):
+                for item in page.get("Contents", ()):
+                    yield StoredObject(item["Key"], item["Size"], item["ETag"].strip('"'), "")
+
+    def ensure_bucket(self) -> None:
+        """Make the bucket unless it is there. Raises Unavailable."""
+        try:
+            self.ping()
+        except InputNotFound:
+            # AWS refuses to hear the name of its first region.
+            elsewhere = self._region != "us-east-1"
+            place: dict[str, Any] = {"LocationConstraint": self._region}
+            more: dict[str, Any] = {"CreateBucketConfiguration": place} if elsewhere else {}
+            with _errors():
+                self._client.create_bucket(Bucket=self._bucket, **more)
+
+    def ping(self) -> None:
+        """Raises Unavailable if the storage does not answer, InputNotFound without a bucket."""
+        with _errors():
+            self._client.head_bucket(Bucket=self._bucket)
+
+
+def file_key(tenant: str, key: str) -> str:
+    """Where the object is that a tenant calls ``key``.
+
+    Raises InputNotFound for a name that could mean another place to somebody on the way: the
+    same answer as for a name that is not there.
+    """
+    hidden = any(unicodedata.category(char) in {"Cc", "Cf", "Cs"} for char in key)
+    if hidden or not key or set(key) & {"\\", "%"} or not unicodedata.is_normalized("NFC", key):
+        raise InputNotFound
+    if any(part in {"", ".", ".."} for part in key.split("/")) or len(key.encode()) > 768:
+        raise InputNotFound
+    return f"tenants/{tenant}/files/{key}"
+
+
+def input_key(tenant: str, job_id: str) -> str:
+    """Where an uploaded photo is kept until its job is erased."""
+    return f"tenants/{tenant}/inputs/{job_id}"
+
+
+def result_key(tenant: str, job_id: str, token: str, name: str) -> str:
+    """Where a run stores ``name``. The lease token in it keeps a fenced run's out of the way."""
+    return f"tenants/{tenant}/results/{job_id}/{token}/{name}"
+
+
+def job_prefixes(tenant: str, job_id: str) -> tuple[str, ...]:
+    """All that erasing a job has to list and delete."""
+    return (input_key(tenant, job_id), f"tenants/{tenant}/results/{job_id}/")
+
+
+def _client(settings: Settings, endpoint_url: str | None) -> S3Client:
+    return boto3.session.Session().client(
+        "s3",
+        endpoint_url=endpoint_url,
+        region_name=settings.s3_region,
+        aws_access_key_id=_reveal(settings.s3_access_key_id),
+        aws_secret_access_key=_reveal(settings.s3_secret_access_key),
+        config=Config(
+            signature_version="s3v4",
+            s3={"addressing_style": "path"},
+            connect_timeout=min(CONNECT_TIMEOUT_S, settings.s3_timeout_s),
+            read_timeout=settings.s3_timeout_s,
+            retries={"mode": "standard", "total_max_attempts": 3},
+            max_pool_connections=32,
+            # Not every S3 knows the newer checksums that boto3 would otherwise add.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        ),
+    )
+
+
+def _reveal(secret: SecretStr | None) -> str | None:
+    return secret.get_secret_value() if secret else None
+
+
+def _attachment(filename: str) -> str:
+    """RFC 6266: a plain name for old clients, the true one for the others."""
+    plain = "".join(c if c.isascii() and (c.isalnum() or c in "._- ") else "_" for c in filename)
+    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='')}"
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """Translate what boto3 raises."""
+    try:
+        yield
+    except ClientError as error:
+        code, status = error.response["Error"]["Code"], _status(error)
+        if code == "PreconditionFailed" or status == 412:
+            if error.operation_name == "PutObject":
+                raise Conflict("An object of that name is already there") from error
+            raise InputChanged from error
+        if status == 404:
+            raise InputNotFound from error
+        raise Unavailable(f"The object storage answers {code} to {error.operation_name}") from error
+    except BotoCoreError as error:
+        raise Unavailable("The object storage does not answer") from error
+
+
+def _status(error: ClientError) -> int:
+    return error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
