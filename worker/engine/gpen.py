@@ -90,7 +90,7 @@ class Decoder(nn.Module):
 
 
 class Generator(nn.Module):
-    """Restores aligned faces: (N, 3, in_size, in_size) -> (N, 3, size, size), float RGB in [-1, 1]."""
+    """Restores aligned faces: (N, 3, in_size, in_size) -> (N, 3, size, size), RGB in [-1, 1]."""
 
     def __init__(self, config: GpenConfig) -> None:
         super().__init__()
@@ -116,11 +116,12 @@ class Generator(nn.Module):
         features, encoded = self.encode(x)
         latent = self.generator.style(encoded)
         maps = [each for each in features for _ in range(2)][1:]
-        return self.generator(latent, maps + self._noise(maps[-1], seed))  # type: ignore[no-any-return]
+        maps += self._noise(maps[-1], seed)
+        return self.generator(latent, maps)  # type: ignore[no-any-return]
 
     def encode(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Feature maps from 4x4 up to `in_size`, and the (N, style_dim) vector before the mapping."""
-        features = []
+        """Feature maps from 4x4 up to `in_size`, and the (N, style_dim) vector to be mapped."""
+        features: list[Tensor] = []
         for level in range(self.levels):
             x = self.get_submodule(f"ecd{level}")(x)
             features.insert(0, x)
@@ -238,13 +239,11 @@ def _fill(model: nn.Module, state: Mapping[str, Any]) -> None:
 
 
 def _fits(tensor: Any, like: Tensor) -> bool:
-    return (
-        isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.shape == like.shape
-    )
+    return isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.shape == like.shape
 
 
 def _is_fir(kernel: Tensor) -> bool:
-    """Proportional to ours? Its gain, which differs between layers, is fixed by the architecture."""
+    """Proportional to ours? The gain, which differs between layers, the architecture fixes."""
     ours, theirs = Blur(pad=0).kernel, kernel.detach().float().cpu()
     return bool(theirs.sum() > 0 and torch.allclose(theirs / theirs.sum(), ours, atol=1e-3))
 

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 _ROOT2 = math.sqrt(2.0)
 
@@ -27,7 +27,7 @@ def _full_precision(x: Tensor) -> AbstractContextManager[object]:
 def _activate(x: Tensor, bias: Tensor) -> Tensor:
     """leaky_relu(x + bias, 0.2) * sqrt(2), the factor moved inside: it is positive."""
     bias = bias.to(x.dtype).view(1, -1, *([1] * (x.dim() - 2)))
-    return F.leaky_relu(torch.add(bias * _ROOT2, x, alpha=_ROOT2), 0.2, inplace=True)
+    return functional.leaky_relu(torch.add(bias * _ROOT2, x, alpha=_ROOT2), 0.2, inplace=True)
 
 
 class Blur(nn.Module):
@@ -43,7 +43,7 @@ class Blur(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         weight = self.kernel.to(x.dtype).expand(x.shape[1], 1, 4, 4)
-        return F.conv2d(x, weight, stride=self.down, padding=self.pad, groups=x.shape[1])
+        return functional.conv2d(x, weight, stride=self.down, padding=self.pad, groups=x.shape[1])
 
 
 class Upsample(nn.Module):
@@ -56,7 +56,9 @@ class Upsample(nn.Module):
         self.register_buffer("kernel", Blur(pad=1, gain=4.0).kernel)
 
     def forward(self, x: Tensor) -> Tensor:
-        doubled = F.interpolate(F.pad(x, (1, 1, 1, 1)), scale_factor=2, mode="bilinear")
+        doubled = functional.interpolate(
+            functional.pad(x, (1, 1, 1, 1)), scale_factor=2, mode="bilinear"
+        )
         return doubled[:, :, 2:-2, 2:-2]
 
 
@@ -81,12 +83,12 @@ class EqualConv2d(nn.Module):
         self.stride, self.padding = stride, padding
 
     def forward(self, x: Tensor) -> Tensor:
-        weight = self.weight
+        weight: Tensor = self.weight
         if weight.numel() < x.numel():  # scale whichever is smaller
             weight = weight * self.scale
         else:
             x = x * self.scale
-        return F.conv2d(x, weight, stride=self.stride, padding=self.padding)
+        return functional.conv2d(x, weight, stride=self.stride, padding=self.padding)
 
 
 class EqualLinear(nn.Module):
@@ -102,7 +104,7 @@ class EqualLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         with _full_precision(x):
-            out = F.linear(x.float() * self.scale, self.weight.float())
+            out = functional.linear(x.float() * self.scale, self.weight.float())
             bias = self.bias.float() * self.lr_mul
             return _activate(out, bias) if self.act else out + bias
 
@@ -132,17 +134,18 @@ class ModulatedConv2d(nn.Module):
 
     def forward(self, x: Tensor, latent: Tensor) -> Tensor:
         """(N, in, r, r), (N, style_dim) -> (N, out, r or 2r, r or 2r)."""
-        style = self.modulation(latent) * self.scale
+        style: Tensor = self.modulation(latent) * self.scale
         weight = self.weight[0]
         x = x * style.to(x.dtype)[:, :, None, None]
         if self.up:
-            out = self.blur(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2))
+            grown = functional.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
+            out: Tensor = self.blur(grown)
         else:
-            out = F.conv2d(x, weight, padding=self.padding)
+            out = functional.conv2d(x, weight, padding=self.padding)
         if not self.demodulate:
             return out
         with _full_precision(x):
-            energy = F.linear(style.square(), weight.float().square().sum((2, 3)))
+            energy = functional.linear(style.square(), weight.float().square().sum((2, 3)))
             factor = torch.rsqrt(energy + 1e-8)
         return out * factor.to(out.dtype)[:, :, None, None]
 
@@ -168,7 +171,8 @@ class StyledConv(nn.Module):
         """Answers 2 * outputs channels: convolved first, features second."""
         out = self.conv(x, latent)
         extra = (features * self.noise.weight.to(features.dtype)).to(out.dtype)
-        return self.activate(torch.cat((out, extra.expand(len(out), -1, -1, -1)), 1))
+        merged = torch.cat((out, extra.expand(len(out), -1, -1, -1)), 1)
+        return self.activate(merged)  # type: ignore[no-any-return]
 
 
 class ToRGB(nn.Module):
@@ -182,7 +186,7 @@ class ToRGB(nn.Module):
             self.upsample = Upsample()
 
     def forward(self, x: Tensor, latent: Tensor, below: Tensor | None = None) -> Tensor:
-        rgb = self.conv(x, latent).float() + self.bias.float()
+        rgb: Tensor = self.conv(x, latent).float() + self.bias.float()
         return rgb if below is None else rgb + self.upsample(below)
 
 

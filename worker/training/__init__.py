@@ -1,0 +1,1 @@
+"""Training and measuring restorers; nothing here is needed to serve them."""

@@ -1,0 +1,57 @@
+"""The discriminator at work: what it tells the generator, and how it learns itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from worker.engine.gpen import Discriminator, GpenConfig, load_discriminator
+from worker.training import losses
+from worker.training.options import TrainConfig
+
+
+class Adversary:
+    """A discriminator with its optimiser, for as long as one training runs."""
+
+    def __init__(self, config: TrainConfig, shape: GpenConfig, held: dict[str, Any]) -> None:
+        """Go on from the `d` and `d_optim` that are held, or start from random weights."""
+        self.config = config
+        model = load_discriminator(held["d"]) if held.get("d") else Discriminator(shape)
+        self.model = model.to(config.device)
+        rate = config.learning_rate
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=rate, betas=(0.9, 0.99))
+        if held.get("d_optim"):
+            self.optimizer.load_state_dict(held["d_optim"])
+
+    def judge(self, restored: Tensor, sharp: Tensor) -> tuple[Tensor, dict[str, float]]:
+        """Its share of the generator's loss: features unlike the photo's, and not being fooled."""
+        self.model.requires_grad_(False)
+        with self.config.autocast():
+            with torch.no_grad():
+                real = self.model.features(sharp)
+            fake = self.model.features(restored)
+            scores = self.model.judge(fake[-1])
+        features, verdict = losses.feature_loss(fake, real), losses.generator_loss(scores)
+        total = self.config.features * features + self.config.adversarial * verdict
+        return total, {"features": features.item(), "fooled": verdict.item()}
+
+    def learn(self, restored: Tensor, sharp: Tensor, step: int) -> dict[str, float]:
+        """One step of its own, with the penalty on every `penalty_every`-th."""
+        self.model.requires_grad_(True)
+        with self.config.autocast():
+            scores = self.model(restored.detach()), self.model(sharp)
+        loss = losses.discriminator_loss(*scores)
+        if step % self.config.penalty_every == 0:
+            half = sharp[: max(1, len(sharp) // 2)]
+            weight = 0.5 * self.config.penalty * self.config.penalty_every
+            loss = loss + weight * losses.gradient_penalty(self.model, half)
+        self.optimizer.zero_grad()
+        torch.autograd.backward(loss)
+        self.optimizer.step()
+        return {"discriminator": loss.item()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What goes on needs."""
+        return {"d": self.model.state_dict(), "d_optim": self.optimizer.state_dict()}

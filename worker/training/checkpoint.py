@@ -1,0 +1,60 @@
+"""Weights on disk: a training's whole state, and the small file that is served.
+
+A checkpoint is a torch file laid out like the published ones (`g_ema`, `g`, `d`, optimisers), read
+without running anything in it. The exported file is safetensors in half precision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from shared.errors import WeightsInvalid
+from worker.engine.gpen import Generator, load_generator
+
+
+def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
+    """Write whole or not at all: a kill in the middle leaves the previous file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    torch.save(dict(state), partial)
+    partial.replace(path)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint or a bare state dict, from a torch or a safetensors file."""
+    if not path.is_file():
+        raise WeightsInvalid(f"no weights at {path}")
+    try:
+        if path.suffix == ".safetensors":
+            return dict(load_file(path))
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+        raise WeightsInvalid(f"{path} cannot be read as weights: {error}") from error
+
+
+def read_generator(path: Path) -> Generator:
+    """The generator in a file: the averaged one (`g_ema`), if the file is a checkpoint."""
+    return load_generator(read_checkpoint(path))
+
+
+def export_generator(generator: nn.Module, path: Path, metadata: Mapping[str, str]) -> None:
+    """Half-precision safetensors with metadata; loading it brings float32 back."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    tensors = {key: _half(key, tensor) for key, tensor in generator.state_dict().items()}
+    save_file(tensors, partial, metadata=dict(metadata))
+    partial.replace(path)
+
+
+def _half(key: str, tensor: Tensor) -> Tensor:
+    half = tensor.detach().to("cpu", torch.float16).contiguous()
+    if not bool(torch.isfinite(half).all()):
+        raise WeightsInvalid(f"{key} does not fit into half precision: the training has diverged")
+    return half
