@@ -24,6 +24,11 @@ class Fleet:
         content = to_json([asdict(model) for model in models])
         self._scripts.run("announce", worker, content, SILENT_S)
 
+    def alive(self, host: str) -> bool:
+        """Whether a worker called ``{host}-…`` was heard of lately. Raises Unavailable."""
+        workers = self._scripts.run("workers", SILENT_S)
+        return any(str(worker).rpartition("-")[0] == host for worker in workers)
+
     def served_models(self) -> list[ServedModel]:
         """One entry for each model name, by the latest word, sorted. Raises Unavailable."""
         found: dict[str, ServedModel] = {}

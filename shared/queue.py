@@ -54,8 +54,8 @@ def make_celery(settings: Settings, *, role: Role, models: Sequence[str] = ()) -
         broker_transport_options=_transport_options(settings, role),
         broker_pool_limit=settings.api_threads if role == "api" else 10,
     )
-    if role == "worker":
-        app.conf.update(task_queues=queues, task_create_missing_queues=False)
+    if role == "worker" and queues:
+        app.conf.update(task_queues=queues)
     return app
 
 

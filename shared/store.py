@@ -209,6 +209,9 @@ class JobStore:
     def served_models(self) -> builtins.list[ServedModel]:
         return self._fleet.served_models()
 
+    def worker_alive(self, host: str) -> bool:
+        return self._fleet.alive(host)
+
     # --- the notifier's side ----------------------------------------------------------------
 
     def due(self, limit: int = 100) -> builtins.list[DueJob]:
@@ -255,8 +258,9 @@ class JobStore:
     # --- operation --------------------------------------------------------------------------
 
     def counts(self) -> dict[str, int]:
-        """``queued`` (also by ``queued.<model>.<priority>``), ``running``, ``kept`` jobs and
-        ``deliveries_pending``.
+        """How many there are, by name.
+
+        ``queued``, ``queued.<model>.<priority>``, ``running``, ``kept``, ``deliveries_pending``.
         """
         return dict(self._scripts.run("counts"))
 
