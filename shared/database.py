@@ -12,16 +12,12 @@ from importlib import resources
 from typing import Any
 
 import redis
-from redis.backoff import ConstantBackoff
+from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from shared.errors import Internal, Unavailable
 from shared.settings import Settings
 
-CONNECT_TIMEOUT_S = 2.0
-#: Two tries of an answer that does not come, and the pause between them, end within
-#: ``settings.redis_timeout_s`` (a reply may be lost with a connection that idled too long).
-_TRIES, _PAUSE_S = 2, 0.05
 #: Answers with which Redis says that it cannot serve now. Inside a script Redis 6 puts them
 #: somewhere into the sentence.
 _NOT_NOW = (
@@ -43,18 +39,18 @@ def tenant_key(tenant: str, *parts: str) -> str:
 def connect(settings: Settings) -> redis.Redis:
     """A thread-safe client with text answers; connects at the first command.
 
-    Nothing waits longer than about ``settings.redis_timeout_s``: not for a host that does not
-    answer, not for one that accepts and stays silent.
+    Nothing waits longer than about ``settings.redis_timeout_s``, connecting included: not for a
+    host that does not answer, not for one that accepts and stays silent. A connection that was
+    cut is replaced once, so a command may run twice: the scripts answer a second time as before.
     """
-    try_s = max(0.05, settings.redis_timeout_s / _TRIES - _PAUSE_S)
     return redis.Redis.from_url(
         settings.redis_url.get_secret_value(),
         decode_responses=True,
-        socket_timeout=try_s,
-        socket_connect_timeout=min(CONNECT_TIMEOUT_S, try_s),
+        socket_connect_timeout=0.4 * settings.redis_timeout_s,
+        socket_timeout=0.6 * settings.redis_timeout_s,
         socket_keepalive=True,
         health_check_interval=0,  # would add a round trip that can hang as long as a command
-        retry=Retry(ConstantBackoff(_PAUSE_S), _TRIES - 1),
+        retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
     )
 
 

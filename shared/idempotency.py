@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from hashlib import sha256
 
 from shared.database import Scripts, redis_key
@@ -23,7 +24,8 @@ class Idempotency:
         Raises IdempotencyInProgress, IdempotencyMismatch, Unavailable.
         """
         name = reservation_key(key_id, key)
-        answer = self._scripts.run("reserve", name, digest(fingerprint), RESERVED_S)
+        call = secrets.token_hex(8)
+        answer = self._scripts.run("reserve", name, digest(fingerprint), RESERVED_S, call)
         match answer:
             case ["reserved"]:
                 return None

@@ -73,9 +73,12 @@ def _transport_options(settings: Settings, role: Role) -> dict[str, object]:
         "priority_steps": [0],  # our priorities are queues; one Redis list each is enough
     }
     if role != "worker":
-        # A request waits for these: give up well within settings.redis_timeout_s.
-        brief_s = settings.redis_timeout_s / 3
-        options |= {"socket_timeout": brief_s, "socket_connect_timeout": brief_s, "max_retries": 1}
+        # A request waits for these.
+        options |= {
+            "socket_connect_timeout": 0.4 * settings.redis_timeout_s,
+            "socket_timeout": 0.6 * settings.redis_timeout_s,
+            "max_retries": 0,  # of connecting; the dispatcher rings again
+        }
     return options
 
 

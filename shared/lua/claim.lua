@@ -1,6 +1,9 @@
 -- queued -> running, for one caller only: counts the start and grants the lease.
 local id, worker, token, lease_s, deadline_s, problem = unpack(ARGV)
 local job = load(id)
+if job and job.status == 'running' and job.token == token then  -- the answer was lost
+  return redis.call('HGETALL', key('job', id))
+end
 if not job or job.status ~= 'queued' then return false end
 local at = now()
 if at >= tonumber(job.deadline) then

@@ -3,7 +3,12 @@ local id, tenant, model, priority, spec, webhook = unpack(ARGV, 1, 6)
 local start_before, deadline_s, ttl_s, max_queued = unpack(ARGV, 7, 10)
 local reservation, fingerprint = ARGV[11], ARGV[12]
 
-if redis.call('EXISTS', key('job', id), key('gone', id)) > 0 then return 'exists' end
+local record = key('job', id)
+local there = redis.call('HMGET', record, 'tenant', 'spec')
+if there[1] == tenant and there[2] == spec then  -- the same call again: its answer was lost
+  return redis.call('HGETALL', record)
+end
+if there[1] or redis.call('EXISTS', key('gone', id)) == 1 then return 'exists' end
 if redis.call('ZCARD', key('tenant', tenant, 'queued')) >= tonumber(max_queued) then
   return 'full'
 end
@@ -12,6 +17,7 @@ if reservation ~= '' then
   if not held[1] or held[2] then return 'reservation' end
   if fingerprint ~= '' and held[1] ~= fingerprint then return 'reservation' end
   redis.call('HSET', reservation, 'job', id)
+  redis.call('HDEL', reservation, 'call')
   redis.call('EXPIRE', reservation, 86400)
 end
 
@@ -21,7 +27,6 @@ if start_before ~= '' then wait = math.min(wait, tonumber(start_before)) end
 local job = {
   id = id, tenant = tenant, model = model, priority = priority, created_at = text(at),
 }
-local record = key('job', id)
 redis.call('HSET', record, 'tenant', tenant, 'status', 'queued', 'model', model,
   'priority', priority, 'spec', spec, 'created_at', job.created_at, 'version', 1,
   'deadline', text(at + wait), 'ttl_s', ttl_s)

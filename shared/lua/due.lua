@@ -15,8 +15,7 @@ for _, name in ipairs(order) do
   local bells = redis.call('LLEN', 'restore.' .. model .. '.' .. priority)
   local room = math.min(limit - #due, max_bells - bells)
   if room > 0 then
-    local ids = redis.call('ZRANGEBYSCORE', key('due', name), '-inf', text(at), 'LIMIT', 0, room)
-    for _, id in ipairs(ids) do
+    for _, id in ipairs(come(key('due', name), at, room)) do
       redis.call('ZADD', key('due', name), text(at + ring_again_s), id)
       due[#due + 1] = {id, model, priority}
     end

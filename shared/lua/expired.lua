@@ -1,7 +1,6 @@
 -- Finished jobs whose time to be kept is over.
 local found = {}
-local at = text(now())
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', key('expiry'), '-inf', at, 'LIMIT', 0, ARGV[1])) do
+for _, id in ipairs(come(key('expiry'), now(), ARGV[1])) do
   found[#found + 1] = {id, redis.call('HGETALL', key('job', id))}
 end
 return found

@@ -45,6 +45,20 @@ local function owned(id, token)
   return nil
 end
 
+-- Ids in an index whose time has come. One without a record (somebody deleted it by hand) is
+-- dropped: it must not stop those behind it.
+local function come(index, at, limit)
+  local ids = {}
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', index, '-inf', text(at), 'LIMIT', 0, limit)) do
+    if redis.call('EXISTS', key('job', id)) == 1 then
+      ids[#ids + 1] = id
+    else
+      redis.call('ZREM', index, id)
+    end
+  end
+  return ids
+end
+
 -- Indexes of a queued job: its queue (for positions), its doorbell, its tenant's quota.
 local function enqueue(job, due)
   local name = job.priority .. ':' .. job.model

@@ -1,17 +1,13 @@
 -- Jobs whose worker went silent go back into the queue; jobs past their deadline fail.
 local limit, budget, max_starts, lost, late = unpack(ARGV)
-local at, reaped = text(now()), {}
+local at, reaped = now(), {}
 
-local function over(index)
-  return redis.call('ZRANGEBYSCORE', key(index), '-inf', at, 'LIMIT', 0, limit)
-end
-
-for _, id in ipairs(over('deadlines')) do
+for _, id in ipairs(come(key('deadlines'), at, limit)) do
   local job = load(id)
   settle(job, job.cancel and 'canceled' or 'failed', '{"error":' .. late .. '}')
   reaped[#reaped + 1] = {id, job.status}
 end
-for _, id in ipairs(over('leases')) do
+for _, id in ipairs(come(key('leases'), at, limit)) do
   reaped[#reaped + 1] = {id, requeue(load(id), 'lost', budget, max_starts, 0, lost)}
 end
 return reaped
