@@ -1,0 +1,201 @@
+"""A customer's bytes to pixels, by one decoder: Pillow, strict, with caps checked first.
+
+OpenCV never sees these bytes. Whatever goes wrong in the decoder is the file's fault and becomes
+UnsupportedImage, CorruptImage or ImageTooManyPixels. ``encoding`` goes the other way.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from shared.errors import CorruptImage, ImageTooManyPixels, InputTooLarge, UnsupportedImage
+from worker.engine.colours import to_rgb
+
+Pixels = NDArray[np.uint8]
+Format = Literal["jpeg", "png", "webp", "bmp", "tiff", "gif"]
+
+_FORMATS: dict[str, Format] = {
+    "JPEG": "jpeg",
+    "MPO": "jpeg",  # several JPEGs in one file; opened by the JPEG plugin
+    "PNG": "png",
+    "WEBP": "webp",
+    "BMP": "bmp",
+    "TIFF": "tiff",
+    "GIF": "gif",
+}
+_ALLOWED = "JPEG, PNG, WebP, BMP, TIFF and GIF"
+_EIGHT_BIT_MODES = frozenset(
+    {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"}
+)
+_PNG_END = b"IEND\xaeB`\x82"
+_ORIENTATION_TAG = 0x0112
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What is taken: bytes of the file, pixels in all, pixels a side, longer to shorter side."""
+
+    max_bytes: int = 20_000_000
+    max_pixels: int = 40_000_000
+    min_side_px: int = 16
+    max_side_px: int = 16_384
+    max_aspect: float = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """An upright picture: uint8 RGB (H, W, 3) and what has to be kept beside it.
+
+    ``alpha`` is uint8 (H, W); ``icc`` the colour profile the pixels are in; ``grey`` says that the
+    channels are equal everywhere and have to stay so; ``warnings`` are sentences for the customer.
+    """
+
+    pixels: Pixels
+    alpha: Pixels | None = None
+    icc: bytes | None = None
+    grey: bool = False
+    format: Format = "png"
+    warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def of_pixels(cls, pixels: Pixels) -> Self:
+        """Bare pixels as a picture."""
+        return cls(pixels=pixels)
+
+
+def decode(data: bytes, limits: Limits) -> Photo:
+    """Read the first frame, upright, as 8-bit RGB.
+
+    Raises InputTooLarge, UnsupportedImage, ImageTooManyPixels (before any pixel is decoded) or
+    CorruptImage.
+    """
+    if len(data) > limits.max_bytes:
+        raise InputTooLarge(f"{len(data)} bytes; {limits.max_bytes} are allowed")
+    image = _open(data)
+    _check_size(image.size, limits)
+    warnings = _frame_warnings(image)
+    if _has_16_bits(image):
+        warnings.append("The file has 16 bits a channel: the result has 8.")
+    _load(image, data)
+    orientation = _orientation(image)
+    flat = _eight_bit(image)
+    alpha = _upright(np.asarray(flat.getchannel("A")), orientation) if flat.mode == "RGBA" else None
+    rgb, icc = to_rgb(flat, image.info.get("icc_profile"), warnings)
+    pixels = _upright(np.asarray(rgb), orientation)
+    return Photo(
+        pixels=pixels,
+        alpha=alpha,
+        icc=icc,
+        grey=_is_grey(pixels),
+        format=_FORMATS[image.format or ""],
+        warnings=tuple(warnings),
+    )
+
+
+def _open(data: bytes) -> Image.Image:
+    if not data:
+        raise UnsupportedImage("the file is empty (0 bytes)")
+    try:
+        return Image.open(io.BytesIO(data), formats=list(set(_FORMATS) - {"MPO"}))
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageTooManyPixels(str(error)) from None
+    except Exception as error:  # noqa: BLE001 - decoders raise anything; all of it means this
+        if _looks_like_an_image(data):
+            raise CorruptImage(
+                f"the file begins like an image, but cannot be read: {error}"
+            ) from None
+        raise UnsupportedImage(f"the content is not an image; {_ALLOWED} are read") from None
+
+
+def _looks_like_an_image(data: bytes) -> bool:
+    starts = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"GIF87a", b"GIF89a")
+    webp = data[:4] == b"RIFF" and data[8:12] == b"WEBP"
+    bmp = data[:2] == b"BM" and data[6:10] == bytes(4)
+    return data.startswith(starts) or webp or bmp
+
+
+def _check_size(size: tuple[int, int], limits: Limits) -> None:
+    width, height = size
+    short, long = sorted(size)
+    if long > limits.max_side_px or width * height > limits.max_pixels:
+        raise ImageTooManyPixels(
+            f"{width} x {height} px; {limits.max_pixels} px in all and {limits.max_side_px} px a "
+            "side are allowed"
+        )
+    if short < limits.min_side_px:
+        raise UnsupportedImage(
+            f"{width} x {height} px; the least is {limits.min_side_px} px a side"
+        )
+    if long > limits.max_aspect * short:
+        raise UnsupportedImage(
+            f"{width} x {height} px; the longer side may be {limits.max_aspect:g} times the shorter"
+        )
+
+
+def _frame_warnings(image: Image.Image) -> list[str]:
+    try:
+        several = bool(getattr(image, "is_animated", False))
+    except Exception as error:  # noqa: BLE001 - counting frames parses the file
+        raise CorruptImage(f"the frames cannot be counted: {error}") from None
+    return ["The file holds several frames: only the first one is used."] if several else []
+
+
+def _load(image: Image.Image, data: bytes) -> None:
+    # Pillow is content with a PNG that ends after its last pixel.
+    if image.format == "PNG" and _PNG_END not in data:
+        raise CorruptImage("the PNG file is cut off before its end")
+    try:
+        image.load()
+    except Exception as error:  # noqa: BLE001 - decoders raise anything; all of it means this
+        raise CorruptImage(f"the pixels cannot be decoded: {error}") from None
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation 1…8; a broken EXIF block says nothing."""
+    try:
+        value = image.getexif().get(_ORIENTATION_TAG, 1)
+    except Exception:  # noqa: BLE001 - as any parser of Pillow
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def _upright(array: Pixels, orientation: int) -> Pixels:
+    """Undo an EXIF orientation."""
+    if orientation in {5, 6, 7, 8}:
+        array = array.swapaxes(0, 1)
+    if orientation in {3, 4, 7, 8}:
+        array = array[::-1]
+    if orientation in {2, 3, 6, 7}:
+        array = array[:, ::-1]
+    return np.ascontiguousarray(array)
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """Mode L, RGB, RGBA, CMYK or YCbCr of a loaded image."""
+    if image.mode.startswith("I;16"):
+        values = np.asarray(image).astype(np.uint32)
+        return Image.fromarray(((values * 255 + 32_767) // 65_535).astype(np.uint8))
+    if image.mode not in _EIGHT_BIT_MODES:
+        raise UnsupportedImage(f"pixels of type {image.mode} are not read; save it as 8-bit RGB")
+    if image.has_transparency_data:
+        return image.convert("RGBA")
+    if image.mode == "1":
+        return image.convert("L")
+    return image.convert("RGB") if image.mode == "P" else image
+
+
+def _has_16_bits(image: Image.Image) -> bool:
+    """Whether more bits are in the file than Pillow will hand on; asked before loading."""
+    return any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
+
+
+def _is_grey(pixels: Pixels) -> bool:
+    """Equal channels everywhere: also a black-and-white photo that was saved in colour."""
+    red, green, blue = pixels[:, :, 0], pixels[:, :, 1], pixels[:, :, 2]
+    return bool((red == green).all() and (green == blue).all())

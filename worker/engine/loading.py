@@ -1,0 +1,77 @@
+"""From a model's name to a restorer on a device."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+import torch
+
+from shared.errors import ModelUnavailable
+from worker.engine.catalogue import BETTER_DETECTOR, CATALOGUE, DETECTOR
+from worker.engine.devices import choose_device, choose_precision
+from worker.engine.faces import FaceDetector, build_detector
+from worker.engine.gpen import load_generator
+from worker.engine.network import Network
+from worker.engine.restoration import ModelInfo
+from worker.engine.restorer import Restorer
+from worker.engine.weights import (
+    checked_path,
+    find_entry,
+    load_state,
+    require_licence,
+    template_of,
+)
+
+
+def load_restorer(
+    model: str,
+    *,
+    models_dir: Path,
+    device: str = "auto",
+    precision: str = "auto",
+    accepted_licences: Collection[str] = (),
+    max_batch: int = 16,
+    max_batch_wait_ms: float = 5.0,
+) -> Restorer:
+    """Load a model and its detector onto a device.
+
+    Raises ModelUnavailable (unknown model, device not there), WeightsMissing, WeightsInvalid or
+    LicenceNotAccepted. The ResNet-50 detector is taken when its file is in ``models_dir``.
+    """
+    entry = find_entry(model, models_dir)
+    if entry.kind != "restorer":
+        raise ModelUnavailable(f"{model} finds faces, it does not restore them")
+    require_licence(entry, accepted_licences)
+    path, sha256 = checked_path(entry, models_dir)
+    template = template_of(entry, path)
+    chosen_device = choose_device(device)
+    chosen_precision = choose_precision(precision, chosen_device)
+    network = Network(load_generator(load_state(path)), chosen_device, chosen_precision)
+    detector = load_detector(models_dir, chosen_device)
+    info = ModelInfo(
+        name=model,
+        sha256=sha256,
+        size_px=network.out_px,
+        licence=entry.licence,
+        template=template,
+        precision=chosen_precision,
+        backend="torch",
+        device=str(chosen_device),
+        detector=detector.name,
+    )
+    return Restorer(
+        network, detector, info, max_batch=max_batch, max_batch_wait_ms=max_batch_wait_ms
+    )
+
+
+def load_detector(models_dir: Path, device: torch.device) -> FaceDetector:
+    """RetinaFace ResNet-50 when its file is in ``models_dir``, else the embedded mobilenet0.25.
+
+    Raises WeightsInvalid when the file is not what it should be.
+    """
+    entry = CATALOGUE[BETTER_DETECTOR]
+    if not entry.path(models_dir).is_file():
+        entry = CATALOGUE[DETECTOR]
+    path, _ = checked_path(entry, models_dir)
+    return build_detector(entry.name, load_state(path), device)

@@ -1,0 +1,255 @@
+"""The restorer: find faces, align, restore in shared batches, paste back."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from shared.errors import NoFaceFound, OutOfMemory
+from worker.engine.batching import Answer, Batcher
+from worker.engine.choice import choose
+from worker.engine.devices import is_out_of_memory
+from worker.engine.faces import DetectedFace, FaceDetector
+from worker.engine.geometry import (
+    Affine,
+    Floats,
+    crop,
+    face_mask,
+    fit_square,
+    inverse,
+    similarity,
+    template_points,
+    transform,
+)
+from worker.engine.images import Photo, Pixels
+from worker.engine.network import Network
+from worker.engine.pasting import SMALL_FACE_PX, Paster, blend
+from worker.engine.restoration import FaceOptions, FaceRecord, ModelInfo, Restoration
+
+#: Told of stage, faces done, faces in all; may raise to stop.
+OnProgress = Callable[[str, int, int | None], None]
+#: The reason of a face for which the network's answer was no number (half precision overflowed).
+NOT_FINITE = "not-finite"
+
+
+@dataclass(frozen=True, slots=True)
+class _Aligned:
+    """A face on its way: what the network sees, and how its answer goes back."""
+
+    seen: Pixels
+    before: Pixels
+    affine: Affine
+    mask: Floats
+    small: bool
+
+
+class _Laps:
+    """Seconds spent on each stage; the stages take turns."""
+
+    def __init__(self) -> None:
+        self._spent_s = {"detect": 0.0, "restore": 0.0, "paste": 0.0}
+
+    @contextmanager
+    def lap(self, stage: str) -> Iterator[None]:
+        start_s = time.monotonic()
+        yield
+        self._spent_s[stage] += time.monotonic() - start_s
+
+    def ms(self) -> dict[str, int]:
+        return {stage: round(spent_s * 1000) for stage, spent_s in self._spent_s.items()}
+
+
+class Restorer:
+    """A loaded model. Safe to call from many threads: they share the batches of one device."""
+
+    def __init__(
+        self,
+        network: Network,
+        detector: FaceDetector,
+        info: ModelInfo,
+        *,
+        max_batch: int,
+        max_batch_wait_ms: float,
+    ) -> None:
+        self._network, self._detector, self._info = network, detector, info
+        self._batcher = Batcher(
+            network.run,
+            max_batch=max_batch,
+            max_wait_ms=max_batch_wait_ms,
+            is_out_of_memory=is_out_of_memory,
+        )
+        # Enough that the device never waits for us, few enough that a crowd fits into memory.
+        self._in_flight = 2 * max_batch
+
+    @property
+    def info(self) -> ModelInfo:
+        return self._info
+
+    def restore(
+        self,
+        photo: Photo,
+        options: FaceOptions,
+        on_progress: OnProgress = lambda _stage, _done, _total: None,
+    ) -> Restoration:
+        """Restore the faces of one photo; the rest of it stays bit for bit.
+
+        Raises NoFaceFound (only if ``options.strict``), OutOfMemory when no face at all could be
+        restored for want of it, ModelUnavailable once closed, and whatever ``on_progress`` raises.
+        """
+        laps = _Laps()
+        on_progress("detecting", 0, None)
+        with laps.lap("detect"):
+            found = self._find(photo, options)
+        if not found and options.strict:
+            raise NoFaceFound
+        reasons = choose(found, options, *photo.pixels.shape[:2])
+        chosen = [index for index, reason in enumerate(reasons) if reason is None]
+        records = [
+            _record(index, face, reason)
+            for index, (face, reason) in enumerate(zip(found, reasons, strict=True))
+        ]
+        paster = Paster(photo)
+        on_progress("restoring", 0, len(chosen))
+        faces = [found[index] for index in chosen]
+        with closing(self._answers(photo, faces, options)) as answers:
+            for done, index in enumerate(chosen, 1):
+                with laps.lap("restore"):
+                    aligned, answer = next(answers)
+                with laps.lap("paste"):
+                    record = _finish(records[index], paster, aligned, answer, options.strength)
+                records[index] = record
+                on_progress("restoring", done, len(chosen))
+        on_progress("pasting", len(chosen), len(chosen))
+        _require_some(records)
+        return Restoration(
+            photo=replace(photo, pixels=paster.pixels),
+            faces=tuple(records),
+            timings_ms=laps.ms(),
+            warnings=(*photo.warnings, *_warnings(found, options)),
+        )
+
+    def warm_up(self) -> None:
+        """Run everything once, so that the first customer does not wait; and time one face."""
+        blank = np.zeros((512, 512, 3), np.uint8)
+        self._detector.detect(blank, 0.9)
+        face = np.zeros((self._network.in_px, self._network.in_px, 3), np.uint8)
+        self._batcher.submit(face, 0).result()
+        start_s = time.monotonic()
+        self._batcher.submit(face, 0).result()
+        ms_per_face = round((time.monotonic() - start_s) * 1000, 1)
+        self._info = replace(self._info, ms_per_face=ms_per_face)
+
+    def close(self) -> None:
+        """End the thread that owns the device; photos in the works get ModelUnavailable."""
+        self._batcher.close()
+
+    def _find(self, photo: Photo, options: FaceOptions) -> tuple[DetectedFace, ...]:
+        if not options.aligned:
+            return self._detector.detect(photo.pixels, options.detection_threshold)
+        height, width = photo.pixels.shape[:2]
+        size_px = self._network.in_px
+        to_photo = inverse(fit_square(height, width, size_px))
+        landmarks = transform(template_points(self._info.template, size_px), to_photo)
+        return (DetectedFace((0.0, 0.0, float(width), float(height)), landmarks, 1.0),)
+
+    def _answers(
+        self, photo: Photo, faces: list[DetectedFace], options: FaceOptions
+    ) -> Generator[tuple[_Aligned, Answer | OutOfMemory]]:
+        """Each face aligned, and what the network made of it, in order; some are always ahead."""
+        ahead: deque[tuple[_Aligned, Future[Answer]]] = deque()
+        seed = options.seed if self._network.takes_seed else 0
+        try:
+            for face in faces:
+                aligned = self._align(photo, face, options)
+                ahead.append((aligned, self._batcher.submit(aligned.seen, seed)))
+                if len(ahead) == self._in_flight:
+                    yield _wait(*ahead.popleft())
+            while ahead:
+                yield _wait(*ahead.popleft())
+        finally:  # whoever listens has raised: what has not begun need not begin
+            for _, future in ahead:
+                future.cancel()
+
+    def _align(self, photo: Photo, face: DetectedFace, options: FaceOptions) -> _Aligned:
+        height, width = photo.pixels.shape[:2]
+        in_px, out_px = self._network.in_px, self._network.out_px
+
+        def affine(size_px: int) -> Affine:
+            if options.aligned:
+                return fit_square(height, width, size_px)
+            return similarity(face.landmarks, template_points(self._info.template, size_px))
+
+        to_out = affine(out_px)
+        seen = crop(photo.pixels, affine(in_px), in_px)
+        if options.aligned:
+            mask = np.ones((out_px, out_px), np.float32)
+        else:
+            mask = face_mask(transform(face.landmarks, to_out), out_px)
+        return _Aligned(
+            seen=seen,
+            before=seen if in_px == out_px else crop(photo.pixels, to_out, out_px),
+            affine=to_out,
+            mask=mask,
+            small=face.short_side_px < SMALL_FACE_PX,
+        )
+
+
+def _wait(aligned: _Aligned, future: Future[Answer]) -> tuple[_Aligned, Answer | OutOfMemory]:
+    try:
+        return aligned, future.result()
+    except OutOfMemory as error:
+        return aligned, error
+
+
+def _finish(
+    record: FaceRecord,
+    paster: Paster,
+    aligned: _Aligned,
+    answer: Answer | OutOfMemory,
+    strength: float,
+) -> FaceRecord:
+    """Paste the answer; or say in the record why there is none."""
+    if answer is None:
+        return replace(record, status="failed", reason=NOT_FINITE)
+    if isinstance(answer, OutOfMemory):
+        return replace(record, status="failed", reason=answer.code)
+    after = blend(aligned.before, answer, strength)
+    paster.paste(
+        aligned.before,
+        answer,
+        aligned.mask,
+        aligned.affine,
+        strength=strength,
+        small=aligned.small,
+    )
+    return replace(
+        record, status="restored", reason=None, crop_before=aligned.before, crop_after=after
+    )
+
+
+def _record(index: int, face: DetectedFace, reason: str | None) -> FaceRecord:
+    landmarks = tuple((float(x), float(y)) for x, y in face.landmarks)
+    return FaceRecord(index, face.box, landmarks, face.score, "skipped", reason)
+
+
+def _require_some(records: list[FaceRecord]) -> None:
+    """Raise OutOfMemory when that is why nothing at all was restored."""
+    reasons = [record.reason for record in records]
+    if OutOfMemory.code in reasons and None not in reasons:
+        raise OutOfMemory
+
+
+def _warnings(found: tuple[DetectedFace, ...], options: FaceOptions) -> list[str]:
+    if not found:
+        return ["No face was found: the picture is unchanged."]
+    if isinstance(options.faces, str):
+        return []
+    unknown = sorted(set(options.faces) - set(range(len(found))))
+    numbers = ", ".join(map(str, unknown))
+    return [f"There is no face {numbers}: {len(found)} were found, from 0."] if unknown else []

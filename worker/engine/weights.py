@@ -1,0 +1,139 @@
+"""Weights on this machine: find the file, check its hash, then, and only then, open it safely."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import re
+import zipfile
+from collections.abc import Collection
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
+from torch import Tensor
+
+from shared.errors import LicenceNotAccepted, ModelUnavailable, WeightsInvalid, WeightsMissing
+from worker.engine.catalogue import CATALOGUE, OWN_LICENCE, Entry
+from worker.engine.geometry import TEMPLATES
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_BROKEN = (
+    OSError,
+    EOFError,
+    RuntimeError,
+    ValueError,
+    KeyError,
+    SafetensorError,
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+)
+
+
+def find_entry(name: str, models_dir: Path) -> Entry:
+    """The model of this name: of the catalogue, or the operator's own ``NAME.safetensors``.
+
+    An own file says in its metadata which template its faces were aligned to. Raises
+    ModelUnavailable for a name that is neither.
+    """
+    if name in CATALOGUE:
+        return CATALOGUE[name]
+    path = models_dir / f"{name}.safetensors"
+    if _NAME.fullmatch(name) and path.is_file():
+        licence = metadata(path).get("licence", OWN_LICENCE)
+        return Entry(name, path.name, licence, template=metadata(path).get("template"))
+    known = ", ".join(entry.name for entry in CATALOGUE.values() if entry.kind == "restorer")
+    raise ModelUnavailable(f"there is no model {name!r}; known are {known}")
+
+
+def require_licence(entry: Entry, accepted: Collection[str]) -> None:
+    """Raise LicenceNotAccepted unless the licence is open or the operator has accepted it."""
+    if not entry.licence_is_open and entry.licence not in accepted:
+        raise LicenceNotAccepted(
+            f"the licence of {entry.name} is {entry.licence}, which is not an open one; if you may "
+            f"use it, set FACEMEND_ACCEPTED_LICENCES={entry.licence}"
+        )
+
+
+def checked_path(entry: Entry, models_dir: Path) -> tuple[Path, str]:
+    """The weights' file and its sha256, once that is what it should be.
+
+    Raises WeightsMissing, naming the command that gets the file, or WeightsInvalid, naming the
+    hash that was expected.
+    """
+    path = entry.path(models_dir)
+    if not path.is_file():
+        cure = "the installation is incomplete"
+        if not entry.embedded:
+            cure = f"run: facemend models pull {entry.name}"
+        raise WeightsMissing(f"the weights of {entry.name} are not at {path}; {cure}")
+    return path, verify(entry, path)
+
+
+def verify(entry: Entry, path: Path) -> str:
+    """The file's sha256; a first one, where none was published, is recorded beside the file.
+
+    Raises WeightsInvalid when the file is not the one expected.
+    """
+    expected, actual = expected_sha256(entry, path), file_sha256(path)
+    if expected is None:
+        _record_of(path).write_text(f"{actual}  {path.name}\n")
+    elif actual != expected:
+        raise WeightsInvalid(f"{path} has sha256 {actual}; {expected} is expected")
+    return actual
+
+
+def expected_sha256(entry: Entry, path: Path) -> str | None:
+    """The published hash, else the one recorded at the first download, else None."""
+    if entry.sha256:
+        return entry.sha256
+    record = _record_of(path)
+    return record.read_text().split()[0] if record.is_file() else None
+
+
+def file_sha256(path: Path) -> str:
+    """Hash of a file in hex, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def metadata(path: Path) -> dict[str, str]:
+    """What a safetensors file says of itself; raises WeightsInvalid for another file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except _BROKEN as error:
+        raise WeightsInvalid(f"{path} cannot be read as safetensors: {error!s:.200}") from None
+
+
+def load_state(path: Path) -> dict[str, Tensor]:
+    """Tensors on the CPU, from safetensors or a torch file that may hold nothing but data.
+
+    Raises WeightsInvalid for a damaged file and for a pickle that wants to run something.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except _BROKEN as error:
+        raise WeightsInvalid(f"{path} cannot be read as weights: {error!s:.200}") from None
+    if not isinstance(state, dict):
+        raise WeightsInvalid(f"{path} holds no state dict")
+    return state
+
+
+def template_of(entry: Entry, path: Path) -> str:
+    """Name of the alignment template; raises WeightsInvalid when the file names none we know."""
+    template = entry.template
+    if template is None:
+        template = metadata(path).get("template", "none")
+    if template not in TEMPLATES:
+        raise WeightsInvalid(
+            f"{path} names template {template!r}; known are {', '.join(TEMPLATES)}"
+        )
+    return template
+
+
+def _record_of(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256")
