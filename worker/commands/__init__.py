@@ -1,0 +1,1 @@
+"""Commands of ``facemend``, a module each; worker/cli.py loads one when it is asked for."""

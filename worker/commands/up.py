@@ -1,0 +1,113 @@
+"""``facemend up``: the whole service on this machine, until Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
+from types import FrameType
+
+import click
+
+from deploy.stack import Stack, default_folder
+from shared.errors import FacemendError
+
+
+@click.command()
+@click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for data, logs and secrets.  [default: ~/.local/share/facemend]",
+)
+@click.option(
+    "--port", type=click.IntRange(1, 55_535), help="Port of the API.  [default: a free one]"
+)
+def up(data: Path | None, port: int | None) -> None:
+    """Start the whole service on this machine, without Docker.
+
+    Redis (Valkey), S3 (SeaweedFS), API, worker and notifier run as child processes on loopback;
+    whatever dies is started again. Prints address and API key. Ctrl-C (or SIGTERM) finishes what
+    is in hand, then stops everything; a second Ctrl-C stops at once. Data and key stay for the
+    next start.
+
+    Settings of worker and API come from the environment, for example FACEMEND_DEVICE=cuda or
+    FACEMEND_SERVED_MODELS=facemend-starter,gpen-bfr-512.
+    """
+    stack = Stack(data or default_folder(), say=_say, api_port=port)
+    try:
+        with interrupted_by_signals():
+            stack.start()
+    except FacemendError as error:
+        click.echo(f"facemend up: {error.detail}", err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        click.echo("stopped while starting", err=True)
+        sys.exit(130)
+    _greet(stack)
+    sys.exit(_keep_up(stack))
+
+
+def _keep_up(stack: Stack) -> int:
+    stop = Event()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            stack.kill()
+        else:
+            stop.set()
+            _say("stopping: finishing what is in hand (Ctrl-C again: at once)")
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, on_signal)
+    try:
+        stack.watch(stop)
+    except FacemendError as error:
+        click.echo(f"facemend up: {error.detail}", err=True)
+        return 1
+    finally:
+        stop.set()
+        stack.stop()
+        _say("stopped")
+    return 0
+
+
+@contextmanager
+def interrupted_by_signals() -> Iterator[None]:
+    """Inside, SIGTERM ends things as Ctrl-C does: by KeyboardInterrupt."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = {
+        number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _say(line: str) -> None:
+    click.echo(f"  {line}")
+
+
+def _greet(stack: Stack) -> None:
+    click.echo(
+        f"""
+Facemend is up.
+  address         {stack.url}
+  page            {stack.url}/
+  reference       {stack.url}/docs
+  API key         {stack.api_key}
+  webhook secret  {stack.webhook_secret}
+  data and logs   {stack.folder}
+
+  curl -H "Authorization: Bearer {stack.api_key}" -F image=@photo.jpg {stack.url}/v1/restorations
+
+Ctrl-C stops it."""
+    )
+    sys.stdout.flush()
