@@ -1,0 +1,39 @@
+"""The HTTP API. ``create_app`` makes it from its services; importing this does nothing else.
+
+Knows no torch, numpy or OpenCV: it admits, records and answers, and the workers do the rest.
+"""
+
+from __future__ import annotations
+
+from api import auth, context, journal, models, ops, payload, problems, restorations, web
+from api.context import Services
+from api.openapi import SECURITY_SCHEMES, Application, info
+from api.submission import MULTIPART_OVERHEAD_BYTES
+
+__all__ = ["Services", "create_app"]
+
+
+def create_app(services: Services) -> Application:
+    """Wire routes, errors, keys and headers.
+
+    Raises LookupError if a route is missing from the scope table.
+    """
+    app = Application(
+        __name__,
+        info=info(),
+        security_schemes=SECURITY_SCHEMES,
+        doc_ui=False,
+        validation_error_callback=payload.refuse_parameters,
+    )
+    app.url_map.merge_slashes = False  # //v1 is not found, and is not redirected either
+    app.config["MAX_CONTENT_LENGTH"] = services.settings.max_input_bytes + MULTIPART_OVERHEAD_BYTES
+    context.bind(app.extensions, services)
+    journal.install(app)
+    problems.install(app)
+    auth.install(app)
+    web.install(app)
+    for blueprint in (restorations.blueprint, models.blueprint, ops.blueprint):
+        app.register_api(blueprint)
+    app.register_blueprint(web.blueprint)
+    auth.check_table(app)
+    return app

@@ -1,0 +1,195 @@
+"""From a request that reads well to a job that is accepted: the last checks, then all or nothing.
+
+Order matters. The Idempotency-Key is taken first, so that a second request never does anything
+twice; the photo is stored next; the job record comes last, because from then on it must be kept.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass
+
+from api import photos
+from api.context import Services
+from api.submission import Submission
+from shared.errors import (
+    FacemendError,
+    InputError,
+    InputNotFound,
+    InputTooLarge,
+    InvalidRequest,
+    MalformedRequest,
+    QueueFull,
+    Unavailable,
+)
+from shared.fetch import vet
+from shared.jobs import Job, new_id
+from shared.keys import ApiKey
+from shared.storage import file_key, input_key
+from shared.store import NewJob
+from shared.telemetry import DOORBELLS, JOBS_CREATED
+
+_log = logging.getLogger(__name__)
+_VISIBLE = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """The job, and whether an earlier request with the same Idempotency-Key had made it."""
+
+    job: Job
+    replayed: bool
+
+
+def check_idempotency_key(value: str | None) -> str | None:
+    """Raises MalformedRequest unless it is 1…255 visible ASCII characters."""
+    if value is not None and not _VISIBLE.fullmatch(value):
+        raise MalformedRequest("Idempotency-Key takes 1 to 255 visible ASCII characters.")
+    return value
+
+
+def admit(
+    submission: Submission, *, caller: ApiKey, idempotency_key: str | None, services: Services
+) -> Admission:
+    """Make the job, once. Raises RequestError or InputError; then nothing was accepted."""
+    store = services.store
+    if idempotency_key is None:
+        return Admission(_accept(submission, caller, None, services), replayed=False)
+    fingerprint = submission.fingerprint()
+    job_id = store.begin_idempotent(caller.id, idempotency_key, fingerprint)
+    if job_id is not None:
+        return Admission(store.get(caller.tenant, job_id), replayed=True)
+    try:
+        job = _accept(submission, caller, idempotency_key, services)
+    except BaseException:
+        _abandon(services, caller, idempotency_key)
+        raise
+    return Admission(job, replayed=False)
+
+
+def known_models(services: Services) -> frozenset[str]:
+    """Names that a request may ask for: what the settings name and what live workers serve."""
+    settings = services.settings
+    live = (model.name for model in services.store.served_models())
+    return frozenset({settings.default_model, *settings.served_models, *live})
+
+
+def _abandon(services: Services, caller: ApiKey, idempotency_key: str) -> None:
+    try:
+        services.store.abandon_idempotent(caller.id, idempotency_key)
+    except Unavailable:
+        _log.warning("Idempotency-Key not given back; it frees itself within a minute")
+
+
+def _accept(
+    submission: Submission, caller: ApiKey, idempotency_key: str | None, services: Services
+) -> Job:
+    model = _check_model(submission.parameters.model, services)
+    _check_addresses(submission, caller, services)
+    job_id = new_id("job")
+    source = _source(submission, caller, job_id, services)
+    parameters = submission.parameters
+    webhook = parameters.webhook and parameters.webhook.model_dump(mode="json")
+    new = NewJob(
+        id=job_id,
+        tenant=caller.tenant,
+        key_id=caller.id,
+        model=model,
+        priority=parameters.priority,
+        request=submission.record() | {"model": model},
+        source=source,
+        webhook=webhook,
+        start_before_s=parameters.start_before_s,
+        idempotency_key=idempotency_key,
+        idempotency_fingerprint=submission.fingerprint() if idempotency_key else None,
+    )
+    try:
+        job = services.store.create(new)
+    except QueueFull:
+        # Only here: after a timeout the job may exist all the same and need its photo.
+        if submission.image is not None:
+            services.storage.delete([source["key"]])
+        raise
+    JOBS_CREATED.labels(model=job.model, priority=job.priority).inc()
+    _ring(job, services)
+    return job
+
+
+def _ring(job: Job, services: Services) -> None:
+    """Best effort: the dispatcher rings for jobs whose doorbell was not heard."""
+    try:
+        services.doorbell.ring(job.id, job.model, job.priority)
+    except Unavailable as error:
+        _log.warning("doorbell not rung: %s", error.detail, extra={"job_id": job.id})
+        DOORBELLS.labels(by="api", outcome="failed").inc()
+    else:
+        DOORBELLS.labels(by="api", outcome="rung").inc()
+
+
+def _check_model(wanted: str | None, services: Services) -> str:
+    if wanted is None:
+        return services.settings.default_model
+    known = known_models(services)
+    if wanted not in known:
+        raise _invalid("/model", f"unknown model; known are {', '.join(sorted(known))}")
+    return wanted
+
+
+def _check_addresses(submission: Submission, caller: ApiKey, services: Services) -> None:
+    """Refuse at once what the worker or the notifier would refuse later."""
+    allow_private = services.settings.allow_private_addresses
+    given, parameters = submission.input, submission.parameters
+    if given and given.url is not None:
+        vet(given.url, allow_private=allow_private)
+    if parameters.webhook:
+        try:
+            vet(parameters.webhook.url, allow_private=allow_private)
+        except InputError as error:
+            raise _invalid("/webhook/url", error.detail) from None
+    target = parameters.output.key
+    if target is not None:
+        _check_target(target, given.key if given else None, caller)
+
+
+def _check_target(target: str, source: str | None, caller: ApiKey) -> None:
+    try:
+        file_key(caller.tenant, target)
+    except InputError:
+        raise _invalid("/output/key", "not a key that can be written") from None
+    if target == source:
+        # A job that is run again after a crash would find its own result as input.
+        raise _invalid("/output/key", "the result cannot take the place of the input")
+
+
+def _source(
+    submission: Submission, caller: ApiKey, job_id: str, services: Services
+) -> dict[str, str]:
+    """Where the worker finds the bytes; an object is pinned to what it is now by its ETag."""
+    if submission.image is not None:
+        return _store(submission.image, caller, job_id, services)
+    assert submission.input is not None  # noqa: S101  # one of the two is there
+    if submission.input.url is not None:
+        return {"url": submission.input.url}
+    key = file_key(caller.tenant, submission.input.key or "")
+    stored = services.storage.head(key)
+    allowed = services.settings.max_input_bytes
+    if stored.bytes > allowed:
+        raise InputTooLarge(f"The object has {stored.bytes} bytes; {allowed} are allowed.")
+    return {"key": key, "etag": stored.etag}
+
+
+def _store(image: bytes, caller: ApiKey, job_id: str, services: Services) -> dict[str, str]:
+    settings = services.settings
+    found = photos.glance(image)
+    photos.check_size(found, max_pixels=settings.max_pixels, max_side_px=settings.max_side_px)
+    key = input_key(caller.tenant, job_id)
+    try:
+        stored = services.storage.put(key, image, found.content_type)
+    except InputNotFound:  # what a storage without our bucket answers: no fault of the photo
+        raise Unavailable("The bucket is missing") from None
+    return {"key": key, "etag": stored.etag}
+
+
+def _invalid(where: str, detail: str) -> FacemendError:
+    return InvalidRequest("1 field is not valid.", [(where, detail)])

@@ -1,0 +1,61 @@
+"""What the API stands on, wired once at the edge and passed in."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import Any, Self, cast
+
+from flask import current_app
+
+from shared.database import connect
+from shared.keys import KeyRing
+from shared.queue import Doorbell, make_celery
+from shared.settings import Settings
+from shared.storage import ObjectStorage
+from shared.store import JobStore
+
+_EXTENSION = "facemend"
+#: Threads that stay free for requests that do not wait.
+_THREADS_KEPT_FREE = 2
+
+
+@dataclass(frozen=True)
+class Services:
+    """The composition root of the API: everything a request may need."""
+
+    settings: Settings
+    store: JobStore
+    keys: KeyRing
+    storage: ObjectStorage
+    doorbell: Doorbell
+    #: Set while the process drains: long polls answer at once.
+    draining: threading.Event = field(default_factory=threading.Event)
+    #: One is held by each request that waits for a job, so that waiting never takes all threads.
+    waiting_places: threading.BoundedSemaphore = field(init=False)
+
+    def __post_init__(self) -> None:
+        places = max(1, self.settings.api_threads - _THREADS_KEPT_FREE)
+        object.__setattr__(self, "waiting_places", threading.BoundedSemaphore(places))
+
+    @classmethod
+    def connect(cls, settings: Settings) -> Self:
+        """Wire everything to what the settings name; connects at the first request."""
+        redis = connect(settings)
+        return cls(
+            settings=settings,
+            store=JobStore(redis, settings),
+            keys=KeyRing(redis, settings.api_key_pepper),
+            storage=ObjectStorage(settings),
+            doorbell=Doorbell(make_celery(settings, role="api")),
+        )
+
+
+def bind(app_extensions: dict[str, Any], found: Services) -> None:
+    """Make the services findable by the requests of one application."""
+    app_extensions[_EXTENSION] = found
+
+
+def services() -> Services:
+    """The services of the application that answers the current request."""
+    return cast(Services, current_app.extensions[_EXTENSION])

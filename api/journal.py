@@ -1,0 +1,63 @@
+"""Each request gets a name, one line in the log, and a place in the metrics."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from contextlib import ExitStack
+from uuid import uuid4
+
+from flask import Flask, Response, g, request
+
+from shared.telemetry import REQUEST_SECONDS, REQUESTS, bind
+
+_log = logging.getLogger(__name__)
+_ID = re.compile(r"[A-Za-z0-9._-]{8,64}", re.ASCII)
+_UNWATCHED = frozenset({"/healthz", "/readyz", "/metrics"})  # asked every few seconds
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+def install(app: Flask) -> None:
+    """Name and log every request to ``app``. Before all other hooks: they need the name."""
+    app.before_request(_begin)
+    app.after_request(_end)
+    app.teardown_request(_unbind)
+
+
+def _begin() -> None:
+    g.began_s = time.monotonic()
+    given = request.headers.get("X-Request-Id", "")
+    # A proxy's name is kept, so that its logs and ours can be laid side by side.
+    g.request_id = given if _ID.fullmatch(given) else f"req_{uuid4().hex}"
+    g.bound = ExitStack()
+    g.bound.enter_context(bind(request_id=g.request_id))
+
+
+def _end(response: Response) -> Response:
+    response.headers["X-Request-Id"] = g.request_id
+    took_s = time.monotonic() - g.began_s
+    route = request.url_rule.rule if request.url_rule else "unknown"  # never what was asked for
+    method = request.method if request.method in _METHODS else "other"
+    REQUESTS.labels(method=method, route=route, status=str(response.status_code)).inc()
+    REQUEST_SECONDS.labels(method=method, route=route).observe(took_s)
+    _log.log(
+        logging.DEBUG if route in _UNWATCHED else logging.INFO,
+        "%s %s",
+        method,
+        route,
+        extra={"status": response.status_code, "took_ms": round(took_s * 1000), **_who()},
+    )
+    return response
+
+
+def _who() -> dict[str, str]:
+    """Who asked, and about which job: what an audit needs of a call."""
+    found = {name: str(value) for name, value in (request.view_args or {}).items()}
+    key = g.get("api_key")
+    return found if key is None else {**found, "tenant": key.tenant, "key_id": key.id}
+
+
+def _unbind(_: BaseException | None) -> None:
+    if "bound" in g:
+        g.bound.close()

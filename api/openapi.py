@@ -1,0 +1,169 @@
+"""The OpenAPI document: what every route takes and answers, problems included.
+
+``flask_openapi3`` collects routes and parameters; schemas, problems, scopes and headers are put in
+here, because its own are too coarse (an array of pydantic errors for 422, lost keywords).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from flask_openapi3 import Info, OpenAPI
+from pydantic.json_schema import models_json_schema
+
+from api.auth import SCOPES
+from api.problems import MEDIA_TYPE
+from api.submission import StrictRequest
+from shared import errors, schemas
+from shared.errors import FacemendError
+
+VERSION = "1"
+DESCRIPTION = """\
+Blind face restoration as a service. A request makes a **job**; the job ends as `succeeded`,
+`failed` or `canceled`. Wait for it with `?wait=`, `Prefer: wait=` or a webhook.
+Unknown fields are refused. Errors are RFC 9457 problems; their codes are explained in
+docs/http-api.md."""
+SECURITY_SCHEMES = {
+    "key": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key: `Authorization: Bearer fm_live_…`",
+    }
+}
+
+_REQUESTS = (schemas.RestorationRequest, schemas.RestorationParameters)
+_RESOURCES = (
+    schemas.Restoration,
+    schemas.RestorationPage,
+    schemas.ModelList,
+    schemas.Readiness,
+    schemas.Problem,
+)
+_UPLOAD: dict[str, Any] = {
+    "title": "RestorationUpload",
+    "type": "object",
+    "required": ["image"],
+    "additionalProperties": False,
+    "properties": {
+        "image": {
+            "type": "string",
+            "format": "binary",
+            "description": "The photo's file: JPEG, PNG, WebP, BMP or TIFF.",
+        },
+        "request": {"$ref": "#/components/schemas/RestorationParameters"},
+    },
+}
+_REQUEST_ID: dict[str, Any] = {
+    "X-Request-Id": {
+        "description": "Names this request in our logs.",
+        "schema": {"type": "string"},
+    }
+}
+#: What any route behind a key may answer.
+_ALWAYS: tuple[type[FacemendError], ...] = (
+    errors.Unauthorized,
+    errors.Forbidden,
+    errors.Internal,
+    errors.Unavailable,
+)
+
+
+def answers(
+    model: type[schemas.Resource], *statuses: int, headers: Mapping[str, str] | None = None
+) -> dict[int, Any]:
+    """OpenAPI responses for ``statuses`` that carry ``model``; ``headers`` by name."""
+    described = {
+        name: {"description": text, "schema": {"type": "string"}}
+        for name, text in (headers or {}).items()
+    }
+    content = {"application/json": {"schema": _ref(model.__name__)}}
+    return {
+        status: {"description": _PHRASES[status], "headers": described, "content": content}
+        for status in statuses
+    }
+
+
+def problems(*kinds: type[FacemendError]) -> dict[int, Any]:
+    """OpenAPI responses for errors of ours, one example a code."""
+    by_status: dict[int, list[type[FacemendError]]] = {}
+    for kind in kinds:
+        by_status.setdefault(kind.http_status, []).append(kind)
+    return {status: _problem_response(found) for status, found in by_status.items()}
+
+
+class Application(OpenAPI):
+    """The Flask application, with a document that tells the whole truth."""
+
+    request_class = StrictRequest
+
+    def generate_spec_json(self) -> None:
+        """Build ``spec_json`` once; called by the first who asks for the document."""
+        super().generate_spec_json()
+        document: dict[str, Any] = self.spec_json
+        document["components"]["schemas"] = _schemas(document["components"]["schemas"])
+        for path, item in document["paths"].items():
+            for method, operation in item.items():
+                _complete(path, method, operation)
+
+
+def info() -> Info:
+    return Info(title="Facemend", version=VERSION, description=DESCRIPTION)
+
+
+_PHRASES = {
+    200: "As asked",
+    202: "Accepted: the job will run",
+    304: "Nothing has changed since that ETag",
+    503: "Not ready",
+}
+
+
+def _ref(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _problem_response(kinds: Iterable[type[FacemendError]]) -> dict[str, Any]:
+    kinds = list(kinds)
+    headers: dict[str, Any] = {}
+    if any(hasattr(kind(), "retry_after_s") for kind in kinds):
+        headers["Retry-After"] = {
+            "description": "Seconds to wait before the next try.",
+            "schema": {"type": "string"},
+        }
+    return {
+        "description": "; ".join(f"`{code}`" for code in dict.fromkeys(k.code for k in kinds)),
+        "headers": headers,
+        "content": {
+            MEDIA_TYPE: {
+                "schema": _ref("Problem"),
+                "examples": {kind.code: {"value": kind().problem()} for kind in kinds},
+            }
+        },
+    }
+
+
+def _schemas(collected: Mapping[str, Any]) -> dict[str, Any]:
+    """Pydantic's own schemas in place of the collected ones, which have lost keywords."""
+    _, ours = models_json_schema(
+        [(model, "validation") for model in _REQUESTS]
+        + [(model, "serialization") for model in _RESOURCES],
+        ref_template="#/components/schemas/{model}",
+    )
+    wanted = {name: schema for name, schema in collected.items() if name != "ValidationErrorModel"}
+    return dict(sorted({**wanted, **ours["$defs"], "RestorationUpload": _UPLOAD}.items()))
+
+
+def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
+    """Scopes, the answers that any route may give, and the request id."""
+    scope = SCOPES[f"{method.upper()} {path.replace('{', '<').replace('}', '>')}"]
+    responses = operation["responses"]
+    if "application/json" in responses.get("422", {}).get("content", {}):
+        del responses["422"]  # the array that flask_openapi3 adds by itself
+    if scope is not None:
+        operation["security"] = [{"key": [scope]}]
+        for status, response in problems(*_ALWAYS).items():
+            responses.setdefault(str(status), response)
+    for response in responses.values():
+        response["headers"] = {**response.get("headers", {}), **_REQUEST_ID}
+    operation["responses"] = dict(sorted(responses.items()))

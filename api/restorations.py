@@ -1,0 +1,197 @@
+"""/v1/restorations: submit a photo, see its job, cancel it."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any
+
+from flask import Response, request
+from flask_openapi3 import APIBlueprint, Tag
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import SkipJsonSchema
+
+from api.admission import admit, check_idempotency_key
+from api.auth import caller
+from api.context import services
+from api.examples import REQUEST_BODY, SUBMIT_HEADERS
+from api.openapi import answers, problems
+from api.submission import read
+from api.waiting import preferred_wait_s, wait_until_terminal
+from shared import errors
+from shared.errors import NotFound
+from shared.jobs import Job, Status
+from shared.representation import represent
+from shared.schemas import Resource, Restoration, RestorationPage
+
+blueprint = APIBlueprint(
+    "restorations",
+    __name__,
+    url_prefix="/v1",
+    abp_tags=[Tag(name="restorations", description="Jobs: one photo each.")],
+)
+
+_JOB_ID = re.compile(r"job_[0-9a-f]{32}", re.ASCII)
+_RETRY_AFTER_S = 1
+_ETAG = {"ETag": "Changes whenever the answer does; send it as If-None-Match."}
+
+
+class JobPath(BaseModel):
+    job_id: str = Field(description="`id` of the job.")
+
+
+class WaitQuery(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    wait: int = Field(
+        0, ge=0, le=60, description="Seconds to wait for the end of the job before answering."
+    )
+
+
+class ListQuery(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    status: Status | SkipJsonSchema[None] = Field(None, description="Only jobs in this state.")
+    model: str | SkipJsonSchema[None] = Field(
+        None, max_length=64, description="Only jobs for this model."
+    )
+    limit: int = Field(20, ge=1, le=100, description="Jobs on one page.")
+    cursor: str | SkipJsonSchema[None] = Field(
+        None, max_length=512, description="`next_cursor` of the page before."
+    )
+
+
+@blueprint.post(
+    "/restorations",
+    operation_id="submit",
+    summary="Restore the faces of a photo",
+    responses={
+        **answers(Restoration, 200, headers={"Preference-Applied": "The wait that was granted."}),
+        **answers(
+            Restoration,
+            202,
+            headers={
+                "Location": "Path of the job.",
+                "Retry-After": "Seconds to wait before asking for the job.",
+                "Idempotent-Replayed": "`true`: an earlier request with this key made the job.",
+            },
+        ),
+        **problems(
+            errors.MalformedRequest,
+            errors.IdempotencyInProgress,
+            errors.PayloadTooLarge,
+            errors.UnsupportedMediaType,
+            errors.InvalidRequest,
+            errors.IdempotencyMismatch,
+            errors.InputNotFound,
+            errors.InputForbidden,
+            errors.InputTooLarge,
+            errors.UnsupportedImage,
+            errors.ImageTooManyPixels,
+            errors.QueueFull,
+        ),
+    },
+    openapi_extensions={"requestBody": REQUEST_BODY, "parameters": SUBMIT_HEADERS},
+)
+def submit() -> Response:
+    """Restore the faces of a photo.
+
+    The photo comes as a part of a multipart body, or lies in the object storage (`input.key`) or on
+    the web (`input.url`).
+    """
+    found = services()
+    idempotency_key = check_idempotency_key(request.headers.get("Idempotency-Key"))
+    submission = read(request, max_input_bytes=found.settings.max_input_bytes)
+    admission = admit(
+        submission, caller=caller(), idempotency_key=idempotency_key, services=found
+    )
+    wait_s = preferred_wait_s(request.headers.getlist("Prefer"))
+    job = wait_until_terminal(admission.job, wait_s or 0, found)
+    response = _answer(job, 200 if wait_s and job.status.terminal else 202)
+    response.headers["Location"] = f"/v1/restorations/{job.id}"
+    if response.status_code == 202:
+        response.headers["Retry-After"] = str(_RETRY_AFTER_S)
+    if wait_s is not None:
+        response.headers["Preference-Applied"] = f"wait={min(wait_s, found.settings.max_wait_s)}"
+    if admission.replayed:
+        response.headers["Idempotent-Replayed"] = "true"
+    return response
+
+
+@blueprint.get(
+    "/restorations/<job_id>",
+    operation_id="get",
+    summary="One job",
+    responses={
+        **answers(Restoration, 200, headers=_ETAG),
+        304: {"description": "Nothing has changed since that ETag."},
+        **problems(errors.NotFound, errors.InvalidRequest),
+    },
+)
+def get(path: JobPath, query: WaitQuery) -> Response:
+    """One job, with fresh addresses for its pictures."""
+    found = services()
+    job = found.store.get(caller().tenant, _check_id(path.job_id))
+    job = wait_until_terminal(job, query.wait, found)
+    response = _answer(job, 200)
+    response.set_etag(_etag(job, found.settings.url_ttl_s), weak=True)
+    return response.make_conditional(request.environ)
+
+
+@blueprint.get(
+    "/restorations",
+    operation_id="list",
+    summary="Jobs, newest first",
+    responses={**answers(RestorationPage, 200), **problems(errors.InvalidRequest)},
+)
+def list_(query: ListQuery) -> Response:
+    """Jobs of this key's tenant, newest first."""
+    found = services()
+    jobs, next_cursor = found.store.list(
+        caller().tenant,
+        status=query.status,
+        model=query.model,
+        limit=query.limit,
+        cursor=query.cursor,
+    )
+    data = [represent(job, found.storage) for job in jobs]
+    return _json(RestorationPage(data=data, next_cursor=next_cursor), 200)
+
+
+@blueprint.post(
+    "/restorations/<job_id>/cancel",
+    operation_id="cancel",
+    summary="Cancel a job",
+    responses={**answers(Restoration, 202), **problems(errors.NotFound, errors.Conflict)},
+)
+def cancel(path: JobPath) -> Response:
+    """Cancel a job: a queued one at once, a running one at its next stage."""
+    return _answer(services().store.cancel(caller().tenant, _check_id(path.job_id)), 202)
+
+
+def _check_id(job_id: str) -> str:
+    """Refuse what can be no id before it becomes part of a key. Raises NotFound, like a miss."""
+    if not _JOB_ID.fullmatch(job_id):
+        raise NotFound()
+    return job_id
+
+
+def _etag(job: Job, url_ttl_s: int) -> str:
+    """Grows with the record, and twice in the life of a presigned address.
+
+    So a client that is told 304 still has addresses with half their life ahead.
+    """
+    parts: list[Any] = [job.version, job.queue_position]
+    if job.result is not None:
+        parts.append(int(time.time() // (url_ttl_s / 2)))
+    return ".".join("" if part is None else str(part) for part in parts)
+
+
+def _answer(job: Job, status: int) -> Response:
+    return _json(represent(job, services().storage), status)
+
+
+def _json(resource: Resource, status: int) -> Response:
+    response = Response(resource.model_dump_json(), status, content_type="application/json")
+    response.headers["Cache-Control"] = "private, no-cache"
+    return response
