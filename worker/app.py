@@ -13,15 +13,14 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import click
 from celery.signals import worker_shutting_down
 
 from shared.errors import FacemendError, SettingsInvalid, Unavailable
 from shared.fetch import Fetcher
-from shared.jobs import Priority
-from shared.queue import RESTORE_TASK, make_celery, restore_queue
+from shared.queue import RESTORE_TASK, make_celery
 from shared.settings import Settings, load_settings
 from shared.storage import ObjectStorage
 from shared.store import JobStore, ServedModel
@@ -102,8 +101,8 @@ def serve(settings: Settings) -> None:
     check_ground(settings)
     worker = build(settings, restorers := load_restorers(settings))
     start_metrics_server(settings)
-    celery = make_celery(settings, role="worker")
-    celery.task(worker.restore, name=RESTORE_TASK)
+    celery = make_celery(settings, role="worker", models=tuple(restorers))
+    celery.task(name=RESTORE_TASK)(worker.restore)
 
     def begin_drain(**_: object) -> None:
         _log.info("draining: nothing new is taken, %g s for what is in flight", settings.drain_s)
@@ -112,22 +111,16 @@ def serve(settings: Settings) -> None:
     worker_shutting_down.connect(begin_drain, weak=False)
     threading.Thread(target=_announce, args=(worker, restorers), daemon=True).start()
     _log.info("ready: %s", ", ".join(restorers))
-    celery.worker_main(_celery_arguments(settings, worker.name, tuple(restorers)))
-
-
-def _celery_arguments(settings: Settings, name: str, models: Sequence[str]) -> list[str]:
-    # High before low: the transport asks the queues in this order.
-    queues = [restore_queue(model, priority) for priority in Priority for model in models]
-    return [
-        "worker",
-        "--pool=threads",
-        f"--concurrency={settings.jobs_in_flight}",
-        f"--queues={','.join(queues)}",
-        f"--hostname={name}",
-        "--without-gossip",
-        "--without-mingle",
-        "--quiet",
-    ]
+    celery.worker_main(
+        [
+            "worker",
+            "--pool=threads",
+            f"--hostname={worker.name}",
+            "--without-gossip",
+            "--without-mingle",
+            "--quiet",
+        ]
+    )
 
 
 def _announce(worker: Worker, restorers: dict[str, Restorer]) -> None:
@@ -153,7 +146,7 @@ def _announce(worker: Worker, restorers: dict[str, Restorer]) -> None:
 
 
 @click.command()
-@click.option("--ping", is_flag=True, help="Ask whether a worker of this host is alive; exit 0 or 1.")
+@click.option("--ping", is_flag=True, help="Is a worker of this host alive? Exit 0 or 1.")
 def main(ping: bool) -> None:
     """Restore jobs until told to stop (SIGTERM drains, then exits)."""
     try:

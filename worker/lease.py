@@ -69,7 +69,7 @@ class Lease:
         self._thread.join()
 
     def report(self, progress: Progress) -> None:
-        """Write progress down; raises LeaseLost, JobCanceled or Draining when it is time to stop."""
+        """Write progress down; raises LeaseLost, JobCanceled or Draining when to stop."""
         try:
             self._hear(self._store.progress(self._claim.job.id, self._claim.token, progress))
         except Unavailable as error:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from shared.errors import (
     FacemendError,
@@ -23,7 +24,17 @@ from worker.lease import Drain, Draining, Lease
 from worker.pipeline import ImageRestorer, Pipeline
 
 _log = logging.getLogger(__name__)
-_SETTLE_S = 120.0  # how long a finished job waits for Redis to take the news
+_WRITE_DOWN_S = 120.0  # how long a finished job waits for Redis to take the news
+_FENCED = "fenced: another worker's by now"
+
+
+@dataclass(frozen=True, slots=True)
+class _GiveBack:
+    """Back to the queue; or failed with ``problem``, when the budget of ``reason`` is spent."""
+
+    reason: Release
+    delay_s: float = 0
+    problem: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +49,7 @@ class Worker:
     beat_s: float
 
     def restore(self, job_id: str) -> None:
-        """Answer one ring. The message is only a doorbell: whatever is amiss, the record decides."""
+        """Answer one ring. The message is only a doorbell: the record decides what is to do."""
         if self.drain.begun:
             return  # the record still says queued, so the dispatcher rings elsewhere
         claim = self.store.claim(job_id, self.name)
@@ -47,30 +58,19 @@ class Worker:
         with bind(job_id=job_id):
             _log.info("job started", extra={"attempt": claim.job.attempt})
             with Lease(self.store, claim, self.beat_s, self.drain) as lease:
-                settle = self._work(claim, lease)
-                _settle(settle)
+                end = self._work(claim, lease)
+                _log.info("job %s", self._write_down(claim, end))
 
-    def _work(self, claim: Claim, lease: Lease) -> Callable[[], str]:
-        """Do the job; returns how to write its end down, which names that end for the log."""
-        job, token = claim.job, claim.token
+    def _work(self, claim: Claim, lease: Lease) -> Outcome | _GiveBack | None:
+        """Do the job; None: it is another worker's by now."""
+        job = claim.job
         try:
-            outcome = self.pipeline.run(job, token, self._restorer(job), lease.report)
-        except LeaseLost:
-            return lambda: "fenced"
-        except JobCanceled:
-            outcome = _ended(Status.CANCELED)
-        except Draining:
-            return lambda: self._release(claim, Release.DRAIN, 0, None)
+            return self.pipeline.run(job, claim.token, self._restorer(job), lease.report)
         except FacemendError as error:
-            if error.retryable:
-                delay_s = _backoff_s(job)
-                _log.warning("will be tried again in %.0f s: %s", delay_s, error.detail)
-                return lambda: self._release(claim, Release.TRANSIENT, delay_s, error)
-            outcome = _ended(Status.FAILED, error)
-        except Exception:  # the last resort: logged whole, the customer told nothing of it
+            return _meaning(error, job)
+        except Exception:  # noqa: BLE001  # the last resort: logged whole, the customer told nothing
             _log.exception("job failed unexpectedly")
-            outcome = _ended(Status.FAILED, Internal())
-        return lambda: self._finish(claim, outcome)
+            return Outcome(Status.FAILED, error=Internal().problem())
 
     def _restorer(self, job: Job) -> ImageRestorer:
         try:
@@ -80,41 +80,43 @@ class Worker:
                 f"model {job.model} is not loaded by this worker ({', '.join(self.restorers)})"
             ) from None
 
-    def _finish(self, claim: Claim, outcome: Outcome) -> str:
-        written = self.store.finish(claim.job.id, claim.token, outcome)
-        return outcome.status if written else "fenced"
+    def _write_down(self, claim: Claim, end: Outcome | _GiveBack | None) -> str:
+        """Tell the record; while Redis is away, try again, for the work is done."""
+        give_up_s = time.monotonic() + _WRITE_DOWN_S
+        while True:
+            try:
+                return self._tell(claim, end)
+            except Unavailable as error:
+                if time.monotonic() > give_up_s:
+                    raise
+                _log.warning("the job's end is not written yet: %s", error.detail)
+                time.sleep(1)
 
-    def _release(
-        self, claim: Claim, reason: Release, delay_s: float, error: FacemendError | None
-    ) -> str:
+    def _tell(self, claim: Claim, end: Outcome | _GiveBack | None) -> str:
+        job_id, token = claim.job.id, claim.token
+        if isinstance(end, Outcome):
+            return end.status if self.store.finish(job_id, token, end) else _FENCED
+        if end is None:
+            return _FENCED
         status = self.store.release(
-            claim.job.id,
-            claim.token,
-            reason,
-            delay_s=delay_s,
-            error=error.problem() if error else None,
+            job_id, token, end.reason, delay_s=end.delay_s, error=end.problem
         )
-        return status or "fenced"
+        return status or _FENCED
 
 
-def _settle(write: Callable[[], str]) -> None:
-    """Write the end down; while Redis is away, try again, for the work is done."""
-    give_up_s = time.monotonic() + _SETTLE_S
-    while True:
-        try:
-            _log.info("job %s", write())
-        except Unavailable as error:
-            if time.monotonic() > give_up_s:
-                raise
-            _log.warning("the job's end is not written yet: %s", error.detail)
-            time.sleep(1)
-        else:
-            return
-
-
-def _ended(status: Status, error: FacemendError | None = None) -> Outcome:
-    outcome = Outcome(status=status, result=None, error=None, warnings=(), timings_ms={})
-    return replace(outcome, error=error.problem()) if error else outcome
+def _meaning(error: FacemendError, job: Job) -> Outcome | _GiveBack | None:
+    """What an error makes of the job."""
+    if isinstance(error, LeaseLost):
+        return None
+    if isinstance(error, JobCanceled):
+        return Outcome(Status.CANCELED)
+    if isinstance(error, Draining):
+        return _GiveBack(Release.DRAIN)
+    if error.retryable:
+        delay_s = _backoff_s(job)
+        _log.warning("will be tried again in %.0f s: %s", delay_s, error.detail)
+        return _GiveBack(Release.TRANSIENT, delay_s, error.problem())
+    return Outcome(Status.FAILED, error=error.problem())
 
 
 def _backoff_s(job: Job) -> float:
