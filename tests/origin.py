@@ -15,6 +15,12 @@ def http(status: str, body: bytes = b"", *headers: str) -> bytes:
     return "\r\n".join(head).encode("latin-1") + body
 
 
+def headers(request: str) -> dict[str, str]:
+    """Header names come in lower case."""
+    lines = request.partition("\r\n\r\n")[0].split("\r\n")[1:]
+    return {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
+
+
 class Origin:
     """A web server whose every byte is in the test's hand, on a loopback port of its own.
 

@@ -1,0 +1,54 @@
+"""Jobs in the states that tests need them in, and the way to wait for what comes of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from shared.jobs import Event, Priority, Status, new_id
+from shared.store import JobStore, NewJob, Outcome
+
+TENANT = "acme"
+MODEL = "facemend-starter"
+
+
+def take(store: JobStore, url: str | None = None) -> str:
+    """Put a job into the queue; ``url`` wants to hear how it ends."""
+    job_id = new_id("job")
+    store.create(
+        NewJob(
+            id=job_id,
+            tenant=TENANT,
+            key_id="key_1",
+            model=MODEL,
+            priority=Priority.NORMAL,
+            request={"metadata": {"album": "Großeltern"}},
+            source={"key": "somewhere"},
+            webhook={"url": url, "events": list(Event)} if url else None,
+        )
+    )
+    return job_id
+
+
+def finish(store: JobStore, url: str | None = None, status: Status = Status.FAILED) -> str:
+    """Bring a job to its end; ``url`` wants to hear of it."""
+    job_id = take(store, url)
+    claim = store.claim(job_id, "worker-1")
+    assert claim
+    assert store.finish(job_id, claim.token, Outcome(status))
+    return job_id
+
+
+def eventually(condition: Callable[[], object]) -> None:
+    """Wait until it holds; the time allowed is only there to end a test that fails."""
+    give_up = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+
+
+def only_delivery(store: JobStore, job_id: str) -> dict[str, Any]:
+    """The job's one delivery, with its log."""
+    (delivery,) = store.deliveries(TENANT, job_id)
+    return delivery

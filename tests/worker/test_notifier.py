@@ -1,0 +1,356 @@
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from prometheus_client import REGISTRY
+from redis import Redis
+from standardwebhooks.webhooks import Webhook
+
+from shared.database import connect
+from shared.errors import NotFound, Unavailable
+from shared.fetch import Fetcher
+from shared.jobs import Priority, Status
+from shared.keys import KeyRing
+from shared.queue import Doorbell, make_celery, restore_queue
+from shared.settings import Settings
+from shared.storage import ObjectStorage, file_key, input_key, result_key
+from shared.store import JobStore, Outcome
+from tests.jobs import MODEL, TENANT, eventually, finish, only_delivery, take
+from tests.origin import Origin, headers, http
+from worker.notifier import Notifier
+
+Build = Callable[..., Notifier]
+
+
+@pytest.fixture(scope="module")
+def fetchers() -> dict[bool, Fetcher]:
+    return {allow_private: Fetcher(allow_private=allow_private) for allow_private in (False, True)}
+
+
+@pytest.fixture
+def build(
+    settings: Settings, redis: Redis, storage: ObjectStorage, fetchers: dict[bool, Fetcher]
+) -> Iterator[Build]:
+    """Makes notifiers with other settings."""
+    built = []
+
+    def build(other_storage: ObjectStorage | None = None, **changed: Any) -> Notifier:
+        used = settings.model_copy(update=changed)
+        built.append(
+            Notifier(
+                store=JobStore(redis, used),
+                storage=other_storage or storage,
+                keys=KeyRing(redis, used.api_key_pepper),
+                doorbell=Doorbell(make_celery(used, role="notifier")),
+                fetcher=fetchers[used.allow_private_addresses],
+                settings=used,
+            )
+        )
+        return built[-1]
+
+    yield build
+    for notifier in built:
+        notifier.close()
+
+
+@pytest.fixture
+def notifier(build: Build) -> Notifier:
+    return build()
+
+
+@pytest.fixture
+def send_due(build: Build) -> Callable[..., None]:
+    """What one notifier does in one round, to the end of its last try."""
+
+    def send_due(**changed: Any) -> None:
+        notifier = build(**changed)
+        notifier.tick_deliveries()
+        notifier.close()
+
+    return send_due
+
+
+@pytest.fixture
+def receiver() -> Iterator[Origin]:
+    server = Origin()
+    server.answers["/hook"] = http("204 No Content")
+    yield server
+    server.close()
+
+
+def make_due(redis: Redis) -> None:
+    """Let the time pass that deliveries wait for their next try."""
+    for delivery_id in redis.zrange("fm:deliveries", 0, -1):
+        redis.zadd("fm:deliveries", {delivery_id: 0})
+
+
+# --- deliveries ---
+
+
+def test_a_finished_job_is_told_once_signed_and_whole(
+    store: JobStore, settings: Settings, send_due: Callable[..., None], receiver: Origin
+) -> None:
+    job_id = finish(store, receiver.url("/hook"))
+    send_due()
+    send_due()
+    (request,) = receiver.requests
+    (secret,) = KeyRing(connect(settings), settings.api_key_pepper).webhook_secrets(TENANT)
+    message = Webhook(secret).verify(request.split("\r\n\r\n")[1], headers(request))
+    assert message["type"] == "restoration.failed"
+    assert message["data"]["id"] == job_id
+    assert message["data"]["status"] == "failed"
+    assert message["data"]["metadata"] == {"album": "Großeltern"}
+    delivery = only_delivery(store, job_id)
+    assert delivery["state"] == "delivered"
+    assert headers(request)["webhook-id"] == delivery["event_id"]
+    assert [attempt["status_code"] for attempt in delivery["attempts"]] == [204]
+
+
+def test_a_failed_try_is_repeated_after_five_seconds_with_the_same_id(
+    store: JobStore, send_due: Callable[..., None], receiver: Origin, redis: Redis
+) -> None:
+    receiver.answers["/hook"] = http("500 Oh no")
+    job_id = finish(store, receiver.url("/hook"))
+    before = time.time()
+    send_due()
+    delivery = only_delivery(store, job_id)
+    assert delivery["state"] == "pending"
+    assert before + 4 <= delivery["next_try_at"] <= time.time() + 6
+
+    send_due()  # too early
+    receiver.answers["/hook"] = http("200 OK")
+    make_due(redis)
+    send_due()
+    delivery = only_delivery(store, job_id)
+    assert delivery["state"] == "delivered"
+    assert [attempt["status_code"] for attempt in delivery["attempts"]] == [500, 200]
+    assert [headers(request)["webhook-id"] for request in receiver.requests] == [
+        delivery["event_id"]
+    ] * 2
+
+
+def test_the_receivers_wish_for_patience_is_granted(
+    store: JobStore, send_due: Callable[..., None], receiver: Origin
+) -> None:
+    receiver.answers["/hook"] = http("429 Slowly", b"", "Retry-After: 600")
+    job_id = finish(store, receiver.url("/hook"))
+    before = time.time()
+    send_due()
+    assert only_delivery(store, job_id)["next_try_at"] >= before + 600
+
+
+def test_gone_ends_it_at_once(
+    store: JobStore, send_due: Callable[..., None], receiver: Origin
+) -> None:
+    receiver.answers["/hook"] = http("410 Gone")
+    job_id = finish(store, receiver.url("/hook"))
+    send_due()
+    delivery = only_delivery(store, job_id)
+    assert (delivery["state"], delivery["next_try_at"]) == ("dead", None)
+
+
+def test_after_ten_tries_it_is_a_dead_letter(
+    store: JobStore, send_due: Callable[..., None], receiver: Origin, redis: Redis
+) -> None:
+    receiver.answers["/hook"] = http("503 Later")
+    job_id = finish(store, receiver.url("/hook"))
+    for _ in range(12):
+        make_due(redis)
+        send_due()
+    delivery = only_delivery(store, job_id)
+    assert (delivery["state"], len(delivery["attempts"])) == ("dead", 10)
+    assert len(receiver.requests) == 10
+
+
+def test_a_redirect_is_a_failure_and_not_followed(
+    store: JobStore, send_due: Callable[..., None], receiver: Origin
+) -> None:
+    receiver.answers["/hook"] = http("302 Found", b"", f"Location: {receiver.url('/elsewhere')}")
+    job_id = finish(store, receiver.url("/hook"))
+    send_due()
+    assert only_delivery(store, job_id)["state"] == "pending"
+    assert len(receiver.requests) == 1
+
+
+def test_an_unreachable_receiver_is_logged_without_a_status(
+    store: JobStore, send_due: Callable[..., None]
+) -> None:
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))  # and nobody listens
+        job_id = finish(store, f"http://127.0.0.1:{reserved.getsockname()[1]}/hook")
+        send_due()
+    delivery = only_delivery(store, job_id)
+    assert delivery["state"] == "pending"
+    (attempt,) = delivery["attempts"]
+    assert (attempt["status_code"], attempt["error"]) == (None, "The server cannot be reached")
+
+
+def test_a_private_receiver_is_never_connected_to_unless_allowed(
+    store: JobStore, send_due: Callable[..., None], receiver: Origin
+) -> None:
+    job_id = finish(store, receiver.url("/hook"))
+    send_due(allow_private_addresses=False)
+    assert receiver.requests == []
+    assert only_delivery(store, job_id)["state"] == "pending"
+
+
+def test_two_secrets_sign_while_one_is_replaced(
+    store: JobStore, settings: Settings, send_due: Callable[..., None], receiver: Origin
+) -> None:
+    keys = KeyRing(connect(settings), settings.api_key_pepper)
+    (old,) = keys.webhook_secrets(TENANT)
+    new = keys.rotate_webhook_secret(TENANT)
+    finish(store, receiver.url("/hook"))
+    send_due()
+    (request,) = receiver.requests
+    for secret in (old, new):
+        assert Webhook(secret).verify(request.split("\r\n\r\n")[1], headers(request))
+
+
+def test_a_stuck_receiver_holds_up_no_other_and_gets_two_connections(
+    store: JobStore, notifier: Notifier, receiver: Origin
+) -> None:
+    stuck, free = Origin(), threading.Event()
+
+    def answer_when_free() -> Iterator[bytes]:
+        free.wait(10)
+        yield http("200 OK")
+
+    stuck.answers["/hook"] = answer_when_free
+    for _ in range(5):
+        finish(store, stuck.url("/hook"))
+    healthy = [finish(store, receiver.url("/hook")) for _ in range(5)]
+    assert notifier.tick_deliveries() == 10
+    eventually(lambda: all(only_delivery(store, job)["state"] == "delivered" for job in healthy))
+    assert len(stuck.requests) == 2
+    free.set()
+    notifier.close()
+    stuck.close()
+
+
+def test_a_job_erased_before_its_webhook_went_out_is_not_told(
+    store: JobStore, send_due: Callable[..., None], receiver: Origin
+) -> None:
+    job_id = finish(store, receiver.url("/hook"))
+    store.erase(TENANT, job_id)
+    send_due()
+    assert receiver.requests == []
+
+
+def test_a_message_that_cannot_be_written_uses_up_its_tries(
+    store: JobStore, send_due: Callable[..., None], receiver: Origin
+) -> None:
+    job_id = take(store, receiver.url("/hook"))
+    claim = store.claim(job_id, "worker-1")
+    assert claim
+    store.finish(job_id, claim.token, Outcome(Status.SUCCEEDED, result={"image": "broken"}))
+    send_due()
+    (attempt,) = only_delivery(store, job_id)["attempts"]
+    assert attempt["error"] == "The message could not be written"
+    assert receiver.requests == []
+
+
+# --- dispatch and reaping ---
+
+
+def test_a_waiting_job_is_rung_for_and_not_again_at_once(
+    store: JobStore, notifier: Notifier, redis: Redis
+) -> None:
+    job_id = take(store)
+    assert notifier.tick_dispatch() == 0  # who took it has rung already
+    redis.zadd(f"fm:due:normal:{MODEL}", {job_id: 0})
+    assert notifier.tick_dispatch() == 1
+    assert notifier.tick_dispatch() == 0
+    (message,) = redis.lrange(restore_queue(MODEL, Priority.NORMAL), 0, -1)
+    assert job_id in json.dumps(json.loads(message)["headers"])
+
+
+def test_the_job_of_a_dead_worker_waits_again(
+    store: JobStore, redis: Redis, settings: Settings, notifier: Notifier
+) -> None:
+    brief = settings.model_copy(update={"lease_s": 0.05})
+    job_id = take(store)
+    assert JobStore(redis, brief).claim(job_id, "worker-1")
+    eventually(lambda: notifier.tick_reap() == [(job_id, Status.QUEUED)])
+    assert store.get(TENANT, job_id).status is Status.QUEUED
+    assert notifier.tick_dispatch() == 1
+
+
+def test_a_starting_notifier_first_lets_workers_beat_for_one_lease(
+    store: JobStore, redis: Redis, settings: Settings, build: Build
+) -> None:
+    job_id = take(store)
+    assert JobStore(redis, settings.model_copy(update={"lease_s": 0.01})).claim(job_id, "worker-1")
+    for lease_s, after in [(60, Status.RUNNING), (0.1, Status.QUEUED)]:
+        stop = threading.Event()
+        patient = build(lease_s=lease_s)
+        running = threading.Thread(target=patient.run, args=[stop])
+        running.start()
+        if after is Status.QUEUED:
+            eventually(lambda: store.get(TENANT, job_id).status is Status.QUEUED)
+        else:
+            time.sleep(1.5)  # one whole round of all duties
+        stop.set()
+        running.join()
+        assert store.get(TENANT, job_id).status is after
+
+
+# --- expiry ---
+
+
+def test_an_expired_job_goes_with_all_its_objects_and_no_others(
+    store: JobStore, storage: ObjectStorage, notifier: Notifier, redis: Redis
+) -> None:
+    old, young = finish(store), finish(store)
+    kept = [
+        storage.put(result_key(TENANT, young, "t1", "image.png"), b"x", "image/png").key,
+        storage.put(file_key(TENANT, "own.png"), b"x", "image/png").key,
+    ]
+    for key in (
+        input_key(TENANT, old),
+        result_key(TENANT, old, "t1", "image.png"),
+        result_key(TENANT, old, "t2", "image.png"),
+    ):
+        storage.put(key, b"x", "image/png")
+    redis.zadd("fm:expiry", {old: 0})
+    assert notifier.tick_expiry() == 1
+    assert notifier.tick_expiry() == 0
+    assert sorted(stored.key for stored in storage.list("")) == sorted(kept)
+    with pytest.raises(NotFound):
+        store.get(TENANT, old)
+    assert store.get(TENANT, young).id == young
+
+
+def test_without_storage_the_record_stays_so_that_the_objects_are_not_forgotten(
+    store: JobStore, settings: Settings, redis: Redis, build: Build
+) -> None:
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))  # and nobody listens
+        away = f"http://127.0.0.1:{reserved.getsockname()[1]}"
+        notifier = build(ObjectStorage(settings.model_copy(update={"s3_endpoint_url": away})))
+        job_id = finish(store)
+        redis.zadd("fm:expiry", {job_id: 0})
+        with pytest.raises(Unavailable):
+            notifier.tick_expiry()
+    assert store.get(TENANT, job_id).id == job_id
+
+
+# --- gauges ---
+
+
+def test_gauges_tell_how_much_there_is(store: JobStore, notifier: Notifier) -> None:
+    take(store)
+    finish(store, "http://127.0.0.1:9/hook")
+    running = take(store)
+    store.claim(running, "worker-1")
+    notifier.tick_gauges()
+    labels = {"model": MODEL, "priority": "normal"}
+    assert REGISTRY.get_sample_value("facemend_jobs_queued", labels) == 1
+    assert REGISTRY.get_sample_value("facemend_jobs_running") == 1
+    assert REGISTRY.get_sample_value("facemend_deliveries_pending") == 1

@@ -1,0 +1,296 @@
+"""What has to happen without anyone asking: ``python -m worker.notifier``.
+
+Every second: ring for jobs that are due, take jobs from dead workers, send webhooks, erase what is
+expired. Any number of copies may run; each step is claimed in the store, and whatever a dead
+notifier had begun comes again. Each duty has a thread of its own, so that none waits for another.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from threading import Event, Thread
+from typing import TypeVar
+
+from shared import webhooks
+from shared.database import connect
+from shared.errors import FacemendError, SettingsInvalid, Unavailable
+from shared.fetch import Fetcher
+from shared.jobs import Status
+from shared.keys import KeyRing
+from shared.queue import Doorbell, make_celery
+from shared.representation import represent
+from shared.settings import Settings, load_settings
+from shared.storage import ObjectStorage, job_prefixes
+from shared.store import Delivery, JobStore
+from shared.telemetry import (
+    DELIVERIES_PENDING,
+    DELIVERY_TRIES,
+    DOORBELLS,
+    JOBS_REAPED,
+    QUEUED,
+    RUNNING,
+    bind,
+    configure_logging,
+    start_metrics_server,
+)
+from worker.sender import Sender
+
+_logger = logging.getLogger(__name__)
+BATCH = 100
+MAX_BATCHES = 20
+EVERY_S = 1.0
+GAUGES_EVERY_S = 5.0
+EXIT_SETTINGS = 2
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Duty:
+    """``settle_s`` is how long to wait before the first time and after a failure."""
+
+    name: str
+    tick: Callable[[], object]
+    every_s: float = EVERY_S
+    settle_s: float = 0.0
+
+
+class Notifier:
+    """``tick_*`` do one round each; ``run`` repeats them all until told to stop."""
+
+    def __init__(
+        self,
+        *,
+        store: JobStore,
+        storage: ObjectStorage,
+        keys: KeyRing,
+        doorbell: Doorbell,
+        fetcher: Fetcher,
+        settings: Settings,
+    ) -> None:
+        self._store = store
+        self._storage = storage
+        self._keys = keys
+        self._doorbell = doorbell
+        self._fetcher = fetcher
+        self._settings = settings
+        self._stop = Event()
+        # A delivery is ours for three times the longest try: a third to wait for its turn, a third
+        # for the try, and a third to write down how it went.
+        self._delivery_lease_s = 3 * settings.webhook_timeout_s
+        self._sender = Sender(self._deliver, keep_s=settings.webhook_timeout_s)
+
+    def run(self, stop: Event) -> None:
+        """Work until ``stop`` is set, then let the webhooks that are being sent come to an end."""
+        self._stop = stop
+        if not self._checked_policy():
+            return
+        _logger.info("ready")
+        duties = (
+            _Duty("dispatch", self.tick_dispatch),
+            # Workers get the time to beat again before they are held for dead: at our own start,
+            # and when Redis was away.
+            _Duty("reap", self.tick_reap, settle_s=self._settings.lease_s),
+            _Duty("deliveries", self.tick_deliveries),
+            _Duty("expiry", self.tick_expiry),
+            _Duty("gauges", self.tick_gauges, every_s=GAUGES_EVERY_S),
+        )
+        threads = [Thread(target=self._repeat, args=[duty], name=duty.name) for duty in duties]
+        for thread in threads:
+            thread.start()
+        stop.wait()
+        for thread in threads:
+            thread.join()
+        self.close()
+
+    def _checked_policy(self) -> bool:
+        """Wait for Redis. False: told to stop meanwhile. Raises SettingsInvalid."""
+        while not self._stop.is_set():
+            try:
+                self._store.check_policy()
+            except Unavailable as error:
+                _logger.warning("waiting: %s", error.detail)
+                self._stop.wait(EVERY_S)
+            else:
+                return True
+        return False
+
+    def close(self) -> None:
+        """Wait for the webhooks that are being sent."""
+        self._sender.close()
+
+    # --- duties -----------------------------------------------------------------------------
+
+    def tick_dispatch(self) -> int:
+        """Ring for queued jobs that are due; the number of rings. Raises Unavailable."""
+        rung = 0
+        for job in _batches(self._store.due):
+            try:
+                self._doorbell.ring(job.id, job.model, job.priority)
+            except Unavailable:
+                DOORBELLS.labels("notifier", "failed").inc()
+                raise
+            DOORBELLS.labels("notifier", "rung").inc()
+            rung += 1
+        return rung
+
+    def tick_reap(self) -> list[tuple[str, Status]]:
+        """Take jobs from workers that fell silent; what became of each. Raises Unavailable."""
+        reaped = list(_batches(self._store.reap))
+        for job_id, status in reaped:
+            JOBS_REAPED.labels(status).inc()
+            _logger.warning("reaped: the job is %s now", status, extra={"job_id": job_id})
+        return reaped
+
+    def tick_deliveries(self) -> int:
+        """Hand due webhooks to the sender; their number. Raises Unavailable."""
+        taken = 0
+        for delivery in _batches(self._take_deliveries):
+            self._sender.offer(delivery)
+            taken += 1
+        return taken
+
+    def tick_expiry(self) -> int:
+        """Erase what was kept long enough; the number of jobs. Raises Unavailable.
+
+        Objects go first: if we die in between, the record still says what there is to delete.
+        """
+        erased = 0
+        for job in _batches(self._store.expired):
+            if self._stop.is_set():
+                break
+            for prefix in job_prefixes(job.tenant, job.id):
+                self._storage.delete(stored.key for stored in self._storage.list(prefix))
+            erased += self._store.erase(job.tenant, job.id)
+        return erased
+
+    def tick_gauges(self) -> None:
+        """Publish how much there is of everything. Raises Unavailable."""
+        for name, count in self._store.counts().items():
+            if name.startswith("queued."):
+                model, priority = name.removeprefix("queued.").rsplit(".", 1)
+                QUEUED.labels(model, priority).set(count)
+            elif name == "running":
+                RUNNING.set(count)
+            elif name == "deliveries_pending":
+                DELIVERIES_PENDING.set(count)
+
+    def _repeat(self, duty: _Duty) -> None:
+        """Do a duty until told to stop. Nothing that goes wrong ends it; a change is logged."""
+        well, pause_s = True, duty.settle_s
+        while not self._stop.wait(pause_s):
+            try:
+                duty.tick()
+            except Unavailable as error:
+                if well:
+                    _logger.warning("%s has to wait: %s", duty.name, error.detail)
+                well, pause_s = False, max(duty.every_s, duty.settle_s)
+            except Exception:
+                _logger.exception("%s failed", duty.name)
+                well, pause_s = False, max(duty.every_s, duty.settle_s)
+            else:
+                if not well:
+                    _logger.info("%s goes on", duty.name)
+                well, pause_s = True, duty.every_s
+
+    # --- one webhook, in a thread of the sender -----------------------------------------------
+
+    def _take_deliveries(self, limit: int) -> list[Delivery]:
+        return self._store.take_deliveries(limit, self._delivery_lease_s)
+
+    def _deliver(self, delivery: Delivery) -> None:
+        """Try once and write down how it went. Never raises.
+
+        If it cannot be written down, the lease runs out and the same event id is sent again.
+        """
+        with bind(job_id=delivery.job_id, event_id=delivery.event_id, attempt=delivery.attempt):
+            try:
+                self._settle(delivery, self._try(delivery))
+            except FacemendError as error:
+                _logger.warning("the webhook has to wait: %s", error.detail)
+            except Exception:
+                _logger.exception("the webhook has to wait")
+
+    def _try(self, delivery: Delivery) -> webhooks.Attempt:
+        """Raises Unavailable before anything is sent, when store or keys cannot be read."""
+        try:
+            job = self._store.get(delivery.tenant, delivery.job_id)
+            data = represent(job, self._storage).model_dump(mode="json")
+            body = webhooks.body(delivery.event, delivery.created_at, data)
+        except FacemendError:
+            raise
+        except Exception:
+            # A defect of ours. It counts as a try, or it would come round for ever.
+            _logger.exception("the webhook could not be written")
+            return webhooks.Attempt(time.time(), None, 0, "The message could not be written")
+        return webhooks.send(
+            self._fetcher,
+            url=delivery.url,
+            event_id=delivery.event_id,
+            body=body,
+            secrets=self._keys.webhook_secrets(delivery.tenant),
+            timeout_s=self._settings.webhook_timeout_s,
+        )
+
+    def _settle(self, delivery: Delivery, attempt: webhooks.Attempt) -> None:
+        record = attempt.record()
+        delay_s = webhooks.next_delay_s(delivery.attempt, attempt.retry_after_s, random.random)
+        if attempt.delivered:
+            outcome = "delivered"
+            self._store.delivered(delivery, record)
+        elif attempt.gone or delay_s is None:
+            outcome = "dead"
+            self._store.bury_delivery(delivery, record)
+        else:
+            outcome = "failed"
+            self._store.retry_delivery(delivery, record, delay_s)
+        DELIVERY_TRIES.labels(delivery.event, outcome).inc()
+        _logger.info("webhook %s: %s", delivery.event, outcome, extra=record)
+
+
+def _batches(take: Callable[[int], Sequence[T]]) -> Iterator[T]:
+    """All that is there now, fetched in batches; what is more than a round's share can wait."""
+    for _ in range(MAX_BATCHES):
+        batch = take(BATCH)
+        yield from batch
+        if len(batch) < BATCH:
+            return
+
+
+def build(settings: Settings) -> Notifier:
+    """The composition root."""
+    client = connect(settings)
+    return Notifier(
+        store=JobStore(client, settings),
+        storage=ObjectStorage(settings),
+        keys=KeyRing(client, settings.api_key_pepper),
+        doorbell=Doorbell(make_celery(settings, role="notifier")),
+        fetcher=Fetcher(allow_private=settings.allow_private_addresses),
+        settings=settings,
+    )
+
+
+def main() -> None:
+    """Run until SIGTERM or SIGINT. Exits with 2 for a wrong setting."""
+    stop = Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        settings = load_settings()
+        configure_logging(settings, "notifier")
+        notifier = build(settings)
+        start_metrics_server(settings)
+        notifier.run(stop)
+    except SettingsInvalid as error:
+        sys.stderr.write(f"notifier cannot start: {error.detail}\n")
+        sys.exit(EXIT_SETTINGS)
+
+
+if __name__ == "__main__":
+    main()
