@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Any, cast
+import re
 
-import redis
-
-from shared.database import redis_errors, redis_key, tenant_key
+from shared.database import Scripts
 from shared.errors import InvalidRequest
 from shared.jobs import Job, Status
 from shared.records import to_job
 
 #: Records that one page looks at, at most: a rare status must not hold up Redis.
-SCANNED = 1000
-_CHUNK = 100
+SCANNED = 500
 
-Place = tuple[float, str]  # creation time and id of a job: where a page ended
+_PLACE = re.compile(r"(\d{1,12}(?:\.\d{1,9})?) ([a-z0-9_]{1,64})", re.ASCII)
 
 
 class Listing:
-    def __init__(self, client: redis.Redis) -> None:
-        self._redis = client
+    def __init__(self, scripts: Scripts) -> None:
+        self._scripts = scripts
 
     def page(
         self,
@@ -38,52 +35,24 @@ class Listing:
         A page may be shorter than ``limit`` before the end (see ``SCANNED``). Raises
         InvalidRequest for a cursor that is none of ours, Unavailable.
         """
-        found: list[Job] = []
-        last = _decode(cursor) if cursor is not None else None
-        for _ in range(SCANNED // _CHUNK):
-            places = self._after(tenant, last)
-            for place, job in zip(places, self._jobs(places), strict=True):
-                last = place
-                if job and status in {None, job.status} and model in {None, job.model}:
-                    found.append(job)
-                if len(found) == limit:
-                    return found, _encode(place) if self._after(tenant, place) else None
-            if not places:
-                return found, None
-        return found, _encode(last) if last else None
-
-    def _after(self, tenant: str, last: Place | None) -> list[Place]:
-        """The next places; ids break ties between jobs of the same microsecond."""
-        until = "+inf" if last is None else repr(last[0])
-        with redis_errors():
-            answer: Any = self._redis.zrevrangebyscore(
-                tenant_key(tenant, "jobs"), until, "-inf", start=0, num=_CHUNK, withscores=True
-            )
-        places = [(score, job_id) for job_id, score in cast("list[tuple[str, float]]", answer)]
-        return [place for place in places if last is None or place < last]
-
-    def _jobs(self, places: list[Place]) -> list[Job | None]:
-        with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
-            for _, job_id in places:
-                pipe.hgetall(redis_key("job", job_id))
-            records = pipe.execute()
-        return [
-            to_job(job_id, record) if record else None  # erased meanwhile
-            for (_, job_id), record in zip(places, records, strict=True)
-        ]
+        at, job_id = _decode(cursor) if cursor is not None else ("+inf", "")
+        found, *place = self._scripts.run(
+            "page", tenant, at, job_id, status or "", model or "", limit, SCANNED
+        )
+        jobs = [to_job(job_id, view) for job_id, view in found]
+        return jobs, _encode(*place) if place else None
 
 
-def _encode(place: Place) -> str:
-    return base64.urlsafe_b64encode(f"{place[0]!r} {place[1]}".encode()).decode().rstrip("=")
+def _encode(at: str, job_id: str) -> str:
+    return base64.urlsafe_b64encode(f"{at} {job_id}".encode()).decode().rstrip("=")
 
 
-def _decode(cursor: str) -> Place:
+def _decode(cursor: str) -> tuple[str, str]:
     try:
         text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True).decode()
-        score, _, job_id = text.partition(" ")
-        place = float(score), job_id
     except (ValueError, binascii.Error):
-        raise InvalidRequest("The cursor is none of ours", [("/cursor", "unknown")]) from None
-    if not (job_id and 0 <= place[0] < float("inf")):
-        raise InvalidRequest("The cursor is none of ours", [("/cursor", "unknown")])
-    return place
+        text = ""
+    place = _PLACE.fullmatch(text)
+    if place is None:
+        raise InvalidRequest("The cursor is none of ours", [("/cursor", "unknown cursor")])
+    return place[1], place[2]

@@ -10,6 +10,9 @@ from typing import Any
 
 from shared.jobs import Job, Priority, Progress, Stage, Status
 
+#: A record as the scripts return it: HGETALL of the small fields, spec, outcome if there is one.
+View = tuple[list[str], str, str | None]
+
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
@@ -101,6 +104,18 @@ def to_json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
+def spec_json(new: NewJob) -> str:
+    """What was asked for; written once, never changed."""
+    return to_json(
+        {
+            "key_id": new.key_id,
+            "request": new.request,
+            "source": new.source,
+            "webhook": new.webhook,
+        }
+    )
+
+
 def outcome_json(outcome: Outcome) -> str:
     """Only what is there: finished jobs are many and stay for days."""
     content = {
@@ -122,10 +137,12 @@ def pairs(flat: list[str]) -> dict[str, str]:
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
-def to_job(job_id: str, record: Mapping[str, str], position: int | None = None) -> Job:
-    """The record of ``job:{id}`` as everyone reads it; fields it does not know are ignored."""
-    spec = json.loads(record["spec"])
-    outcome = json.loads(record.get("outcome", "{}"))
+def to_job(job_id: str, view: View, position: int | None = None) -> Job:
+    """The record as everyone reads it; fields it does not know are ignored."""
+    flat, spec_text, outcome_text = view
+    record = pairs(flat)
+    spec = json.loads(spec_text)
+    outcome = json.loads(outcome_text or "{}")
     return Job(
         id=job_id,
         tenant=record["tenant"],

@@ -37,8 +37,8 @@ from shared.records import (
     Outcome,
     ServedModel,
     outcome_json,
-    pairs,
     progress_json,
+    spec_json,
     to_job,
     to_json,
 )
@@ -71,7 +71,7 @@ class JobStore:
         self._outbox = Outbox(self._scripts)
         self._idempotency = Idempotency(self._scripts)
         self._fleet = Fleet(self._scripts)
-        self._listing = Listing(client)
+        self._listing = Listing(self._scripts)
 
     @classmethod
     def connect(cls, settings: Settings) -> Self:
@@ -97,11 +97,9 @@ class JobStore:
             reservation = reservation_key(new.key_id, new.idempotency_key)
             if new.idempotency_fingerprint is not None:
                 fingerprint = digest(new.idempotency_fingerprint)
-        spec = to_json({"key_id": new.key_id, "request": new.request, "source": new.source})
         answer = self._scripts.run(
             "create",
-            *(new.id, new.tenant, new.model, new.priority, spec),
-            to_json(new.webhook) if new.webhook else "",
+            *(new.id, new.tenant, new.model, new.priority, spec_json(new)),
             "" if new.start_before_s is None else new.start_before_s,
             self._settings.job_deadline_s,
             self._settings.result_ttl_s,
@@ -115,14 +113,14 @@ class JobStore:
                 raise IdempotencyInProgress
             case "exists":
                 raise Conflict("There is or was a job of this id")
-        return to_job(new.id, pairs(answer))
+        return to_job(new.id, answer)
 
     def get(self, tenant: str, job_id: str) -> Job:
         """Raises NotFound, alike for a missing job and for another tenant's."""
         answer = self._scripts.run("read", job_id)
         if answer is None:
             raise NotFound
-        job = to_job(job_id, pairs(answer[0]), answer[1])
+        job = to_job(job_id, answer[0], answer[1])
         if job.tenant != tenant:
             raise NotFound
         return job
@@ -149,7 +147,7 @@ class JobStore:
             raise NotFound
         if isinstance(answer, str):
             raise Conflict(f"The job has already {answer}" if answer != "canceled" else "")
-        return to_job(job_id, pairs(answer))
+        return to_job(job_id, answer)
 
     # --- the worker's side ------------------------------------------------------------------
 
@@ -161,10 +159,10 @@ class JobStore:
         token = secrets.token_hex(16)
         answer = self._scripts.run(
             "claim",
-            *(job_id, worker, token),
+            *(job_id, worker[:64], token),
             *(self._settings.lease_s, self._settings.job_deadline_s, _TOO_LATE),
         )
-        return Claim(to_job(job_id, pairs(answer)), token) if answer else None
+        return Claim(to_job(job_id, answer), token) if answer else None
 
     def beat(self, job_id: str, token: str) -> Beat:
         """Prolong the lease, every ``settings.beat_s``."""
@@ -245,7 +243,7 @@ class JobStore:
     def expired(self, limit: int = 100) -> builtins.list[Job]:
         """Finished jobs that were kept long enough. Erase their objects, then the record."""
         answer = self._scripts.run("expired", limit)
-        return [to_job(job_id, pairs(flat)) for job_id, flat in answer]
+        return [to_job(job_id, view) for job_id, view in answer]
 
     def erase(self, tenant: str, job_id: str) -> bool:
         """Remove record, indexes and deliveries, whatever state the job is in.

@@ -12,4 +12,4 @@ elseif job.status == 'running' then
 else
   return job.status
 end
-return redis.call('HGETALL', key('job', id))
+return view(id)

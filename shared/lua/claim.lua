@@ -2,7 +2,7 @@
 local id, worker, token, lease_s, deadline_s, problem = unpack(ARGV)
 local job = load(id)
 if job and job.status == 'running' and job.token == token then  -- the answer was lost
-  return redis.call('HGETALL', key('job', id))
+  return view(id)
 end
 if not job or job.status ~= 'queued' then return false end
 local at = now()
@@ -21,4 +21,4 @@ redis.call('HSET', record, 'token', token, 'worker', worker, 'started_at', text(
 redis.call('HDEL', record, 'not_before')
 redis.call('ZADD', key('leases'), text(at + tonumber(lease_s)), id)
 redis.call('ZADD', key('deadlines'), deadline, id)
-return redis.call('HGETALL', record)
+return view(id)

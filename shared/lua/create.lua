@@ -1,14 +1,14 @@
 -- The idempotency check, the quota, the record and its indexes, in one step.
-local id, tenant, model, priority, spec, webhook = unpack(ARGV, 1, 6)
-local start_before, deadline_s, ttl_s, max_queued = unpack(ARGV, 7, 10)
-local reservation, fingerprint = ARGV[11], ARGV[12]
+local id, tenant, model, priority, spec = unpack(ARGV, 1, 5)
+local start_before, deadline_s, ttl_s, max_queued = unpack(ARGV, 6, 9)
+local reservation, fingerprint = ARGV[10], ARGV[11]
 
 local record = key('job', id)
-local there = redis.call('HMGET', record, 'tenant', 'spec')
-if there[1] == tenant and there[2] == spec then  -- the same call again: its answer was lost
-  return redis.call('HGETALL', record)
+local there = redis.call('HGET', record, 'tenant')
+if there == tenant and redis.call('GET', record .. ':spec') == spec then
+  return view(id)  -- the same call again: its answer was lost
 end
-if there[1] or redis.call('EXISTS', key('gone', id)) == 1 then return 'exists' end
+if there or redis.call('EXISTS', key('gone', id)) == 1 then return 'exists' end
 if redis.call('ZCARD', key('tenant', tenant, 'queued')) >= tonumber(max_queued) then
   return 'full'
 end
@@ -28,10 +28,10 @@ local job = {
   id = id, tenant = tenant, model = model, priority = priority, created_at = text(at),
 }
 redis.call('HSET', record, 'tenant', tenant, 'status', 'queued', 'model', model,
-  'priority', priority, 'spec', spec, 'created_at', job.created_at, 'version', 1,
+  'priority', priority, 'created_at', job.created_at, 'version', 1,
   'deadline', text(at + wait), 'ttl_s', ttl_s)
-if webhook ~= '' then redis.call('HSET', record, 'webhook', webhook) end
+redis.call('SET', record .. ':spec', spec)
 enqueue(job, at + 1)  -- who creates a job rings at once; the dispatcher covers for them
 redis.call('ZADD', key('deadlines'), text(at + wait), id)
 redis.call('ZADD', key('tenant', tenant, 'jobs'), job.created_at, id)
-return redis.call('HGETALL', record)
+return view(id)

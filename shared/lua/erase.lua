@@ -11,6 +11,7 @@ for _, delivery in ipairs(redis.call('LRANGE', key('job', id, 'deliveries'), 0, 
   redis.call('ZREM', key('deliveries'), delivery)
   redis.call('DEL', key('delivery', delivery), key('delivery', delivery, 'log'))
 end
-redis.call('DEL', key('job', id), key('job', id, 'deliveries'))
+local record = key('job', id)
+redis.call('DEL', record, record .. ':spec', record .. ':outcome', record .. ':deliveries')
 redis.call('SET', key('gone', id), '1', 'EX', tombstone_s)
 return 1

@@ -23,10 +23,21 @@ local function key(...)
   return 'fm:' .. table.concat({...}, ':')
 end
 
+-- A job is three keys: a hash of small fields (kept compact by Redis as long as none is longer
+-- than 64 bytes), what was asked for (`spec`, JSON) and how it ended (`outcome`, JSON).
+local function view(id)
+  local record = key('job', id)
+  return {
+    redis.call('HGETALL', record),
+    redis.call('GET', record .. ':spec'),
+    redis.call('GET', record .. ':outcome'),
+  }
+end
+
 -- What the scripts need to know of a job; nil if there is none.
 local CONTROL = {
   'tenant', 'status', 'model', 'priority', 'created_at', 'deadline', 'attempt', 'token', 'cancel',
-  'not_before', 'webhook', 'ttl_s',
+  'not_before', 'ttl_s',
 }
 
 local function load(id)
@@ -100,8 +111,8 @@ local function event_id(job)
 end
 
 local function post(job, at)
-  if not job.webhook then return end
-  local webhook = cjson.decode(job.webhook)
+  local webhook = cjson.decode(redis.call('GET', key('job', job.id, 'spec'))).webhook
+  if webhook == cjson.null then return end
   local event = 'restoration.' .. job.status
   for _, wanted in ipairs(webhook.events) do
     if wanted == event then
@@ -123,7 +134,8 @@ local function settle(job, status, outcome)
   move(job, status)
   local expires = text(at + tonumber(job.ttl_s))
   local record = key('job', job.id)
-  redis.call('HSET', record, 'finished_at', text(at), 'expires_at', expires, 'outcome', outcome)
+  redis.call('SET', record .. ':outcome', outcome)
+  redis.call('HSET', record, 'finished_at', text(at), 'expires_at', expires)
   redis.call('HDEL', record, 'cancel', 'deadline', 'not_before',
     'spent_transient', 'spent_drain', 'spent_lost')
   redis.call('ZREM', key('deadlines'), job.id)

@@ -6,4 +6,4 @@ local position = false
 if job.status == 'queued' then
   position = redis.call('ZRANK', key('queue', job.priority .. ':' .. job.model), id) + 1
 end
-return {redis.call('HGETALL', key('job', id)), position}
+return {view(id), position}

@@ -1,0 +1,74 @@
+"""Jobs to put into the store, stores with other settings, and Redis' clock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import Any, TypeVar
+
+import pytest
+from redis import Redis
+
+from shared.jobs import Event, Priority, new_id
+from shared.settings import Settings
+from shared.store import JobStore, NewJob
+
+T = TypeVar("T")
+
+NewJobs = Callable[..., NewJob]
+Stores = Callable[..., JobStore]
+
+
+@pytest.fixture
+def new_job() -> NewJobs:
+    """Make a NewJob; keywords win over a plain job of tenant ``acme`` that wants all events."""
+
+    def make(**fields: Any) -> NewJob:
+        plain: dict[str, Any] = {
+            "id": new_id("job"),
+            "tenant": "acme",
+            "key_id": "key_1",
+            "model": "starter",
+            "priority": Priority.NORMAL,
+            "request": {"options": {"faces": [0]}, "metadata": {}},
+            "source": {"key": "tenants/acme/inputs/x", "etag": "e"},
+            "webhook": {"url": "http://127.0.0.1:9/hook", "events": [*Event]},
+        }
+        return NewJob(**(plain | fields))
+
+    return make
+
+
+@pytest.fixture
+def store_with(redis: Redis, settings: Settings) -> Stores:
+    """A store on the same Redis with some settings changed."""
+
+    def make(**changes: Any) -> JobStore:
+        return JobStore(redis, settings.model_copy(update=changes))
+
+    return make
+
+
+def at_once(count: int, call: Callable[[int], T]) -> list[T]:
+    """What ``count`` threads get when they call at the same moment; errors count as answers."""
+    barrier = Barrier(count)
+
+    def run(number: int) -> T:
+        barrier.wait()
+        return call(number)
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(run, range(count)))
+
+
+def redis_time(redis: Redis) -> float:
+    seconds, micros = redis.time()
+    return seconds + micros / 1e6
+
+
+def wait_until(redis: Redis, moment: float) -> None:
+    """Until Redis' own clock shows ``moment``."""
+    while redis_time(redis) < moment:
+        time.sleep(0.005)
