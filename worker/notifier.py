@@ -8,37 +8,32 @@ notifier had begun comes again. Each duty has a thread of its own, so that none 
 from __future__ import annotations
 
 import logging
-import random
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from threading import Event, Thread
 from typing import TypeVar
 
-from shared import webhooks
 from shared.database import connect
-from shared.errors import FacemendError, SettingsInvalid, Unavailable
+from shared.errors import SettingsInvalid, Unavailable
 from shared.fetch import Fetcher
 from shared.jobs import Status
 from shared.keys import KeyRing
 from shared.queue import Doorbell, make_celery
-from shared.representation import represent
 from shared.settings import Settings, load_settings
 from shared.storage import ObjectStorage, job_prefixes
 from shared.store import Delivery, JobStore
 from shared.telemetry import (
     DELIVERIES_PENDING,
-    DELIVERY_TRIES,
     DOORBELLS,
     JOBS_REAPED,
     QUEUED,
     RUNNING,
-    bind,
     configure_logging,
     start_metrics_server,
 )
+from worker.courier import Courier
 from worker.sender import Sender
 
 _logger = logging.getLogger(__name__)
@@ -76,15 +71,20 @@ class Notifier:
     ) -> None:
         self._store = store
         self._storage = storage
-        self._keys = keys
         self._doorbell = doorbell
-        self._fetcher = fetcher
         self._settings = settings
         self._stop = Event()
         # A delivery is ours for three times the longest try: a third to wait for its turn, a third
         # for the try, and a third to write down how it went.
         self._delivery_lease_s = 3 * settings.webhook_timeout_s
-        self._sender = Sender(self._deliver, keep_s=settings.webhook_timeout_s)
+        courier = Courier(
+            store=store,
+            storage=storage,
+            keys=keys,
+            fetcher=fetcher,
+            timeout_s=settings.webhook_timeout_s,
+        )
+        self._sender = Sender(courier.deliver, keep_s=settings.webhook_timeout_s)
 
     def run(self, stop: Event) -> None:
         """Work until ``stop`` is set, then let the webhooks that are being sent come to an end."""
@@ -199,59 +199,8 @@ class Notifier:
                     _logger.info("%s goes on", duty.name)
                 well, pause_s = True, duty.every_s
 
-    # --- one webhook, in a thread of the sender -----------------------------------------------
-
     def _take_deliveries(self, limit: int) -> list[Delivery]:
         return self._store.take_deliveries(limit, self._delivery_lease_s)
-
-    def _deliver(self, delivery: Delivery) -> None:
-        """Try once and write down how it went. Never raises.
-
-        If it cannot be written down, the lease runs out and the same event id is sent again.
-        """
-        with bind(job_id=delivery.job_id, event_id=delivery.event_id, attempt=delivery.attempt):
-            try:
-                self._settle(delivery, self._try(delivery))
-            except FacemendError as error:
-                _logger.warning("the webhook has to wait: %s", error.detail)
-            except Exception:
-                _logger.exception("the webhook has to wait")
-
-    def _try(self, delivery: Delivery) -> webhooks.Attempt:
-        """Raises Unavailable before anything is sent, when store or keys cannot be read."""
-        try:
-            job = self._store.get(delivery.tenant, delivery.job_id)
-            data = represent(job, self._storage).model_dump(mode="json")
-            body = webhooks.body(delivery.event, delivery.created_at, data)
-        except FacemendError:
-            raise
-        except Exception:
-            # A defect of ours. It counts as a try, or it would come round for ever.
-            _logger.exception("the webhook could not be written")
-            return webhooks.Attempt(time.time(), None, 0, "The message could not be written")
-        return webhooks.send(
-            self._fetcher,
-            url=delivery.url,
-            event_id=delivery.event_id,
-            body=body,
-            secrets=self._keys.webhook_secrets(delivery.tenant),
-            timeout_s=self._settings.webhook_timeout_s,
-        )
-
-    def _settle(self, delivery: Delivery, attempt: webhooks.Attempt) -> None:
-        record = attempt.record()
-        delay_s = webhooks.next_delay_s(delivery.attempt, attempt.retry_after_s, random.random)
-        if attempt.delivered:
-            outcome = "delivered"
-            self._store.delivered(delivery, record)
-        elif attempt.gone or delay_s is None:
-            outcome = "dead"
-            self._store.bury_delivery(delivery, record)
-        else:
-            outcome = "failed"
-            self._store.retry_delivery(delivery, record, delay_s)
-        DELIVERY_TRIES.labels(delivery.event, outcome).inc()
-        _logger.info("webhook %s: %s", delivery.event, outcome, extra=record)
 
 
 def _batches(take: Callable[[int], Sequence[T]]) -> Iterator[T]:

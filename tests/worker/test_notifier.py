@@ -10,9 +10,7 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 from redis import Redis
-from standardwebhooks.webhooks import Webhook
 
-from shared.database import connect
 from shared.errors import NotFound, Unavailable
 from shared.fetch import Fetcher
 from shared.jobs import Priority, Status
@@ -20,9 +18,9 @@ from shared.keys import KeyRing
 from shared.queue import Doorbell, make_celery, restore_queue
 from shared.settings import Settings
 from shared.storage import ObjectStorage, file_key, input_key, result_key
-from shared.store import JobStore, Outcome
+from shared.store import JobStore
 from tests.jobs import MODEL, TENANT, eventually, finish, only_delivery, take
-from tests.origin import Origin, headers, http
+from tests.origin import Origin, http
 from worker.notifier import Notifier
 
 Build = Callable[..., Notifier]
@@ -65,18 +63,6 @@ def notifier(build: Build) -> Notifier:
 
 
 @pytest.fixture
-def send_due(build: Build) -> Callable[..., None]:
-    """What one notifier does in one round, to the end of its last try."""
-
-    def send_due(**changed: Any) -> None:
-        notifier = build(**changed)
-        notifier.tick_deliveries()
-        notifier.close()
-
-    return send_due
-
-
-@pytest.fixture
 def receiver() -> Iterator[Origin]:
     server = Origin()
     server.answers["/hook"] = http("204 No Content")
@@ -84,133 +70,7 @@ def receiver() -> Iterator[Origin]:
     server.close()
 
 
-def make_due(redis: Redis) -> None:
-    """Let the time pass that deliveries wait for their next try."""
-    for delivery_id in redis.zrange("fm:deliveries", 0, -1):
-        redis.zadd("fm:deliveries", {delivery_id: 0})
-
-
 # --- deliveries ---
-
-
-def test_a_finished_job_is_told_once_signed_and_whole(
-    store: JobStore, settings: Settings, send_due: Callable[..., None], receiver: Origin
-) -> None:
-    job_id = finish(store, receiver.url("/hook"))
-    send_due()
-    send_due()
-    (request,) = receiver.requests
-    (secret,) = KeyRing(connect(settings), settings.api_key_pepper).webhook_secrets(TENANT)
-    message = Webhook(secret).verify(request.split("\r\n\r\n")[1], headers(request))
-    assert message["type"] == "restoration.failed"
-    assert message["data"]["id"] == job_id
-    assert message["data"]["status"] == "failed"
-    assert message["data"]["metadata"] == {"album": "Großeltern"}
-    delivery = only_delivery(store, job_id)
-    assert delivery["state"] == "delivered"
-    assert headers(request)["webhook-id"] == delivery["event_id"]
-    assert [attempt["status_code"] for attempt in delivery["attempts"]] == [204]
-
-
-def test_a_failed_try_is_repeated_after_five_seconds_with_the_same_id(
-    store: JobStore, send_due: Callable[..., None], receiver: Origin, redis: Redis
-) -> None:
-    receiver.answers["/hook"] = http("500 Oh no")
-    job_id = finish(store, receiver.url("/hook"))
-    before = time.time()
-    send_due()
-    delivery = only_delivery(store, job_id)
-    assert delivery["state"] == "pending"
-    assert before + 4 <= delivery["next_try_at"] <= time.time() + 6
-
-    send_due()  # too early
-    receiver.answers["/hook"] = http("200 OK")
-    make_due(redis)
-    send_due()
-    delivery = only_delivery(store, job_id)
-    assert delivery["state"] == "delivered"
-    assert [attempt["status_code"] for attempt in delivery["attempts"]] == [500, 200]
-    assert [headers(request)["webhook-id"] for request in receiver.requests] == [
-        delivery["event_id"]
-    ] * 2
-
-
-def test_the_receivers_wish_for_patience_is_granted(
-    store: JobStore, send_due: Callable[..., None], receiver: Origin
-) -> None:
-    receiver.answers["/hook"] = http("429 Slowly", b"", "Retry-After: 600")
-    job_id = finish(store, receiver.url("/hook"))
-    before = time.time()
-    send_due()
-    assert only_delivery(store, job_id)["next_try_at"] >= before + 600
-
-
-def test_gone_ends_it_at_once(
-    store: JobStore, send_due: Callable[..., None], receiver: Origin
-) -> None:
-    receiver.answers["/hook"] = http("410 Gone")
-    job_id = finish(store, receiver.url("/hook"))
-    send_due()
-    delivery = only_delivery(store, job_id)
-    assert (delivery["state"], delivery["next_try_at"]) == ("dead", None)
-
-
-def test_after_ten_tries_it_is_a_dead_letter(
-    store: JobStore, send_due: Callable[..., None], receiver: Origin, redis: Redis
-) -> None:
-    receiver.answers["/hook"] = http("503 Later")
-    job_id = finish(store, receiver.url("/hook"))
-    for _ in range(12):
-        make_due(redis)
-        send_due()
-    delivery = only_delivery(store, job_id)
-    assert (delivery["state"], len(delivery["attempts"])) == ("dead", 10)
-    assert len(receiver.requests) == 10
-
-
-def test_a_redirect_is_a_failure_and_not_followed(
-    store: JobStore, send_due: Callable[..., None], receiver: Origin
-) -> None:
-    receiver.answers["/hook"] = http("302 Found", b"", f"Location: {receiver.url('/elsewhere')}")
-    job_id = finish(store, receiver.url("/hook"))
-    send_due()
-    assert only_delivery(store, job_id)["state"] == "pending"
-    assert len(receiver.requests) == 1
-
-
-def test_an_unreachable_receiver_is_logged_without_a_status(
-    store: JobStore, send_due: Callable[..., None]
-) -> None:
-    with socket.socket() as reserved:
-        reserved.bind(("127.0.0.1", 0))  # and nobody listens
-        job_id = finish(store, f"http://127.0.0.1:{reserved.getsockname()[1]}/hook")
-        send_due()
-    delivery = only_delivery(store, job_id)
-    assert delivery["state"] == "pending"
-    (attempt,) = delivery["attempts"]
-    assert (attempt["status_code"], attempt["error"]) == (None, "The server cannot be reached")
-
-
-def test_a_private_receiver_is_never_connected_to_unless_allowed(
-    store: JobStore, send_due: Callable[..., None], receiver: Origin
-) -> None:
-    job_id = finish(store, receiver.url("/hook"))
-    send_due(allow_private_addresses=False)
-    assert receiver.requests == []
-    assert only_delivery(store, job_id)["state"] == "pending"
-
-
-def test_two_secrets_sign_while_one_is_replaced(
-    store: JobStore, settings: Settings, send_due: Callable[..., None], receiver: Origin
-) -> None:
-    keys = KeyRing(connect(settings), settings.api_key_pepper)
-    (old,) = keys.webhook_secrets(TENANT)
-    new = keys.rotate_webhook_secret(TENANT)
-    finish(store, receiver.url("/hook"))
-    send_due()
-    (request,) = receiver.requests
-    for secret in (old, new):
-        assert Webhook(secret).verify(request.split("\r\n\r\n")[1], headers(request))
 
 
 def test_a_stuck_receiver_holds_up_no_other_and_gets_two_connections(
@@ -232,28 +92,6 @@ def test_a_stuck_receiver_holds_up_no_other_and_gets_two_connections(
     free.set()
     notifier.close()
     stuck.close()
-
-
-def test_a_job_erased_before_its_webhook_went_out_is_not_told(
-    store: JobStore, send_due: Callable[..., None], receiver: Origin
-) -> None:
-    job_id = finish(store, receiver.url("/hook"))
-    store.erase(TENANT, job_id)
-    send_due()
-    assert receiver.requests == []
-
-
-def test_a_message_that_cannot_be_written_uses_up_its_tries(
-    store: JobStore, send_due: Callable[..., None], receiver: Origin
-) -> None:
-    job_id = take(store, receiver.url("/hook"))
-    claim = store.claim(job_id, "worker-1")
-    assert claim
-    store.finish(job_id, claim.token, Outcome(Status.SUCCEEDED, result={"image": "broken"}))
-    send_due()
-    (attempt,) = only_delivery(store, job_id)["attempts"]
-    assert attempt["error"] == "The message could not be written"
-    assert receiver.requests == []
 
 
 # --- dispatch and reaping ---
