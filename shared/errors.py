@@ -174,7 +174,11 @@ class InputTimeout(InputError):
 
 
 class InputChanged(InputError):
-    code, title, http_status = "input-changed", "The photo was replaced after the job was taken", 422
+    code, title, http_status = (
+        "input-changed",
+        "The photo was replaced after the job was taken",
+        422,
+    )
 
 
 class UnsupportedImage(InputError):

@@ -15,9 +15,10 @@ from shared.jobs import Event, Priority, Stage, Status
 Url = Annotated[str, StringConstraints(min_length=8, max_length=2048)]
 Key = Annotated[str, StringConstraints(min_length=1, max_length=512)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-FaceChoice = Literal["all", "largest", "center"] | Annotated[
-    list[Annotated[int, Field(ge=0, le=999)]], Field(min_length=1, max_length=100)
-]
+FaceChoice = (
+    Literal["all", "largest", "center"]
+    | Annotated[list[Annotated[int, Field(ge=0, le=999)]], Field(min_length=1, max_length=100)]
+)
 ImageFormat = Literal["png", "jpeg", "webp"]
 
 
@@ -214,3 +215,28 @@ class Restoration(Resource):
 class RestorationPage(Resource):
     data: list[Restoration]
     next_cursor: str | None
+
+
+class ModelView(Resource):
+    """A model that may be asked for. What only a live worker knows is null when none serves it."""
+
+    name: str
+    default: bool
+    loaded: bool
+    size_px: int | None
+    sha256: str | None
+    licence: str | None
+    precision: str | None
+    backend: str | None
+    ms_per_face: float | None
+
+
+class ModelList(Resource):
+    data: list[ModelView]
+
+
+class Readiness(Resource):
+    """Whether each part answers; nothing more is told to strangers."""
+
+    ready: bool
+    parts: dict[str, Literal["ok", "unreachable"]]
