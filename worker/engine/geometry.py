@@ -42,6 +42,8 @@ TEMPLATES: dict[str, NDArray[np.float64]] = {
 # The mask, measured in distances from the eyes to the mouth: an oval that holds brows and chin.
 _CENTRE, _HALF_WIDTH, _HALF_HEIGHT = 0.42, 1.3, 1.55
 _SOLID, _GONE = 0.8, 1.1  # the soft edge, in radii of that oval
+#: Above this scale averaging would cost more sharpness than the interpolation loses pixels.
+_NO_AVERAGING = 0.75
 _BORDER = 26 / 512  # of the crop: not trusted, for the network saw nothing beyond it
 
 
@@ -153,7 +155,7 @@ def _warp(image: NDArray[Any], matrix: Affine, size: tuple[int, int], border: in
 def _shrink(image: NDArray[Any], scale: float) -> tuple[NDArray[Any], Affine]:
     """Averaged down to about ``scale``, so that warping it on loses no pixel; and how it moved."""
     height, width = image.shape[:2]
-    if scale >= 1 or not height or not width:
+    if scale >= _NO_AVERAGING or not height or not width:
         return image, _shift(0, 0)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)

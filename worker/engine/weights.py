@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import pickle
 import re
 import zipfile
 from collections.abc import Collection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
-from torch import Tensor
 
 from shared.errors import LicenceNotAccepted, ModelUnavailable, WeightsInvalid, WeightsMissing
 from worker.engine.catalogue import CATALOGUE, OWN_LICENCE, Entry
 from worker.engine.geometry import TEMPLATES
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _BROKEN = (
@@ -78,7 +80,7 @@ def verify(entry: Entry, path: Path) -> str:
     """
     expected, actual = expected_sha256(entry, path), file_sha256(path)
     if expected is None:
-        _record_of(path).write_text(f"{actual}  {path.name}\n")
+        record_sha256(path, actual)
     elif actual != expected:
         raise WeightsInvalid(f"{path} has sha256 {actual}; {expected} is expected")
     return actual
@@ -101,7 +103,7 @@ def file_sha256(path: Path) -> str:
 def metadata(path: Path) -> dict[str, str]:
     """What a safetensors file says of itself; raises WeightsInvalid for another file."""
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="np") as file:
             return dict(file.metadata() or {})
     except _BROKEN as error:
         raise WeightsInvalid(f"{path} cannot be read as safetensors: {error!s:.200}") from None
@@ -112,6 +114,9 @@ def load_state(path: Path) -> dict[str, Tensor]:
 
     Raises WeightsInvalid for a damaged file and for a pickle that wants to run something.
     """
+    import torch  # noqa: PLC0415 - listing and downloading can do without
+    from safetensors.torch import load_file  # noqa: PLC0415 - the same
+
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -133,6 +138,12 @@ def template_of(entry: Entry, path: Path) -> str:
             f"{path} names template {template!r}; known are {', '.join(TEMPLATES)}"
         )
     return template
+
+
+def record_sha256(path: Path, sha256: str) -> None:
+    """Write the hash beside the file, as sha256sum would; a read-only folder goes without."""
+    with contextlib.suppress(OSError):
+        _record_of(path).write_text(f"{sha256}  {path.name}\n")
 
 
 def _record_of(path: Path) -> Path:

@@ -1,0 +1,63 @@
+"""``facemend``: the command line. A command's module is imported when that command is run."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from typing import ClassVar
+
+import click
+
+_HELP = """Restore faces in old, blurred or compressed photos.
+
+\b
+facemend restore                      try it: a photo that comes with it, spoiled and restored
+facemend restore photo.jpg            one photo, to output_photo.jpg beside it
+facemend restore -i album -o mended   a folder, with a summary
+facemend up                           the whole service, on this machine
+
+Settings come from FACEMEND_… environment variables or a .env file; docs/operations.md lists them.
+"""
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands by name and one line of help, and imports one when asked."""
+
+    #: name → (module:function, line in the list of commands)
+    commands_by_name: ClassVar[dict[str, tuple[str, str]]] = {
+        "restore": ("worker.commands.restore:restore", "Restore the faces in a photo or a folder."),
+        "models": ("worker.commands.models:models", "List, download and check model weights."),
+        "demo": ("worker.commands.demo:demo", "One photo through the whole service."),
+        "up": ("worker.commands.up:up", "Run the whole service on this machine."),
+    }
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands_by_name)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.commands_by_name:
+            return None
+        module, _, name = self.commands_by_name[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in self.commands_by_name.items()])
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("facemend")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown (not installed)"
+
+
+@click.group(cls=LazyGroup, help=_HELP, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(_version(), prog_name="facemend")
+def main() -> None:
+    """Entry point of the package."""
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,179 @@
+"""``facemend restore``: photos on this machine, no server."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from shared.settings import Settings, load_settings
+from worker.commands.failure import EXIT_PHOTO_FAILED, errors_as_exit_codes
+from worker.commands.photo_batch import PhotoBatch, plan, plan_sample
+from worker.commands.restore_report import print_report, run_with_progress
+from worker.engine import FaceOptions, Limits
+
+if TYPE_CHECKING:
+    from worker.engine import Restorer
+
+_EPILOG = """
+\b
+Examples:
+  facemend restore                          the photo that comes with it → output_astronaut.png
+  facemend restore photo.jpg                → output_photo.jpg beside it
+  facemend restore -i old -o mended         a folder in, a folder out
+  facemend restore photo.jpg --faces largest --strength 0.8
+  facemend restore group.png --faces 0,2 --compare
+  facemend restore photo.jpg --json | jq '.[0].faces[].status'
+
+\b
+Exit codes:
+  0  every photo was restored (or has no face)
+  1  some photo failed; the others are done
+  2  the command or a setting is wrong
+  3  the model or its weights cannot be used
+
+\b
+Models: facemend models list shows them, facemend models pull NAME downloads one.
+"""
+
+
+class FacesType(click.ParamType[str | tuple[int, ...]]):
+    """``all``, ``largest``, ``center`` or indexes such as ``0,2``."""
+
+    name = "faces"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | tuple[int, ...]:
+        text = str(value)
+        if text in {"all", "largest", "center"}:
+            return text
+        try:
+            indexes = tuple(int(part) for part in text.split(","))
+        except ValueError:
+            indexes = (-1,)
+        if min(indexes) < 0:
+            self.fail(f"{text!r}: say all, largest, center, or indexes such as 0,2", param, ctx)
+        return indexes
+
+
+@click.command(epilog=_EPILOG)
+@click.argument("photo", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "-i", "--input", "input_", type=click.Path(path_type=Path), help="Photo or folder of photos."
+)
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Where to write: a file, or a folder."
+)
+@click.option("-m", "--model", help="Name of the model.  [default: facemend-starter]")
+@click.option(
+    "--strength",
+    type=click.FloatRange(0, 1),
+    default=1.0,
+    show_default=True,
+    help="How much of the restored face: 0 keeps the old one.",
+)
+@click.option(
+    "--faces",
+    type=FacesType(),
+    default="all",
+    show_default=True,
+    help="all, largest, center, or indexes from left to right: 0,2.",
+)
+@click.option("--aligned", is_flag=True, help="Each photo is one aligned face crop.")
+@click.option("--strict", is_flag=True, help="A photo with no face fails.")
+@click.option(
+    "--background",
+    type=click.Choice(["keep", "x2", "x4"]),
+    default="keep",
+    show_default=True,
+    help="What becomes of the rest of the photo. Only keep in this version.",
+)
+@click.option("--device", help="auto, cpu, cuda, cuda:1, mps.  [default: auto]")
+@click.option(
+    "--precision",
+    type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
+    help="Arithmetic of the network.  [default: auto]",
+)
+@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
+@click.option("--compare", is_flag=True, help="Also write before and after side by side.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
+@click.option("-v", "--verbose", is_flag=True, help="Say what became of each face.")
+def restore(
+    *,
+    photo: Path | None,
+    input_: Path | None,
+    output: Path | None,
+    model: str | None,
+    strength: float,
+    faces: str | tuple[int, ...],
+    aligned: bool,
+    strict: bool,
+    background: str,
+    device: str | None,
+    precision: str | None,
+    seed: int,
+    compare: bool,
+    as_json: bool,
+    verbose: bool,
+) -> None:
+    """Restore the faces in PHOTO, or in every photo of a folder; nothing else in it changes.
+
+    The result is written as output_PHOTO beside it, or where --output says. With no PHOTO at all,
+    a public-domain photo that comes with the package is spoiled and restored.
+    """
+    if background != "keep":
+        raise click.BadParameter(
+            f"{background} is not available in this version: the background can only be kept",
+            param_hint="--background",
+        )
+    if photo and input_:
+        raise click.UsageError("Give the photo once: as PHOTO or with --input, not both.")
+    warnings.filterwarnings("ignore", module="PIL")  # the decoder's asides; errors stay errors
+    with errors_as_exit_codes():
+        settings = load_settings()
+        source = photo or input_
+        work = plan(source, output) if source else plan_sample(output)
+        restorer = _load(settings, model, device, precision)
+        options = FaceOptions(
+            faces=faces, aligned=aligned, strength=strength, seed=seed, strict=strict
+        )
+        batch = PhotoBatch(restorer, options, _limits(settings), compare=compare)
+        outcomes = run_with_progress(batch, work, visible=not as_json)
+        restorer.close()
+    if as_json:
+        click.echo(json.dumps([outcome.as_dict() for outcome in outcomes], indent=2))
+    else:
+        print_report(outcomes, verbose=verbose)
+    if any(outcome.status == "failed" for outcome in outcomes):
+        sys.exit(EXIT_PHOTO_FAILED)
+
+
+def _load(
+    settings: Settings, model: str | None, device: str | None, precision: str | None
+) -> Restorer:
+    from worker.engine import load_restorer  # with torch, seconds of import
+
+    return load_restorer(
+        model or settings.default_model,
+        models_dir=settings.models_dir,
+        device=device or settings.device,
+        precision=precision or settings.precision,
+        accepted_licences=settings.accepted_licences,
+        max_batch=settings.max_batch,
+        max_batch_wait_ms=settings.max_batch_wait_ms,
+    )
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        max_bytes=settings.max_input_bytes,
+        max_pixels=settings.max_pixels,
+        min_side_px=settings.min_side_px,
+        max_side_px=settings.max_side_px,
+        max_aspect=settings.max_aspect,
+    )
