@@ -99,6 +99,12 @@ class Stack:
         while not stop.wait(0.2):
             self._look()
 
+    def check(self) -> None:
+        """Raise StackFailed, with its last words, when something does not run."""
+        for name, child in self._children().items():
+            if not child.running:
+                raise StackFailed(f"{name} ended with {child.exit_code}:\n{child.log_tail()}")
+
     def stop(self) -> None:
         """Drain and end everything, the servers last; nothing is left running."""
         for child in self.parts.values():
@@ -197,13 +203,17 @@ class Stack:
     # --- watch ----------------------------------------------------------------------------
 
     def _look(self) -> None:
-        for name, child in {**self.parts, "redis": self.redis.child, "s3": self.s3.child}.items():
-            if child is None or child.running:
+        for name, child in self._children().items():
+            if child.running:
                 continue
             if name not in self._due:
                 self._mourn(name, child)
             elif time.monotonic() >= self._due[name]:
                 self._revive(name)
+
+    def _children(self) -> dict[str, Child]:
+        servers = {"redis": self.redis.child, "s3": self.s3.child}
+        return {name: child for name, child in servers.items() if child} | self.parts
 
     def _mourn(self, name: str, child: Child) -> None:
         lived_s = time.monotonic() - self._started_at.get(name, 0.0)

@@ -98,7 +98,8 @@ def _play(stack: Stack, out: Path, watch: Stopwatch) -> None:
             trust_env=False,  # everything is on loopback: no proxy
         ) as client,
     ):
-        job = _follow(client, _submit(client, out / "before.png", receiver.url))
+        job = _submit(client, out / "before.png", receiver.url)
+        job = _follow(client, job, stack.check)
         watch.taken_s |= {f"  {stage}": ms / 1000 for stage, ms in job["timings_ms"].items()}
         received = _await_webhook(receiver, stack.webhook_secret, job)
         delay_s = max(0.0, received.at - _unix(job["finished_at"]))
@@ -122,8 +123,11 @@ def _submit(client: httpx.Client, photo: Path, webhook_url: str) -> dict[str, An
     return _json(answer, 202)
 
 
-def _follow(client: httpx.Client, job: dict[str, Any]) -> dict[str, Any]:
-    """Ask until the job ends, saying each step once. Raises DemoFailed unless it succeeded."""
+def _follow(client: httpx.Client, job: dict[str, Any], check: Callable[[], None]) -> dict[str, Any]:
+    """Ask until the job ends, saying each step once. Raises DemoFailed unless it succeeded.
+
+    ``check`` raises StackFailed when there is nobody to do the job.
+    """
     shown = ""
     deadline = time.monotonic() + _JOB_S
     while job["status"] in {"queued", "running"}:
@@ -131,6 +135,7 @@ def _follow(client: httpx.Client, job: dict[str, Any]) -> dict[str, Any]:
             raise DemoFailed(f"the job is not done after {_JOB_S:.0f} s: {job['status']}")
         if (step := _step(job)) != shown:
             _say(shown := step)
+        check()
         time.sleep(_POLL_S)
         job = _json(client.get(f"/v1/restorations/{job['id']}"), 200)
     if job["status"] != "succeeded":
