@@ -118,7 +118,6 @@ def serve(settings: Settings) -> None:
             f"--hostname={worker.name}",
             "--without-gossip",
             "--without-mingle",
-            "--quiet",
         ]
     )
 
