@@ -10,6 +10,7 @@ from torch import Tensor
 from worker.engine.gpen import Discriminator, GpenConfig, load_discriminator
 from worker.training import losses
 from worker.training.options import TrainConfig
+from worker.training.parallel import Parallel
 
 
 class Adversary:
@@ -27,7 +28,6 @@ class Adversary:
 
     def judge(self, restored: Tensor, sharp: Tensor) -> tuple[Tensor, dict[str, float]]:
         """Its share of the generator's loss: features unlike the photo's, and not being fooled."""
-        self.model.requires_grad_(False)
         with self.config.autocast():
             with torch.no_grad():
                 real = self.model.features(sharp)
@@ -37,21 +37,26 @@ class Adversary:
         total = self.config.features * features + self.config.adversarial * verdict
         return total, {"features": features.item(), "fooled": verdict.item()}
 
-    def learn(self, restored: Tensor, sharp: Tensor, step: int) -> dict[str, float]:
+    def learn(
+        self, parallel: Parallel, restored: Tensor, sharp: Tensor, step: int
+    ) -> dict[str, float]:
         """One step of its own, with the penalty on every `penalty_every`-th."""
-        self.model.requires_grad_(True)
-        with self.config.autocast():
-            scores = self.model(restored.detach()), self.model(sharp)
-        loss = losses.discriminator_loss(*scores)
-        if step % self.config.penalty_every == 0:
-            half = sharp[: max(1, len(sharp) // 2)]
-            weight = 0.5 * self.config.penalty * self.config.penalty_every
-            loss = loss + weight * losses.gradient_penalty(self.model, half)
-        self.optimizer.zero_grad()
-        torch.autograd.backward(loss)
+        penalise = step % self.config.penalty_every == 0
+
+        def loss(fake: Tensor, real: Tensor) -> tuple[Tensor, dict[str, float]]:
+            with self.config.autocast():
+                scores = self.model(fake), self.model(real)
+            total = losses.discriminator_loss(*scores)
+            figures = {"discriminator": total.item()}
+            if penalise:
+                weight = 0.5 * self.config.penalty * self.config.penalty_every
+                total = total + weight * losses.gradient_penalty(self.model, real)
+            return total, figures
+
+        figures = parallel.backward(self.model, loss, restored, sharp)
         self.optimizer.step()
-        return {"discriminator": loss.item()}
+        return figures
 
     def state_dict(self) -> dict[str, Any]:
-        """What goes on needs."""
+        """What a checkpoint has to hold to go on."""
         return {"d": self.model.state_dict(), "d_optim": self.optimizer.state_dict()}

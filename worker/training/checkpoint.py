@@ -6,6 +6,7 @@ without running anything in it. The exported file is safetensors in half precisi
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         if path.suffix == ".safetensors":
             return dict(load_file(path))
         return dict(torch.load(path, map_location="cpu", weights_only=True))
-    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+    except pickle.UnpicklingError as error:  # torch's own text tells how to run what is inside
+        raise WeightsInvalid(f"{path} is not a plain file of tensors: not loaded") from error
+    except (OSError, RuntimeError, ValueError, EOFError, SafetensorError) as error:
         raise WeightsInvalid(f"{path} cannot be read as weights: {error}") from error
 
 

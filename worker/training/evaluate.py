@@ -93,13 +93,29 @@ def evaluate(generator: Generator, photos: Photos, seed: int = SEED) -> tuple[Re
     return report, [np.concatenate(row, axis=1) for row in rows]
 
 
+@dataclass(frozen=True)
+class Exam:
+    """Photos spoiled once, for a training that is measured again and again."""
+
+    photos: Photos
+    degraded: tuple[Image, ...]
+    before_db: float
+
+    @classmethod
+    def of(cls, photos: Photos) -> Exam:
+        degraded = degrade_all(photos)
+        return cls(photos, tuple(degraded), mean_psnr(degraded, photos.images))
+
+
+def mean_psnr(images: Sequence[Image], references: Sequence[Image]) -> float:
+    """Mean over the photos, in dB."""
+    return statistics.fmean(psnr(*pair) for pair in zip(images, references, strict=True))
+
+
 def measure(images: Sequence[Image], references: Sequence[Image]) -> Figures:
     """Mean PSNR and SSIM."""
-    pairs = list(zip(images, references, strict=True))
-    return Figures(
-        psnr_db=round(statistics.fmean(psnr(*pair) for pair in pairs), 3),
-        ssim=round(statistics.fmean(ssim(*pair) for pair in pairs), 4),
-    )
+    likeness = statistics.fmean(ssim(*pair) for pair in zip(images, references, strict=True))
+    return Figures(psnr_db=round(mean_psnr(images, references), 3), ssim=round(likeness, 4))
 
 
 def contact_sheet(rows: Sequence[Image], columns: int = 2) -> Image:

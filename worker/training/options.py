@@ -32,6 +32,8 @@ class TrainConfig:
     channel_multiplier: int = _option(1, "width from 64 px upwards")
     narrow: float = _option(0.25, "width of everything; work grows with its square")
     batch: int = _option(8, "photos per step")
+    part: int = _option(4, "photos of them that one thread takes at a time")
+    threads: int = _option(1, "parts computed side by side; on a CPU, the number of its cores")
     steps: int = _option(6000, "end after so many")
     minutes: float = _option(math.inf, "end after so much time, if that comes first")
     learning_rate: float = _option(2e-3, "Adam's, at its peak")
@@ -51,8 +53,8 @@ class TrainConfig:
     save_minutes: float = _option(3.0, "minutes between two checkpoints")
 
     def __post_init__(self) -> None:
-        if min(self.steps, self.batch, self.minutes, self.penalty_every) <= 0:
-            raise ValueError("steps, batch, minutes and penalty-every must be above zero")
+        if min(self.steps, self.batch, self.part, self.minutes, self.penalty_every) <= 0:
+            raise ValueError("steps, batch, part, minutes and penalty-every must be above zero")
         if self.resume and self.init:
             raise ValueError("give --resume or --init, not both")
 

@@ -34,11 +34,12 @@ from worker.engine.gpen import (
 from worker.training import losses
 from worker.training.adversary import Adversary
 from worker.training.checkpoint import read_checkpoint, save_checkpoint
-from worker.training.dataset import DatasetError, Photos, draw_batch, load_photos
+from worker.training.dataset import DatasetError, draw_batch, load_photos
 from worker.training.degradations import TRAINING
-from worker.training.evaluate import degrade_all, measure, restore_all
+from worker.training.evaluate import Exam, mean_psnr, restore_all
 from worker.training.identity import start_from_identity
 from worker.training.options import TrainConfig, parse
+from worker.training.parallel import Parallel
 
 
 @dataclass
@@ -48,6 +49,7 @@ class State:
     generator: Generator
     averaged: Generator
     optimizer: torch.optim.Optimizer
+    parallel: Parallel
     adversary: Adversary | None = None
     step: int = 0
     elapsed_s: float = 0.0
@@ -59,14 +61,15 @@ def train(config: TrainConfig, report: Callable[[str], None] = click.echo) -> Pa
     """Train until `steps` or `minutes` are used up; answers the file with the best weights."""
     torch.manual_seed(config.seed)
     photos = load_photos(config.photos, config.size)
-    unseen = load_photos(config.validation, config.size)
+    exam = Exam.of(load_photos(config.validation, config.size))
     config.out.mkdir(parents=True, exist_ok=True)
     state = start(config)
     state.saved_s = state.elapsed_s
-    parameters = sum(tensor.numel() for tensor in state.generator.parameters())
-    report(f"{len(photos)} photos to learn from, {len(unseen)} to validate, {parameters:,} weights")
+    weights = sum(tensor.numel() for tensor in state.generator.parameters())
+    report(f"{len(photos)} photos to learn from, {len(exam.photos)} to validate on")
+    report(f"{weights:,} weights at {config.size} px, step {state.step}")
     began = time.monotonic() - state.elapsed_s
-    validate(config, state, unseen, report)
+    validate(config, state, exam, report)
     try:
         while (progress := _progress(config, state)) < 1.0:
             rate = _set_rate(config, state, progress)
@@ -77,10 +80,10 @@ def train(config: TrainConfig, report: Callable[[str], None] = click.echo) -> Pa
             if state.step % config.log_every == 0:
                 _log(config, report, state, {"rate": rate} | figures)
             if state.step % config.validate_every == 0:
-                validate(config, state, unseen, report)
+                validate(config, state, exam, report)
             if state.elapsed_s - state.saved_s > 60 * config.save_minutes:
                 save(config, state)
-        validate(config, state, unseen, report)
+        validate(config, state, exam, report)
     except KeyboardInterrupt:
         report("interrupted: the state is saved, go on with --resume")
     save(config, state)
@@ -104,7 +107,8 @@ def start(config: TrainConfig) -> State:
     averaged = load_generator(held["g_ema"]) if config.resume else copy.deepcopy(generator)
     averaged.to(config.device).requires_grad_(False)
     optimizer = torch.optim.Adam(generator.parameters(), lr=config.learning_rate, betas=(0.9, 0.99))
-    state = State(generator, averaged, optimizer)
+    parallel = Parallel(config.threads, config.part)
+    state = State(generator, averaged, optimizer, parallel)
     if config.features or config.adversarial:
         state.adversary = Adversary(config, generator.config, held)
     if config.resume:
@@ -116,39 +120,39 @@ def start(config: TrainConfig) -> State:
 
 def update(config: TrainConfig, state: State, low: Tensor, sharp: Tensor) -> dict[str, float]:
     """One step of the generator, and of the discriminator if there is one."""
-    with config.autocast():
-        restored = state.generator(low)
-    pixels = losses.pixel_loss(restored, sharp)
-    edges = losses.edge_loss(restored, sharp)
-    figures = {"pixels": pixels.item(), "edges": edges.item()}
-    total = pixels + config.edges * edges
-    if state.adversary:
-        extra, seen = state.adversary.judge(restored, sharp)
-        total, figures = total + extra, figures | seen
-    state.optimizer.zero_grad()
-    torch.autograd.backward(total)
+
+    def loss(low: Tensor, sharp: Tensor) -> tuple[Tensor, dict[str, float]]:
+        with config.autocast():
+            restored = state.generator(low)
+        pixels, edges = losses.pixel_loss(restored, sharp), losses.edge_loss(restored, sharp)
+        total = pixels + config.edges * edges
+        figures = {"pixels": pixels.item(), "edges": edges.item()}
+        if state.adversary:
+            extra, seen = state.adversary.judge(restored, sharp)
+            total, figures = total + extra, figures | seen
+        return total, figures
+
+    figures = state.parallel.backward(state.generator, loss, low, sharp)
     torch.nn.utils.clip_grad_norm_(state.generator.parameters(), 1.0)
     state.optimizer.step()
     _average(config, state)
     if state.adversary:
-        figures |= state.adversary.learn(restored, sharp, state.step)
+        restored = _restore(config, state, low)
+        figures |= state.adversary.learn(state.parallel, restored, sharp, state.step)
     return figures
 
 
-def validate(
-    config: TrainConfig, state: State, unseen: Photos, report: Callable[[str], None]
-) -> float:
+def validate(config: TrainConfig, state: State, exam: Exam, report: Callable[[str], None]) -> float:
     """PSNR of the averaged generator on the fixed recipe; the best weights are kept."""
-    degraded = degrade_all(unseen)
-    restored = restore_all(state.averaged, degraded, bf16=config.bf16)
-    before, after = measure(degraded, unseen.images), measure(restored, unseen.images)
-    figures = {"psnr_db": after.psnr_db, "ssim": after.ssim, "before_db": before.psnr_db}
+    restored = restore_all(state.averaged, exam.degraded, bf16=config.bf16)
+    reached = mean_psnr(restored, exam.photos.images)
+    figures = {"psnr_db": reached, "gain_db": reached - exam.before_db}
     _log(config, report, state, figures)
-    if after.psnr_db > state.best_psnr:
-        state.best_psnr = after.psnr_db
+    if reached > state.best_psnr:
+        state.best_psnr = reached
         weights = {"g_ema": state.averaged.state_dict()}
         save_checkpoint(config.out / "best.pt", weights | {"step": state.step} | figures)
-    return after.psnr_db
+    return reached
 
 
 def save(config: TrainConfig, state: State) -> None:
@@ -181,6 +185,13 @@ def _set_rate(config: TrainConfig, state: State, progress: float) -> float:
     for group in groups:
         group["lr"] = rate
     return rate
+
+
+@torch.no_grad()
+def _restore(config: TrainConfig, state: State, low: Tensor) -> Tensor:
+    """What the discriminator learns from: the generator as it is after its own step."""
+    with config.autocast():
+        return torch.cat([state.generator(part) for part in torch.split(low, config.part)])
 
 
 @torch.no_grad()
