@@ -18,12 +18,15 @@ from redis.retry import Retry
 from shared.errors import Internal, Unavailable
 from shared.settings import Settings
 
-#: Answers with which Redis says that it cannot serve now. Inside a script Redis 6 puts them
-#: somewhere into the sentence.
+#: Answers with which Redis says that it cannot serve now; in a script of Redis 6 the word stands
+#: somewhere in the sentence, and redis-py has no class for it.
 _NOT_NOW = (
-    "OOM ", "MISCONF", "LOADING", "BUSY ", "READONLY", "MASTERDOWN", "NOREPLICAS", "NOAUTH",
-    "NOPERM", "WRONGPASS",
-)  # fmt: skip
+    redis.OutOfMemoryError,
+    redis.ReadOnlyError,
+    redis.exceptions.NoPermissionError,
+    redis.exceptions.ClusterDownError,
+)
+_NOT_NOW_WORDS = ("-OOM ", "READONLY ", "MISCONF ", "NOREPLICAS ", "BUSY ", "MASTERDOWN ")
 
 
 def redis_key(*parts: str) -> str:
@@ -59,9 +62,10 @@ def redis_errors() -> Iterator[None]:
     """Translate what redis-py raises: Unavailable for an outage, Internal for a bug of ours."""
     try:
         yield
-    except redis.ResponseError as error:
-        if any(word in str(error) for word in _NOT_NOW):
-            raise Unavailable("The job store cannot take writes at the moment") from error
+    except (redis.ResponseError, redis.DataError) as error:
+        words = any(word in str(error) for word in _NOT_NOW_WORDS)
+        if isinstance(error, _NOT_NOW) or words:
+            raise Unavailable("The job store cannot serve at the moment") from error
         raise Internal(f"Redis refused a command: {error}") from error
     except redis.RedisError as error:
         raise Unavailable("The job store does not answer") from error

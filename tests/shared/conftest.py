@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 from typing import Any, TypeVar
 
 import pytest
+from pydantic import SecretStr
 from redis import Redis
 
 from shared.jobs import Event, Priority, new_id
@@ -51,6 +53,35 @@ def store_with(redis: Redis, settings: Settings) -> Stores:
     return make
 
 
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """An address that takes connections and never says a word."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"redis://:secret@127.0.0.1:{server.getsockname()[1]}/0"
+
+
+@pytest.fixture
+def hole() -> Iterator[str]:
+    """An address whose queue of connections is full: connecting hangs."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen(0)
+        fillers = [socket.socket() for _ in range(4)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(server.getsockname())
+        yield f"redis://:secret@127.0.0.1:{server.getsockname()[1]}/0"
+        for filler in fillers:
+            filler.close()
+
+
+@pytest.fixture
+def refused() -> str:
+    """An address where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return f"redis://:secret@127.0.0.1:{server.getsockname()[1]}/0"
+
+
 def at_once(count: int, call: Callable[[int], T]) -> list[T]:
     """What ``count`` threads get when they call at the same moment; errors count as answers."""
     barrier = Barrier(count)
@@ -72,3 +103,8 @@ def wait_until(redis: Redis, moment: float) -> None:
     """Until Redis' own clock shows ``moment``."""
     while redis_time(redis) < moment:
         time.sleep(0.005)
+
+
+def at_url(settings: Settings, redis_url: str) -> Settings:
+    """The same settings with another Redis."""
+    return settings.model_copy(update={"redis_url": SecretStr(redis_url)})

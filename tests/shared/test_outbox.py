@@ -1,0 +1,137 @@
+"""Webhook deliveries: none lost, none sent by two at once, each with its story."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from shared.errors import NotFound
+from shared.jobs import Event, Status, new_id
+from shared.store import Delivery, JobStore, NewJob, Outcome
+from tests.shared.conftest import at_once, redis_time
+
+NewJobs = Callable[..., NewJob]
+TRY: dict[str, Any] = {"at": 1.5, "status_code": 500, "latency_ms": 12, "error": None}
+
+
+def ended(store: JobStore, new: NewJob, status: Status = Status.SUCCEEDED) -> str:
+    store.create(new)
+    claim = store.claim(new.id, "w")
+    assert claim is not None
+    store.finish(new.id, claim.token, Outcome(status))
+    return new.id
+
+
+def taken(store: JobStore) -> Delivery:
+    (delivery,) = store.take_deliveries(10, 30)
+    return delivery
+
+
+@pytest.mark.parametrize("status", [Status.SUCCEEDED, Status.FAILED, Status.CANCELED])
+def test_each_end_has_its_event(store: JobStore, new_job: NewJobs, status: Status) -> None:
+    job_id = ended(store, new_job(), status)
+    delivery = taken(store)
+    assert delivery.event == f"restoration.{status}"
+    assert (delivery.job_id, delivery.tenant, delivery.attempt) == (job_id, "acme", 1)
+    assert delivery.url == "http://127.0.0.1:9/hook"
+    assert delivery.event_id.startswith("evt_")
+    assert delivery.id.startswith("dlv_")
+
+
+def test_only_wanted_events_are_delivered(store: JobStore, new_job: NewJobs) -> None:
+    webhook = {"url": "http://127.0.0.1:9/hook", "events": [Event.FAILED]}
+    ended(store, new_job(webhook=webhook))
+    ended(store, new_job(webhook=None))
+    failed = ended(store, new_job(webhook=webhook), Status.FAILED)
+    assert taken(store).job_id == failed
+
+
+def test_event_ids_differ_between_jobs_and_look_like_all_ids(
+    store: JobStore, new_job: NewJobs
+) -> None:
+    import uuid
+
+    for _ in range(5):
+        ended(store, new_job())
+    ids = [delivery.event_id for delivery in store.take_deliveries(10, 30)]
+    assert len(set(ids)) == 5
+    assert all(uuid.UUID(event_id[4:]).version == 7 for event_id in ids)
+
+
+def test_a_delivery_is_taken_by_one_sender(store: JobStore, new_job: NewJobs) -> None:
+    for _ in range(20):
+        ended(store, new_job())
+    parts = at_once(4, lambda _: store.take_deliveries(10, 30))
+    ids = [delivery.id for part in parts for delivery in part]
+    assert len(ids) == len(set(ids)) == 20
+    assert store.take_deliveries(10, 30) == []
+
+
+def test_what_a_dead_sender_took_comes_again_as_the_same_event(
+    store: JobStore, new_job: NewJobs, redis: Redis
+) -> None:
+    ended(store, new_job())
+    first = taken(store)
+    redis.zadd("fm:deliveries", {first.id: redis_time(redis)})
+    second = taken(store)
+    assert (second.id, second.event_id, second.attempt) == (first.id, first.event_id, 1)
+    store.delivered(first, TRY)  # the dead one was only slow: it changes nothing any more
+    assert store.counts()["deliveries_pending"] == 1
+    store.delivered(second, TRY)
+    assert store.counts()["deliveries_pending"] == 0
+
+
+def test_a_failed_try_comes_again_after_its_delay_with_the_next_number(
+    store: JobStore, new_job: NewJobs, redis: Redis
+) -> None:
+    job_id = ended(store, new_job())
+    first = taken(store)
+    store.retry_delivery(first, TRY, 300)
+    assert store.take_deliveries(10, 30) == []
+    (entry,) = store.deliveries("acme", job_id)
+    assert entry["state"] == "pending"
+    assert entry["next_try_at"] == pytest.approx(redis_time(redis) + 300, abs=60)
+    redis.zadd("fm:deliveries", {first.id: 0})
+    second = taken(store)
+    assert (second.attempt, second.event_id) == (2, first.event_id)
+
+
+@pytest.mark.parametrize("end", ["delivered", "dead"])
+def test_an_ended_delivery_is_kept_with_all_its_tries(
+    store: JobStore, new_job: NewJobs, redis: Redis, end: str
+) -> None:
+    job_id = ended(store, new_job())
+    first = taken(store)
+    store.retry_delivery(first, TRY, 0)
+    second = taken(store)
+    (store.delivered if end == "delivered" else store.bury_delivery)(second, TRY)
+    (entry,) = store.deliveries("acme", job_id)
+    assert entry["state"] == end
+    assert entry["next_try_at"] is None
+    assert entry["attempts"] == [{"attempt": 1, **TRY}, {"attempt": 2, **TRY}]
+    assert (entry["id"], entry["event_id"]) == (first.id, first.event_id)
+    assert store.take_deliveries(10, 30) == []
+    redis.zadd("fm:deliveries", {first.id: 0}, xx=True)
+    assert store.take_deliveries(10, 30) == []
+
+
+def test_deliveries_of_a_foreign_or_missing_job_are_not_found(
+    store: JobStore, new_job: NewJobs
+) -> None:
+    job_id = ended(store, new_job())
+    with pytest.raises(NotFound):
+        store.deliveries("other", job_id)
+    with pytest.raises(NotFound):
+        store.deliveries("acme", new_id("job"))
+
+
+def test_a_delivery_without_its_record_holds_up_nobody(
+    store: JobStore, new_job: NewJobs, redis: Redis
+) -> None:
+    redis.zadd("fm:deliveries", {"dlv_gone": 0})
+    job_id = ended(store, new_job())
+    assert [delivery.job_id for delivery in store.take_deliveries(2, 30)] == [job_id]
+    assert redis.zscore("fm:deliveries", "dlv_gone") is None
