@@ -72,14 +72,19 @@ def redis(valkey: Valkey) -> Iterator[Redis]:
     client.close()
 
 
-@pytest.fixture
-def storage(settings: Settings) -> ObjectStorage:
-    """Empty at the start of each test."""
+@pytest.fixture(scope="session")
+def object_storage(stack_settings: dict[str, Any]) -> ObjectStorage:
+    """Made once: boto3 reads its service models anew for each client, half a second a time."""
     from shared.storage import ObjectStorage
 
-    storage = ObjectStorage(settings)
-    storage.delete([stored.key for stored in storage.list("")])
-    return storage
+    return ObjectStorage(Settings(_env_file=None, **stack_settings))
+
+
+@pytest.fixture
+def storage(object_storage: ObjectStorage) -> ObjectStorage:
+    """Empty at the start of each test."""
+    object_storage.delete([stored.key for stored in object_storage.list("")])
+    return object_storage
 
 
 @pytest.fixture

@@ -35,6 +35,9 @@ class CheckedClient(FlaskClient):
 
     def open(self, *args: Any, **kwargs: Any) -> TestResponse:
         response = super().open(*args, **kwargs)
+        response.get_data()
+        response.close()
+        response.request.environ["wsgi.input"].close()
         assert response.headers["X-Request-Id"]
         assert response.headers["X-Content-Type-Options"] == "nosniff"
         self._check(response)

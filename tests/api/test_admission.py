@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from redis import Redis
 
 from api import Services, create_app
 from api.openapi import Application
 from shared.settings import Settings
-from shared.storage import ObjectStorage, file_key
+from shared.errors import InputNotFound
+from shared.storage import ObjectStorage, StoredObject, file_key
 from shared.store import JobStore, ServedModel
 
 Submit = Callable[..., Any]
@@ -161,10 +163,17 @@ def test_the_default_model_is_written_into_the_job(client: Any, submit: Submit) 
 
 
 def test_a_full_queue_is_told_and_keeps_no_photo(
-    settings: Settings, client: Any, submit: Submit, storage: ObjectStorage, problem: Problem
+    settings: Settings,
+    services: Services,
+    redis: Redis,
+    client: Any,
+    submit: Submit,
+    storage: ObjectStorage,
+    problem: Problem,
 ) -> None:
-    narrow = Services.connect(settings.model_copy(update={"max_queued_per_tenant": 1}))
-    guest = type(client)(create_app(narrow).test_client(), client.secret)
+    narrow = JobStore(redis, settings.model_copy(update={"max_queued_per_tenant": 1}))
+    app = create_app(dataclasses.replace(services, store=narrow))
+    guest = type(client)(app.test_client(), client.secret)
     assert submit(guest).status_code == 202
     answer = submit(guest)
     assert problem(answer) == (429, "queue-full")
@@ -295,9 +304,15 @@ def test_without_redis_nothing_is_stored(
     assert list(storage.list("")) == []
 
 
+class Bucketless(ObjectStorage):
+    """Answers as S3 does when the bucket is missing; SeaweedFS would make it."""
+
+    def put(self, *_: Any, **__: Any) -> StoredObject:
+        raise InputNotFound
+
+
 def test_a_storage_without_the_bucket_is_no_fault_of_the_photo(
-    settings: Settings, client: Any, submit: Submit, problem: Problem
+    services: Services, client: Any, submit: Submit, problem: Problem
 ) -> None:
-    elsewhere = settings.model_copy(update={"s3_bucket": "no-such-bucket"})
-    lame = create_app(Services.connect(elsewhere)).test_client()
-    assert problem(submit(type(client)(lame, client.secret))) == (503, "unavailable")
+    lame = create_app(dataclasses.replace(services, storage=Bucketless(services.settings)))
+    assert problem(submit(type(client)(lame.test_client(), client.secret))) == (503, "unavailable")
