@@ -53,6 +53,7 @@ def export_generator(generator: nn.Module, path: Path, metadata: Mapping[str, st
     partial = path.with_suffix(".partial")
     tensors = {key: _half(key, tensor) for key, tensor in generator.state_dict().items()}
     save_file(tensors, partial, metadata=dict(metadata))
+    partial.chmod(0o644)  # safetensors writes for the owner alone; a service runs as someone else
     partial.replace(path)
 
 
