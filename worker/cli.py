@@ -26,6 +26,7 @@ class LazyGroup(click.Group):
     #: name → (module:function, line in the list of commands)
     commands_by_name: ClassVar[dict[str, tuple[str, str]]] = {
         "restore": ("worker.commands.restore:restore", "Restore the faces in a photo or a folder."),
+        "keys": ("worker.commands.keys:keys", "Make, list and revoke API keys."),
         "models": ("worker.commands.models:models", "List, download and check model weights."),
         "demo": ("worker.commands.demo:demo", "One photo through the whole service."),
         "up": ("worker.commands.up:up", "Run the whole service on this machine."),

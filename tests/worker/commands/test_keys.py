@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from redis import Redis
+
+from shared.errors import Unauthorized
+from shared.keys import KeyRing
+from shared.settings import Settings
+from worker.cli import main
+
+
+@pytest.fixture
+def ring(redis: Redis, settings: Settings) -> KeyRing:
+    return KeyRing(redis, settings.api_key_pepper)
+
+
+@pytest.fixture
+def facemend(
+    stack_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch, redis: Redis
+) -> Any:
+    """Runs ``facemend keys …`` as a shell would."""
+    for name in ("redis_url", "api_key_pepper"):
+        monkeypatch.setenv(f"FACEMEND_{name.upper()}", stack_settings[name])
+
+    def run(*arguments: str) -> Result:
+        return CliRunner().invoke(main, ["keys", *arguments])
+
+    return run
+
+
+def test_a_new_key_goes_alone_to_standard_output_and_opens(facemend: Any, ring: KeyRing) -> None:
+    made = facemend("create", "--tenant", "acme", "--name", "shop")
+    assert made.exit_code == 0, made.output
+    key = ring.authenticate(made.stdout.strip())
+    assert (key.tenant, key.name) == ("acme", "shop")
+    assert key.scopes == {"restorations:read", "restorations:write"}
+    assert key.id in made.stderr
+
+
+def test_scopes_are_given_one_by_one(facemend: Any, ring: KeyRing) -> None:
+    made = facemend("create", "--tenant", "acme", "--scope", "restorations:read")
+    assert ring.authenticate(made.stdout.strip()).scopes == {"restorations:read"}
+
+
+def test_the_list_shows_whose_keys_there_are_but_no_key(facemend: Any) -> None:
+    token = facemend("create", "--tenant", "acme", "--name", "shop").stdout.strip()
+    facemend("create", "--tenant", "globex")
+    everything, ours = facemend("list"), facemend("list", "--tenant", "acme")
+    assert len(everything.stdout.splitlines()) == 2
+    (line,) = ours.stdout.splitlines()
+    assert {"acme", "valid", "shop"} <= set(line.split())
+    assert token not in everything.stdout
+
+
+def test_a_revoked_key_opens_nothing_and_is_listed_as_such(facemend: Any, ring: KeyRing) -> None:
+    token = facemend("create", "--tenant", "acme").stdout.strip()
+    key_id = ring.authenticate(token).id
+    assert facemend("revoke", key_id).exit_code == 0
+    with pytest.raises(Unauthorized):
+        ring.authenticate(token)
+    assert "revoked" in facemend("list").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("revoke", "key_unheard_of"), "not-found"),
+        (("create", "--tenant", "Not A Tenant"), "tenant"),
+        (("create", "--tenant", "acme", "--scope", "everything"), "everything"),
+        (("create",), "--tenant"),
+    ],
+)
+def test_a_mistake_is_told_in_words(facemend: Any, arguments: tuple[str, ...], said: str) -> None:
+    result = facemend(*arguments)
+    assert result.exit_code > 0
+    assert said in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_without_redis_it_says_so(facemend: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACEMEND_REDIS_URL", "redis://127.0.0.1:9/0")
+    result = facemend("list")
+    assert result.exit_code > 0
+    assert result.stderr.startswith("unavailable: ")
