@@ -36,4 +36,5 @@ def create_app(services: Services) -> Application:
         app.register_api(blueprint)
     app.register_blueprint(web.blueprint)
     auth.check_table(app)
+    app.generate_spec_json()
     return app

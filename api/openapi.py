@@ -98,7 +98,7 @@ class Application(OpenAPI):
     request_class = StrictRequest
 
     def generate_spec_json(self) -> None:
-        """Build ``spec_json`` once; called by the first who asks for the document."""
+        """Build ``spec_json``; ``create_app`` does it once, before there are threads."""
         super().generate_spec_json()
         document: dict[str, Any] = self.spec_json
         document["components"]["schemas"] = _schemas(document["components"]["schemas"])
@@ -156,6 +156,7 @@ def _schemas(collected: Mapping[str, Any]) -> dict[str, Any]:
 
 def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
     """Scopes, the answers that any route may give, and the request id."""
+    operation["description"] = operation.get("description", "").replace("<br/>", "\n")
     scope = SCOPES[f"{method.upper()} {path.replace('{', '<').replace('}', '>')}"]
     responses = operation["responses"]
     if "application/json" in responses.get("422", {}).get("content", {}):

@@ -36,6 +36,14 @@ _RETRY_AFTER_S = 1
 _ETAG = {"ETag": "Changes whenever the answer does; send it as If-None-Match."}
 
 
+
+def _no_default(schema: dict[str, Any]) -> None:
+    """Null is no value of a query string: what may be left out has no default there."""
+    for described in schema["properties"].values():
+        if "default" in described and described["default"] is None:
+            del described["default"]
+
+
 class JobPath(BaseModel):
     job_id: str = Field(description="`id` of the job.")
 
@@ -49,12 +57,10 @@ class WaitQuery(BaseModel):
 
 
 class ListQuery(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra=_no_default)
 
     status: Status | SkipJsonSchema[None] = Field(None, description="Only jobs in this state.")
-    model: str | SkipJsonSchema[None] = Field(
-        None, max_length=64, description="Only jobs for this model."
-    )
+    model: str | SkipJsonSchema[None] = Field(None, max_length=64, description="Only jobs for this model.")
     limit: int = Field(20, ge=1, le=100, description="Jobs on one page.")
     cursor: str | SkipJsonSchema[None] = Field(
         None, max_length=512, description="`next_cursor` of the page before."

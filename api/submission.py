@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 from flask import Request
 from werkzeug.exceptions import RequestEntityTooLarge
@@ -139,3 +139,15 @@ class StrictRequest(Request):
         parser = super().make_form_data_parser()
         parser.silent = False
         return parser
+
+    def _get_file_stream(self, *args: Any, **kwargs: Any) -> IO[bytes]:
+        """Remember each spool file, so that ``close`` finds it even if the body is broken."""
+        stream = super()._get_file_stream(*args, **kwargs)
+        self.__dict__.setdefault("spooled", []).append(stream)
+        return stream
+
+    def close(self) -> None:
+        """Called by Flask when the request is over."""
+        super().close()
+        for stream in self.__dict__.get("spooled", ()):
+            stream.close()
