@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -71,7 +71,8 @@ class ObjectStorage:
         condition: dict[str, Any] = {"IfMatch": f'"{etag}"'} if etag else {}
         with _errors():
             answer = self._client.get_object(Bucket=self._bucket, Key=key, **condition)
-            with answer["Body"] as body:
+            # Not ``with answer["Body"] as body``: that hands out urllib3's own reader.
+            with closing(answer["Body"]) as body:
                 if answer["ContentLength"] > max_bytes:
                     raise InputTooLarge(
                         f"The photo has {answer['ContentLength']} bytes; {max_bytes} are allowed"
