@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 
 import click
-from celery.signals import worker_shutting_down
+from celery.signals import setup_logging, worker_ready, worker_shutting_down
 
 from shared.errors import FacemendError, SettingsInvalid, Unavailable
 from shared.fetch import Fetcher
@@ -108,18 +108,25 @@ def serve(settings: Settings) -> None:
         _log.info("draining: nothing new is taken, %g s for what is in flight", settings.drain_s)
         worker.drain.begin()
 
+    def announce(**_: object) -> None:
+        _log.info("ready: %s", ", ".join(restorers))
+        threading.Thread(target=_announce, args=(worker, restorers), daemon=True).start()
+
+    setup_logging.connect(_keep_our_logging, weak=False)
+    worker_ready.connect(announce, weak=False)
     worker_shutting_down.connect(begin_drain, weak=False)
-    threading.Thread(target=_announce, args=(worker, restorers), daemon=True).start()
-    _log.info("ready: %s", ", ".join(restorers))
-    celery.worker_main(
-        [
-            "worker",
-            "--pool=threads",
-            f"--hostname={worker.name}",
-            "--without-gossip",
-            "--without-mingle",
-        ]
+    worker_process = celery.Worker(
+        hostname=worker.name,
+        pool_cls="threads",
+        without_gossip=True,
+        without_mingle=True,
+        quiet=True,
     )
+    worker_process.start()
+
+
+def _keep_our_logging(**_: object) -> None:
+    """Celery sets up logging of its own, unless somebody listens to this signal."""
 
 
 def _announce(worker: Worker, restorers: dict[str, Restorer]) -> None:

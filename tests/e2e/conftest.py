@@ -1,0 +1,59 @@
+"""The whole service, started once: Valkey, SeaweedFS, API, worker, notifier."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from deploy.stack import Stack
+
+Job = dict[str, Any]
+TERMINAL = {"succeeded", "failed", "canceled"}
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    stack = Stack(tmp_path_factory.mktemp("stack"))
+    stack.start()
+    yield stack
+    stack.stop()
+
+
+@pytest.fixture
+def client(stack: Stack) -> Iterator[httpx.Client]:
+    headers = {"Authorization": f"Bearer {stack.api_key}"}
+    with httpx.Client(base_url=stack.url, headers=headers, timeout=60, trust_env=False) as client:
+        yield client
+
+
+@pytest.fixture
+def finish(client: httpx.Client) -> Callable[..., Job]:
+    """Wait for a job's end."""
+
+    def finish(job_id: str, timeout_s: float = 60) -> Job:
+        give_up = time.monotonic() + timeout_s
+        while True:
+            job: Job = client.get(f"/v1/restorations/{job_id}", params={"wait": 5}).json()
+            if job["status"] in TERMINAL:
+                return job
+            assert time.monotonic() < give_up, f"still {job['status']} after {timeout_s} s"
+
+    return finish
+
+
+@pytest.fixture(scope="session")
+def crowd(astronaut: Path) -> bytes:
+    """A PNG with 20 faces: enough work for a worker to be killed in the middle of."""
+    with Image.open(astronaut) as photo:
+        one = photo.convert("RGB").resize((256, 256), Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    Image.fromarray(np.tile(np.asarray(one), (4, 5, 1))).save(file, "PNG")
+    return file.getvalue()
