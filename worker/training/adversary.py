@@ -10,15 +10,17 @@ from torch import Tensor
 from worker.engine.gpen import Discriminator, GpenConfig, load_discriminator
 from worker.training import losses
 from worker.training.options import TrainConfig
-from worker.training.parallel import Parallel
+from worker.training.parallel import Figures, Parallel
 
 
 class Adversary:
     """A discriminator with its optimiser, for as long as one training runs."""
 
-    def __init__(self, config: TrainConfig, shape: GpenConfig, held: dict[str, Any]) -> None:
+    def __init__(self, config: TrainConfig, held: dict[str, Any]) -> None:
         """Go on from the `d` and `d_optim` that are held, or start from random weights."""
         self.config = config
+        narrow = config.discriminator_narrow
+        shape = GpenConfig(config.size, config.size, config.channel_multiplier, narrow)
         model = load_discriminator(held["d"]) if held.get("d") else Discriminator(shape)
         self.model = model.to(config.device)
         rate = config.learning_rate
@@ -26,7 +28,7 @@ class Adversary:
         if held.get("d_optim"):
             self.optimizer.load_state_dict(held["d_optim"])
 
-    def judge(self, restored: Tensor, sharp: Tensor) -> tuple[Tensor, dict[str, float]]:
+    def judge(self, restored: Tensor, sharp: Tensor) -> tuple[Tensor, Figures]:
         """Its share of the generator's loss: features unlike the photo's, and not being fooled."""
         with self.config.autocast():
             with torch.no_grad():
@@ -37,13 +39,11 @@ class Adversary:
         total = self.config.features * features + self.config.adversarial * verdict
         return total, {"features": features.item(), "fooled": verdict.item()}
 
-    def learn(
-        self, parallel: Parallel, restored: Tensor, sharp: Tensor, step: int
-    ) -> dict[str, float]:
+    def learn(self, parallel: Parallel, restored: Tensor, sharp: Tensor, step: int) -> Figures:
         """One step of its own, with the penalty on every `penalty_every`-th."""
         penalise = step % self.config.penalty_every == 0
 
-        def loss(fake: Tensor, real: Tensor) -> tuple[Tensor, dict[str, float]]:
+        def loss(fake: Tensor, real: Tensor) -> tuple[Tensor, Figures, Tensor]:
             with self.config.autocast():
                 scores = self.model(fake), self.model(real)
             total = losses.discriminator_loss(*scores)
@@ -51,9 +51,9 @@ class Adversary:
             if penalise:
                 weight = 0.5 * self.config.penalty * self.config.penalty_every
                 total = total + weight * losses.gradient_penalty(self.model, real)
-            return total, figures
+            return total, figures, scores[0]
 
-        figures = parallel.backward(self.model, loss, restored, sharp)
+        figures, _ = parallel.backward(self.model, loss, restored, sharp)
         self.optimizer.step()
         return figures
 

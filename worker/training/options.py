@@ -42,6 +42,7 @@ class TrainConfig:
     edges: float = _option(0.2, "weight of the edge loss (the pixel loss has 1)")
     features: float = _option(0.0, "weight of the feature loss; adds a discriminator")
     adversarial: float = _option(0.0, "weight of the adversarial loss; adds a discriminator")
+    discriminator_narrow: float = _option(0.25, "width of the discriminator")
     penalty: float = _option(1.0, "R1 penalty of the discriminator")
     penalty_every: int = _option(16, "steps between two penalties")
     average: float = _option(0.998, "decay of the averaged weights, which are what is kept")

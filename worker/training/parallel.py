@@ -6,13 +6,15 @@ operation between threads: they meet once a step instead of some hundred times.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor, nn
 
-Loss = Callable[[Tensor, Tensor], tuple[Tensor, dict[str, float]]]
+Figures = dict[str, float]
+#: From two batches to the loss, figures for the log, and an output to hand back.
+Loss = Callable[[Tensor, Tensor], tuple[Tensor, Figures, Tensor]]
 
 
 class Parallel:
@@ -26,24 +28,26 @@ class Parallel:
             self._pool = ThreadPoolExecutor(threads, "part", torch.set_num_threads, (1,))
 
     def backward(
-        self, model: nn.Module, loss: Loss, low: Tensor, sharp: Tensor
-    ) -> dict[str, float]:
-        """Set the model's gradients to those of the mean loss; answers the mean figures."""
+        self, model: nn.Module, loss: Loss, one: Tensor, other: Tensor
+    ) -> tuple[Figures, Tensor]:
+        """Set the model's gradients to those of the mean loss; mean figures, and all outputs."""
         parameters = list(model.parameters())
 
-        def solve(one: Tensor, other: Tensor) -> tuple[tuple[Tensor, ...], dict[str, float]]:
-            total, figures = loss(one, other)
-            return torch.autograd.grad(total, parameters), figures
+        def solve(one: Tensor, other: Tensor) -> tuple[Sequence[Tensor], Figures, Tensor]:
+            total, figures, output = loss(one, other)
+            return torch.autograd.grad(total, parameters), figures, output.detach()
 
-        parts = torch.split(low, self.part), torch.split(sharp, self.part)
+        parts = torch.split(one, self.part), torch.split(other, self.part)
         solved = list(self._pool.map(solve, *parts) if self._pool else map(solve, *parts))
-        weights = [len(part) / len(low) for part in parts[0]]
+        shares = [len(part) / len(one) for part in parts[0]]
         sums = [torch.zeros_like(parameter) for parameter in parameters]
-        for weight, (gradients, _) in zip(weights, solved, strict=True):
-            torch._foreach_add_(sums, gradients, alpha=weight)
+        for share, (gradients, _, _) in zip(shares, solved, strict=True):
+            torch._foreach_add_(sums, list(gradients), alpha=share)
         for parameter, gradient in zip(parameters, sums, strict=True):
             parameter.grad = gradient
-        return {
-            key: sum(w * figures[key] for w, (_, figures) in zip(weights, solved, strict=True))
-            for key in solved[0][1]
-        }
+        return _mean(shares, [each[1] for each in solved]), torch.cat([each[2] for each in solved])
+
+
+def _mean(shares: Sequence[float], figures: Sequence[Figures]) -> Figures:
+    pairs = list(zip(shares, figures, strict=True))
+    return {key: sum(share * each[key] for share, each in pairs) for key in figures[0]}

@@ -39,7 +39,7 @@ from worker.training.degradations import TRAINING
 from worker.training.evaluate import Exam, mean_psnr, restore_all
 from worker.training.identity import start_from_identity
 from worker.training.options import TrainConfig, parse
-from worker.training.parallel import Parallel
+from worker.training.parallel import Figures, Parallel
 
 
 @dataclass
@@ -110,7 +110,7 @@ def start(config: TrainConfig) -> State:
     parallel = Parallel(config.threads, config.part)
     state = State(generator, averaged, optimizer, parallel)
     if config.features or config.adversarial:
-        state.adversary = Adversary(config, generator.config, held)
+        state.adversary = Adversary(config, held)
     if config.resume:
         state.optimizer.load_state_dict(held["g_optim"])
         for key, value in held["progress"].items():
@@ -118,10 +118,10 @@ def start(config: TrainConfig) -> State:
     return state
 
 
-def update(config: TrainConfig, state: State, low: Tensor, sharp: Tensor) -> dict[str, float]:
+def update(config: TrainConfig, state: State, low: Tensor, sharp: Tensor) -> Figures:
     """One step of the generator, and of the discriminator if there is one."""
 
-    def loss(low: Tensor, sharp: Tensor) -> tuple[Tensor, dict[str, float]]:
+    def loss(low: Tensor, sharp: Tensor) -> tuple[Tensor, Figures, Tensor]:
         with config.autocast():
             restored = state.generator(low)
         pixels, edges = losses.pixel_loss(restored, sharp), losses.edge_loss(restored, sharp)
@@ -130,14 +130,13 @@ def update(config: TrainConfig, state: State, low: Tensor, sharp: Tensor) -> dic
         if state.adversary:
             extra, seen = state.adversary.judge(restored, sharp)
             total, figures = total + extra, figures | seen
-        return total, figures
+        return total, figures, restored
 
-    figures = state.parallel.backward(state.generator, loss, low, sharp)
+    figures, restored = state.parallel.backward(state.generator, loss, low, sharp)
     torch.nn.utils.clip_grad_norm_(state.generator.parameters(), 1.0)
     state.optimizer.step()
     _average(config, state)
     if state.adversary:
-        restored = _restore(config, state, low)
         figures |= state.adversary.learn(state.parallel, restored, sharp, state.step)
     return figures
 
@@ -188,13 +187,6 @@ def _set_rate(config: TrainConfig, state: State, progress: float) -> float:
 
 
 @torch.no_grad()
-def _restore(config: TrainConfig, state: State, low: Tensor) -> Tensor:
-    """What the discriminator learns from: the generator as it is after its own step."""
-    with config.autocast():
-        return torch.cat([state.generator(part) for part in torch.split(low, config.part)])
-
-
-@torch.no_grad()
 def _average(config: TrainConfig, state: State) -> None:
     """Exponential moving average; shorter at the start, when the weights still run."""
     keep = min(config.average, (1 + state.step) / (10 + state.step))
@@ -203,7 +195,7 @@ def _average(config: TrainConfig, state: State) -> None:
 
 
 def _log(
-    config: TrainConfig, report: Callable[[str], None], state: State, figures: dict[str, float]
+    config: TrainConfig, report: Callable[[str], None], state: State, figures: Figures
 ) -> None:
     line = {"step": state.step, "elapsed_s": round(state.elapsed_s, 1)} | figures
     with (config.out / "log.jsonl").open("a") as log:

@@ -17,11 +17,13 @@ def gradients(threads: int, part: int) -> tuple[list[Tensor], dict[str, float]]:
         torch.rand(5, 3, 8, 8),
     )
 
-    def loss(low: Tensor, sharp: Tensor) -> tuple[Tensor, dict[str, float]]:
-        error = (model(low) - sharp).square().mean()
-        return error, {"error": error.item()}
+    def loss(low: Tensor, sharp: Tensor) -> tuple[Tensor, dict[str, float], Tensor]:
+        output = model(low)
+        error = (output - sharp).square().mean()
+        return error, {"error": error.item()}, output
 
-    figures = Parallel(threads, part).backward(model, loss, low, sharp)
+    figures, outputs = Parallel(threads, part).backward(model, loss, low, sharp)
+    torch.testing.assert_close(outputs, model(low))
     found = [parameter.grad for parameter in model.parameters()]
     return [each for each in found if each is not None], figures
 

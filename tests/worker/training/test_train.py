@@ -73,7 +73,7 @@ def test_the_second_stage_trains_a_discriminator_and_goes_on(
     first = train(replace(config, steps=2), lambda _: None)
     sharp = replace(
         config, out=tmp_path / "sharp", init=first, steps=3, features=0.1, adversarial=0.01,
-        penalty_every=2, threads=2, part=2, log_every=1,
+        penalty_every=2, discriminator_narrow=0.03125, threads=2, part=2, log_every=1,
     )  # fmt: skip
     train(sharp, lambda _: None)
     train(replace(sharp, init=None, resume=True, steps=4), lambda _: None)
