@@ -16,7 +16,7 @@ _settings = load_settings()
 
 bind = _settings.api_bind
 workers = 1  # metrics are counted in the process
-worker_class = "gthread"
+worker_class = "api.server.Worker"  # gthread, with problems for what cannot be parsed
 threads = _settings.api_threads
 # Requests that wait for a job end at once when draining, so this is for slow uploads.
 graceful_timeout = 25

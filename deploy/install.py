@@ -5,8 +5,7 @@ checkouts and kept when a checkout goes. ``.venv`` in the checkout is a thin env
 it which holds the project itself, installed so that edits count at once.
 
 FACEMEND_CACHE         where the cache is (default: $XDG_CACHE_HOME or ~/.cache, /facemend)
-FACEMEND_TORCH=gpu     take torch's default build, with CUDA, instead of the CPU build
-FACEMEND_TORCH_INDEX   where the CPU builds are (default: the PyTorch project's own index)
+FACEMEND_TORCH…        which build of torch, see torch_build.py
 """
 
 from __future__ import annotations
@@ -22,16 +21,14 @@ import sysconfig
 import time
 import venv
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from deploy import torch_build
 from deploy.pip_progress import PipFailed, run_pip
 
 ROOT = Path(__file__).resolve().parents[1]
 REQUIREMENTS = ROOT / "requirements"
-TORCH = "torch==2.13.0"
-CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 # Debian and Ubuntu leave pip and ensurepip out of their Python, so pip comes with the checkout.
 PIP_WHEEL = REQUIREMENTS / "pip-26.3-py3-none-any.whl"
 PIP_SHA256 = "f3b60b20ffaadd4415ed7957212a38ac63fa4c5fa375bd0f4a797777940fad13"
@@ -39,12 +36,6 @@ PIP_SHA256 = "f3b60b20ffaadd4415ed7957212a38ac63fa4c5fa375bd0f4a797777940fad13"
 
 class SetupFailed(Exception):
     """Told to the person in one line; what pip said is in the log."""
-
-
-@dataclass(frozen=True)
-class TorchSource:
-    name: str
-    options: tuple[str, ...]
 
 
 def main() -> int:
@@ -81,7 +72,12 @@ def environment_key(environ: Mapping[str, str]) -> str:
     digest = hashlib.sha256()
     for name in ("dev.lock", "bare.lock"):
         digest.update((REQUIREMENTS / name).read_bytes())
-    for part in (TORCH, environ.get("FACEMEND_TORCH", "cpu"), sys.version, sys.base_prefix):
+    for part in (
+        torch_build.TORCH,
+        environ.get("FACEMEND_TORCH", "cpu"),
+        sys.version,
+        sys.base_prefix,
+    ):
         digest.update(part.encode() + b"\0")
     return digest.hexdigest()[:16]
 
@@ -97,7 +93,7 @@ def make_environment(folder: Path) -> None:
         print(f"environment: making {folder}", flush=True)
         shutil.rmtree(folder, ignore_errors=True)
         python = _bare_environment(folder)
-        _install_torch(python)
+        torch_build.install(python, os.environ)
         print("installing the locked packages", flush=True)
         lock = str(REQUIREMENTS / "dev.lock")
         run_pip(python, ["install", "--require-hashes", "--no-deps", "-r", lock])
@@ -141,34 +137,6 @@ def _offer_programs(base: Path, folder: Path) -> None:
             target.chmod(0o755)
         else:
             target.symlink_to(program)
-
-
-def torch_sources(environ: Mapping[str, str]) -> list[TorchSource]:
-    """Where to look for torch, best first."""
-    index = environ.get("FACEMEND_TORCH_INDEX", CPU_INDEX)
-    gpu = TorchSource("the default build with CUDA: several gigabytes", ())
-    if environ.get("FACEMEND_TORCH") == "gpu":
-        return [gpu]
-    quick = ("--no-deps", "--index-url", index, "--retries", "0", "--timeout", "10")
-    return [
-        TorchSource("a wheel on this machine", ("--no-deps", "--no-index")),
-        TorchSource("the CPU build: about 190 MB to download", quick),
-        gpu,
-    ]
-
-
-def _install_torch(python: Path) -> None:
-    print(f"installing {TORCH}, the largest part (600 MB on disk and more)", flush=True)
-    sources = torch_sources(os.environ)
-    for source in sources:
-        print(f"  trying {source.name}", flush=True)
-        try:
-            run_pip(python, ["install", *source.options, TORCH])
-        except PipFailed:
-            if source is sources[-1]:
-                raise
-        else:
-            return
 
 
 def _bare_environment(folder: Path) -> Path:

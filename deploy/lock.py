@@ -27,6 +27,7 @@ LOCKS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     "build.lock": (("requirements/build.in",), ()),
     "bare.lock": (("requirements/bare.in",), ()),
+    "s3.lock": (("requirements/s3.in",), ()),
 }
 #: Whatever asks for these gets none: they are installed another way, or must not be.
 _ELSEWHERE = ("torch", "torchvision", "facexlib", "opencv-python")

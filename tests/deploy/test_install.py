@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy import install
+from deploy import install, torch_build
 from deploy.pip_progress import Display, PipFailed, run_pip
 
 
@@ -30,14 +30,14 @@ def test_another_build_of_torch_is_another_environment() -> None:
 
 
 def test_torch_is_looked_for_nearby_then_as_cpu_build_then_in_full() -> None:
-    nearby, cpu, full = install.torch_sources({})
+    nearby, cpu, full = torch_build.sources({})
     assert "--no-index" in nearby.options
-    assert cpu.options[:3] == ("--no-deps", "--index-url", install.CPU_INDEX)
+    assert cpu.options[:3] == ("--no-deps", "--index-url", torch_build.CPU_INDEX)
     assert full.options == ()
 
 
 def test_a_gpu_build_is_taken_at_once_when_asked_for() -> None:
-    (only,) = install.torch_sources({"FACEMEND_TORCH": "gpu"})
+    (only,) = torch_build.sources({"FACEMEND_TORCH": "gpu"})
     assert only.options == ()
 
 

@@ -53,7 +53,7 @@ def test_the_packages_installed_bare_are_pinned_as_the_project_pins_them() -> No
 
 
 def test_one_pin_of_torch_for_project_and_setup() -> None:
-    from deploy.install import TORCH
+    from deploy.torch_build import TORCH
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert TORCH in project["optional-dependencies"]["worker"]
