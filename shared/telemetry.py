@@ -73,7 +73,8 @@ _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "task
 _TALKATIVE = ("boto3", "botocore", "s3transfer", "urllib3", "httpx", "httpcore", "kombu", "amqp")
 _SECRETS = re.compile(
     r"(fm_live_[0-9a-f]{32}|whsec_)[0-9A-Za-z+/=]+"  # API keys, webhook secrets; signed addresses:
-    r"|((?:\bX-Amz-[A-Z-]+|[?&](?:access_token|key|password|sig|signature|token))=)[^&\s\"']+"
+    r"|((?:\bX-Amz-(?:Credential|Security-Token|Signature)"
+    r"|[?&](?:access_token|key|password|sig|signature|token))=)[^&\s\"']+"
     r"|(\bBearer\s+)[^\s\"',]+"
     r"|(://[^/\s:@]*:)[^/\s@]+(?=@)",  # passwords in addresses
     re.IGNORECASE,

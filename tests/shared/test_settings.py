@@ -1,0 +1,102 @@
+"""Settings: typed, frozen, read in one place, and clear about what is wrong."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from shared.errors import SettingsInvalid
+from shared.settings import Settings, load_settings
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Away from a developer's .env."""
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_defaults_are_enough_to_start() -> None:
+    settings = load_settings()
+    assert settings.beat_s * 2 < settings.lease_s
+    assert settings.redis_timeout_s <= 3
+    assert not settings.allow_private_addresses
+
+
+def test_the_environment_sets_fields_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACEMEND_LEASE_S", "7.5")
+    monkeypatch.setenv("FACEMEND_ALLOW_PRIVATE_ADDRESSES", "true")
+    monkeypatch.setenv("LEASE_S", "1")
+    settings = load_settings()
+    assert (settings.lease_s, settings.allow_private_addresses) == (7.5, True)
+
+
+def test_a_file_sets_what_the_environment_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text("FACEMEND_LEASE_S=7\nFACEMEND_BEAT_S=1\nOTHER=x\n")
+    monkeypatch.setenv("FACEMEND_BEAT_S", "2")
+    settings = load_settings()
+    assert (settings.lease_s, settings.beat_s) == (7, 2)
+
+
+def test_overrides_win(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACEMEND_LEASE_S", "7")
+    assert load_settings(lease_s=9).lease_s == 9
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [("", ()), ("a", ("a",)), ("a,b", ("a", "b")), (" a , b ,", ("a", "b"))],
+)
+def test_lists_are_written_with_commas(
+    monkeypatch: pytest.MonkeyPatch, written: str, read: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("FACEMEND_SERVED_MODELS", written)
+    assert load_settings().served_models == read
+
+
+def test_every_wrong_setting_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACEMEND_LEASE_S", "0")
+    monkeypatch.setenv("FACEMEND_LOG_LEVEL", "loud")
+    with pytest.raises(SettingsInvalid) as error:
+        load_settings()
+    assert "FACEMEND_LEASE_S: " in error.value.detail
+    assert "FACEMEND_LOG_LEVEL: " in error.value.detail
+
+
+def test_settings_do_not_change() -> None:
+    settings = load_settings()
+    with pytest.raises(ValidationError):
+        settings.lease_s = 1
+
+
+def test_secrets_are_not_shown() -> None:
+    settings = load_settings(
+        redis_url="redis://:swordfish@h/0",
+        s3_secret_access_key="swordfish",
+        s3_access_key_id="swordfish",
+        api_key_pepper="swordfish",
+    )
+    assert "swordfish" not in f"{settings!r} {settings} {settings.model_dump_json()}"
+    assert settings.redis_url.get_secret_value() == "redis://:swordfish@h/0"
+
+
+def test_whatever_sounds_secret_is_a_secret() -> None:
+    for name, field in Settings.model_fields.items():
+        if re.search(r"secret|password|pepper|token|access_key|redis_url", name):
+            assert field.annotation in {SecretStr, SecretStr | None}, name
+
+
+def test_nobody_else_reads_the_environment() -> None:
+    readers = {
+        path.relative_to(ROOT).as_posix()
+        for part in ("api", "shared", "worker")
+        for path in (ROOT / part).rglob("*.py")
+        if re.search(r"\bos\.(environ|getenv)|from os import.*\b(environ|getenv)", path.read_text())
+    }
+    assert readers == set()
