@@ -21,7 +21,7 @@ from shared.storage import ObjectStorage, file_key, input_key, result_key
 from shared.store import JobStore
 from tests.jobs import MODEL, TENANT, eventually, finish, only_delivery, take
 from tests.origin import Origin, http
-from worker.notifier import Notifier
+from worker.notifier import BATCH, Notifier
 
 Build = Callable[..., Notifier]
 
@@ -107,6 +107,14 @@ def test_a_waiting_job_is_rung_for_and_not_again_at_once(
     assert notifier.tick_dispatch() == 0
     (message,) = redis.lrange(restore_queue(MODEL, Priority.NORMAL), 0, -1)
     assert job_id in json.dumps(json.loads(message)["headers"])
+
+
+def test_one_round_rings_for_more_jobs_than_one_batch(
+    store: JobStore, notifier: Notifier, redis: Redis
+) -> None:
+    redis.zadd(f"fm:due:normal:{MODEL}", {take(store): 0 for _ in range(BATCH + 1)})
+    assert notifier.tick_dispatch() == BATCH + 1
+    assert redis.llen(restore_queue(MODEL, Priority.NORMAL)) == BATCH + 1
 
 
 def test_the_job_of_a_dead_worker_waits_again(

@@ -128,13 +128,16 @@ def test_slow_endpoints_together_leave_half_of_the_threads_to_others(
 
 def test_what_waited_too_long_is_dropped_for_another_may_have_it(receivers: Receivers) -> None:
     receivers.stuck.add("stuck.example")
-    courier = Sender(receivers.send, keep_s=0.05)
+    courier = Sender(receivers.send, keep_s=0.4)
     for number in range(5):
         courier.offer(delivery(number, host="stuck.example"))
-    threading.Event().wait(0.1)
+    time.sleep(0.5)
     receivers.free.set()
+    while courier.in_flight:
+        time.sleep(0.001)
+    courier.offer(delivery(5, host="stuck.example"))
     courier.close()
-    assert receivers.numbers("stuck.example") == [0, 1]
+    assert receivers.numbers("stuck.example") == [0, 1, 5]
 
 
 def test_what_waits_for_one_endpoint_is_bounded(receivers: Receivers) -> None:
