@@ -75,7 +75,7 @@ class Pipeline:
             status=Status.SUCCEEDED,
             result=result,
             error=None,
-            warnings=_warnings(photo, restoration),
+            warnings=restoration.warnings,
             timings_ms=watch.timings_ms(),
         )
 
@@ -126,9 +126,3 @@ def _face_options(options: Mapping[str, Any]) -> FaceOptions:
         seed=options["seed"],
         strict=options["strict"],
     )
-
-
-def _warnings(photo: Photo, restoration: Restoration) -> tuple[str, ...]:
-    if restoration.faces:
-        return photo.warnings
-    return (*photo.warnings, "No face was found: the picture is unchanged.")

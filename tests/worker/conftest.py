@@ -66,7 +66,8 @@ class ScriptedRestorer:
             crop_before=photo.pixels,
             crop_after=inverted.pixels,
         )
-        return Restoration(inverted, (face,), {"detect": 1, "restore": 2, "paste": 3})
+        timings_ms = {"detect": 1, "restore": 2, "paste": 3}
+        return Restoration(inverted, (face,), timings_ms, warnings=("odd light",))
 
 
 @pytest.fixture

@@ -56,6 +56,7 @@ def test_the_result_is_stored_under_a_key_that_holds_the_lease_token(
 ) -> None:
     outcome = pipeline.run(submit(), "token-1", restorer, ignore)
     assert outcome.status is Status.SUCCEEDED
+    assert outcome.warnings == ("odd light",)
     assert outcome.result is not None
     image = outcome.result["image"]
     assert "/token-1/" in image["key"]
