@@ -12,7 +12,7 @@ FacemendError
 │   └── NoFaceFound, IdentityTooLow
 ├── EngineError         the photo is fine; we are not
 │   ├── ModelUnavailable
-│   │   └── WeightsMissing, WeightsInvalid, LicenceNotAccepted
+│   │   └── WeightsMissing, WeightsInvalid, LicenceNotAccepted, OptionUnavailable
 │   └── OutOfMemory
 ├── ExecutionError      the run went wrong
 │   └── WorkerLost, Poisoned, DeadlineExceeded, PublishFailed, Internal
@@ -223,6 +223,10 @@ class WeightsInvalid(ModelUnavailable):
 
 class LicenceNotAccepted(ModelUnavailable):
     """The weights' licence is not open and the operator has not accepted it."""
+
+
+class OptionUnavailable(ModelUnavailable):
+    """What runs here cannot do what an option asks for; the detail says what can."""
 
 
 class OutOfMemory(EngineError):
