@@ -17,7 +17,9 @@ class FaceOptions:
 
     ``faces``: ``all``, ``largest``, ``center`` or indexes of an earlier answer. ``aligned``: the
     whole photo is one face crop, nothing is looked for. ``min_face_px``: shorter side of the box.
-    ``strength``: 0 keeps the face, 1 replaces it. ``strict``: no face is an error.
+    ``strength``: 0 keeps the face, 1 replaces it. ``min_identity``: measure how alike each face is
+    before and after, 0…1, and keep the old one below this (0 only measures). ``strict``: no face is
+    an error, and so is one kept for that. ``noise_scale`` and ``truncation``: see ``Controls``.
     """
 
     faces: str | tuple[int, ...] = "all"
@@ -26,7 +28,10 @@ class FaceOptions:
     max_faces: int = 100
     detection_threshold: float = 0.9
     strength: float = 1.0
+    min_identity: float | None = None
     seed: int = 0
+    noise_scale: float = 1.0
+    truncation: float = 1.0
     strict: bool = False
 
 
@@ -35,8 +40,9 @@ class FaceRecord:
     """One face found, from left to right, and what became of it.
 
     ``box`` x0 y0 x1 y1 and the five ``landmarks`` are in pixels of the upright photo. ``reason`` is
-    None for a restored face, else ``not-chosen``, ``too-small``, ``over-cap``, or the code of the
-    error of a failed one. The crops, uint8 RGB (S, S, 3), are there for restored faces.
+    None for a restored face, else ``not-chosen``, ``too-small``, ``over-cap``,
+    ``identity-too-low``, or the code of the error of a failed one. ``identity_similarity`` is there
+    where ``min_identity`` asked for it, the crops, uint8 RGB (S, S, 3), for restored faces.
     """
 
     index: int
@@ -47,6 +53,7 @@ class FaceRecord:
     reason: str | None = None
     crop_before: Pixels | None = None
     crop_after: Pixels | None = None
+    identity_similarity: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

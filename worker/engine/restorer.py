@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from shared.errors import NoFaceFound, OutOfMemory
 from worker.engine.batching import Answer, Batcher
@@ -27,6 +28,7 @@ from worker.engine.geometry import (
     template_points,
     transform,
 )
+from worker.engine.identity import TOO_LOW, Guard
 from worker.engine.images import Photo, Pixels
 from worker.engine.network import Network
 from worker.engine.pasting import SMALL_FACE_PX, Paster, blend
@@ -45,6 +47,7 @@ class _Aligned:
     seen: Pixels
     before: Pixels
     affine: Affine
+    landmarks: NDArray[np.float64]
     mask: Floats
     small: bool
 
@@ -99,10 +102,13 @@ class Restorer:
     ) -> Restoration:
         """Restore the faces of one photo; the rest of it stays bit for bit.
 
-        Raises NoFaceFound (only if ``options.strict``), OutOfMemory when no face at all could be
-        restored for want of it, ModelUnavailable once closed, and whatever ``on_progress`` raises.
+        Raises NoFaceFound and IdentityTooLow (only if ``options.strict``), OptionUnavailable for an
+        option that needs what is not here, OutOfMemory when no face at all could be restored for
+        want of it, ModelUnavailable once closed, and whatever ``on_progress`` raises.
         """
         laps = _Laps()
+        least = options.min_identity
+        guard = None if least is None else Guard(least, strict=options.strict)
         on_progress("detecting", 0, None)
         with laps.lap("detect"):
             found = self._find(photo, options)
@@ -122,7 +128,14 @@ class Restorer:
                 with laps.lap("restore"):
                     aligned, answer = next(answers)
                 with laps.lap("paste"):
-                    record = _finish(records[index], paster, aligned, answer, options.strength)
+                    record = _finish(
+                        records[index],
+                        paster,
+                        aligned,
+                        answer,
+                        strength=options.strength,
+                        guard=guard,
+                    )
                 records[index] = record
                 on_progress("restoring", done, len(chosen))
         on_progress("pasting", len(chosen), len(chosen))
@@ -187,14 +200,16 @@ class Restorer:
 
         to_out = affine(out_px)
         seen = crop(photo.pixels, affine(in_px), in_px)
+        landmarks = transform(face.landmarks, to_out)
         if options.aligned:
             mask = np.ones((out_px, out_px), np.float32)
         else:
-            mask = face_mask(transform(face.landmarks, to_out), out_px)
+            mask = face_mask(landmarks, out_px)
         return _Aligned(
             seen=seen,
             before=seen if in_px == out_px else crop(photo.pixels, to_out, out_px),
             affine=to_out,
+            landmarks=landmarks,
             mask=mask,
             small=face.short_side_px < SMALL_FACE_PX,
         )
@@ -212,7 +227,9 @@ def _finish(
     paster: Paster,
     aligned: _Aligned,
     answer: Answer | OutOfMemory,
+    *,
     strength: float,
+    guard: Guard | None,
 ) -> FaceRecord:
     """Paste the answer; or say in the record why there is none."""
     if answer is None:
@@ -220,6 +237,11 @@ def _finish(
     if isinstance(answer, OutOfMemory):
         return replace(record, status="failed", reason=answer.code)
     after = blend(aligned.before, answer, strength)
+    if guard:
+        alike, enough = guard.judge(aligned.before, after, aligned.landmarks)
+        record = replace(record, identity_similarity=alike)
+        if not enough:
+            return replace(record, reason=TOO_LOW)
     paster.paste(
         aligned.before,
         answer,
