@@ -53,7 +53,12 @@ class Input(Request):
 
 
 class Options(Request):
-    """How to restore. ``min_face_px`` and boxes are in pixels of the upright photo."""
+    """How to restore. ``min_face_px`` and boxes are in pixels of the upright photo.
+
+    ``min_identity``: measure how alike each face is before and after (1: the same, 0.5: where two
+    persons are told apart) and keep the old one below this; null does not measure.
+    ``noise_scale`` and ``truncation`` turn the network itself: 1 is what it was trained for.
+    """
 
     faces: FaceChoice = "all"
     aligned: bool = False
@@ -61,6 +66,9 @@ class Options(Request):
     max_faces: Annotated[int, Field(ge=1, le=500)] = 100
     detection_threshold: Annotated[float, Field(ge=0.05, le=1)] = 0.9
     strength: Fraction = 1.0
+    min_identity: Fraction | None = None
+    noise_scale: Annotated[float, Field(ge=0, le=2)] = 1.0
+    truncation: Fraction = 1.0
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
     background: Literal["keep"] = "keep"
     strict: bool = False

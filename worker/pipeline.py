@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 from shared.fetch import Fetcher
@@ -115,14 +115,11 @@ def _ms_since(start_s: float) -> int:
 
 
 def _face_options(options: Mapping[str, Any]) -> FaceOptions:
-    faces = options["faces"]
-    return FaceOptions(
-        faces=faces if isinstance(faces, str) else tuple(faces),
-        aligned=options["aligned"],
-        min_face_px=options["min_face_px"],
-        max_faces=options["max_faces"],
-        detection_threshold=options["detection_threshold"],
-        strength=options["strength"],
-        seed=options["seed"],
-        strict=options["strict"],
-    )
+    """As the request says; what an API of another version does not know of keeps its default."""
+    known = {field.name for field in fields(FaceOptions)}
+    given: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in options.items()
+        if name in known
+    }
+    return FaceOptions(**given)

@@ -101,5 +101,10 @@ class Publication:
             "score": round(float(face.score), 4),
             "status": face.status,
             "reason": face.reason,
+            "identity_similarity": _rounded(face.identity_similarity),
             "crop": crop,
         }
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)

@@ -86,6 +86,7 @@ def _face(face: FaceRecord) -> dict[str, Any]:
         "score": round(face.score, 4),
         "status": face.status,
         "reason": face.reason,
+        "identity_similarity": face.identity_similarity and round(face.identity_similarity, 4),
     }
 
 

@@ -78,6 +78,26 @@ class FacesType(click.ParamType[str | tuple[int, ...]]):
     help="How much of the restored face: 0 keeps the old one.",
 )
 @click.option(
+    "--min-identity",
+    type=click.FloatRange(0, 1),
+    help="Measure how alike each face is before and after, and keep the old one below this; 0.5 is "
+    "where two persons are told apart, 0 only measures.",
+)
+@click.option(
+    "--noise-scale",
+    type=click.FloatRange(0, 2),
+    default=1.0,
+    show_default=True,
+    help="Less leans on what the network knows of faces, more on the photo.",
+)
+@click.option(
+    "--truncation",
+    type=click.FloatRange(0, 1),
+    default=1.0,
+    show_default=True,
+    help="Less draws the face nearer to the network's mean face.",
+)
+@click.option(
     "--faces",
     type=FacesType(),
     default="all",
@@ -85,7 +105,7 @@ class FacesType(click.ParamType[str | tuple[int, ...]]):
     help="all, largest, center, or indexes from left to right: 0,2.",
 )
 @click.option("--aligned", is_flag=True, help="Each photo is one aligned face crop.")
-@click.option("--strict", is_flag=True, help="A photo with no face fails.")
+@click.option("--strict", is_flag=True, help="A photo with no face, or with a stranger's, fails.")
 @click.option(
     "--background",
     type=click.Choice(["keep", "x2", "x4"]),
@@ -110,6 +130,9 @@ def restore(
     output: Path | None,
     model: str | None,
     strength: float,
+    min_identity: float | None,
+    noise_scale: float,
+    truncation: float,
     faces: str | tuple[int, ...],
     aligned: bool,
     strict: bool,
@@ -140,7 +163,14 @@ def restore(
         work = plan(source, output) if source else plan_sample(output)
         restorer = _load(settings, model, device, precision)
         options = FaceOptions(
-            faces=faces, aligned=aligned, strength=strength, seed=seed, strict=strict
+            faces=faces,
+            aligned=aligned,
+            strength=strength,
+            min_identity=min_identity,
+            noise_scale=noise_scale,
+            truncation=truncation,
+            seed=seed,
+            strict=strict,
         )
         batch = PhotoBatch(restorer, options, _limits(settings), compare=compare)
         outcomes = run_with_progress(batch, work, visible=not as_json)

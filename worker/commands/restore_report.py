@@ -74,7 +74,9 @@ def _print_summary(outcomes: Sequence[Outcome]) -> None:
 
 
 def _print_faces(outcomes: Sequence[Outcome]) -> None:
-    table = Table(Column("photo", overflow="fold"), "face", "box", "score", "status", "reason")
+    table = Table(
+        Column("photo", overflow="fold"), "face", "box", "score", "status", "reason", "alike"
+    )
     for outcome in outcomes:
         for face in outcome.faces:
             box = " ".join(f"{value:.0f}" for value in face.box)
@@ -85,5 +87,6 @@ def _print_faces(outcomes: Sequence[Outcome]) -> None:
                 f"{face.score:.3f}",
                 face.status,
                 face.reason or "",
+                "" if face.identity_similarity is None else f"{face.identity_similarity:.2f}",
             )
     Console().print(table)
