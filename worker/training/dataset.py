@@ -43,14 +43,15 @@ class Photos:
 
 def load_photos(path: Path, size: int) -> Photos:
     """Read a folder or a ZIP of aligned photos and bring each to size x size."""
-    if not path.exists():
-        raise DatasetError(f"no photos at {path}: give a folder or a ZIP of aligned face photos")
-    files = _read_zip(path) if path.is_file() else _read_folder(path)
-    found = {name: _decode(name, data, size) for name, data in files}
-    if not found:
-        raise DatasetError(f"{path} holds no image (looked for {', '.join(sorted(_SUFFIXES))})")
+    found = {name: _square(name, image, size) for name, image in _images_in(path)}
     names = tuple(sorted(found))
     return Photos(names, tuple(found[name] for name in names))
+
+
+def load_images(path: Path) -> dict[str, Image]:
+    """Read a folder or a ZIP of photos as they are, by name, in the order of their names."""
+    found = dict(_images_in(path))
+    return {name: found[name] for name in sorted(found)}
 
 
 def draw_batch(
@@ -101,17 +102,33 @@ def _relight(image: Image, rng: Generator) -> Image:
     return np.stack([table[image[:, :, c], c] for c in range(3)], axis=2)
 
 
-def _decode(name: str, data: bytes, size: int) -> Image:
+def _images_in(path: Path) -> Iterator[tuple[str, Image]]:
+    """Each photo by its name; raises DatasetError where there is none."""
+    if not path.exists():
+        raise DatasetError(f"no photos at {path}: give a folder or a ZIP of face photos")
+    number = 0
+    for name, data in _read_zip(path) if path.is_file() else _read_folder(path):
+        number += 1
+        yield name, _decode(name, data)
+    if not number:
+        raise DatasetError(f"{path} holds no image (looked for {', '.join(sorted(_SUFFIXES))})")
+
+
+def _decode(name: str, data: bytes) -> Image:
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     if image is None:
         raise DatasetError(f"{name} cannot be read as an image: replace or remove it")
+    return np.ascontiguousarray(image[:, :, ::-1], dtype=np.uint8)
+
+
+def _square(name: str, image: Image, size: int) -> Image:
     height, width = image.shape[:2]
     if height != width:
         raise DatasetError(f"{name} is {width} x {height}: photos must be aligned, square crops")
     if height != size:
         how = cv2.INTER_AREA if height > size else cv2.INTER_CUBIC
-        image = cv2.resize(image, (size, size), interpolation=how)
-    return np.ascontiguousarray(image[:, :, ::-1], dtype=np.uint8)
+        image = np.asarray(cv2.resize(image, (size, size), interpolation=how), np.uint8)
+    return image
 
 
 def _read_zip(path: Path) -> Iterator[tuple[str, bytes]]:

@@ -37,6 +37,10 @@ class Recipe:
 TRAINING = Recipe((0.2, 4.0), (1.0, 8.0), (0.0, 15.0), (30, 95), motion_share=0.15, light_share=0.4)
 # What the published figures are measured with. Changing it makes them incomparable.
 VALIDATION = Recipe((1.0, 3.0), (4.0, 8.0), (2.0, 10.0), (40, 80))
+# A photo out of a phone that was passed on once; and one that is nearly lost.
+LIGHT = Recipe((0.4, 1.0), (1.0, 2.0), (0.0, 3.0), (75, 95))
+HEAVY = Recipe((2.0, 4.0), (6.0, 10.0), (5.0, 12.0), (30, 60))
+RECIPES = {"light": LIGHT, "validation": VALIDATION, "heavy": HEAVY}
 
 
 def degrade(sharp: Image, rng: Generator, recipe: Recipe) -> Image:
