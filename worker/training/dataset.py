@@ -41,9 +41,12 @@ class Photos:
         return len(self.images)
 
 
-def load_photos(path: Path, size: int) -> Photos:
-    """Read a folder or a ZIP of aligned photos and bring each to size x size."""
-    found = {name: _square(name, image, size) for name, image in _images_in(path)}
+def load_photos(path: Path, size: int | None = None) -> Photos:
+    """Read a folder or a ZIP of aligned photos and bring each to size x size, or to the first's."""
+    found = {}
+    for name, image in _images_in(path):
+        size = size or len(image)
+        found[name] = _square(name, image, size)
     names = tuple(sorted(found))
     return Photos(names, tuple(found[name] for name in names))
 
