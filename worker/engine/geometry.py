@@ -86,6 +86,11 @@ def fit_square(height: int, width: int, size_px: int) -> Affine:
     return _about_corners(np.array([[scale, 0, shift[0]], [0, scale, shift[1]]]))
 
 
+def enlarged(affine: Affine, scale: int) -> Affine:
+    """The affine of the same crop for the photo made ``scale`` times as large."""
+    return _compose(affine, _about_corners(np.array([[1 / scale, 0, 0], [0, 1 / scale, 0]])))
+
+
 def crop(image: Image, affine: Affine, size_px: int) -> Image:
     """The aligned crop (size_px, size_px, 3). Beyond the photo's border it is mirrored."""
     x0, y0, x1, y1 = _footprint(affine, size_px, image.shape[:2])

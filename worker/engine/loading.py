@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from shared.errors import ModelUnavailable
+from worker.engine.background import MAX_PIXELS, load_enlarger
 from worker.engine.catalogue import BETTER_DETECTOR, CATALOGUE, DETECTOR
 from worker.engine.devices import choose_device, choose_precision
 from worker.engine.faces import FaceDetector, build_detector
@@ -33,15 +34,18 @@ def load_restorer(
     accepted_licences: Collection[str] = (),
     max_batch: int = 16,
     max_batch_wait_ms: float = 5.0,
+    max_output_pixels: int = MAX_PIXELS,
 ) -> Restorer:
     """Load a model and its detector onto a device.
 
     Raises ModelUnavailable (unknown model, device not there), WeightsMissing, WeightsInvalid or
-    LicenceNotAccepted. The ResNet-50 detector is taken when its file is in ``models_dir``.
+    LicenceNotAccepted. The ResNet-50 detector is taken when its file is in ``models_dir``. What
+    enlarges backgrounds is loaded when a photo first asks for it, and makes no picture of more
+    than ``max_output_pixels``.
     """
     entry = find_entry(model, models_dir)
     if entry.kind != "restorer":
-        raise ModelUnavailable(f"{model} finds faces, it does not restore them")
+        raise ModelUnavailable(f"{model} is a {entry.kind}, it does not restore faces")
     require_licence(entry, accepted_licences)
     path, sha256 = checked_path(entry, models_dir)
     template = template_of(entry, path)
@@ -60,8 +64,20 @@ def load_restorer(
         device=str(chosen_device),
         detector=detector.name,
     )
+    enlarger = load_enlarger(
+        models_dir,
+        chosen_device,
+        precision,
+        accepted_licences=accepted_licences,
+        max_pixels=max_output_pixels,
+    )
     return Restorer(
-        network, detector, info, max_batch=max_batch, max_batch_wait_ms=max_batch_wait_ms
+        network,
+        detector,
+        info,
+        max_batch=max_batch,
+        max_batch_wait_ms=max_batch_wait_ms,
+        enlarger=enlarger,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.engine.geometry import Affine, Floats, region_of, smooth, uncrop
+from worker.engine.geometry import Affine, Floats, crop, enlarged, region_of, smooth, uncrop
 from worker.engine.images import Photo, Pixels
 
 #: Faces whose shorter box side is below this are calmed: they cannot hold what the network draws.
@@ -21,8 +21,9 @@ class Paster:
     than blurred away by two resamplings, and a network that changes nothing changes nothing.
     """
 
-    def __init__(self, photo: Photo) -> None:
-        self._photo = photo
+    def __init__(self, photo: Photo, scale: int = 1) -> None:
+        """``photo`` may have been made ``scale`` times as large as the one the faces are from."""
+        self._photo, self._scale = photo, scale
         self.pixels = photo.pixels.copy()
         self._won = np.zeros(photo.pixels.shape[:2], np.uint8)
 
@@ -36,7 +37,13 @@ class Paster:
         strength: float = 1.0,
         small: bool = False,
     ) -> None:
-        """Paste one face: crops uint8 (S, S, 3), ``mask`` float32 (S, S) 0…1, and their affine."""
+        """Paste one face: crops uint8 (S, S, 3), ``mask`` float32 (S, S) 0…1, and their affine.
+
+        Into a picture made larger goes the change against what that picture shows there.
+        """
+        if self._scale > 1:
+            affine = enlarged(affine, self._scale)
+            before = crop(self._photo.pixels, affine, len(before))
         region = x0, y0, x1, y1 = region_of(mask, affine, self.pixels.shape)
         if x0 >= x1 or y0 >= y1:
             return

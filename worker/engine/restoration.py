@@ -20,6 +20,7 @@ class FaceOptions:
     ``strength``: 0 keeps the face, 1 replaces it. ``min_identity``: measure how alike each face is
     before and after, 0…1, and keep the old one below this (0 only measures). ``strict``: no face is
     an error, and so is one kept for that. ``noise_scale`` and ``truncation``: see ``Controls``.
+    ``background``: what is not face stays as it is, or is drawn anew two or four times as large.
     """
 
     faces: str | tuple[int, ...] = "all"
@@ -33,14 +34,20 @@ class FaceOptions:
     noise_scale: float = 1.0
     truncation: float = 1.0
     strict: bool = False
+    background: Literal["keep", "x2", "x4"] = "keep"
+
+    @property
+    def background_scale(self) -> int:
+        """How many times larger the result is."""
+        return {"keep": 1, "x2": 2, "x4": 4}[self.background]
 
 
 @dataclass(frozen=True, slots=True)
 class FaceRecord:
     """One face found, from left to right, and what became of it.
 
-    ``box`` x0 y0 x1 y1 and the five ``landmarks`` are in pixels of the upright photo. ``reason`` is
-    None for a restored face, else ``not-chosen``, ``too-small``, ``over-cap``,
+    ``box`` x0 y0 x1 y1 and the five ``landmarks`` are in pixels of the upright photo that came in,
+    even where the result is larger. ``reason`` is None for a restored face, else ``not-chosen``, ``too-small``, ``over-cap``,
     ``identity-too-low``, or the code of the error of a failed one. ``identity_similarity`` is there
     where ``min_identity`` asked for it, the crops, uint8 RGB (S, S, 3), for restored faces.
     """
@@ -57,16 +64,32 @@ class FaceRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class BackgroundUsed:
+    """What made the background ``scale`` times as large.
+
+    ``averaged``: the network enlarges by more, and its answer was averaged down to ``scale``.
+    """
+
+    name: str
+    sha256: str
+    precision: str
+    scale: int
+    averaged: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Restoration:
     """``photo`` is the input with its faces replaced; its warnings are in ``warnings`` too.
 
-    ``timings_ms`` has ``detect``, ``restore`` (waiting for the network) and ``paste``.
+    ``timings_ms`` has ``detect``, ``restore`` (waiting for the network) and ``paste``. Where the
+    background was made larger, it has ``enlarge`` too, and ``background`` says by what.
     """
 
     photo: Photo
     faces: tuple[FaceRecord, ...]
     timings_ms: dict[str, int] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    background: BackgroundUsed | None = None
 
 
 @dataclass(frozen=True, slots=True)

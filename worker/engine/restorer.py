@@ -8,11 +8,13 @@ from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import NoFaceFound, OutOfMemory
+from worker.engine.background import Enlarger, no_enlarger
 from worker.engine.batching import Answer, Batcher
 from worker.engine.choice import choose
 from worker.engine.devices import is_out_of_memory
@@ -34,7 +36,7 @@ from worker.engine.network import Network
 from worker.engine.pasting import SMALL_FACE_PX, Paster, blend
 from worker.engine.restoration import FaceOptions, FaceRecord, ModelInfo, Restoration
 
-#: Told of stage, faces done, faces in all; may raise to stop.
+#: Told of stage, faces done and in all (of pixels while ``enlarging``); may raise to stop.
 OnProgress = Callable[[str, int, int | None], None]
 #: The reason of a face for which the network's answer was no number (half precision overflowed).
 NOT_FINITE = "not-finite"
@@ -62,7 +64,7 @@ class _Laps:
     def lap(self, stage: str) -> Iterator[None]:
         start_s = time.monotonic()
         yield
-        self._spent_s[stage] += time.monotonic() - start_s
+        self._spent_s[stage] = self._spent_s.get(stage, 0.0) + time.monotonic() - start_s
 
     def ms(self) -> dict[str, int]:
         return {stage: round(spent_s * 1000) for stage, spent_s in self._spent_s.items()}
@@ -79,8 +81,10 @@ class Restorer:
         *,
         max_batch: int,
         max_batch_wait_ms: float,
+        enlarger: Enlarger | None = None,
     ) -> None:
         self._network, self._detector, self._info = network, detector, info
+        self._enlarger = enlarger or no_enlarger()
         self._batcher = Batcher(
             network.run,
             max_batch=max_batch,
@@ -100,12 +104,15 @@ class Restorer:
         options: FaceOptions,
         on_progress: OnProgress = lambda _stage, _done, _total: None,
     ) -> Restoration:
-        """Restore the faces of one photo; the rest of it stays bit for bit.
+        """Restore the faces of one photo; the rest of it stays bit for bit, or is enlarged.
 
         Raises NoFaceFound and IdentityTooLow (only if ``options.strict``), OptionUnavailable for an
         option that needs what is not here, OutOfMemory when no face at all could be restored for
-        want of it, ModelUnavailable once closed, and whatever ``on_progress`` raises.
+        want of it, ModelUnavailable once closed, and whatever ``on_progress`` raises. Asked to
+        enlarge, what ``Enlarger.prepare`` raises, before anything else is done.
         """
+        scale = options.background_scale
+        background = self._enlarger.prepare(photo, scale)
         laps = _Laps()
         least = options.min_identity
         guard = None if least is None else Guard(least, strict=options.strict)
@@ -120,7 +127,11 @@ class Restorer:
             _record(index, face, reason)
             for index, (face, reason) in enumerate(zip(found, reasons, strict=True))
         ]
-        paster = Paster(photo)
+        canvas = photo
+        if background:
+            with laps.lap("enlarge"):
+                canvas = self._enlarger.enlarge(photo, scale, partial(on_progress, "enlarging"))
+        paster = Paster(canvas, scale)
         on_progress("restoring", 0, len(chosen))
         faces = [found[index] for index in chosen]
         with closing(self._answers(photo, faces, options)) as answers:
@@ -141,10 +152,11 @@ class Restorer:
         on_progress("pasting", len(chosen), len(chosen))
         _require_some(records)
         return Restoration(
-            photo=replace(photo, pixels=paster.pixels),
+            photo=replace(canvas, pixels=paster.pixels),
             faces=tuple(records),
             timings_ms=laps.ms(),
             warnings=(*photo.warnings, *_warnings(found, options)),
+            background=background,
         )
 
     def warm_up(self) -> None:
@@ -269,7 +281,8 @@ def _require_some(records: list[FaceRecord]) -> None:
 
 def _warnings(found: tuple[DetectedFace, ...], options: FaceOptions) -> list[str]:
     if not found:
-        return ["No face was found: the picture is unchanged."]
+        done = "unchanged" if options.background == "keep" else "enlarged, nothing else"
+        return [f"No face was found: the picture is {done}."]
     if isinstance(options.faces, str):
         return []
     unknown = sorted(set(options.faces) - set(range(len(found))))

@@ -145,6 +145,8 @@ def source_of(entry: Entry, mirror: str | None, connect_s3: Callable[[], Any]) -
     A mirror is ``https://…``, ``s3://bucket/prefix`` or a folder. Raises WeightsMissing for a model
     that is not to be had anywhere.
     """
+    if entry.package is not None:
+        raise WeightsMissing(f"{entry.name} comes in a package: {entry.cure}")
     if mirror is None:
         if entry.url is None:
             raise WeightsMissing(f"{entry.name} comes with the package: there is nothing to pull")

@@ -66,10 +66,7 @@ def checked_path(entry: Entry, models_dir: Path) -> tuple[Path, str]:
     """
     path = entry.path(models_dir)
     if not path.is_file():
-        cure = "the installation is incomplete"
-        if not entry.embedded:
-            cure = f"run: facemend models pull {entry.name}"
-        raise WeightsMissing(f"the weights of {entry.name} are not at {path}; {cure}")
+        raise WeightsMissing(f"the weights of {entry.name} are not at {path}; {entry.cure}")
     return path, verify(entry, path)
 
 

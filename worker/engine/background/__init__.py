@@ -1,0 +1,10 @@
+"""The background, two or four times as large, by Real-ESRGAN: a deep part behind one small door.
+
+The network (``rrdbnet``), its weights as ncnn keeps them (``ncnn_weights``), a picture of any size
+through it (``upscaler``, ``tiles``), a photo with all that belongs to one (``enlarger``).
+"""
+
+from worker.engine.background.enlarger import MAX_PIXELS, Enlarger, no_enlarger
+from worker.engine.background.loading import load_enlarger
+
+__all__ = ["MAX_PIXELS", "Enlarger", "load_enlarger", "no_enlarger"]

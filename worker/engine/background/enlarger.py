@@ -1,0 +1,99 @@
+"""The picture around the faces, two or four times as large."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from shared.errors import ImageTooManyPixels, OptionUnavailable
+from worker.engine.background.upscaler import OnPixels, Upscaler
+from worker.engine.images import Photo
+from worker.engine.restoration import BackgroundUsed
+
+#: A result of more pixels is refused before any work is done, unless the settings allow it.
+MAX_PIXELS = 100_000_000
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """An upscaler and the weights in it."""
+
+    upscaler: Upscaler
+    name: str
+    sha256: str
+    precision: str
+
+
+class Enlarger:
+    """Enlarges photos with the upscaler that ``load`` answers for a scale.
+
+    Safe to call from many threads, as ``load`` has to be. Where an upscaler enlarges by four and
+    two is asked for, its answer is averaged down by two.
+    """
+
+    def __init__(self, load: Callable[[int], Loaded], *, max_pixels: int = MAX_PIXELS) -> None:
+        self._load, self._max_pixels = load, max_pixels
+
+    def prepare(self, photo: Photo, scale: int) -> BackgroundUsed | None:
+        """Say what will enlarge the photo, once that is loaded; None where nothing needs to.
+
+        Raises ImageTooManyPixels, or ModelUnavailable where there are no weights or they are wrong.
+        """
+        if scale == 1:
+            return None
+        height, width = (side * scale for side in photo.pixels.shape[:2])
+        if height * width > self._max_pixels:
+            raise ImageTooManyPixels(
+                f"background x{scale} makes {width} x {height} px of this photo; "
+                f"{self._max_pixels} px in all are allowed: ask for a smaller background (x2 or "
+                "keep), or send a smaller photo"
+            )
+        loaded = self._load(scale)
+        return BackgroundUsed(
+            name=loaded.name,
+            sha256=loaded.sha256,
+            precision=loaded.precision,
+            scale=scale,
+            averaged=loaded.upscaler.scale > scale,
+        )
+
+    def enlarge(self, photo: Photo, scale: int, on_pixels: OnPixels) -> Photo:
+        """The photo ``scale`` times as large, alpha too; a grey one stays grey.
+
+        Raises OutOfMemory, what ``prepare`` raises, and what ``on_pixels`` raises.
+        """
+        if self.prepare(photo, scale) is None:
+            return photo
+        upscaler = self._load(scale).upscaler
+        average = upscaler.scale // scale
+        pixels = upscaler.upscale(photo.pixels, average=average, on_pixels=on_pixels)
+        if photo.grey:  # the network tints what it draws
+            _make_grey(pixels)
+        alpha = None if photo.alpha is None else _enlarge_plane(photo.alpha, scale)
+        return replace(photo, pixels=pixels, alpha=alpha)
+
+
+def no_enlarger() -> Enlarger:
+    """What refuses to enlarge anything."""
+
+    def refuse(scale: int) -> Loaded:
+        raise OptionUnavailable(f"background x{scale} needs a restorer that was loaded with it")
+
+    return Enlarger(refuse)
+
+
+def _make_grey(pixels: NDArray[Any]) -> None:
+    """In place, and a row at a time: the picture may be large."""
+    for row in pixels:
+        row[:] = np.round(row @ _LUMA).astype(pixels.dtype)[:, None]
+
+
+def _enlarge_plane(plane: NDArray[Any], scale: int) -> NDArray[Any]:
+    size = (plane.shape[1] * scale, plane.shape[0] * scale)
+    return np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_CUBIC), plane.dtype)
