@@ -28,6 +28,8 @@ class LazyGroup(click.Group):
         "restore": ("worker.commands.restore:restore", "Restore the faces in a photo or a folder."),
         "keys": ("worker.commands.keys:keys", "Make, list and revoke API keys."),
         "models": ("worker.commands.models:models", "List, download and check model weights."),
+        "evaluate": ("worker.commands.evaluate:evaluate", "Measure a model, or restored photos."),
+        "doctor": ("worker.commands.doctor:doctor", "What is installed, and what to do next."),
         "demo": ("worker.commands.demo:demo", "One photo through the whole service."),
         "up": ("worker.commands.up:up", "Run the whole service on this machine."),
     }
