@@ -82,10 +82,11 @@ class Progress:
     stage: Stage
     faces_done: int = 0
     faces_total: int | None = None
+    enlarged: float | None = None  # share of the background done; None: it is kept as it is
 
     @property
     def percent(self) -> int:
-        """0…100, by stage; restoring faces is the longest stage and fills 20…90."""
+        """0…100, by stage; restoring fills 20…90, most of it the background if that is enlarged."""
         start = {
             Stage.FETCHING: 0,
             Stage.DETECTING: 10,
@@ -93,9 +94,11 @@ class Progress:
             Stage.PASTING: 90,
             Stage.PUBLISHING: 95,
         }[self.stage]
-        if self.stage is Stage.RESTORING and self.faces_total:
-            return start + 70 * self.faces_done // self.faces_total
-        return start
+        if self.stage is not Stage.RESTORING:
+            return start
+        background = 0 if self.enlarged is None else 55
+        faces = self.faces_done / self.faces_total if self.faces_total else 0.0
+        return start + int(background * (self.enlarged or 0) + (70 - background) * faces)
 
 
 @dataclass(frozen=True, slots=True)

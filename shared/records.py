@@ -175,4 +175,4 @@ def _progress(record: Mapping[str, str]) -> Progress | None:
     if "progress" not in record:
         return None
     content = json.loads(record["progress"])
-    return Progress(Stage(content["stage"]), content["faces_done"], content["faces_total"])
+    return Progress(**{**content, "stage": Stage(content["stage"])})

@@ -76,6 +76,7 @@ def _result(job: Job, result: Mapping[str, Any], storage: ObjectStorage) -> Resu
         comparison=comparison and _image(comparison, storage, f"comparison-{job.id}"),
         faces=[_face(face, storage) for face in result["faces"]],
         model=ModelUsed.model_validate(result["model"]),
+        background=result.get("background"),
     )
 
 

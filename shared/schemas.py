@@ -58,6 +58,8 @@ class Options(Request):
     ``min_identity``: measure how alike each face is before and after (1: the same, 0.5: where two
     persons are told apart) and keep the old one below this; null does not measure.
     ``noise_scale`` and ``truncation`` turn the network itself: 1 is what it was trained for.
+    ``background``: x2 and x4 draw the whole picture anew, two or four times as large, and put the
+    restored faces into that; boxes and landmarks stay in pixels of the photo that came in.
     """
 
     faces: FaceChoice = "all"
@@ -70,7 +72,7 @@ class Options(Request):
     noise_scale: Annotated[float, Field(ge=0, le=2)] = 1.0
     truncation: Fraction = 1.0
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
-    background: Literal["keep"] = "keep"
+    background: Literal["keep", "x2", "x4"] = "keep"
     strict: bool = False
 
 
@@ -177,11 +179,25 @@ class ModelUsed(Resource):
     backend: str
 
 
+class BackgroundUsed(Resource):
+    """What made the picture ``scale`` times as large.
+
+    ``averaged``: by weights for a larger scale, whose answer was averaged down.
+    """
+
+    name: str
+    sha256: str
+    precision: str
+    scale: int
+    averaged: bool
+
+
 class Result(Resource):
     image: StoredImage
     comparison: StoredImage | None = None
     faces: list[Face]
     model: ModelUsed
+    background: BackgroundUsed | None = None
 
 
 class ProgressView(Resource):

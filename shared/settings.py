@@ -49,6 +49,7 @@ class Settings(BaseSettings):
     # What photos are taken (RELIABILITY: limits by default).
     max_input_bytes: Count = 20_000_000
     max_pixels: Count = 40_000_000
+    max_output_pixels: Count = 100_000_000  # of a result whose background is enlarged
     min_side_px: Count = 16
     max_side_px: Count = 16_384
     max_aspect: Annotated[float, Field(ge=1)] = 20.0

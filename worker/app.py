@@ -71,6 +71,7 @@ def load_restorers(settings: Settings) -> dict[str, Restorer]:
             accepted_licences=settings.accepted_licences,
             max_batch=settings.max_batch,
             max_batch_wait_ms=settings.max_batch_wait_ms,
+            max_output_pixels=settings.max_output_pixels,
         )
         restorer.warm_up()
         restorers[name] = restorer

@@ -16,7 +16,15 @@ from shared.fetch import Fetcher
 from shared.jobs import Job, Progress, Stage, Status
 from shared.storage import ObjectStorage
 from shared.store import Outcome
-from worker.engine import FaceOptions, Limits, ModelInfo, Photo, Restoration, decode
+from worker.engine import (
+    FaceOptions,
+    Limits,
+    ModelInfo,
+    Photo,
+    Restoration,
+    decode,
+    require_room,
+)
 from worker.publication import Publication
 
 #: Told of each step; raises to stop the job (lease lost, cancelled, draining).
@@ -57,10 +65,9 @@ class Pipeline:
             report(Progress(Stage.FETCHING))
             photo = decode(self._read(job), self.limits)
 
-        def on_progress(stage: str, faces_done: int, faces_total: int | None) -> None:
-            report(Progress(Stage(stage), faces_done, faces_total))
-
-        restoration = restorer.restore(photo, _face_options(job.request["options"]), on_progress)
+        options = _face_options(job.request["options"])
+        require_room(photo, job.request["output"]["format"], options.background_scale)
+        restoration = restorer.restore(photo, options, _Progress(report, options))
         watch.add(restoration.timings_ms)
         faces_done = sum(face.status == "restored" for face in restoration.faces)
         publishing = Progress(Stage.PUBLISHING, faces_done, len(restoration.faces))
@@ -86,6 +93,21 @@ class Pipeline:
                 source["url"], max_bytes=max_bytes, timeout_s=self.fetch_timeout_s
             )
         return self.storage.get(source["key"], max_bytes=max_bytes, etag=source.get("etag"))
+
+
+class _Progress:
+    """Tells of the engine's steps in the job's words."""
+
+    def __init__(self, report: Report, options: FaceOptions) -> None:
+        self._report = report
+        self._enlarged = None if options.background == "keep" else 0.0
+
+    def __call__(self, stage: str, done: int, total: int | None) -> None:
+        if stage != "enlarging":
+            self._report(Progress(Stage(stage), done, total, self._enlarged))
+        elif total:
+            self._enlarged = done / total
+            self._report(Progress(Stage.RESTORING, enlarged=self._enlarged))
 
 
 class _Stopwatch:

@@ -6,7 +6,7 @@ Keys hold the lease token, so a worker that lost its job can only write orphans.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from shared.errors import PublishFailed, Unavailable
@@ -53,6 +53,7 @@ class Publication:
                 "precision": info.precision,
                 "backend": info.backend,
             },
+            "background": restoration.background and asdict(restoration.background),
         }
 
     def copy_to_tenant(self, image: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ import io
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,6 +15,7 @@ import click
 from shared.errors import FacemendError, InputNotFound, InputTooLarge, PublishFailed
 from worker.commands.demo_pictures import free_photo, spoil
 from worker.engine import (
+    BackgroundUsed,
     FaceOptions,
     FaceRecord,
     Limits,
@@ -23,6 +24,7 @@ from worker.engine import (
     decode,
     encode,
     output_format,
+    require_room,
 )
 
 if TYPE_CHECKING:
@@ -53,7 +55,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one photo; ``unchanged``: it was written, but has no face to restore."""
+    """What became of one photo; ``unchanged``: it was written, but nothing was restored."""
 
     source: Path
     status: Literal["restored", "unchanged", "failed", "skipped"]
@@ -63,6 +65,7 @@ class Outcome:
     warnings: tuple[str, ...] = ()
     error: FacemendError | None = None
     timings_ms: dict[str, int] = field(default_factory=dict)
+    background: BackgroundUsed | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For ``--json``."""
@@ -75,6 +78,7 @@ class Outcome:
             "warnings": list(self.warnings),
             "error": {"code": self.error.code, "detail": self.error.detail} if self.error else None,
             "timings_ms": self.timings_ms,
+            "background": self.background and asdict(self.background),
         }
 
 
@@ -160,8 +164,9 @@ class PhotoBatch:
 
     def _restore(self, work: Work) -> Outcome:
         before = decode(self._read(work), self._limits)
-        done = self._restorer.restore(before, self._options)
         wanted = _FORMATS[work.target.suffix.lower()] if work.exact else "same"
+        require_room(before, wanted, self._options.background_scale)
+        done = self._restorer.restore(before, self._options)
         kind = output_format(before, wanted)
         target = work.target
         if target.suffix.lower() not in _KEPT_SUFFIXES[kind]:
@@ -172,7 +177,7 @@ class PhotoBatch:
             compared = target.with_name(f"{target.stem}_comparison.png")
             pair = Photo.of_pixels(comparison(before.pixels, done.photo.pixels))
             _write(compared, encode(pair, "png", _QUALITY))
-        restored = any(face.status == "restored" for face in done.faces)
+        restored = done.background or any(face.status == "restored" for face in done.faces)
         return Outcome(
             source=work.source,
             status="restored" if restored else "unchanged",
@@ -181,6 +186,7 @@ class PhotoBatch:
             faces=done.faces,
             warnings=done.warnings,
             timings_ms=done.timings_ms,
+            background=done.background,
         )
 
     def _read(self, work: Work) -> bytes:

@@ -6,7 +6,7 @@ import json
 import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -27,6 +27,7 @@ Examples:
   facemend restore -i old -o mended         a folder in, a folder out
   facemend restore photo.jpg --faces largest --strength 0.8
   facemend restore group.png --faces 0,2 --compare
+  facemend restore small.jpg --background x2
   facemend restore photo.jpg --json | jq '.[0].faces[].status'
 
 \b
@@ -111,7 +112,8 @@ class FacesType(click.ParamType[str | tuple[int, ...]]):
     type=click.Choice(["keep", "x2", "x4"]),
     default="keep",
     show_default=True,
-    help="What becomes of the rest of the photo. Only keep in this version.",
+    help="Keep the rest of the photo as it is, or draw the photo anew two or four times as large "
+    "and put the faces into that.",
 )
 @click.option("--device", help="auto, cpu, cuda, cuda:1, mps.  [default: auto]")
 @click.option(
@@ -136,7 +138,7 @@ def restore(
     faces: str | tuple[int, ...],
     aligned: bool,
     strict: bool,
-    background: str,
+    background: Literal["keep", "x2", "x4"],
     device: str | None,
     precision: str | None,
     seed: int,
@@ -149,11 +151,6 @@ def restore(
     The result is written as output_PHOTO beside it, or where --output says. With no PHOTO at all,
     a public-domain photo that comes with the package is spoiled and restored.
     """
-    if background != "keep":
-        raise click.BadParameter(
-            f"{background} is not available in this version: the background can only be kept",
-            param_hint="--background",
-        )
     if photo and input_:
         raise click.UsageError("Give the photo once: as PHOTO or with --input, not both.")
     warnings.filterwarnings("ignore", module="PIL")  # the decoder's asides; errors stay errors
@@ -171,6 +168,7 @@ def restore(
             truncation=truncation,
             seed=seed,
             strict=strict,
+            background=background,
         )
         batch = PhotoBatch(restorer, options, _limits(settings), compare=compare)
         outcomes = run_with_progress(batch, work, visible=not as_json)
@@ -196,6 +194,7 @@ def _load(
         accepted_licences=settings.accepted_licences,
         max_batch=settings.max_batch,
         max_batch_wait_ms=settings.max_batch_wait_ms,
+        max_output_pixels=settings.max_output_pixels,
     )
 
 

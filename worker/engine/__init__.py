@@ -9,15 +9,22 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from worker.engine.encoding import comparison, encode, output_format
+from worker.engine.encoding import comparison, encode, output_format, require_room
 from worker.engine.images import Limits, Photo, decode
-from worker.engine.restoration import FaceOptions, FaceRecord, ModelInfo, Restoration
+from worker.engine.restoration import (
+    BackgroundUsed,
+    FaceOptions,
+    FaceRecord,
+    ModelInfo,
+    Restoration,
+)
 
 if TYPE_CHECKING:
     from worker.engine.loading import load_restorer
     from worker.engine.restorer import Restorer
 
 __all__ = [
+    "BackgroundUsed",
     "FaceOptions",
     "FaceRecord",
     "Limits",
@@ -30,6 +37,7 @@ __all__ = [
     "encode",
     "load_restorer",
     "output_format",
+    "require_room",
 ]
 
 _HEAVY = {"Restorer": "worker.engine.restorer", "load_restorer": "worker.engine.loading"}

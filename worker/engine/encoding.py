@@ -14,7 +14,7 @@ from worker.engine.images import Photo, Pixels
 
 OutputFormat = Literal["png", "jpeg", "webp"]
 
-_WEBP_SIDE_PX = 16_383
+_SIDES_PX = {"webp": 16_383, "jpeg": 65_535}  # as many as the format can say
 _JPEG_FULL_COLOUR = 90  # from this quality on, colour is not halved in size
 _GAP_PX = 8
 
@@ -25,15 +25,18 @@ def output_format(photo: Photo, wanted: str) -> OutputFormat:
     return formats.get(photo.format if wanted == "same" else wanted, "png")
 
 
+def require_room(photo: Photo, wanted: str, scale: int) -> None:
+    """Raise ImageTooManyPixels where the format cannot hold the photo ``scale`` times as large."""
+    _require_room(output_format(photo, wanted), max(photo.pixels.shape[:2]) * scale)
+
+
 def encode(photo: Photo, format: OutputFormat, quality: int) -> bytes:  # noqa: A002 - its name
     """The picture as a file; ``quality`` 1…100 is for JPEG and WebP.
 
     A grey picture is stored as grey where the format can; JPEG, which has no alpha, shows the
     picture on white. Raises ImageTooManyPixels where the format cannot hold the size.
     """
-    height, width = photo.pixels.shape[:2]
-    if format == "webp" and max(height, width) > _WEBP_SIDE_PX:
-        raise ImageTooManyPixels(f"WebP holds {_WEBP_SIDE_PX} px a side; ask for PNG or JPEG")
+    _require_room(format, max(photo.pixels.shape[:2]))
     image = _image(photo, alpha=format != "jpeg")
     options: dict[str, Any] = {
         "png": {"compress_level": 4},
@@ -48,9 +51,23 @@ def encode(photo: Photo, format: OutputFormat, quality: int) -> bytes:  # noqa: 
 
 
 def comparison(before: Pixels, after: Pixels) -> Pixels:
-    """Both side by side with a white gap, ``before`` left: uint8 RGB (H, 2W + 8, 3)."""
+    """Both side by side with a white gap, ``before`` left: uint8 RGB (H, 2W + 8, 3).
+
+    H and W are those of ``after``; a smaller ``before`` is interpolated.
+    """
+    if before.shape != after.shape:
+        size = (after.shape[1], after.shape[0])
+        before = np.asarray(Image.fromarray(before).resize(size, Image.Resampling.BICUBIC))
     gap = np.full((before.shape[0], _GAP_PX, 3), 255, np.uint8)
     return np.concatenate((before, gap, after), axis=1)
+
+
+def _require_room(format: str, side_px: int) -> None:  # noqa: A002 - its name
+    if side_px > _SIDES_PX.get(format, side_px):
+        raise ImageTooManyPixels(
+            f"{format} holds {_SIDES_PX[format]} px a side and the result has {side_px}: ask for "
+            "PNG, or a smaller background"
+        )
 
 
 def _image(photo: Photo, *, alpha: bool) -> Image.Image:

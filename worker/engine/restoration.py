@@ -47,9 +47,10 @@ class FaceRecord:
     """One face found, from left to right, and what became of it.
 
     ``box`` x0 y0 x1 y1 and the five ``landmarks`` are in pixels of the upright photo that came in,
-    even where the result is larger. ``reason`` is None for a restored face, else ``not-chosen``, ``too-small``, ``over-cap``,
-    ``identity-too-low``, or the code of the error of a failed one. ``identity_similarity`` is there
-    where ``min_identity`` asked for it, the crops, uint8 RGB (S, S, 3), for restored faces.
+    even where the result is larger. ``reason`` is None for a restored face, else ``not-chosen``,
+    ``too-small``, ``over-cap``, ``identity-too-low``, or the code of the error of a failed one.
+    ``identity_similarity`` is there where ``min_identity`` asked for it, the crops, uint8 RGB
+    (S, S, 3), for restored faces.
     """
 
     index: int
