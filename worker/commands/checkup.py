@@ -90,13 +90,12 @@ def _packages(_: Settings) -> Iterator[Finding]:
 
 
 def _version(module: str, package: str) -> str | None:
-    """None where it cannot be imported; nothing is imported to find out."""
-    if importlib.util.find_spec(module) is None:
-        return None
+    """None where it is not installed; nothing is imported to find out."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        return "there, under another package's name"
+        found = importlib.util.find_spec(module) is not None
+        return "there, under another package's name" if found else None
 
 
 def _devices(settings: Settings) -> Iterator[Finding]:
