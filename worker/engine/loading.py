@@ -8,12 +8,13 @@ from pathlib import Path
 import torch
 
 from shared.errors import ModelUnavailable
+from worker.engine.backends.choice import load_backend, shelf_folder
+from worker.engine.backends.shelf import Shelf
 from worker.engine.background import MAX_PIXELS, load_enlarger
+from worker.engine.batching import OnBatch
 from worker.engine.catalogue import BETTER_DETECTOR, CATALOGUE, DETECTOR
-from worker.engine.devices import choose_device, choose_precision
+from worker.engine.devices import choose_device
 from worker.engine.faces import FaceDetector, build_detector
-from worker.engine.gpen import load_generator
-from worker.engine.network import Network
 from worker.engine.restoration import ModelInfo
 from worker.engine.restorer import Restorer
 from worker.engine.weights import (
@@ -31,17 +32,22 @@ def load_restorer(
     models_dir: Path,
     device: str = "auto",
     precision: str = "auto",
+    backend: str = "auto",
+    allow_fallback: bool = False,
     accepted_licences: Collection[str] = (),
     max_batch: int = 16,
     max_batch_wait_ms: float = 5.0,
+    on_batch: OnBatch = lambda _waits_s: None,
     max_output_pixels: int = MAX_PIXELS,
 ) -> Restorer:
     """Load a model and its detector onto a device.
 
-    Raises ModelUnavailable (unknown model, device not there), WeightsMissing, WeightsInvalid or
-    LicenceNotAccepted. The ResNet-50 detector is taken when its file is in ``models_dir``. What
-    enlarges backgrounds is loaded when a photo first asks for it, and makes no picture of more
-    than ``max_output_pixels``.
+    Raises ModelUnavailable (unknown model, device not there, a backend that is not installed or
+    fails its self-check; with ``allow_fallback`` the next one is tried), WeightsMissing,
+    WeightsInvalid or LicenceNotAccepted. Batches have the size measured best, never more than
+    ``max_batch``; ``on_batch`` is told of each, see batching. The ResNet-50 detector is taken when
+    its file is in ``models_dir``. What enlarges backgrounds is loaded when a photo first asks for
+    it, and makes no picture of more than ``max_output_pixels``.
     """
     entry = find_entry(model, models_dir)
     if entry.kind != "restorer":
@@ -50,8 +56,14 @@ def load_restorer(
     path, sha256 = checked_path(entry, models_dir)
     template = template_of(entry, path)
     chosen_device = choose_device(device)
-    chosen_precision = choose_precision(precision, chosen_device)
-    network = Network(load_generator(load_state(path)), chosen_device, chosen_precision)
+    network, batch = load_backend(
+        Shelf(shelf_folder(models_dir), path, sha256),
+        chosen_device,
+        backend=backend,
+        precision=precision,
+        allow_fallback=allow_fallback,
+    )
+    batch = min(batch or 1, max_batch)
     detector = load_detector(models_dir, chosen_device)
     info = ModelInfo(
         name=model,
@@ -59,10 +71,11 @@ def load_restorer(
         size_px=network.out_px,
         licence=entry.licence,
         template=template,
-        precision=chosen_precision,
-        backend="torch",
+        precision=network.precision,
+        backend=network.name,
         device=str(chosen_device),
         detector=detector.name,
+        batch=batch,
     )
     enlarger = load_enlarger(
         models_dir,
@@ -75,8 +88,10 @@ def load_restorer(
         network,
         detector,
         info,
-        max_batch=max_batch,
+        max_batch=batch,
         max_batch_wait_ms=max_batch_wait_ms,
+        batch_limit=max_batch,
+        on_batch=on_batch,
         enlarger=enlarger,
     )
 

@@ -1,4 +1,4 @@
-"""A generator on its device: uint8 crops in, uint8 crops out."""
+"""The backend that is always there: the generator in torch, on whatever device torch has."""
 
 from __future__ import annotations
 
@@ -6,22 +6,27 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from worker.engine.backends import Images
 from worker.engine.batching import Answer
+from worker.engine.controls import DEFAULT, Controls
 from worker.engine.devices import autocast
 from worker.engine.gpen import Generator
 from worker.engine.images import Pixels
 
 
 class Network:
-    """Owned by one thread: nothing here is locked."""
+    """A generator on its device. Owned by one thread: nothing here is locked."""
+
+    name = "torch"
 
     def __init__(self, generator: Generator, device: torch.device, precision: str) -> None:
         self._generator = generator.eval().requires_grad_(False).to(device)
         for parameter in self._generator.parameters():
             if parameter.dim() == 4:  # the layout that convolutions want on CPU and GPU alike
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-        self._device, self._precision = device, precision
+        self._device, self.precision = device, precision
         self.in_px, self.out_px = generator.config.in_size, generator.config.size
 
     @property
@@ -29,12 +34,28 @@ class Network:
         """Only the super-resolving form draws noise."""
         return self.out_px > self.in_px
 
-    def run(self, crops: Sequence[Pixels], seed: int) -> list[Answer]:
-        """Restore uint8 (in_px, in_px, 3) crops to (out_px, out_px, 3); see batching.Answer."""
-        with torch.inference_mode(), autocast(self._precision, self._device):
+    def infer(self, images: Images, seed: int = 0, controls: Controls = DEFAULT) -> Images:
+        """See `backends.Backend`."""
+        with torch.inference_mode():
+            found = self._forward(torch.from_numpy(images).to(self._device), seed, controls)
+            answer: Images = found.cpu().numpy()
+        return answer
+
+    def run(
+        self, crops: Sequence[Pixels], seed: int = 0, controls: Controls = DEFAULT
+    ) -> list[Answer]:
+        """See `backends.Backend`; pixels become numbers, and numbers pixels, on the device."""
+        with torch.inference_mode():
             x = torch.from_numpy(np.stack(crops)).to(self._device).permute(0, 3, 1, 2)
-            y = self._generator(x.float() / 127.5 - 1.0, seed=seed).float()
+            y = self._forward(x.float() / 127.5 - 1.0, seed, controls)
             finite = y.isfinite().flatten(1).all(1).tolist()
             y = (y * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
             answers = y.permute(0, 2, 3, 1).contiguous().cpu().numpy()
         return [answer if good else None for answer, good in zip(answers, finite, strict=True)]
+
+    def _forward(self, x: Tensor, seed: int, controls: Controls) -> Tensor:
+        # Only what is asked for is passed on: anything that takes images may stand in for GPEN.
+        turned = {} if controls == DEFAULT else {"controls": controls}
+        with autocast(self.precision, self._device):
+            out: Tensor = self._generator(x, seed=seed, **turned)
+        return out.float()

@@ -95,7 +95,10 @@ class Restoration:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """What is loaded, and how it runs. ``size_px`` is the side of the network's answer."""
+    """What is loaded, and how it runs.
+
+    ``size_px`` is the side of the network's answer, ``batch`` the most faces it is given at once.
+    """
 
     name: str
     sha256: str
@@ -107,3 +110,4 @@ class ModelInfo:
     ms_per_face: float | None = None
     device: str = "cpu"
     detector: str = ""
+    batch: int = 1

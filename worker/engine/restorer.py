@@ -14,9 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import NoFaceFound, OutOfMemory
+from worker.engine.backends import Backend
 from worker.engine.background import Enlarger, no_enlarger
-from worker.engine.batching import Answer, Batcher
+from worker.engine.batch_size import best_batch, measure_batches
+from worker.engine.batching import Answer, Batcher, OnBatch
 from worker.engine.choice import choose
+from worker.engine.controls import Controls
 from worker.engine.devices import is_out_of_memory
 from worker.engine.faces import DetectedFace, FaceDetector
 from worker.engine.geometry import (
@@ -32,7 +35,6 @@ from worker.engine.geometry import (
 )
 from worker.engine.identity import TOO_LOW, Guard
 from worker.engine.images import Photo, Pixels
-from worker.engine.network import Network
 from worker.engine.pasting import SMALL_FACE_PX, Paster, blend
 from worker.engine.restoration import FaceOptions, FaceRecord, ModelInfo, Restoration
 
@@ -75,12 +77,14 @@ class Restorer:
 
     def __init__(
         self,
-        network: Network,
+        network: Backend,
         detector: FaceDetector,
         info: ModelInfo,
         *,
         max_batch: int,
         max_batch_wait_ms: float,
+        batch_limit: int | None = None,
+        on_batch: OnBatch = lambda _waits_s: None,
         enlarger: Enlarger | None = None,
     ) -> None:
         self._network, self._detector, self._info = network, detector, info
@@ -90,9 +94,9 @@ class Restorer:
             max_batch=max_batch,
             max_wait_ms=max_batch_wait_ms,
             is_out_of_memory=is_out_of_memory,
+            on_batch=on_batch,
         )
-        # Enough that the device never waits for us, few enough that a crowd fits into memory.
-        self._in_flight = 2 * max_batch
+        self._batch_limit = batch_limit or max_batch
 
     @property
     def info(self) -> ModelInfo:
@@ -160,15 +164,25 @@ class Restorer:
         )
 
     def warm_up(self) -> None:
-        """Run everything once, so that the first customer does not wait; and time one face."""
+        """Run everything once, so that the first customer does not wait.
+
+        Measures which size of batch is the best, up to ``batch_limit``, and works with it from now
+        on. Nothing else should run on the device meanwhile.
+        """
         blank = np.zeros((512, 512, 3), np.uint8)
         self._detector.detect(blank, 0.9)
         face = np.zeros((self._network.in_px, self._network.in_px, 3), np.uint8)
-        self._batcher.submit(face, 0).result()
-        start_s = time.monotonic()
-        self._batcher.submit(face, 0).result()
-        ms_per_face = round((time.monotonic() - start_s) * 1000, 1)
-        self._info = replace(self._info, ms_per_face=ms_per_face)
+
+        def run(size: int) -> None:
+            self._batcher.max_batch = size
+            for future in [self._batcher.submit(face) for _ in range(size)]:
+                future.result()
+
+        seconds_per_face = measure_batches(run, self._batch_limit)
+        best = best_batch(seconds_per_face)
+        self._batcher.max_batch = best
+        ms_per_face = round(seconds_per_face[best] * 1000, 1)
+        self._info = replace(self._info, ms_per_face=ms_per_face, batch=best)
 
     def close(self) -> None:
         """End the thread that owns the device; photos in the works get ModelUnavailable."""
@@ -189,11 +203,13 @@ class Restorer:
         """Each face aligned, and what the network made of it, in order; some are always ahead."""
         ahead: deque[tuple[_Aligned, Future[Answer]]] = deque()
         seed = options.seed if self._network.takes_seed else 0
+        controls = Controls(options.noise_scale, options.truncation)
         try:
             for face in faces:
                 aligned = self._align(photo, face, options)
-                ahead.append((aligned, self._batcher.submit(aligned.seen, seed)))
-                if len(ahead) == self._in_flight:
+                ahead.append((aligned, self._batcher.submit(aligned.seen, seed, controls)))
+                # Enough that the device never waits, few enough that a crowd fits into memory.
+                if len(ahead) >= 2 * self._batcher.max_batch:
                     yield _wait(*ahead.popleft())
             while ahead:
                 yield _wait(*ahead.popleft())
