@@ -64,6 +64,8 @@ class Settings(BaseSettings):
     accepted_licences: Annotated[tuple[str, ...], NoDecode] = ()
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    backend: Literal["auto", "torch", "onnxruntime", "openvino", "tensorrt"] = "auto"
+    allow_fallback: bool = False  # the next backend, where one fails its self-check
     max_batch: Count = 16
     max_batch_wait_ms: Annotated[float, Field(ge=0)] = 5.0
 

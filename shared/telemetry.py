@@ -46,6 +46,18 @@ JOBS_REAPED = Counter(
 STAGE_SECONDS = Histogram(
     "facemend_stage_seconds", "Time a job spent in a stage.", ["model", "stage"], buckets=_SECONDS
 )
+BATCH_FACES = Histogram(
+    "facemend_batch_faces",
+    "Faces that went through the network together.",
+    ["model"],
+    buckets=(1, 2, 4, 8, 16, 32, 64),
+)
+BATCH_WAIT_SECONDS = Histogram(
+    "facemend_batch_wait_seconds",
+    "Time a face waited for its batch.",
+    ["model"],
+    buckets=(0.005, *_SECONDS),
+)
 FACES = Counter("facemend_faces", "Faces found, by what was done.", ["model", "status"])
 DOORBELLS = Counter(
     "facemend_doorbells", "Doorbells rung, by whom and whether it went out.", ["by", "outcome"]

@@ -13,7 +13,8 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import click
 from celery.signals import setup_logging, worker_ready, worker_shutting_down
@@ -24,7 +25,12 @@ from shared.queue import RESTORE_TASK, make_celery
 from shared.settings import Settings, load_settings
 from shared.storage import ObjectStorage
 from shared.store import JobStore, ServedModel
-from shared.telemetry import configure_logging, start_metrics_server
+from shared.telemetry import (
+    BATCH_FACES,
+    BATCH_WAIT_SECONDS,
+    configure_logging,
+    start_metrics_server,
+)
 from worker.engine import Limits, Restorer, load_restorer
 from worker.lease import Drain
 from worker.pipeline import Pipeline
@@ -68,14 +74,23 @@ def load_restorers(settings: Settings) -> dict[str, Restorer]:
             models_dir=settings.models_dir,
             device=settings.device,
             precision=settings.precision,
+            backend=settings.backend,
+            allow_fallback=settings.allow_fallback,
             accepted_licences=settings.accepted_licences,
             max_batch=settings.max_batch,
             max_batch_wait_ms=settings.max_batch_wait_ms,
+            on_batch=partial(_count_batch, name),
             max_output_pixels=settings.max_output_pixels,
         )
         restorer.warm_up()
         restorers[name] = restorer
     return restorers
+
+
+def _count_batch(model: str, waits_s: Sequence[float]) -> None:
+    BATCH_FACES.labels(model).observe(len(waits_s))
+    for wait_s in waits_s:
+        BATCH_WAIT_SECONDS.labels(model).observe(wait_s)
 
 
 def check_ground(settings: Settings) -> None:

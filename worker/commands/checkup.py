@@ -162,6 +162,8 @@ def _models(settings: Settings) -> Iterator[Finding]:
                 models_dir=settings.models_dir,
                 device=settings.device,
                 precision=settings.precision,
+                backend=settings.backend,
+                allow_fallback=settings.allow_fallback,
                 accepted_licences=settings.accepted_licences,
                 max_batch=1,
             )

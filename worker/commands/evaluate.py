@@ -151,6 +151,8 @@ def _load(settings: Settings, model: str | None) -> Restorer:
         models_dir=settings.models_dir,
         device=settings.device,
         precision=settings.precision,
+        backend=settings.backend,
+        allow_fallback=settings.allow_fallback,
         accepted_licences=settings.accepted_licences,
         max_batch=settings.max_batch,
         max_batch_wait_ms=settings.max_batch_wait_ms,

@@ -121,6 +121,17 @@ class FacesType(click.ParamType[str | tuple[int, ...]]):
     type=click.Choice(["auto", "fp32", "bf16", "fp16"]),
     help="Arithmetic of the network.  [default: auto]",
 )
+@click.option(
+    "--backend",
+    type=click.Choice(["auto", "torch", "onnxruntime", "openvino", "tensorrt"]),
+    help="What runs the network; auto is the fastest here.  [default: auto]",
+)
+@click.option(
+    "--allow-fallback",
+    is_flag=True,
+    default=None,
+    help="Use the next backend where one fails its self-check.",
+)
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
 @click.option("--compare", is_flag=True, help="Also write before and after side by side.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
@@ -141,6 +152,8 @@ def restore(
     background: Literal["keep", "x2", "x4"],
     device: str | None,
     precision: str | None,
+    backend: str | None,
+    allow_fallback: bool | None,
     seed: int,
     compare: bool,
     as_json: bool,
@@ -158,7 +171,16 @@ def restore(
         settings = load_settings()
         source = photo or input_
         work = plan(source, output) if source else plan_sample(output)
-        restorer = _load(settings, model, device, precision)
+        given = {
+            "default_model": model,
+            "device": device,
+            "precision": precision,
+            "backend": backend,
+            "allow_fallback": allow_fallback,
+        }
+        restorer = _load(
+            settings.model_copy(update={k: v for k, v in given.items() if v is not None})
+        )
         options = FaceOptions(
             faces=faces,
             aligned=aligned,
@@ -181,16 +203,16 @@ def restore(
         sys.exit(EXIT_PHOTO_FAILED)
 
 
-def _load(
-    settings: Settings, model: str | None, device: str | None, precision: str | None
-) -> Restorer:
+def _load(settings: Settings) -> Restorer:
     from worker.engine import load_restorer  # with torch, seconds of import
 
     return load_restorer(
-        model or settings.default_model,
+        settings.default_model,
         models_dir=settings.models_dir,
-        device=device or settings.device,
-        precision=precision or settings.precision,
+        device=settings.device,
+        precision=settings.precision,
+        backend=settings.backend,
+        allow_fallback=settings.allow_fallback,
         accepted_licences=settings.accepted_licences,
         max_batch=settings.max_batch,
         max_batch_wait_ms=settings.max_batch_wait_ms,
