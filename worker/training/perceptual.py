@@ -115,9 +115,10 @@ def _torchvision(name: str, path: Path, **options: Any) -> Any:
     from torchvision import models  # noqa: PLC0415 - after its cure
 
     make: Callable[..., Any] = getattr(models, name)
-    network = make(weights=None, **options)
+    with torch.device("meta"):  # random weights would take longer than reading real ones
+        network = make(weights=None, **options)
     try:
-        network.load_state_dict(state, strict=True)
+        network.load_state_dict(state, strict=True, assign=True)
     except RuntimeError as error:
         raise WeightsInvalid(f"{path} is not torchvision's {name}: {error!s:.300}") from None
     return network.eval().requires_grad_(False)
