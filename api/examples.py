@@ -28,7 +28,9 @@ REQUEST_BODY: dict[str, Any] = {
         MULTIPART: {
             "schema": {"$ref": "#/components/schemas/RestorationUpload"},
             "encoding": {
-                "image": {"contentType": "image/jpeg, image/png, image/webp, image/bmp, image/tiff"},
+                "image": {
+                    "contentType": "image/jpeg, image/png, image/webp, image/bmp, image/tiff"
+                },
                 "request": {"contentType": JSON},
             },
         },

@@ -42,4 +42,5 @@ def _view(name: str, live: ServedModel | None, default: str) -> ModelView:
         precision=live and live.precision,
         backend=live and live.backend,
         ms_per_face=live and live.ms_per_face,
+        task=live and live.task,
     )

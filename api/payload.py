@@ -87,7 +87,7 @@ def _pointer(location: Sequence[str | int], kind: str, value: Any) -> str:
 
 
 def _sentence(message: str) -> str:
-    """"Value error, give one" → "give one"; names of our classes mean nothing to customers."""
+    """ "Value error, give one" → "give one"; names of our classes mean nothing to customers."""
     message = message.removeprefix("Value error, ")
     if "instance of" in message:
         return "Input should be an object"

@@ -88,7 +88,10 @@ class DueJob:
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """A model that a live worker has loaded. ``ms_per_face`` is measured there, or unknown."""
+    """A model that a live worker has loaded. ``ms_per_face`` is measured there, or unknown.
+
+    ``task``: ``restore`` or ``colorize``.
+    """
 
     name: str
     sha256: str
@@ -97,6 +100,7 @@ class ServedModel:
     precision: str
     backend: str
     ms_per_face: float | None
+    task: str = "restore"
 
 
 def to_json(value: object) -> str:

@@ -242,7 +242,10 @@ class RestorationPage(Resource):
 
 
 class ModelView(Resource):
-    """A model that may be asked for. What only a live worker knows is null when none serves it."""
+    """A model that may be asked for. What only a live worker knows is null when none serves it.
+
+    ``task``: ``restore`` draws faces anew, ``colorize`` keeps their luminance and adds colour.
+    """
 
     name: str
     default: bool
@@ -253,6 +256,7 @@ class ModelView(Resource):
     precision: str | None
     backend: str | None
     ms_per_face: float | None
+    task: str | None = None
 
 
 class ModelList(Resource):

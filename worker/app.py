@@ -157,6 +157,7 @@ def _announce(worker: Worker, restorers: dict[str, Restorer]) -> None:
                 precision=info.precision,
                 backend=info.backend,
                 ms_per_face=info.ms_per_face,
+                task=info.task,
             )
             for info in (restorer.info for restorer in restorers.values())
         ]

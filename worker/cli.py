@@ -29,6 +29,8 @@ class LazyGroup(click.Group):
         "keys": ("worker.commands.keys:keys", "Make, list and revoke API keys."),
         "models": ("worker.commands.models:models", "List, download and check model weights."),
         "evaluate": ("worker.commands.evaluate:evaluate", "Measure a model, or restored photos."),
+        "export": ("worker.commands.export:export", "Write a model for other runtimes."),
+        "bench": ("worker.commands.bench:bench", "Find the fastest backend on this machine."),
         "doctor": ("worker.commands.doctor:doctor", "What is installed, and what to do next."),
         "demo": ("worker.commands.demo:demo", "One photo through the whole service."),
         "up": ("worker.commands.up:up", "Run the whole service on this machine."),

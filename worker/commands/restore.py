@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from shared.errors import ModelUnavailable
 from shared.settings import Settings, load_settings
 from worker.commands.failure import EXIT_PHOTO_FAILED, errors_as_exit_codes
 from worker.commands.photo_batch import PhotoBatch, plan, plan_sample
 from worker.commands.restore_report import print_report, run_with_progress
 from worker.engine import FaceOptions, Limits
+from worker.engine.catalogue import COLORIZER, Task
+from worker.engine.weights import find_entry
 
 if TYPE_CHECKING:
     from worker.engine import Restorer
@@ -71,6 +74,12 @@ class FacesType(click.ParamType[str | tuple[int, ...]]):
     "-o", "--output", type=click.Path(path_type=Path), help="Where to write: a file, or a folder."
 )
 @click.option("-m", "--model", help="Name of the model.  [default: facemend-starter]")
+@click.option(
+    "--task",
+    type=click.Choice(["restore", "colorize"]),
+    help="What the model has to be for; colorize gives grey photos colour and keeps their "
+    "luminance.  [default model for colorize: gpen-colorization-1024]",
+)
 @click.option(
     "--strength",
     type=click.FloatRange(0, 1),
@@ -142,6 +151,7 @@ def restore(
     input_: Path | None,
     output: Path | None,
     model: str | None,
+    task: Task | None,
     strength: float,
     min_identity: float | None,
     noise_scale: float,
@@ -172,15 +182,16 @@ def restore(
         source = photo or input_
         work = plan(source, output) if source else plan_sample(output)
         given = {
-            "default_model": model,
+            "default_model": model or (COLORIZER if task == "colorize" else None),
             "device": device,
             "precision": precision,
             "backend": backend,
             "allow_fallback": allow_fallback,
         }
-        restorer = _load(
-            settings.model_copy(update={k: v for k, v in given.items() if v is not None})
-        )
+        settings = settings.model_copy(update={k: v for k, v in given.items() if v is not None})
+        if task:
+            _require_task(settings, task)
+        restorer = _load(settings)
         options = FaceOptions(
             faces=faces,
             aligned=aligned,
@@ -201,6 +212,12 @@ def restore(
         print_report(outcomes, verbose=verbose)
     if any(outcome.status == "failed" for outcome in outcomes):
         sys.exit(EXIT_PHOTO_FAILED)
+
+
+def _require_task(settings: Settings, task: Task) -> None:
+    entry = find_entry(settings.default_model, settings.models_dir)
+    if entry.task != task:
+        raise ModelUnavailable(f"{entry.name} is to {entry.task}, not to {task}")
 
 
 def _load(settings: Settings) -> Restorer:

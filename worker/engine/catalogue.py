@@ -22,6 +22,8 @@ OPEN_LICENCES = frozenset(
     {"Apache-2.0", "MIT", "BSD-3-Clause", "CC0-1.0", "CC-BY-4.0", OWN_LICENCE}
 )
 
+Task = Literal["restore", "colorize"]
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -30,6 +32,7 @@ class Entry:
     ``sha256`` None: nobody published one; the first verified download is trusted and its hash
     recorded beside the file. ``url`` None: the file comes with the package, or is the operator's.
     ``package``: another package, of the extra ``extra``, holds the file.
+    ``task``: what a restorer does to faces.
     ``template`` and sizes are None for detectors, and for files that tell them themselves.
     """
 
@@ -37,6 +40,7 @@ class Entry:
     file: str
     licence: str
     kind: Literal["restorer", "detector", "upscaler"] = "restorer"
+    task: Task = "restore"
     url: str | None = None
     bytes: int | None = None
     sha256: str | None = None
@@ -83,7 +87,7 @@ def _gpen(name: str, size_px: int, url: str, file: str, **known: object) -> Entr
         template="gpen",
         in_px=size_px,
         out_px=size_px,
-        **known,  # type: ignore[arg-type]  # bytes and sha256, where they are known
+        **known,  # type: ignore[arg-type]  # task, bytes and sha256, where they are known
     )
 
 
@@ -101,6 +105,7 @@ def _real_esrgan(name: str, file: str, **known: object) -> Entry:
 
 
 STARTER = "facemend-starter"
+COLORIZER = "gpen-colorization-1024"
 DETECTOR = "retinaface-mobilenet0.25"
 BETTER_DETECTOR = "retinaface-resnet50"
 
@@ -117,6 +122,13 @@ _ENTRIES = (
     ),
     _gpen("gpen-bfr-1024", 1024, f"{_MODELSCOPE}/pytorch_model.pt", "GPEN-BFR-1024.pt"),
     _gpen("gpen-bfr-2048", 2048, f"{_MODELSCOPE}/pytorch_model-2048.pt", "GPEN-BFR-2048.pt"),
+    _gpen(
+        COLORIZER,
+        1024,
+        f"{_GPEN}/GPEN-Colorization-1024.pth",
+        "GPEN-Colorization-1024.pth",
+        task="colorize",
+    ),
     Entry(
         DETECTOR,
         f"{DETECTOR}.safetensors",

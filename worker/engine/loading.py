@@ -49,15 +49,12 @@ def load_restorer(
     its file is in ``models_dir``. What enlarges backgrounds is loaded when a photo first asks for
     it, and makes no picture of more than ``max_output_pixels``.
     """
+    shelf = open_shelf(model, models_dir=models_dir, accepted_licences=accepted_licences)
     entry = find_entry(model, models_dir)
-    if entry.kind != "restorer":
-        raise ModelUnavailable(f"{model} is a {entry.kind}, it does not restore faces")
-    require_licence(entry, accepted_licences)
-    path, sha256 = checked_path(entry, models_dir)
-    template = template_of(entry, path)
+    template = template_of(entry, shelf.weights)
     chosen_device = choose_device(device)
     network, batch = load_backend(
-        Shelf(shelf_folder(models_dir), path, sha256),
+        shelf,
         chosen_device,
         backend=backend,
         precision=precision,
@@ -67,7 +64,7 @@ def load_restorer(
     detector = load_detector(models_dir, chosen_device)
     info = ModelInfo(
         name=model,
-        sha256=sha256,
+        sha256=shelf.sha256,
         size_px=network.out_px,
         licence=entry.licence,
         template=template,
@@ -76,6 +73,7 @@ def load_restorer(
         device=str(chosen_device),
         detector=detector.name,
         batch=batch,
+        task=entry.task,
     )
     enlarger = load_enlarger(
         models_dir,
@@ -94,6 +92,18 @@ def load_restorer(
         on_batch=on_batch,
         enlarger=enlarger,
     )
+
+
+def open_shelf(model: str, *, models_dir: Path, accepted_licences: Collection[str] = ()) -> Shelf:
+    """The model's weights, checked, and the place of what is made of them.
+
+    Raises ModelUnavailable, WeightsMissing, WeightsInvalid or LicenceNotAccepted.
+    """
+    entry = find_entry(model, models_dir)
+    if entry.kind != "restorer":
+        raise ModelUnavailable(f"{model} is a {entry.kind}, it does not restore faces")
+    require_licence(entry, accepted_licences)
+    return Shelf(shelf_folder(models_dir), *checked_path(entry, models_dir))
 
 
 def load_detector(models_dir: Path, device: torch.device) -> FaceDetector:

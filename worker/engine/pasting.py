@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from worker.engine.colouring import LUMA, with_luminance_of
 from worker.engine.geometry import Affine, Floats, crop, enlarged, region_of, smooth, uncrop
 from worker.engine.images import Photo, Pixels
 
 #: Faces whose shorter box side is below this are calmed: they cannot hold what the network draws.
 SMALL_FACE_PX = 100
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 class Paster:
@@ -21,9 +20,12 @@ class Paster:
     than blurred away by two resamplings, and a network that changes nothing changes nothing.
     """
 
-    def __init__(self, photo: Photo, scale: int = 1) -> None:
-        """``photo`` may have been made ``scale`` times as large as the one the faces are from."""
-        self._photo, self._scale = photo, scale
+    def __init__(self, photo: Photo, scale: int = 1, *, only_colour: bool = False) -> None:
+        """``photo`` may have been made ``scale`` times as large as the one the faces are from.
+
+        With ``only_colour`` the luminance of each pixel stays, within rounding.
+        """
+        self._photo, self._scale, self._only_colour = photo, scale, only_colour
         self.pixels = photo.pixels.copy()
         self._won = np.zeros(photo.pixels.shape[:2], np.uint8)
 
@@ -54,23 +56,24 @@ class Paster:
         amount = (strength * weight)[wins][:, None]
         moved = uncrop(change, affine, region)[wins]
         original = self._photo.pixels[y0:y1, x0:x1][wins].astype(np.float32)
-        self.pixels[y0:y1, x0:x1][wins] = _to_uint8(original + amount * moved)
+        self.pixels[y0:y1, x0:x1][wins] = self._pixels(original, original + amount * moved)
         self._won[y0:y1, x0:x1][wins] = rank[wins]
+
+    def blend(self, before: Pixels, after: Pixels, strength: float) -> Pixels:
+        """The crop that ``strength`` makes of the two, uint8."""
+        if strength >= 1 and not self._only_colour:
+            return after
+        original = before.astype(np.float32)
+        change = after.astype(np.float32) - original
+        return self._pixels(original, original + np.float32(strength) * change)
+
+    def _pixels(self, original: Floats, changed: Floats) -> Pixels:
+        if self._only_colour:
+            changed = with_luminance_of(original, changed, 255)
+        return np.asarray(changed.round().clip(0, 255), np.uint8)
 
     def _change(self, before: Pixels, after: Pixels, *, small: bool) -> Floats:
         change = after.astype(np.float32) - before.astype(np.float32)
         if self._photo.grey:  # the network would tint it
-            change = np.repeat((change @ _LUMA)[:, :, None], 3, axis=2)
+            change = np.repeat((change @ LUMA)[:, :, None], 3, axis=2)
         return smooth(change) if small else change
-
-
-def blend(before: Pixels, after: Pixels, strength: float) -> Pixels:
-    """The crop that ``strength`` makes of the two, uint8."""
-    if strength >= 1:
-        return after
-    change = after.astype(np.float32) - before.astype(np.float32)
-    return _to_uint8(before.astype(np.float32) + np.float32(strength) * change)
-
-
-def _to_uint8(values: NDArray[np.floating]) -> Pixels:
-    return np.asarray(values.round().clip(0, 255), np.uint8)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from worker.engine.catalogue import Task
 from worker.engine.images import Photo, Pixels
 
 Box = tuple[float, float, float, float]
@@ -98,6 +99,7 @@ class ModelInfo:
     """What is loaded, and how it runs.
 
     ``size_px`` is the side of the network's answer, ``batch`` the most faces it is given at once.
+    ``task`` ``colorize``: the luminance of faces stays, their colour is made up.
     """
 
     name: str
@@ -111,3 +113,4 @@ class ModelInfo:
     device: str = "cpu"
     detector: str = ""
     batch: int = 1
+    task: Task = "restore"

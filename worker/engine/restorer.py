@@ -19,6 +19,7 @@ from worker.engine.background import Enlarger, no_enlarger
 from worker.engine.batch_size import best_batch, measure_batches
 from worker.engine.batching import Answer, Batcher, OnBatch
 from worker.engine.choice import choose
+from worker.engine.colouring import grey_of, to_be_coloured
 from worker.engine.controls import Controls
 from worker.engine.devices import is_out_of_memory
 from worker.engine.faces import DetectedFace, FaceDetector
@@ -35,7 +36,7 @@ from worker.engine.geometry import (
 )
 from worker.engine.identity import TOO_LOW, Guard
 from worker.engine.images import Photo, Pixels
-from worker.engine.pasting import SMALL_FACE_PX, Paster, blend
+from worker.engine.pasting import SMALL_FACE_PX, Paster
 from worker.engine.restoration import FaceOptions, FaceRecord, ModelInfo, Restoration
 
 #: Told of stage, faces done and in all (of pixels while ``enlarging``); may raise to stop.
@@ -97,6 +98,7 @@ class Restorer:
             on_batch=on_batch,
         )
         self._batch_limit = batch_limit or max_batch
+        self._colours = info.task == "colorize"
 
     @property
     def info(self) -> ModelInfo:
@@ -135,7 +137,9 @@ class Restorer:
         if background:
             with laps.lap("enlarge"):
                 canvas = self._enlarger.enlarge(photo, scale, partial(on_progress, "enlarging"))
-        paster = Paster(canvas, scale)
+        if self._colours:
+            canvas = to_be_coloured(canvas)
+        paster = Paster(canvas, scale, only_colour=self._colours)
         on_progress("restoring", 0, len(chosen))
         faces = [found[index] for index in chosen]
         with closing(self._answers(photo, faces, options)) as answers:
@@ -159,7 +163,7 @@ class Restorer:
             photo=replace(canvas, pixels=paster.pixels),
             faces=tuple(records),
             timings_ms=laps.ms(),
-            warnings=(*photo.warnings, *_warnings(found, options)),
+            warnings=(*canvas.warnings, *_warnings(found, options)),
             background=background,
         )
 
@@ -234,7 +238,7 @@ class Restorer:
         else:
             mask = face_mask(landmarks, out_px)
         return _Aligned(
-            seen=seen,
+            seen=grey_of(seen) if self._colours else seen,
             before=seen if in_px == out_px else crop(photo.pixels, to_out, out_px),
             affine=to_out,
             landmarks=landmarks,
@@ -264,7 +268,7 @@ def _finish(
         return replace(record, status="failed", reason=NOT_FINITE)
     if isinstance(answer, OutOfMemory):
         return replace(record, status="failed", reason=answer.code)
-    after = blend(aligned.before, answer, strength)
+    after = paster.blend(aligned.before, answer, strength)
     if guard:
         alike, enough = guard.judge(aligned.before, after, aligned.landmarks)
         record = replace(record, identity_similarity=alike)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from safetensors import SafetensorError, safe_open
 
 from shared.errors import LicenceNotAccepted, ModelUnavailable, WeightsInvalid, WeightsMissing
-from worker.engine.catalogue import CATALOGUE, OWN_LICENCE, Entry
+from worker.engine.catalogue import CATALOGUE, OWN_LICENCE, Entry, Task
 from worker.engine.geometry import TEMPLATES
 
 if TYPE_CHECKING:
@@ -36,17 +36,31 @@ _BROKEN = (
 def find_entry(name: str, models_dir: Path) -> Entry:
     """The model of this name: of the catalogue, or the operator's own ``NAME.safetensors``.
 
-    An own file says in its metadata which template its faces were aligned to. Raises
-    ModelUnavailable for a name that is neither.
+    An own file says in its metadata which template its faces were aligned to, and its task where
+    that is not to restore. Raises ModelUnavailable for a name that is neither, WeightsInvalid for
+    a file that asks for what we do not do.
     """
     if name in CATALOGUE:
         return CATALOGUE[name]
     path = models_dir / f"{name}.safetensors"
     if _NAME.fullmatch(name) and path.is_file():
-        licence = metadata(path).get("licence", OWN_LICENCE)
-        return Entry(name, path.name, licence, template=metadata(path).get("template"))
+        said = metadata(path)
+        return Entry(
+            name,
+            path.name,
+            said.get("licence", OWN_LICENCE),
+            task=_task(said.get("task", "restore"), path),
+            template=said.get("template"),
+        )
     known = ", ".join(entry.name for entry in CATALOGUE.values() if entry.kind == "restorer")
     raise ModelUnavailable(f"there is no model {name!r}; known are {known}")
+
+
+def _task(said: str, path: Path) -> Task:
+    tasks: dict[str, Task] = {"restore": "restore", "colorize": "colorize"}
+    if said not in tasks:
+        raise WeightsInvalid(f"{path} names task {said!r}; known are {', '.join(tasks)}")
+    return tasks[said]
 
 
 def require_licence(entry: Entry, accepted: Collection[str]) -> None:

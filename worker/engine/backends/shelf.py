@@ -25,7 +25,7 @@ class Shelf:
     """Files named by the hash of the weights they were made of; several processes may share one."""
 
     def __init__(self, folder: Path, weights: Path, sha256: str) -> None:
-        self._folder, self._weights = folder, weights
+        self._folder, self.weights, self.sha256 = folder, weights, sha256
         self._name = f"{sha256[:16]}-v{VERSION}"
 
     @cached_property
@@ -46,7 +46,7 @@ class Shelf:
         """The weights in torch, on the CPU: needed by the torch backend, and to make the rest."""
         from worker.engine.gpen import load_generator  # noqa: PLC0415 - not needed for what is kept
 
-        return load_generator(load_state(self._weights)).eval().requires_grad_(False)
+        return load_generator(load_state(self.weights)).eval().requires_grad_(False)
 
     @cached_property
     def proof(self) -> Proof:
@@ -69,7 +69,7 @@ class Shelf:
         if not file.is_file():
             from worker.engine.backends.exports import export  # noqa: PLC0415 - needs onnx
 
-            _log.info("exporting %s to %s: once for these weights", self._weights.name, file)
+            _log.info("exporting %s to %s: once for these weights", self.weights.name, file)
             error = export(self.generator, self.proof, form, file)
             _log.info("exported: error %.2g against torch", error)
         return file
