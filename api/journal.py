@@ -53,7 +53,7 @@ def _end(response: Response) -> Response:
 
 def _who() -> dict[str, str]:
     """Who asked, and about which job: what an audit needs of a call."""
-    found = {name: str(value) for name, value in (request.view_args or {}).items()}
+    found = {"job_id": request.view_args["job_id"]} if "job_id" in (request.view_args or {}) else {}
     key = g.get("api_key")
     return found if key is None else {**found, "tenant": key.tenant, "key_id": key.id}
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flask import Flask, Response, g, request
+from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from shared import errors
@@ -29,6 +30,7 @@ def install(app: Flask) -> None:
     """Answer each error of ``app`` with a problem."""
     app.register_error_handler(FacemendError, _ours)
     app.register_error_handler(HTTPException, _framework)
+    app.register_error_handler(ParseException, _unparsable)
     app.register_error_handler(Exception, _unforeseen)
 
 
@@ -68,6 +70,11 @@ def _framework(error: HTTPException) -> Response:
     if ours is None and error.code is not None and error.code < 500:
         ours = errors.MalformedRequest(error.description or "")
     return _unforeseen(error) if ours is None else answer(ours)
+
+
+def _unparsable(_: ParseException) -> Response:
+    """The server finds out while we read the body, as with a broken chunk."""
+    return answer(errors.MalformedRequest("The body is no valid HTTP."))
 
 
 def _unforeseen(error: Exception) -> Response:

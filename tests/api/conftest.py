@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -117,7 +118,8 @@ def services(
 
 
 @pytest.fixture
-def app(services: Services) -> Application:
+def app(services: Services, caplog: pytest.LogCaptureFixture) -> Application:
+    caplog.set_level(logging.DEBUG)  # what is written only in production is run here, too
     app = create_app(services)
     app.test_client_class = CheckedClient
     return app
