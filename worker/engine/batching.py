@@ -18,7 +18,7 @@ Answer = Pixels | None
 Run = Callable[[Sequence[Pixels], int], Sequence[Answer]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # arrays do not compare
 class _Request:
     crop: Pixels
     seed: int

@@ -87,7 +87,7 @@ def _accept(entry: Entry, part: Path, target: Path) -> None:
             "thrown away"
         )
     part.replace(target)
-    record_sha256(target, actual)
+    record_sha256(entry, target, actual)
 
 
 def _size(part: Path) -> int:

@@ -80,7 +80,7 @@ def verify(entry: Entry, path: Path) -> str:
     """
     expected, actual = expected_sha256(entry, path), file_sha256(path)
     if expected is None:
-        record_sha256(path, actual)
+        record_sha256(entry, path, actual)
     elif actual != expected:
         raise WeightsInvalid(f"{path} has sha256 {actual}; {expected} is expected")
     return actual
@@ -140,8 +140,10 @@ def template_of(entry: Entry, path: Path) -> str:
     return template
 
 
-def record_sha256(path: Path, sha256: str) -> None:
+def record_sha256(entry: Entry, path: Path, sha256: str) -> None:
     """Write the hash beside the file, as sha256sum would; a read-only folder goes without."""
+    if entry.embedded:
+        return  # the catalogue is where those are recorded
     with contextlib.suppress(OSError):
         _record_of(path).write_text(f"{sha256}  {path.name}\n")
 
