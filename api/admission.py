@@ -90,7 +90,7 @@ def _accept(
     job_id = new_id("job")
     source = _source(submission, caller, job_id, services)
     parameters = submission.parameters
-    webhook = parameters.webhook and parameters.webhook.model_dump(mode="json")
+    webhook = parameters.webhook.model_dump(mode="json") if parameters.webhook else None
     new = NewJob(
         id=job_id,
         tenant=caller.tenant,

@@ -53,9 +53,10 @@ def _end(response: Response) -> Response:
 
 def _who() -> dict[str, str]:
     """Who asked, and about which job: what an audit needs of a call."""
-    found = {"job_id": request.view_args["job_id"]} if "job_id" in (request.view_args or {}) else {}
     key = g.get("api_key")
-    return found if key is None else {**found, "tenant": key.tenant, "key_id": key.id}
+    found = {} if key is None else {"tenant": key.tenant, "key_id": key.id}
+    job_id = (request.view_args or {}).get("job_id")
+    return found if job_id is None else {**found, "job_id": job_id}
 
 
 def _unbind(_: BaseException | None) -> None:

@@ -1,4 +1,4 @@
-"""Every error becomes an RFC 9457 problem; what was not foreseen is logged whole and told nothing."""
+"""Every error becomes an RFC 9457 problem; the unforeseen is logged whole and told nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flask import Flask, Response, g, request
-from gunicorn.http.errors import ParseException
+from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]  # no types
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from shared import errors

@@ -7,7 +7,8 @@ import time
 from typing import Any
 
 from flask import Response, request
-from flask_openapi3 import APIBlueprint, Tag
+from flask_openapi3.blueprint import APIBlueprint
+from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
@@ -36,7 +37,6 @@ _RETRY_AFTER_S = 1
 _ETAG = {"ETag": "Changes whenever the answer does; send it as If-None-Match."}
 
 
-
 def _no_default(schema: dict[str, Any]) -> None:
     """Null is no value of a query string: what may be left out has no default there."""
     for described in schema["properties"].values():
@@ -60,7 +60,9 @@ class ListQuery(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra=_no_default)
 
     status: Status | SkipJsonSchema[None] = Field(None, description="Only jobs in this state.")
-    model: str | SkipJsonSchema[None] = Field(None, max_length=64, description="Only jobs for this model.")
+    model: str | SkipJsonSchema[None] = Field(
+        None, max_length=64, description="Only jobs for this model."
+    )
     limit: int = Field(20, ge=1, le=100, description="Jobs on one page.")
     cursor: str | SkipJsonSchema[None] = Field(
         None, max_length=512, description="`next_cursor` of the page before."
@@ -108,9 +110,7 @@ def submit() -> Response:
     found = services()
     idempotency_key = check_idempotency_key(request.headers.get("Idempotency-Key"))
     submission = read(request, max_input_bytes=found.settings.max_input_bytes)
-    admission = admit(
-        submission, caller=caller(), idempotency_key=idempotency_key, services=found
-    )
+    admission = admit(submission, caller=caller(), idempotency_key=idempotency_key, services=found)
     wait_s = preferred_wait_s(request.headers.getlist("Prefer"))
     job = wait_until_terminal(admission.job, wait_s or 0, found)
     response = _answer(job, 200 if wait_s and job.status.terminal else 202)
@@ -141,7 +141,8 @@ def get(path: JobPath, query: WaitQuery) -> Response:
     job = wait_until_terminal(job, query.wait, found)
     response = _answer(job, 200)
     response.set_etag(_etag(job, found.settings.url_ttl_s), weak=True)
-    return response.make_conditional(request.environ)
+    response.make_conditional(request.environ)
+    return response
 
 
 @blueprint.get(
@@ -178,7 +179,7 @@ def cancel(path: JobPath) -> Response:
 def _check_id(job_id: str) -> str:
     """Refuse what can be no id before it becomes part of a key. Raises NotFound, like a miss."""
     if not _JOB_ID.fullmatch(job_id):
-        raise NotFound()
+        raise NotFound
     return job_id
 
 

@@ -12,9 +12,9 @@ import struct
 from typing import Any
 from uuid import uuid4
 
-from gunicorn import util
-from gunicorn.http import errors as http
-from gunicorn.workers.gthread import ThreadWorker
+from gunicorn import util  # type: ignore[import-untyped]  # no types
+from gunicorn.http import errors as http  # type: ignore[import-untyped]  # no types
+from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]  # no types
 
 from api.problems import MEDIA_TYPE
 from shared.errors import FacemendError, Internal, MalformedRequest

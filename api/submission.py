@@ -120,7 +120,8 @@ def _split(request: Request, max_input_bytes: int) -> dict[str, bytes]:
         ) from None
     except ValueError:
         raise MalformedRequest("The multipart body is broken.") from None
-    parts = [(name, value.encode()) for name, value in fields.items(multi=True) if name != IMAGE_PART]
+    texts = [(name, value) for name, value in fields.items(multi=True) if name != IMAGE_PART]
+    parts = [(name, value.encode()) for name, value in texts]
     parts += [(name, file.read()) for name, file in files.items(multi=True)]
     found = dict(parts)
     if len(found) < len(parts):

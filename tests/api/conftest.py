@@ -104,9 +104,7 @@ class Enrol(Protocol):
 
 
 @pytest.fixture
-def services(
-    settings: Settings, redis: Redis, store: JobStore, storage: ObjectStorage
-) -> Services:
+def services(settings: Settings, redis: Redis, store: JobStore, storage: ObjectStorage) -> Services:
     """As ``Services.connect`` makes them, on servers that are empty."""
     return Services(
         settings=settings,

@@ -46,7 +46,7 @@ class Server:
             return answer.status, answer.headers["Content-Type"], json.load(answer)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def starts(stack_settings: dict[str, Any], tmp_path_factory: Any) -> Iterator[Any]:
     """Starts a server; all are stopped at the end."""
     started: list[Server] = []
@@ -78,8 +78,9 @@ def starts(stack_settings: dict[str, Any], tmp_path_factory: Any) -> Iterator[An
         server.process.wait()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def server(starts: Any) -> Server:
+    """One for all tests that leave it as it was."""
     started: Server = starts()
     return started
 
@@ -121,7 +122,7 @@ def test_a_broken_chunk_is_malformed(server: Server, key: str) -> None:
         f"POST /v1/restorations HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n"
         "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
     )
-    status, media_type, body = server.say(head.encode() + b"5\r\n{\"inp\r\nxyz\r\n")
+    status, media_type, body = server.say(head.encode() + b'5\r\n{"inp\r\nxyz\r\n')
     assert (status, media_type) == (400, "application/problem+json")
     assert body["code"] == "invalid-request"
 
@@ -147,8 +148,9 @@ def test_an_upload_of_60_mb_gets_its_answer(server: Server, key: str) -> None:
 
 
 def test_waiting_requests_end_and_the_process_with_them_on_sigterm(
-    server: Server, key: str, redis: Redis, submit: Any, client: Any
+    starts: Any, key: str, redis: Redis, submit: Any, client: Any
 ) -> None:
+    server = starts()
     job_id = submit(client).get_json()["id"]
     answers: list[int] = []
 

@@ -18,9 +18,7 @@ def ring(redis: Redis, settings: Settings) -> KeyRing:
 
 
 @pytest.fixture
-def facemend(
-    stack_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch, redis: Redis
-) -> Any:
+def facemend(stack_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch, redis: Redis) -> Any:
     """Runs ``facemend keys …`` as a shell would."""
     for name in ("redis_url", "api_key_pepper"):
         monkeypatch.setenv(f"FACEMEND_{name.upper()}", stack_settings[name])
