@@ -87,7 +87,7 @@ _ENTRIES = (
         f"{DETECTOR}.safetensors",
         "MIT",
         kind="detector",
-        sha256="969d8a27c44f036efef65df0eb014f8d3b7e618257f057665023bf33ef3956e7",
+        sha256="637f99d488728ea22dc2227dedc667f4ed957abc8e552ef7d5592d5203ae8b63",
         embedded=True,
     ),
     Entry(
