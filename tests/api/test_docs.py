@@ -64,7 +64,7 @@ def names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 def test_every_route_is_documented_with_its_scope() -> None:
     said = {row[0].strip("`"): row[1].strip("`") for row in rows("## Routes")}
     true = {
-        re.sub(r"<(?:path:)?(\w+)>", r"{\1}", route): scope or "–"
+        re.sub(r"<(?:path:)?(\w+)>", r"{\1}", route): scope or "\u2013"
         for route, scope in SCOPES.items()
     }
     assert said == true
