@@ -44,6 +44,14 @@ def white(x: Tensor) -> Tensor:
     return torch.ones_like(x)
 
 
+def save_tiny_model(folder: Path) -> None:
+    """Write ``tiny.safetensors``: GPEN of 32 px with random weights."""
+    torch.manual_seed(0)
+    state = build_generator(GpenConfig(32, 32, 1, 0.125)).state_dict()
+    tensors = {key: tensor.clone().contiguous() for key, tensor in state.items()}
+    save_file(tensors, folder / "tiny.safetensors", metadata={"template": "ffhq"})
+
+
 @pytest.fixture(scope="session")
 def detector() -> FaceDetector:
     return load_detector(Path("no-such-folder"), CPU)
@@ -69,10 +77,7 @@ def restorer_doing(detector: FaceDetector) -> Iterator[Callable[..., Restorer]]:
 def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Holds ``tiny``: GPEN of 32 px with random weights, a file of the operator's own."""
     folder = tmp_path_factory.mktemp("models")
-    torch.manual_seed(0)
-    state = build_generator(GpenConfig(32, 32, 1, 0.125)).state_dict()
-    tensors = {key: tensor.clone().contiguous() for key, tensor in state.items()}
-    save_file(tensors, folder / "tiny.safetensors", metadata={"template": "ffhq"})
+    save_tiny_model(folder)
     return folder
 
 

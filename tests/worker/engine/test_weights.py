@@ -71,7 +71,7 @@ def test_the_starter_restores_with_no_download(tmp_path: Path) -> None:
         "torch",
         "fp32",
     )
-    assert info.template == "ffhq"
+    assert (info.template, info.size_px) == ("ffhq", CATALOGUE[STARTER].out_px)
     assert info.detector == "retinaface-mobilenet0.25"
     grey = Photo.of_pixels(np.full((info.size_px, info.size_px, 3), 120, np.uint8))
     (face,) = restorer.restore(grey, FaceOptions(aligned=True)).faces
