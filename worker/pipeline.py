@@ -60,7 +60,7 @@ class Pipeline:
         def on_progress(stage: str, faces_done: int, faces_total: int | None) -> None:
             report(Progress(Stage(stage), faces_done, faces_total))
 
-        restoration = restorer.restore(photo, _face_options(job.request["options"]), on_progress)
+        restoration = restorer.restore(photo, _face_options(job.request), on_progress)
         watch.add(restoration.timings_ms)
         faces_done = sum(face.status == "restored" for face in restoration.faces)
         publishing = Progress(Stage.PUBLISHING, faces_done, len(restoration.faces))
@@ -114,7 +114,8 @@ def _ms_since(start_s: float) -> int:
     return round((time.monotonic() - start_s) * 1000)
 
 
-def _face_options(options: Mapping[str, Any]) -> FaceOptions:
+def _face_options(request: Mapping[str, Any]) -> FaceOptions:
+    options = request["options"]
     faces = options["faces"]
     return FaceOptions(
         faces=faces if isinstance(faces, str) else tuple(faces),
@@ -125,4 +126,5 @@ def _face_options(options: Mapping[str, Any]) -> FaceOptions:
         strength=options["strength"],
         seed=options["seed"],
         strict=options["strict"],
+        crops=request["output"]["face_crops"],
     )

@@ -140,7 +140,12 @@ def restore(
         work = plan(source, output) if source else plan_sample(output)
         restorer = _load(settings, model, device, precision)
         options = FaceOptions(
-            faces=faces, aligned=aligned, strength=strength, seed=seed, strict=strict
+            faces=faces,
+            aligned=aligned,
+            strength=strength,
+            seed=seed,
+            strict=strict,
+            crops=False,
         )
         batch = PhotoBatch(restorer, options, _limits(settings), compare=compare)
         outcomes = run_with_progress(batch, work, visible=not as_json)

@@ -17,7 +17,8 @@ class FaceOptions:
 
     ``faces``: ``all``, ``largest``, ``center`` or indexes of an earlier answer. ``aligned``: the
     whole photo is one face crop, nothing is looked for. ``min_face_px``: shorter side of the box.
-    ``strength``: 0 keeps the face, 1 replaces it. ``strict``: no face is an error.
+    ``strength``: 0 keeps the face, 1 replaces it. ``strict``: no face is an error. ``crops``: hand
+    out the crops too; a crowd's are hundreds of megabytes.
     """
 
     faces: str | tuple[int, ...] = "all"
@@ -28,6 +29,7 @@ class FaceOptions:
     strength: float = 1.0
     seed: int = 0
     strict: bool = False
+    crops: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class FaceRecord:
 
     ``box`` x0 y0 x1 y1 and the five ``landmarks`` are in pixels of the upright photo. ``reason`` is
     None for a restored face, else ``not-chosen``, ``too-small``, ``over-cap``, or the code of the
-    error of a failed one. The crops, uint8 RGB (S, S, 3), are there for restored faces.
+    error of a failed one. Restored faces have crops, uint8 RGB (S, S, 3), if they were asked for.
     """
 
     index: int

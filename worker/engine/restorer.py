@@ -122,8 +122,7 @@ class Restorer:
                 with laps.lap("restore"):
                     aligned, answer = next(answers)
                 with laps.lap("paste"):
-                    record = _finish(records[index], paster, aligned, answer, options.strength)
-                records[index] = record
+                    records[index] = _finish(records[index], paster, aligned, answer, options)
                 on_progress("restoring", done, len(chosen))
         on_progress("pasting", len(chosen), len(chosen))
         _require_some(records)
@@ -212,25 +211,26 @@ def _finish(
     paster: Paster,
     aligned: _Aligned,
     answer: Answer | OutOfMemory,
-    strength: float,
+    options: FaceOptions,
 ) -> FaceRecord:
     """Paste the answer; or say in the record why there is none."""
     if answer is None:
         return replace(record, status="failed", reason=NOT_FINITE)
     if isinstance(answer, OutOfMemory):
         return replace(record, status="failed", reason=answer.code)
-    after = blend(aligned.before, answer, strength)
     paster.paste(
         aligned.before,
         answer,
         aligned.mask,
         aligned.affine,
-        strength=strength,
+        strength=options.strength,
         small=aligned.small,
     )
-    return replace(
-        record, status="restored", reason=None, crop_before=aligned.before, crop_after=after
-    )
+    record = replace(record, status="restored", reason=None)
+    if not options.crops:
+        return record
+    after = blend(aligned.before, answer, options.strength)
+    return replace(record, crop_before=aligned.before, crop_after=after)
 
 
 def _record(index: int, face: DetectedFace, reason: str | None) -> FaceRecord:

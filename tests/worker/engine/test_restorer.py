@@ -99,6 +99,11 @@ def test_the_crops_of_a_restored_face_are_shown(restorer_doing: MakeRestorer, ph
     assert np.abs(face.crop_after - half).max() <= 1
 
 
+def test_crops_that_nobody_wants_are_not_kept(restorer_doing: MakeRestorer, photo: Photo) -> None:
+    (face,) = restorer_doing(white).restore(photo, FaceOptions(crops=False)).faces
+    assert (face.status, face.crop_before, face.crop_after) == ("restored", None, None)
+
+
 def test_strength_0_leaves_the_photo(restorer_doing: MakeRestorer, photo: Photo) -> None:
     restoration = restorer_doing(white).restore(photo, FaceOptions(strength=0))
     np.testing.assert_array_equal(restoration.photo.pixels, photo.pixels)
