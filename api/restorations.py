@@ -86,6 +86,7 @@ class ListQuery(BaseModel):
         ),
         **problems(
             errors.MalformedRequest,
+            errors.NotFound,
             errors.IdempotencyInProgress,
             errors.PayloadTooLarge,
             errors.UnsupportedMediaType,

@@ -191,6 +191,17 @@ def test_the_same_request_makes_one_job(
     assert len(list(storage.list("tenants/acme/inputs/"))) == 1
 
 
+def test_a_key_whose_job_is_erased_makes_no_second_one(
+    client: Any, submit: Submit, succeed: Any, store: JobStore, problem: Problem
+) -> None:
+    headers = {"Idempotency-Key": "order-4711"}
+    job_id = submit(client, headers=headers).get_json()["id"]
+    succeed("acme", job_id)
+    assert store.erase("acme", job_id)
+    assert problem(submit(client, headers=headers)) == (404, "not-found")
+    assert store.list("acme")[0] == []
+
+
 def test_another_request_with_the_same_key_is_refused(
     client: Any, submit: Submit, problem: Problem
 ) -> None:
