@@ -490,6 +490,14 @@ def test_a_canceled_run_does_not_start_again(
     assert store.get("acme", claim.job.id).status is Status.CANCELED
 
 
+def test_a_cancel_wins_over_a_deadline(store: JobStore, new_job: NewJobs, redis: Redis) -> None:
+    claim = claimed(store, new_job())
+    store.cancel("acme", claim.job.id)
+    redis.zadd("fm:deadlines", {claim.job.id: 0})
+    assert store.reap() == [(claim.job.id, Status.CANCELED)]
+    assert store.get("acme", claim.job.id).error is None
+
+
 def test_an_ended_job_is_not_canceled(store: JobStore, new_job: NewJobs) -> None:
     claim = claimed(store, new_job())
     store.finish(claim.job.id, claim.token, DONE)
