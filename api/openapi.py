@@ -71,6 +71,8 @@ _ALWAYS: tuple[type[FacemendError], ...] = (
     errors.Internal,
     errors.Unavailable,
 )
+#: What the server says before a route is found: broken HTTP, too long an address or header.
+_UNREADABLE = ("400", "414", "431")
 
 
 def answers(
@@ -170,6 +172,8 @@ def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
         operation["security"] = [{"key": [scope]}]
         for status, response in problems(*_ALWAYS).items():
             responses.setdefault(str(status), response)
+    for status in _UNREADABLE:
+        responses.setdefault(status, _problem_response([errors.MalformedRequest]))
     for response in responses.values():
         response["headers"] = {**response.get("headers", {}), **_REQUEST_ID}
     operation["responses"] = dict(sorted(responses.items()))
