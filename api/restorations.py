@@ -12,6 +12,7 @@ from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
+from api import journal
 from api.admission import admit, check_idempotency_key
 from api.auth import caller
 from api.context import services
@@ -112,6 +113,7 @@ def submit() -> Response:
     idempotency_key = check_idempotency_key(request.headers.get("Idempotency-Key"))
     submission = read(request, max_input_bytes=found.settings.max_input_bytes)
     admission = admit(submission, caller=caller(), idempotency_key=idempotency_key, services=found)
+    journal.about(admission.job.id)
     wait_s = preferred_wait_s(request.headers.getlist("Prefer"))
     job = wait_until_terminal(admission.job, wait_s or 0, found)
     response = _answer(job, 200 if wait_s and job.status.terminal else 202)
