@@ -57,7 +57,8 @@ def _ours(error: FacemendError) -> Response:
     if error.http_status >= 500 and not isinstance(error, errors.RequestError):
         return _unforeseen(error)
     if isinstance(error, errors.Unavailable):
-        _log.warning("unavailable: %s", error.detail, exc_info=error.__cause__)
+        # One line, no traceback: in an outage there is one for each request.
+        _log.warning("unavailable: %s (%r)", error.detail, error.__cause__)
         return answer(errors.Unavailable(retry_after_s=error.retry_after_s))  # names no host
     return answer(error)
 
