@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from shared.errors import Conflict, NotFound, QueueFull, WorkerLost
+from shared.errors import Conflict, NotFound, QueueFull, SettingsInvalid, WorkerLost
 from shared.jobs import (
     MAX_STARTS,
     RELEASE_BUDGET,
@@ -371,6 +371,16 @@ def test_a_job_past_its_day_fails_whether_it_waits_or_runs(
     assert store.counts()["queued"] == store.counts()["running"] == 0
 
 
+def test_a_job_that_was_not_started_in_time_fails_while_it_waits(
+    store: JobStore, new_job: NewJobs, redis: Redis
+) -> None:
+    job = store.create(new_job(start_before_s=5))
+    deadline = redis.zscore("fm:deadlines", job.id)
+    assert deadline == pytest.approx(job.created_at + 5, abs=1e-3)
+    redis.zadd("fm:deadlines", {job.id: redis_time(redis)})
+    assert store.reap() == [(job.id, Status.FAILED)]
+
+
 def test_a_started_job_has_met_its_start_deadline(
     store: JobStore, new_job: NewJobs, redis: Redis, settings: Any
 ) -> None:
@@ -623,6 +633,21 @@ def test_the_scripts_know_the_same_transitions_as_the_table(store: JobStore) -> 
             with pytest.raises(ResponseError, match=f"cannot go from {status} to {to}"):
                 move(args=["job_x", to])
             assert client.hget("fm:job:job_x", "status") == status
+
+
+def test_a_redis_that_would_throw_jobs_away_is_refused(store: JobStore, redis: Redis) -> None:
+    store.check_policy()
+    redis.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        store.check_policy()  # without a limit nothing is ever thrown away
+        redis.config_set("maxmemory", 10**9)
+        with pytest.raises(SettingsInvalid, match="allkeys-lru"):
+            store.check_policy()
+        redis.config_set("maxmemory-policy", "noeviction")
+        store.check_policy()
+    finally:
+        redis.config_set("maxmemory-policy", "noeviction")
+        redis.config_set("maxmemory", 0)
 
 
 def test_counts_tell_what_waits_and_what_runs(store: JobStore, new_job: NewJobs) -> None:
