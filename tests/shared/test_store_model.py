@@ -7,6 +7,7 @@ hypothesis makes up such stories and shortens the one that fails.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
@@ -103,16 +104,9 @@ class StoreAndModel(RuleBasedStateMachine):
     )
     def create(self, tenant: int, priority: Priority, *, webhook: bool, again: bool) -> None:
         hook = {"url": "http://127.0.0.1:9/", "events": [*Event]}
-        new = NewJob(
-            id=new_id("job"),
-            tenant=TENANTS[tenant],
-            key_id="key_1",
-            model="starter",
-            priority=priority,
-            request={},
-            source={},
-            webhook=hook if webhook else None,
-        )
+        plain: dict[str, Any] = {"key_id": "key_1", "model": "starter", "request": {}, "source": {}}
+        fields = {"id": new_id("job"), "tenant": TENANTS[tenant], "priority": priority}
+        new = NewJob(**plain, **fields, webhook=hook if webhook else None)
         for _ in range(1 + again):
             assert self.store.create(new).status is Status.QUEUED
         self.jobs.append(Model(new))
