@@ -20,6 +20,7 @@ from shared.errors import (
     InputTooLarge,
     InvalidRequest,
     MalformedRequest,
+    NotFound,
     QueueFull,
     Unavailable,
 )
@@ -56,10 +57,9 @@ def admit(
     store = services.store
     if idempotency_key is None:
         return Admission(_accept(submission, caller, None, services), replayed=False)
-    fingerprint = submission.fingerprint()
-    job_id = store.begin_idempotent(caller.id, idempotency_key, fingerprint)
+    job_id = store.begin_idempotent(caller.id, idempotency_key, submission.fingerprint)
     if job_id is not None:
-        return Admission(store.get(caller.tenant, job_id), replayed=True)
+        return Admission(_replay(job_id, caller, services), replayed=True)
     try:
         job = _accept(submission, caller, idempotency_key, services)
     except BaseException:
@@ -73,6 +73,13 @@ def known_models(services: Services) -> frozenset[str]:
     settings = services.settings
     live = (model.name for model in services.store.served_models())
     return frozenset({settings.default_model, *settings.served_models, *live})
+
+
+def _replay(job_id: str, caller: ApiKey, services: Services) -> Job:
+    try:
+        return services.store.get(caller.tenant, job_id)
+    except NotFound:
+        raise NotFound("The job that this Idempotency-Key made is erased.") from None
 
 
 def _abandon(services: Services, caller: ApiKey, idempotency_key: str) -> None:
@@ -90,19 +97,19 @@ def _accept(
     job_id = new_id("job")
     source = _source(submission, caller, job_id, services)
     parameters = submission.parameters
-    webhook = parameters.webhook and parameters.webhook.model_dump(mode="json")
+    webhook = parameters.webhook.model_dump(mode="json") if parameters.webhook else None
     new = NewJob(
         id=job_id,
         tenant=caller.tenant,
         key_id=caller.id,
         model=model,
         priority=parameters.priority,
-        request=submission.record() | {"model": model},
+        request=submission.record | {"model": model},
         source=source,
         webhook=webhook,
         start_before_s=parameters.start_before_s,
         idempotency_key=idempotency_key,
-        idempotency_fingerprint=submission.fingerprint() if idempotency_key else None,
+        idempotency_fingerprint=submission.fingerprint if idempotency_key else None,
     )
     try:
         job = services.store.create(new)

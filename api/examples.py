@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from api.photos import IMAGE_TYPES
 from api.submission import JSON, MULTIPART
 
 _FROM_STORAGE: dict[str, Any] = {"input": {"key": "holiday/1912.jpg"}}
@@ -28,9 +29,7 @@ REQUEST_BODY: dict[str, Any] = {
         MULTIPART: {
             "schema": {"$ref": "#/components/schemas/RestorationUpload"},
             "encoding": {
-                "image": {
-                    "contentType": "image/jpeg, image/png, image/webp, image/bmp, image/tiff"
-                },
+                "image": {"contentType": ", ".join(sorted(IMAGE_TYPES))},
                 "request": {"contentType": JSON},
             },
         },

@@ -25,6 +25,11 @@ def install(app: Flask) -> None:
     app.teardown_request(_unbind)
 
 
+def about(job_id: str) -> None:
+    """Say which job the current request is about, where its path does not."""
+    g.job_id = job_id
+
+
 def _begin() -> None:
     g.began_s = time.monotonic()
     given = request.headers.get("X-Request-Id", "")
@@ -53,9 +58,10 @@ def _end(response: Response) -> Response:
 
 def _who() -> dict[str, str]:
     """Who asked, and about which job: what an audit needs of a call."""
-    found = {name: str(value) for name, value in (request.view_args or {}).items()}
     key = g.get("api_key")
-    return found if key is None else {**found, "tenant": key.tenant, "key_id": key.id}
+    found = {} if key is None else {"tenant": key.tenant, "key_id": key.id}
+    job_id = g.get("job_id") or (request.view_args or {}).get("job_id")
+    return found if job_id is None else {**found, "job_id": job_id}
 
 
 def _unbind(_: BaseException | None) -> None:

@@ -7,9 +7,11 @@ here, because its own are too coarse (an array of pydantic errors for 422, lost 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from http import HTTPStatus
 from typing import Any
 
-from flask_openapi3 import Info, OpenAPI
+from flask_openapi3.models.info import Info
+from flask_openapi3.openapi import OpenAPI
 from pydantic.json_schema import models_json_schema
 
 from api.auth import SCOPES
@@ -19,12 +21,14 @@ from shared import errors, schemas
 from shared.errors import FacemendError
 
 VERSION = "1"
+#: By status, as ``flask_openapi3`` takes them.
+Responses = dict[str | int | HTTPStatus, Any]
 DESCRIPTION = """\
 Blind face restoration as a service. A request makes a **job**; the job ends as `succeeded`,
 `failed` or `canceled`. Wait for it with `?wait=`, `Prefer: wait=` or a webhook.
 Unknown fields are refused. Errors are RFC 9457 problems; their codes are explained in
 docs/http-api.md."""
-SECURITY_SCHEMES = {
+SECURITY_SCHEMES: dict[str, Any] = {
     "key": {
         "type": "http",
         "scheme": "bearer",
@@ -49,7 +53,7 @@ _UPLOAD: dict[str, Any] = {
         "image": {
             "type": "string",
             "format": "binary",
-            "description": "The photo's file: JPEG, PNG, WebP, BMP or TIFF.",
+            "description": "The photo's file: JPEG, PNG, WebP, BMP, TIFF or GIF.",
         },
         "request": {"$ref": "#/components/schemas/RestorationParameters"},
     },
@@ -67,11 +71,13 @@ _ALWAYS: tuple[type[FacemendError], ...] = (
     errors.Internal,
     errors.Unavailable,
 )
+#: What the server says before a route is found: broken HTTP, too long an address or header.
+_UNREADABLE = ("400", "414", "431")
 
 
 def answers(
     model: type[schemas.Resource], *statuses: int, headers: Mapping[str, str] | None = None
-) -> dict[int, Any]:
+) -> Responses:
     """OpenAPI responses for ``statuses`` that carry ``model``; ``headers`` by name."""
     described = {
         name: {"description": text, "schema": {"type": "string"}}
@@ -84,7 +90,7 @@ def answers(
     }
 
 
-def problems(*kinds: type[FacemendError]) -> dict[int, Any]:
+def problems(*kinds: type[FacemendError]) -> Responses:
     """OpenAPI responses for errors of ours, one example a code."""
     by_status: dict[int, list[type[FacemendError]]] = {}
     for kind in kinds:
@@ -99,7 +105,7 @@ class Application(OpenAPI):
 
     def generate_spec_json(self) -> None:
         """Build ``spec_json``; ``create_app`` does it once, before there are threads."""
-        super().generate_spec_json()
+        super().generate_spec_json()  # type: ignore[no-untyped-call]  # none published
         document: dict[str, Any] = self.spec_json
         document["components"]["schemas"] = _schemas(document["components"]["schemas"])
         for path, item in document["paths"].items():
@@ -108,6 +114,7 @@ class Application(OpenAPI):
 
 
 def info() -> Info:
+    """Title and version of the document."""
     return Info(title="Facemend", version=VERSION, description=DESCRIPTION)
 
 
@@ -165,6 +172,8 @@ def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
         operation["security"] = [{"key": [scope]}]
         for status, response in problems(*_ALWAYS).items():
             responses.setdefault(str(status), response)
+    for status in _UNREADABLE:
+        responses.setdefault(status, _problem_response([errors.MalformedRequest]))
     for response in responses.values():
         response["headers"] = {**response.get("headers", {}), **_REQUEST_ID}
     operation["responses"] = dict(sorted(responses.items()))

@@ -76,9 +76,7 @@ def _pointer(location: Sequence[str | int], kind: str, value: Any) -> str:
     """Follow pydantic's location through ``value``, leaving out the names of union branches."""
     path: list[str | int] = []
     for part in location:
-        if isinstance(value, dict) and part in value:
-            value = value[part]
-        elif isinstance(value, list) and isinstance(part, int) and part < len(value):
+        if _holds(value, part):
             value = value[part]
         elif not (isinstance(value, dict) and kind == "missing"):
             continue  # the name of a union's branch, or pydantic's "[key]"
@@ -86,8 +84,14 @@ def _pointer(location: Sequence[str | int], kind: str, value: Any) -> str:
     return pointer(*path)
 
 
+def _holds(value: Any, part: str | int) -> bool:
+    if isinstance(value, list):
+        return isinstance(part, int) and part < len(value)
+    return isinstance(value, dict) and part in value
+
+
 def _sentence(message: str) -> str:
-    """ "Value error, give one" → "give one"; names of our classes mean nothing to customers."""
+    """``Value error, give one`` → ``give one``; our classes' names mean nothing to customers."""
     message = message.removeprefix("Value error, ")
     if "instance of" in message:
         return "Input should be an object"

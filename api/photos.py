@@ -1,4 +1,4 @@
-"""A first look at uploaded bytes, without decoding: is this a photo, and is it too large?
+"""A first look at uploaded bytes, without decoding: is it a photo, and not too large.
 
 The worker's decoder has the last word; what is plain from the first bytes is refused at once.
 Header layouts: PNG (W3C, 11.2.1), GIF89a §18, BITMAPINFOHEADER, WebP container (RFC 9649),
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from shared.errors import ImageTooManyPixels, UnsupportedImage
 
-ALLOWED = "JPEG, PNG, WebP, BMP or TIFF"
+ALLOWED = "JPEG, PNG, WebP, BMP, TIFF or GIF"
 
 Size = tuple[int, int]
 _Measure = Callable[[bytes], Size | None]
@@ -49,7 +49,7 @@ def check_size(found: Glance, *, max_pixels: int, max_side_px: int) -> None:
     width, height = found.size_px
     if width * height > max_pixels or max(width, height) > max_side_px:
         raise ImageTooManyPixels(
-            f"{width} × {height} px; allowed are {max_pixels} pixels in all"
+            f"{width} x {height} px; allowed are {max_pixels} pixels in all"
             f" and {max_side_px} px a side."
         )
 
@@ -118,3 +118,4 @@ _KINDS: tuple[tuple[Callable[[bytes], bool], str, _Measure], ...] = (
     (lambda data: data.startswith(b"BM") and data[6:10] == bytes(4), "image/bmp", _bmp),
     (lambda data: data.startswith((b"II*\0", b"MM\0*")), "image/tiff", _unknown),
 )
+IMAGE_TYPES = frozenset(content_type for _, content_type, _ in _KINDS)

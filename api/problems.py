@@ -1,4 +1,4 @@
-"""Every error becomes an RFC 9457 problem; what was not foreseen is logged whole and told nothing."""
+"""Every error becomes an RFC 9457 problem; the unforeseen is logged whole and told nothing."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flask import Flask, Response, g, request
+from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]  # no types
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from shared import errors
@@ -29,6 +30,7 @@ def install(app: Flask) -> None:
     """Answer each error of ``app`` with a problem."""
     app.register_error_handler(FacemendError, _ours)
     app.register_error_handler(HTTPException, _framework)
+    app.register_error_handler(ParseException, _unparsable)
     app.register_error_handler(Exception, _unforeseen)
 
 
@@ -55,7 +57,8 @@ def _ours(error: FacemendError) -> Response:
     if error.http_status >= 500 and not isinstance(error, errors.RequestError):
         return _unforeseen(error)
     if isinstance(error, errors.Unavailable):
-        _log.warning("unavailable: %s", error.detail, exc_info=error.__cause__)
+        # One line, no traceback: in an outage there is one for each request.
+        _log.warning("unavailable: %s (%r)", error.detail, error.__cause__)
         return answer(errors.Unavailable(retry_after_s=error.retry_after_s))  # names no host
     return answer(error)
 
@@ -68,6 +71,11 @@ def _framework(error: HTTPException) -> Response:
     if ours is None and error.code is not None and error.code < 500:
         ours = errors.MalformedRequest(error.description or "")
     return _unforeseen(error) if ours is None else answer(ours)
+
+
+def _unparsable(_: ParseException) -> Response:
+    """The server finds out while we read the body, as with a broken chunk."""
+    return answer(errors.MalformedRequest("The body is no valid HTTP."))
 
 
 def _unforeseen(error: Exception) -> Response:

@@ -7,10 +7,12 @@ import time
 from typing import Any
 
 from flask import Response, request
-from flask_openapi3 import APIBlueprint, Tag
+from flask_openapi3.blueprint import APIBlueprint
+from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
+from api import journal
 from api.admission import admit, check_idempotency_key
 from api.auth import caller
 from api.context import services
@@ -85,6 +87,7 @@ class ListQuery(BaseModel):
         ),
         **problems(
             errors.MalformedRequest,
+            errors.NotFound,
             errors.IdempotencyInProgress,
             errors.PayloadTooLarge,
             errors.UnsupportedMediaType,
@@ -110,6 +113,7 @@ def submit() -> Response:
     idempotency_key = check_idempotency_key(request.headers.get("Idempotency-Key"))
     submission = read(request, max_input_bytes=found.settings.max_input_bytes)
     admission = admit(submission, caller=caller(), idempotency_key=idempotency_key, services=found)
+    journal.about(admission.job.id)
     wait_s = preferred_wait_s(request.headers.getlist("Prefer"))
     job = wait_until_terminal(admission.job, wait_s or 0, found)
     response = _answer(job, 200 if wait_s and job.status.terminal else 202)
@@ -140,7 +144,8 @@ def get(path: JobPath, query: WaitQuery) -> Response:
     job = wait_until_terminal(job, query.wait, found)
     response = _answer(job, 200)
     response.set_etag(_etag(job, found.settings.url_ttl_s), weak=True)
-    return response.make_conditional(request.environ)
+    response.make_conditional(request.environ)
+    return response
 
 
 @blueprint.get(
@@ -177,7 +182,7 @@ def cancel(path: JobPath) -> Response:
 def _check_id(job_id: str) -> str:
     """Refuse what can be no id before it becomes part of a key. Raises NotFound, like a miss."""
     if not _JOB_ID.fullmatch(job_id):
-        raise NotFound()
+        raise NotFound
     return job_id
 
 

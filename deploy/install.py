@@ -70,14 +70,14 @@ def cache_folder(environ: Mapping[str, str]) -> Path:
 def environment_key(environ: Mapping[str, str]) -> str:
     """Sixteen hex digits of all that decides what is installed."""
     digest = hashlib.sha256()
-    for name in ("dev.lock", "bare.lock"):
-        digest.update((REQUIREMENTS / name).read_bytes())
-    for part in (
-        torch_build.TORCH,
-        environ.get("FACEMEND_TORCH", "cpu"),
-        sys.version,
-        sys.base_prefix,
-    ):
+    pins = [
+        line
+        for name in ("dev.lock", "bare.lock")
+        for line in (REQUIREMENTS / name).read_text().splitlines()
+        if not line.lstrip().startswith("#")
+    ]
+    build = environ.get("FACEMEND_TORCH", "cpu")
+    for part in (*pins, torch_build.TORCH, build, sys.version, sys.base_prefix):
         digest.update(part.encode() + b"\0")
     return digest.hexdigest()[:16]
 

@@ -58,7 +58,7 @@ class Settings(BaseSettings):
 
     # Models.
     default_model: str = "facemend-starter"
-    served_models: Annotated[tuple[str, ...], NoDecode] = ()  # empty: every model on disk
+    served_models: Annotated[tuple[str, ...], NoDecode] = ()  # empty: the default model
     models_dir: Path = Path.home() / ".cache" / "facemend" / "models"
     models_url: str | None = None  # a mirror of the weights: https://…, s3://bucket/prefix or path
     accepted_licences: Annotated[tuple[str, ...], NoDecode] = ()

@@ -146,7 +146,7 @@ class JobStore:
         if answer is None:
             raise NotFound
         if isinstance(answer, str):
-            raise Conflict(f"The job has already {answer}" if answer != "canceled" else "")
+            raise Conflict(f"The job is already {answer}")
         return to_job(job_id, answer)
 
     # --- the worker's side ------------------------------------------------------------------

@@ -65,7 +65,7 @@ class Pipeline:
             report(Progress(Stage.FETCHING))
             photo = decode(self._read(job), self.limits)
 
-        options = _face_options(job.request["options"])
+        options = _face_options(job.request)
         require_room(photo, job.request["output"]["format"], options.background_scale)
         restoration = restorer.restore(photo, options, _Progress(report, options))
         watch.add(restoration.timings_ms)
@@ -136,12 +136,12 @@ def _ms_since(start_s: float) -> int:
     return round((time.monotonic() - start_s) * 1000)
 
 
-def _face_options(options: Mapping[str, Any]) -> FaceOptions:
+def _face_options(request: Mapping[str, Any]) -> FaceOptions:
     """As the request says; what an API of another version does not know of keeps its default."""
     known = {field.name for field in fields(FaceOptions)}
     given: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
-        for name, value in options.items()
+        for name, value in request["options"].items()
         if name in known
     }
-    return FaceOptions(**given)
+    return FaceOptions(**given, crops=request["output"]["face_crops"])

@@ -127,14 +127,15 @@ function finish(photo) {
   $("download").textContent = `Download ${image.format.toUpperCase()}, ${(image.bytes / 1e6).toFixed(1)} MB`;
   const restored = faces.filter((face) => face.status === "restored").length;
   const seconds = (job.timings_ms.total / 1000).toFixed(1);
-  $("summary").textContent = `${restored} of ${faces.length} face${faces.length === 1 ? "" : "s"} restored · ${image.width} × ${image.height} px · ${seconds} s · ${job.result.model.name}`;
+  const done = faces.length ? `${restored} of ${faces.length} face${faces.length === 1 ? "" : "s"} restored` : "No face found";
+  $("summary").textContent = `${done} · ${image.width} × ${image.height} px · ${seconds} s · ${job.result.model.name}`;
   list("warnings", job.warnings);
   show("result");
 }
 
 function showProblem(problem) {
   $("problem-title").textContent = problem.title ?? "Something went wrong";
-  $("problem-detail").textContent = problem.detail ?? String(problem);
+  $("problem-detail").textContent = problem.detail === problem.title ? "" : (problem.detail ?? String(problem));
   list("problem-errors", (problem.errors ?? []).map((error) => `${error.pointer}: ${error.detail}`));
   $("problem-id").textContent = problem.request_id ?? job?.id ?? "";
   $("problem-id").parentElement.hidden = !$("problem-id").textContent;
@@ -147,4 +148,5 @@ function list(id, lines) {
 
 function show(section) {
   for (const id of ["working", "problem", "result"]) $(id).hidden = id !== section;
+  $(section).scrollIntoView({ behavior: "smooth", block: "nearest" });
 }

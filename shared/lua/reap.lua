@@ -4,7 +4,11 @@ local at, reaped = now(), {}
 
 for _, id in ipairs(come(key('deadlines'), at, limit)) do
   local job = load(id)
-  settle(job, job.cancel and 'canceled' or 'failed', '{"error":' .. late .. '}')
+  if job.cancel then
+    settle(job, 'canceled', '{}')
+  else
+    settle(job, 'failed', '{"error":' .. late .. '}')
+  end
   reaped[#reaped + 1] = {id, job.status}
 end
 for _, id in ipairs(come(key('leases'), at, limit)) do

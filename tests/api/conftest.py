@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -103,9 +104,7 @@ class Enrol(Protocol):
 
 
 @pytest.fixture
-def services(
-    settings: Settings, redis: Redis, store: JobStore, storage: ObjectStorage
-) -> Services:
+def services(settings: Settings, redis: Redis, store: JobStore, storage: ObjectStorage) -> Services:
     """As ``Services.connect`` makes them, on servers that are empty."""
     return Services(
         settings=settings,
@@ -117,7 +116,8 @@ def services(
 
 
 @pytest.fixture
-def app(services: Services) -> Application:
+def app(services: Services, caplog: pytest.LogCaptureFixture) -> Application:
+    caplog.set_level(logging.DEBUG)  # what is written only in production is run here, too
     app = create_app(services)
     app.test_client_class = CheckedClient
     return app

@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
-from redis import Redis
 
 from api import Services, create_app
 from api.openapi import Application
-from shared.settings import Settings
 from shared.errors import InputNotFound
+from shared.settings import Settings
 from shared.storage import ObjectStorage, StoredObject, file_key
 from shared.store import JobStore, ServedModel
 
@@ -87,7 +86,7 @@ def test_an_object_over_the_cap_is_refused_at_once(
         "http://0177.0.0.1/a.jpg",
         "http://[::1]/a.jpg",
         "http://[::ffff:127.0.0.1]/a.jpg",
-        "http://１２７.0.0.1/a.jpg",
+        "http://\uff11\uff12\uff17.0.0.1/a.jpg",
         "http://localhost/a.jpg",
         "http://169.254.169.254/latest/meta-data/",
         "http://10.0.0.8/a.jpg",
@@ -163,17 +162,11 @@ def test_the_default_model_is_written_into_the_job(client: Any, submit: Submit) 
 
 
 def test_a_full_queue_is_told_and_keeps_no_photo(
-    settings: Settings,
-    services: Services,
-    redis: Redis,
-    client: Any,
-    submit: Submit,
-    storage: ObjectStorage,
-    problem: Problem,
+    services: Services, client: Any, submit: Submit, storage: ObjectStorage, problem: Problem
 ) -> None:
-    narrow = JobStore(redis, settings.model_copy(update={"max_queued_per_tenant": 1}))
-    app = create_app(dataclasses.replace(services, store=narrow))
-    guest = type(client)(app.test_client(), client.secret)
+    settings = services.settings.model_copy(update={"max_queued_per_tenant": 1})
+    narrow = dataclasses.replace(services, store=JobStore.connect(settings))
+    guest = type(client)(create_app(narrow).test_client(), client.secret)
     assert submit(guest).status_code == 202
     answer = submit(guest)
     assert problem(answer) == (429, "queue-full")
@@ -198,6 +191,17 @@ def test_the_same_request_makes_one_job(
     assert len(list(storage.list("tenants/acme/inputs/"))) == 1
 
 
+def test_a_key_whose_job_is_erased_makes_no_second_one(
+    client: Any, submit: Submit, succeed: Any, store: JobStore, problem: Problem
+) -> None:
+    headers = {"Idempotency-Key": "order-4711"}
+    job_id = submit(client, headers=headers).get_json()["id"]
+    succeed("acme", job_id)
+    assert store.erase("acme", job_id)
+    assert problem(submit(client, headers=headers)) == (404, "not-found")
+    assert store.list("acme")[0] == []
+
+
 def test_another_request_with_the_same_key_is_refused(
     client: Any, submit: Submit, problem: Problem
 ) -> None:
@@ -207,7 +211,9 @@ def test_another_request_with_the_same_key_is_refused(
     assert problem(answer) == (422, "idempotency-mismatch")
 
 
-def test_another_photo_with_the_same_key_is_refused(client: Any, photo: bytes, problem: Problem) -> None:
+def test_another_photo_with_the_same_key_is_refused(
+    client: Any, photo: bytes, problem: Problem
+) -> None:
     def send(data: bytes) -> Any:
         parts = {"image": (io.BytesIO(data), "photo.jpg")}
         return client.post(PATH, data=parts, headers={"Idempotency-Key": "k"})
@@ -226,7 +232,9 @@ def test_a_key_in_use_is_in_progress(
     assert problem(answer)[1] in {"idempotency-in-progress", "idempotency-mismatch"}
 
 
-def test_many_at_once_make_one_job(app: Application, client: Any, photo: bytes, store: JobStore) -> None:
+def test_many_at_once_make_one_job(
+    app: Application, client: Any, photo: bytes, store: JobStore
+) -> None:
     answers: list[Any] = []
     barrier = threading.Barrier(6)
 
@@ -296,7 +304,9 @@ def test_without_storage_nothing_is_accepted_and_the_key_is_given_back(
 def test_without_redis_nothing_is_stored(
     settings: Settings, client: Any, submit: Submit, problem: Problem, storage: ObjectStorage
 ) -> None:
-    nowhere = settings.model_copy(update={"redis_url": type(settings.redis_url)("redis://127.0.0.1:9")})
+    nowhere = settings.model_copy(
+        update={"redis_url": type(settings.redis_url)("redis://127.0.0.1:9")}
+    )
     lame: FlaskClient = create_app(Services.connect(nowhere)).test_client()
     answer = submit(type(client)(lame, client.secret))
     assert problem(answer) == (503, "unavailable")

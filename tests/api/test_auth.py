@@ -17,7 +17,9 @@ OPEN = sorted(auth.SCOPES.keys() - set(PROTECTED))
 
 def concrete(route: str) -> tuple[str, str]:
     method, path = route.split(" ")
-    return method, path.replace("<job_id>", "job_" + "0" * 32).replace("<path:filename>", "page.css")
+    return method, path.replace("<job_id>", "job_" + "0" * 32).replace(
+        "<path:filename>", "page.css"
+    )
 
 
 def test_every_route_is_in_the_scope_table(app: Application) -> None:

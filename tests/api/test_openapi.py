@@ -50,6 +50,13 @@ def test_errors_are_problems_everywhere(document: dict[str, Any]) -> None:
                 assert media_type == "application/problem+json"
 
 
+def test_what_is_said_before_a_route_is_found_is_said_of_every_route(
+    document: dict[str, Any],
+) -> None:
+    for operation in operations(document).values():
+        assert {"400", "414", "431"} <= operation["responses"].keys()
+
+
 def test_a_submission_may_be_json_or_multipart(document: dict[str, Any]) -> None:
     body = document["paths"]["/v1/restorations"]["post"]["requestBody"]
     assert body["required"]

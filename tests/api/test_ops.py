@@ -30,7 +30,10 @@ def test_it_is_ready_when_both_parts_answer(anonymous: FlaskClient) -> None:
 
 @pytest.mark.parametrize(
     ("part", "change"),
-    [("redis", {"redis_url": "redis://:pass@127.0.0.1:9"}), ("s3", {"s3_endpoint_url": "http://127.0.0.1:9"})],
+    [
+        ("redis", {"redis_url": "redis://:pass@127.0.0.1:9"}),
+        ("s3", {"s3_endpoint_url": "http://127.0.0.1:9"}),
+    ],
 )
 def test_the_part_that_is_away_is_named_and_nothing_more(
     settings: Settings, services: Services, part: str, change: dict[str, Any]

@@ -10,7 +10,9 @@ from api.photos import check_size, glance
 from shared.errors import ImageTooManyPixels, UnsupportedImage
 
 
-def encoded(kind: str, size: tuple[int, int] = (37, 23), mode: str = "RGB", **options: Any) -> bytes:
+def encoded(
+    kind: str, size: tuple[int, int] = (37, 23), mode: str = "RGB", **options: Any
+) -> bytes:
     file = io.BytesIO()
     Image.new(mode, size).save(file, kind, **options)
     return file.getvalue()
@@ -81,7 +83,7 @@ def test_no_cut_makes_it_stumble(data: bytes) -> None:
     ],
 )
 def test_what_is_no_image_is_refused_and_told_what_is_taken(data: bytes) -> None:
-    with pytest.raises(UnsupportedImage, match="JPEG, PNG, WebP, BMP or TIFF"):
+    with pytest.raises(UnsupportedImage, match="JPEG, PNG, WebP, BMP, TIFF or GIF"):
         glance(data)
 
 

@@ -16,7 +16,9 @@ from shared.store import JobStore
 Problem = Callable[[Any], tuple[int, str]]
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/v1", "/v1/restorations/", "//v1/restorations", "/v2/restorations"])
+@pytest.mark.parametrize(
+    "path", ["/nothing", "/v1", "/v1/restorations/", "//v1/restorations", "/v2/restorations"]
+)
 def test_an_unknown_route_is_a_problem(client: Any, problem: Problem, path: str) -> None:
     assert problem(client.get(path)) == (404, "not-found")
 
@@ -85,7 +87,9 @@ def test_a_request_id_of_a_proxy_is_kept(client: Any) -> None:
     assert answer.get_json()["request_id"] == "edge-0123.abc"
 
 
-@pytest.mark.parametrize("given", ["short", "x" * 65, "with space", "<script>alert(1)</script>", '"}{"'])
+@pytest.mark.parametrize(
+    "given", ["short", "x" * 65, "with space", "<script>alert(1)</script>", '"}{"']
+)
 def test_a_request_id_that_could_spoil_a_log_is_replaced(client: Any, given: str) -> None:
     answer = client.get("/nothing", headers={"X-Request-Id": given})
     assert answer.headers["X-Request-Id"].startswith("req_")

@@ -60,9 +60,7 @@ def test_a_job_is_seen_with_a_picture_that_can_be_fetched(
     assert created <= finished
 
 
-def test_an_unchanged_job_is_not_sent_again(
-    client: Any, submit: Submit, store: JobStore
-) -> None:
+def test_an_unchanged_job_is_not_sent_again(client: Any, submit: Submit, store: JobStore) -> None:
     path = submit(client).headers["Location"]
     first = client.get(path)
     again = client.get(path, headers={"If-None-Match": first.headers["ETag"]})
@@ -212,7 +210,14 @@ def test_a_failed_job_tells_its_problem(client: Any, submit: Submit, store: JobS
 
 @pytest.mark.parametrize(
     "job_id",
-    ["job_" + "0" * 32, "job_1", "x", "job_" + "0" * 32 + ":deliveries", "job_%00", "job_" + "A" * 32],
+    [
+        "job_" + "0" * 32,
+        "job_1",
+        "x",
+        "job_" + "0" * 32 + ":deliveries",
+        "job_%00",
+        "job_" + "A" * 32,
+    ],
 )
 def test_an_unknown_id_is_not_found_whatever_it_looks_like(
     client: Any, problem: Problem, job_id: str

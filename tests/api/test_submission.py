@@ -49,7 +49,8 @@ def test_a_wrong_field_is_pointed_at(
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"{", b"\xef\xbb\xbf{}", b'{"a":1,"a":2}', b'{"a":NaN}', b'{"a":"\\ud800"}', b"\xff"]
+    "data",
+    [b"", b"{", b"\xef\xbb\xbf{}", b'{"a":1,"a":2}', b'{"a":NaN}', b'{"a":"\\ud800"}', b"\xff"],
 )
 def test_broken_json_is_malformed(client: Any, problem: Problem, data: bytes) -> None:
     answer = client.post(PATH, data=data, content_type="application/json")
@@ -62,7 +63,9 @@ def test_a_bottomless_document_is_malformed(client: Any, problem: Problem) -> No
     assert problem(answer) == (400, "invalid-request")
 
 
-@pytest.mark.parametrize("content_type", [None, "text/plain", "image/jpeg", "application/x-www-form-urlencoded"])
+@pytest.mark.parametrize(
+    "content_type", [None, "text/plain", "image/jpeg", "application/x-www-form-urlencoded"]
+)
 def test_another_content_type_is_not_taken(
     client: Any, problem: Problem, content_type: str | None
 ) -> None:

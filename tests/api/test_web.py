@@ -43,8 +43,7 @@ def read(client: FlaskClient, path: str) -> tuple[Links, dict[str, str]]:
     links = Links()
     links.feed(answer.get_data(as_text=True))
     policy = dict(
-        part.strip().split(" ", 1)
-        for part in answer.headers["Content-Security-Policy"].split(";")
+        part.strip().split(" ", 1) for part in answer.headers["Content-Security-Policy"].split(";")
     )
     return links, policy
 
@@ -74,7 +73,10 @@ def test_pictures_may_come_from_the_storage_and_nowhere_else(
     ("change", "origin"),
     [
         ({"s3_public_endpoint_url": "https://cdn.example:8443/path"}, "https://cdn.example:8443"),
-        ({"s3_endpoint_url": None, "s3_region": "eu-central-1"}, "https://s3.eu-central-1.amazonaws.com"),
+        (
+            {"s3_endpoint_url": None, "s3_region": "eu-central-1"},
+            "https://s3.eu-central-1.amazonaws.com",
+        ),
     ],
 )
 def test_pictures_come_from_where_clients_reach_the_storage(
@@ -99,7 +101,10 @@ def test_the_script_never_writes_html(anonymous: FlaskClient) -> None:
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", script)
 
 
-@pytest.mark.parametrize("path", ["/docs/assets/../../plugins.py", "/docs/assets/%2e%2e/__init__.py", "/static/../wsgi.py"])
+@pytest.mark.parametrize(
+    "path",
+    ["/docs/assets/../../plugins.py", "/docs/assets/%2e%2e/__init__.py", "/static/../wsgi.py"],
+)
 def test_files_beside_the_assets_are_not_served(anonymous: FlaskClient, path: str) -> None:
     assert anonymous.get(path).status_code == 404
 

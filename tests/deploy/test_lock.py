@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -34,6 +36,29 @@ def test_the_api_is_locked_without_the_heavy_packages() -> None:
     heavy = {"numpy", "torch", "opencv-python-headless", "onnxruntime", "pillow", "scipy"}
     assert not names("api.lock") & heavy
     assert {"flask", "gunicorn", "redis", "celery"} <= names("api.lock")
+
+
+def test_the_api_and_the_notifier_run_with_what_is_locked_for_them() -> None:
+    """Import all of it in a Python in which no other package can be found."""
+    script = (
+        "import importlib.metadata as metadata, re, sys\n"
+        "allowed = {'facemend', *sys.argv[1:]}\n"
+        "owners = metadata.packages_distributions()\n"
+        "class NotLocked:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        dists = {re.sub('[-_.]+', '-', d).lower() for d in owners.get(name, ())}\n"
+        "        if dists and not dists & allowed:\n"
+        "            raise ModuleNotFoundError(f'{name} is not in api.lock', name=name)\n"
+        "sys.meta_path.insert(0, NotLocked())\n"
+        "import api, gunicorn.app.wsgiapp, gunicorn.workers.gthread, worker.notifier\n"
+        "import kombu.transport.redis, celery.app.amqp, botocore.auth, deploy.healthcheck\n"
+        "import worker.commands.keys\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script, *names("api.lock")],
+        capture_output=True, text=True, check=False, cwd=ROOT,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
 
 
 def test_torch_is_in_no_lock_file_and_what_it_imports_is() -> None:

@@ -13,9 +13,9 @@ import pytest
 from pydantic import SecretStr
 from redis import Redis
 
-from shared.jobs import Event, Priority, new_id
+from shared.jobs import Event, Priority, Status, new_id
 from shared.settings import Settings
-from shared.store import JobStore, NewJob
+from shared.store import Claim, JobStore, NewJob, Outcome
 
 T = TypeVar("T")
 
@@ -80,6 +80,22 @@ def refused() -> str:
     """An address where nobody listens."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return f"redis://:secret@127.0.0.1:{server.getsockname()[1]}/0"
+
+
+DONE = Outcome(
+    Status.SUCCEEDED,
+    result={"faces": [], "image": {"key": "k"}},
+    warnings=("animated",),
+    timings_ms={"restore": 12},
+)
+BROKEN = Outcome(Status.FAILED, error={"code": "corrupt-image"})
+
+
+def claimed(store: JobStore, new: NewJob) -> Claim:
+    store.create(new)
+    claim = store.claim(new.id, "w-1")
+    assert claim is not None
+    return claim
 
 
 def at_once(count: int, call: Callable[[int], T]) -> list[T]:

@@ -121,6 +121,19 @@ def test_the_bell_rings_again_after_redis_came_back(tmp_path: Path, settings: Se
         app.close()
 
 
+def test_the_bell_rings_although_all_keys_of_celery_were_deleted(
+    api: Celery, settings: Settings, redis: Redis
+) -> None:
+    doorbell = Doorbell(api)
+    doorbell.ring("job_1", "starter", Priority.HIGH)
+    redis.flushdb()
+    doorbell.ring("job_2", "starter", Priority.HIGH)
+    heard = Heard(1)
+    with worker(settings, heard):
+        assert heard.all.wait(20)
+    assert heard.calls == [("job_2",)]
+
+
 def test_celery_neither_retries_nor_stores_nor_reads_anything_but_json(settings: Settings) -> None:
     conf = make_celery(settings, role="worker").conf
     assert conf.task_acks_late

@@ -69,6 +69,17 @@ def revoke(key_id: str) -> None:
     click.echo(f"{key_id} is revoked.")
 
 
+@keys.command("webhook-secret")
+@click.option("--tenant", required=True, help="Whose webhooks.")
+@click.option("--rotate", is_flag=True, help="Make a new one; the old one is valid for 24 h more.")
+def webhook_secret(tenant: str, rotate: bool) -> None:
+    """Show the secret with which a tenant's webhooks are signed."""
+    with errors_as_exit_codes():
+        ring = _ring()
+        secret = ring.rotate_webhook_secret(tenant) if rotate else ring.webhook_secrets(tenant)[0]
+    click.echo(secret)
+
+
 def _ring() -> KeyRing:
     settings = load_settings()
     return KeyRing(connect(settings), settings.api_key_pepper)

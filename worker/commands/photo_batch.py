@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 from collections.abc import Iterator, Sequence
@@ -211,4 +212,5 @@ def _write(path: Path, data: bytes) -> None:
     except OSError as error:
         raise PublishFailed(f"{path} cannot be written: {error.strerror}") from None
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()  # there is one only if something went wrong

@@ -202,6 +202,7 @@ def restore(
             seed=seed,
             strict=strict,
             background=background,
+            crops=False,
         )
         batch = PhotoBatch(restorer, options, _limits(settings), compare=compare)
         outcomes = run_with_progress(batch, work, visible=not as_json)

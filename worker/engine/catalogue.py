@@ -110,7 +110,15 @@ DETECTOR = "retinaface-mobilenet0.25"
 BETTER_DETECTOR = "retinaface-resnet50"
 
 _ENTRIES = (
-    Entry(STARTER, "facemend-starter.safetensors", "Apache-2.0", embedded=True),
+    Entry(
+        STARTER,
+        f"{STARTER}.safetensors",
+        "Apache-2.0",
+        sha256="84856c398eb61f67c351f4a5c9b0157e35e02de341c5dcecb93e43a816ffa23a",
+        in_px=256,
+        out_px=256,
+        embedded=True,
+    ),
     _gpen("gpen-bfr-256", 256, f"{_GPEN}/GPEN-BFR-256.pth", "GPEN-BFR-256.pth"),
     _gpen(
         "gpen-bfr-512",
@@ -134,7 +142,7 @@ _ENTRIES = (
         f"{DETECTOR}.safetensors",
         "MIT",
         kind="detector",
-        sha256="969d8a27c44f036efef65df0eb014f8d3b7e618257f057665023bf33ef3956e7",
+        sha256="637f99d488728ea22dc2227dedc667f4ed957abc8e552ef7d5592d5203ae8b63",
         embedded=True,
     ),
     Entry(

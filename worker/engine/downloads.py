@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from shared.errors import ModelUnavailable, WeightsInvalid, WeightsMissing
@@ -15,10 +15,17 @@ from worker.engine.weights import expected_sha256, file_sha256, record_sha256
 OnBytes = Callable[[int, int | None], None]
 
 #: Waits before a broken download goes on, in seconds; more bytes than before start them anew.
-_WAITS_S = (0.2, 1.0, 5.0)
+WAITS_S = (0.2, 1.0, 5.0)
 
 
-def pull(entry: Entry, models_dir: Path, source: Source, on_bytes: OnBytes) -> Path:
+def pull(
+    entry: Entry,
+    models_dir: Path,
+    source: Source,
+    on_bytes: OnBytes,
+    *,
+    waits_s: Sequence[float] = WAITS_S,
+) -> Path:
     """Download the weights of ``entry`` into ``models_dir`` and answer where they are.
 
     What is there of an earlier try, ``FILE.part``, is gone on with. Raises WeightsMissing when the
@@ -29,16 +36,18 @@ def pull(entry: Entry, models_dir: Path, source: Source, on_bytes: OnBytes) -> P
     part = target.with_name(target.name + ".part")
     try:
         models_dir.mkdir(parents=True, exist_ok=True)
-        _fetch(entry, part, source, on_bytes)
+        _fetch(entry, part, source, on_bytes, waits_s)
         _accept(entry, part, target)
     except OSError as error:
         raise ModelUnavailable(f"{models_dir} cannot be written: {error.strerror}") from None
     return target
 
 
-def _fetch(entry: Entry, part: Path, source: Source, on_bytes: OnBytes) -> None:
+def _fetch(
+    entry: Entry, part: Path, source: Source, on_bytes: OnBytes, waits_s: Sequence[float]
+) -> None:
     """Append to the part until it is whole."""
-    waits = list(_WAITS_S)
+    waits = list(waits_s)
     while True:
         had = _size(part)
         try:
@@ -47,7 +56,7 @@ def _fetch(entry: Entry, part: Path, source: Source, on_bytes: OnBytes) -> None:
             if error.anew:
                 part.unlink(missing_ok=True)
             elif _size(part) > had:
-                waits = list(_WAITS_S)
+                waits = list(waits_s)
             if not waits:
                 raise WeightsMissing(
                     f"{error}; {_size(part)} bytes are kept. Run the same command again: it goes "
@@ -87,7 +96,7 @@ def _accept(entry: Entry, part: Path, target: Path) -> None:
             "thrown away"
         )
     part.replace(target)
-    record_sha256(target, actual)
+    record_sha256(entry, target, actual)
 
 
 def _size(part: Path) -> int:

@@ -22,6 +22,7 @@ class FaceOptions:
     before and after, 0…1, and keep the old one below this (0 only measures). ``strict``: no face is
     an error, and so is one kept for that. ``noise_scale`` and ``truncation``: see ``Controls``.
     ``background``: what is not face stays as it is, or is drawn anew two or four times as large.
+    ``crops``: hand out the crops too; a crowd's are hundreds of megabytes.
     """
 
     faces: str | tuple[int, ...] = "all"
@@ -36,6 +37,7 @@ class FaceOptions:
     truncation: float = 1.0
     strict: bool = False
     background: Literal["keep", "x2", "x4"] = "keep"
+    crops: bool = True
 
     @property
     def background_scale(self) -> int:
@@ -50,8 +52,8 @@ class FaceRecord:
     ``box`` x0 y0 x1 y1 and the five ``landmarks`` are in pixels of the upright photo that came in,
     even where the result is larger. ``reason`` is None for a restored face, else ``not-chosen``,
     ``too-small``, ``over-cap``, ``identity-too-low``, or the code of the error of a failed one.
-    ``identity_similarity`` is there where ``min_identity`` asked for it, the crops, uint8 RGB
-    (S, S, 3), for restored faces.
+    ``identity_similarity`` is there where ``min_identity`` asked for it; restored faces have crops,
+    uint8 RGB (S, S, 3), if they were asked for.
     """
 
     index: int

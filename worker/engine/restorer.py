@@ -147,15 +147,9 @@ class Restorer:
                 with laps.lap("restore"):
                     aligned, answer = next(answers)
                 with laps.lap("paste"):
-                    record = _finish(
-                        records[index],
-                        paster,
-                        aligned,
-                        answer,
-                        strength=options.strength,
-                        guard=guard,
+                    records[index] = _finish(
+                        records[index], paster, aligned, answer, options, guard
                     )
-                records[index] = record
                 on_progress("restoring", done, len(chosen))
         on_progress("pasting", len(chosen), len(chosen))
         _require_some(records)
@@ -259,8 +253,7 @@ def _finish(
     paster: Paster,
     aligned: _Aligned,
     answer: Answer | OutOfMemory,
-    *,
-    strength: float,
+    options: FaceOptions,
     guard: Guard | None,
 ) -> FaceRecord:
     """Paste the answer; or say in the record why there is none."""
@@ -268,8 +261,10 @@ def _finish(
         return replace(record, status="failed", reason=NOT_FINITE)
     if isinstance(answer, OutOfMemory):
         return replace(record, status="failed", reason=answer.code)
-    after = paster.blend(aligned.before, answer, strength)
-    if guard:
+    after = None
+    if guard or options.crops:
+        after = paster.blend(aligned.before, answer, options.strength)
+    if guard and after is not None:
         alike, enough = guard.judge(aligned.before, after, aligned.landmarks)
         record = replace(record, identity_similarity=alike)
         if not enough:
@@ -279,12 +274,13 @@ def _finish(
         answer,
         aligned.mask,
         aligned.affine,
-        strength=strength,
+        strength=options.strength,
         small=aligned.small,
     )
-    return replace(
-        record, status="restored", reason=None, crop_before=aligned.before, crop_after=after
-    )
+    record = replace(record, status="restored", reason=None)
+    if not options.crops:
+        return record
+    return replace(record, crop_before=aligned.before, crop_after=after)
 
 
 def _record(index: int, face: DetectedFace, reason: str | None) -> FaceRecord:

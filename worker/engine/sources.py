@@ -73,11 +73,11 @@ class HttpSource:
         etag, status = answer.headers.get("ETag"), answer.status_code
         if status == 200:
             length = answer.headers.get("Content-Length")
-            return Stream(0, int(length) if length else None, etag, answer.iter_raw(_CHUNK_BYTES))
+            return Stream(0, int(length) if length else None, etag, answer.iter_raw())
         if status in {206, 416}:
             first, total = _content_range(answer.headers.get("Content-Range", ""))
             if status == 206 and first == start:
-                return Stream(start, total, etag, answer.iter_raw(_CHUNK_BYTES))
+                return Stream(start, total, etag, answer.iter_raw())
             if status == 416 and total == start:  # nothing is left to send
                 return Stream(start, total, etag, iter(()))
             raise BrokenOff(f"{self.url} cannot go on at byte {start}", anew=True)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import pickle
 import re
-import zipfile
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,16 +19,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-_BROKEN = (
-    OSError,
-    EOFError,
-    RuntimeError,
-    ValueError,
-    KeyError,
-    SafetensorError,
-    pickle.UnpicklingError,
-    zipfile.BadZipFile,
-)
 
 
 def find_entry(name: str, models_dir: Path) -> Entry:
@@ -91,7 +79,7 @@ def verify(entry: Entry, path: Path) -> str:
     """
     expected, actual = expected_sha256(entry, path), file_sha256(path)
     if expected is None:
-        record_sha256(path, actual)
+        record_sha256(entry, path, actual)
     elif actual != expected:
         raise WeightsInvalid(f"{path} has sha256 {actual}; {expected} is expected")
     return actual
@@ -116,7 +104,7 @@ def metadata(path: Path) -> dict[str, str]:
     try:
         with safe_open(path, framework="np") as file:
             return dict(file.metadata() or {})
-    except _BROKEN as error:
+    except (OSError, SafetensorError) as error:
         raise WeightsInvalid(f"{path} cannot be read as safetensors: {error!s:.200}") from None
 
 
@@ -132,7 +120,7 @@ def load_state(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except _BROKEN as error:
+    except Exception as error:  # noqa: BLE001 - unpicklers raise anything; all of it means this
         raise WeightsInvalid(f"{path} cannot be read as weights: {error!s:.200}") from None
     if not isinstance(state, dict):
         raise WeightsInvalid(f"{path} holds no state dict")
@@ -151,8 +139,10 @@ def template_of(entry: Entry, path: Path) -> str:
     return template
 
 
-def record_sha256(path: Path, sha256: str) -> None:
+def record_sha256(entry: Entry, path: Path, sha256: str) -> None:
     """Write the hash beside the file, as sha256sum would; a read-only folder goes without."""
+    if entry.url is None:
+        return  # what comes with the package is in the catalogue; an own file may change at will
     with contextlib.suppress(OSError):
         _record_of(path).write_text(f"{sha256}  {path.name}\n")
 

@@ -83,3 +83,9 @@ def test_without_redis_it_says_so(facemend: Any, monkeypatch: pytest.MonkeyPatch
     result = facemend("list")
     assert result.exit_code > 0
     assert result.stderr.startswith("unavailable: ")
+
+
+def test_the_webhook_secret_of_a_tenant_is_shown_and_replaced(facemend: Any, ring: KeyRing) -> None:
+    before = facemend("webhook-secret", "--tenant", "acme").stdout.strip()
+    after = facemend("webhook-secret", "--tenant", "acme", "--rotate").stdout.strip()
+    assert ring.webhook_secrets("acme") == (after, before)

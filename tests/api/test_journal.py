@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from api import Services
+from shared.telemetry import JsonLines
+
+
+@pytest.fixture
+def lines() -> Iterator[Any]:
+    """Answers with the lines of the log so far, as a production process writes them."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonLines("api"))
+    logging.getLogger().addHandler(handler)
+    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    logging.getLogger().removeHandler(handler)
+
+
+def test_a_call_leaves_one_line_that_says_who_did_what_to_which_job(
+    client: Any, submit: Any, services: Services, lines: Any
+) -> None:
+    job_id = submit(client).get_json()["id"]
+    (key,) = services.keys.list("acme")
+    answer = client.post(f"/v1/restorations/{job_id}/cancel")
+    told = [line for line in lines() if line["logger"] == "api.journal"]
+    assert len(told) == 2
+    line = told[-1]
+    assert line["event"] == "POST /v1/restorations/<job_id>/cancel"
+    assert (line["tenant"], line["key_id"], line["job_id"]) == ("acme", key.id, job_id)
+    assert (line["status"], line["level"]) == (202, "info")
+    assert line["request_id"] == answer.headers["X-Request-Id"]
+
+
+def test_a_submission_tells_the_job_that_it_made(client: Any, submit: Any, lines: Any) -> None:
+    job_id = submit(client).get_json()["id"]
+    (line,) = [line for line in lines() if line["logger"] == "api.journal"]
+    assert line["job_id"] == job_id
+
+
+def test_every_line_of_a_request_has_its_id_and_none_after_it(
+    client: Any, submit: Any, lines: Any
+) -> None:
+    answer = submit(client, headers={"X-Request-Id": "edge-0123"})
+    assert answer.status_code == 202
+    ours = [line for line in lines() if line["logger"].startswith(("api", "shared"))]
+    assert ours
+    assert {line["request_id"] for line in ours} == {"edge-0123"}
+    logging.getLogger("api").warning("later")
+    assert "request_id" not in lines()[-1]
+
+
+def test_probes_do_not_fill_the_log(anonymous: FlaskClient, lines: Any) -> None:
+    anonymous.get("/healthz")
+    (line,) = [line for line in lines() if line["logger"] == "api.journal"]
+    assert line["level"] == "debug"

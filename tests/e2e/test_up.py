@@ -1,0 +1,136 @@
+"""``facemend up`` and ``facemend demo`` as a person runs them."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from PIL import Image, ImageChops
+
+from deploy.child import Child
+from deploy.stack import Stack
+from shared.errors import StackFailed
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+_FACEMEND = [sys.executable, "-m", "worker.cli"]
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def up(tmp_path: Path) -> Iterator[Child]:
+    """The command, not started yet; its data are in ``tmp_path/data``."""
+    argv = [*_FACEMEND, "up", "--data", str(tmp_path / "data")]
+    child = Child("up", argv, folder=tmp_path, cwd=_ROOT)
+    yield child
+    child.stop(grace_s=60)
+
+
+def test_up_starts_says_how_to_use_it_and_stops_without_a_trace(up: Child, tmp_path: Path) -> None:
+    address, key = start(up)
+    answer = httpx.get(
+        f"{address}/v1/restorations", headers={"Authorization": f"Bearer {key}"}, trust_env=False
+    )
+    assert answer.json() == {"data": [], "next_cursor": None}
+    with pytest.raises(StackFailed, match=rf"runs in .* already: process \d+, {address}"):
+        Stack(tmp_path / "data").start()
+    up.signal(signal.SIGTERM)
+    assert eventually(lambda: not up.running)
+    assert up.exit_code == 0
+    assert left_running(tmp_path) == []
+
+
+def test_up_killed_takes_everything_with_it_and_comes_back_the_same(
+    up: Child, tmp_path: Path
+) -> None:
+    before = start(up)
+    up.signal(signal.SIGKILL)  # the leader alone, as a kernel short of memory does
+    assert eventually(lambda: left_running(tmp_path) == [])
+    assert start(up) == before
+
+
+def test_what_dies_is_started_again(stack: Stack) -> None:
+    lines: list[str] = []
+    stack._say = lines.append
+    old = stack.parts["notifier"].pid
+    stack.parts["notifier"].kill()
+    revived = threading.Event()
+
+    def wait() -> None:
+        eventually(lambda: stack.parts["notifier"].pid != old)
+        revived.set()
+
+    threading.Thread(target=wait).start()
+    stack.watch(revived)  # here, not in the thread: children live as long as the thread they are of
+    assert stack.parts["notifier"].running
+    assert [line.partition(";")[0] for line in lines] == ["notifier ended (SIGKILL)"]
+
+
+def test_a_taken_port_is_said_so_and_nothing_is_left(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(StackFailed, match=f"port {port} is taken"):
+            Stack(tmp_path, api_port=port).start()
+    assert left_running(tmp_path) == []
+
+
+def test_the_demo_restores_a_photo_and_leaves_three_pictures(tmp_path: Path) -> None:
+    demo = subprocess.run(
+        [*_FACEMEND, "demo", "--out", str(tmp_path / "demo")],
+        capture_output=True,
+        text=True,
+        cwd=_ROOT,
+        check=False,
+    )
+    assert demo.returncode == 0, demo.stderr
+    assert "succeeded: 1 of 1 face(s) restored" in demo.stdout
+    assert "signature verified" in demo.stdout
+    for stage in ("start of the stack", "queue", "fetch", "detect", "restore", "paste", "publish"):
+        assert any(line.strip().startswith(stage) for line in demo.stdout.splitlines()), stage
+    with (
+        Image.open(tmp_path / "demo" / "before.png") as before,
+        Image.open(tmp_path / "demo" / "after.png") as after,
+        Image.open(tmp_path / "demo" / "comparison.png") as comparison,
+    ):
+        assert before.size == after.size == (512, 512)
+        assert ImageChops.difference(before, after).getbbox() is not None
+        assert comparison.width > 3 * before.width
+
+
+def start(up: Child) -> tuple[str, str]:
+    """Start the command and wait for its greeting; address and API key."""
+    said_before = up.log_tail(10_000).count("Ctrl-C stops it.")
+    up.start()
+    up.wait_until(
+        lambda: up.log_tail(10_000).count("Ctrl-C stops it.") > said_before, timeout_s=200
+    )
+    lines = [line.split() for line in up.log_tail(30).splitlines()]
+    address = [line[1] for line in lines if line[:1] == ["address"]]
+    key = [line[2] for line in lines if line[:2] == ["API", "key"]]
+    return address[-1], key[-1]
+
+
+def left_running(folder: Path) -> list[str]:
+    """Command lines of the processes that work inside ``folder``."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if (process / "cwd").resolve().is_relative_to(folder):
+                found.append((process / "cmdline").read_text().replace("\0", " "))
+        except OSError:
+            continue
+    return found
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 60) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return condition()

@@ -1,0 +1,42 @@
+"""The command line, run in this process, with a model small enough for a test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from tests.worker.engine.conftest import save_tiny_model
+from worker.cli import main
+
+Facemend = Callable[..., Result]
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("tiny-models")
+    save_tiny_model(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path, tiny_models: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder; ``tiny`` is the default model."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FACEMEND_MODELS_DIR", str(tiny_models))
+    monkeypatch.setenv("FACEMEND_DEFAULT_MODEL", "tiny")
+    monkeypatch.setenv("FACEMEND_PRECISION", "fp32")
+    return tmp_path
+
+
+@pytest.fixture
+def facemend(folder: Path) -> Facemend:
+    """Run ``facemend ARGUMENTS…``; an exception that is not an exit fails the test."""
+
+    def run(*arguments: object) -> Result:
+        words = [str(argument) for argument in arguments]
+        return CliRunner().invoke(main, words, catch_exceptions=False)
+
+    return run

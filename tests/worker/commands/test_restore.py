@@ -1,0 +1,365 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.worker.commands.conftest import Facemend
+from tests.worker.engine.photos import (
+    animated,
+    file_of,
+    gradient,
+    png_bomb,
+    png_of,
+    turned,
+)
+
+BLANK = np.full((64, 64, 3), 90, np.uint8)
+
+
+def put(folder: Path, name: str, data: bytes) -> Path:
+    (folder / name).write_bytes(data)
+    return folder / name
+
+
+def opened(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        image.load()
+        return image
+
+
+def only_line(text: str) -> str:
+    (line,) = text.splitlines()
+    return line
+
+
+# --- what goes where ------------------------------------------------------------------------
+
+
+def test_a_photo_gets_its_result_beside_it(
+    facemend: Facemend, folder: Path, grace_hopper: Path
+) -> None:
+    (folder / "album").mkdir()
+    photo = shutil.copy(grace_hopper, folder / "album" / "photo.jpg")
+    answer = facemend("restore", photo)
+    assert answer.exit_code == 0
+    result = opened(folder / "album" / "output_photo.jpg")
+    before = opened(photo)
+    assert (result.format, result.size, result.mode) == ("JPEG", before.size, before.mode)
+    assert "1 of 1 face(s) restored" in only_line(answer.stdout)
+    assert sorted(path.name for path in (folder / "album").iterdir()) == [
+        "output_photo.jpg",
+        "photo.jpg",
+    ]
+
+
+def test_only_the_face_differs(facemend: Facemend, folder: Path, astronaut: Path) -> None:
+    facemend("restore", astronaut, "-o", folder / "result.png")
+    before = np.asarray(opened(astronaut).convert("RGB"))
+    differs = (np.asarray(opened(folder / "result.png")) != before).any(2)
+    y, x = np.nonzero(differs)
+    assert differs.any()
+    assert 140 < x.min() < x.max() < 310
+    assert 20 < y.min() < y.max() < 220
+
+
+def test_the_outputs_name_decides_its_format(
+    facemend: Facemend, folder: Path, astronaut: Path
+) -> None:
+    answer = facemend("restore", "-i", astronaut, "-o", folder / "new" / "result.webp")
+    assert answer.exit_code == 0
+    assert opened(folder / "new" / "result.webp").format == "WEBP"
+
+
+def test_an_existing_folder_takes_the_result(
+    facemend: Facemend, folder: Path, astronaut: Path
+) -> None:
+    (folder / "out").mkdir()
+    facemend("restore", astronaut, "-o", folder / "out")
+    assert (folder / "out" / "output_astronaut.png").is_file()
+
+
+def test_with_no_photo_the_one_that_comes_with_it_is_restored(
+    facemend: Facemend, folder: Path
+) -> None:
+    answer = facemend("restore", "--compare")
+    assert answer.exit_code == 0
+    assert opened(folder / "output_astronaut.png").size == (512, 512)
+    assert opened(folder / "output_astronaut_comparison.png").size == (1032, 512)
+    assert "1 of 1" in answer.stdout
+
+
+def test_a_folder_in_is_a_folder_out_with_a_summary(
+    facemend: Facemend, folder: Path, astronaut: Path, grace_hopper: Path
+) -> None:
+    album = folder / "album"
+    album.mkdir()
+    shutil.copy(astronaut, album / "a.png")
+    shutil.copy(grace_hopper, album / "b.JPG")
+    put(album, "c.bmp", file_of(BLANK, "bmp"))
+    put(album, "broken.jpg", b"not a photo")
+    put(album, "notes.txt", b"text")
+    answer = facemend("restore", "-i", album, "-o", folder / "mended")
+    assert answer.exit_code == 1
+    names = sorted(path.name for path in (folder / "mended").iterdir())
+    assert names == ["a.png", "b.JPG", "c.bmp.png"]
+    assert "2 restored, 1 unchanged, 1 skipped, 1 failed" in answer.stdout
+    assert "broken.jpg: unsupported-image" in answer.stderr
+
+
+def test_a_folder_with_no_output_gets_one_beside_it(facemend: Facemend, folder: Path) -> None:
+    (folder / "album").mkdir()
+    put(folder / "album", "[bold]a.png", file_of(BLANK, "png"))
+    put(folder / "album", "b.png", file_of(BLANK, "png"))
+    answer = facemend("restore", folder / "album")
+    assert answer.exit_code == 0
+    assert (folder / "output_album" / "b.png").is_file()
+    assert "[bold]a.png" in answer.stdout
+
+
+def test_an_empty_folder_is_no_error(facemend: Facemend, folder: Path) -> None:
+    (folder / "album").mkdir()
+    answer = facemend("restore", folder / "album")
+    assert answer.exit_code == 0
+    assert "0 restored" in answer.stdout
+
+
+# --- options --------------------------------------------------------------------------------
+
+
+def test_strength_0_gives_back_the_photo(facemend: Facemend, folder: Path, astronaut: Path) -> None:
+    facemend("restore", astronaut, "--strength", 0, "-o", "same.png")
+    np.testing.assert_array_equal(
+        np.asarray(opened(folder / "same.png")), np.asarray(opened(astronaut).convert("RGB"))
+    )
+
+
+def test_a_face_that_was_not_chosen_says_so(
+    facemend: Facemend, folder: Path, astronaut: Path
+) -> None:
+    answer = facemend("restore", astronaut, "--faces", "1,2", "-v", "-o", "result.png")
+    assert answer.exit_code == 0
+    assert "not-chosen" in answer.stdout
+    assert "There is no face 1, 2" in answer.stderr
+    assert "0 of 1" in answer.stdout
+
+
+def test_json_tells_all(facemend: Facemend, folder: Path, astronaut: Path) -> None:
+    answer = facemend("restore", astronaut, "--json", "--compare", "-o", "result.png")
+    (told,) = json.loads(answer.stdout)
+    assert told["status"] == "restored"
+    assert told["output"] == "result.png"
+    assert told["comparison"] == "result_comparison.png"
+    assert told["faces"][0]["status"] == "restored"
+    assert len(told["faces"][0]["landmarks"]) == 5
+    assert set(told["timings_ms"]) == {"detect", "restore", "paste"}
+
+
+def test_json_tells_of_failures_too(facemend: Facemend, folder: Path) -> None:
+    answer = facemend("restore", put(folder, "x.png", b""), "--json")
+    assert answer.exit_code == 1
+    assert json.loads(answer.stdout)[0]["error"]["code"] == "unsupported-image"
+
+
+def test_the_same_seed_gives_the_same_bytes(
+    facemend: Facemend, folder: Path, astronaut: Path
+) -> None:
+    for name in ("one.png", "two.png"):
+        facemend("restore", astronaut, "--seed", 7, "-o", name)
+    assert (folder / "one.png").read_bytes() == (folder / "two.png").read_bytes()
+
+
+def test_an_aligned_crop_is_restored_whole(facemend: Facemend, folder: Path) -> None:
+    photo = put(folder, "crop.png", file_of(np.full((32, 32, 3), 120, np.uint8), "png"))
+    answer = facemend("restore", photo, "--aligned")
+    assert "1 of 1" in answer.stdout
+    assert (np.asarray(opened(folder / "output_crop.png")) != 120).any()
+
+
+# --- bad input ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "code"),
+    [
+        ("text.jpg", b"hello, I am a text", "unsupported-image"),
+        ("empty.png", b"", "unsupported-image"),
+        ("cut.jpg", file_of(gradient(), "jpeg")[:-200], "corrupt-image"),
+        ("cut.png", file_of(gradient(), "png")[:-20], "corrupt-image"),
+        ("one.png", file_of(np.zeros((1, 1, 3), np.uint8), "png"), "unsupported-image"),
+        ("bomb.png", png_bomb(20_000), "image-too-many-pixels"),
+        ("large.png", bytes(20_000_001), "input-too-large"),
+    ],
+)
+def test_a_bad_file_fails_in_one_clear_line(
+    facemend: Facemend, folder: Path, name: str, data: bytes, code: str
+) -> None:
+    answer = facemend("restore", put(folder, name, data))
+    assert answer.exit_code == 1
+    assert only_line(answer.stderr).startswith(f"{folder / name}: {code}: ")
+    assert list(folder.iterdir()) == [folder / name]
+
+
+@pytest.mark.parametrize("kind", ["gif", "webp"])
+def test_of_an_animation_the_first_frame_is_used_and_it_is_said(
+    facemend: Facemend, folder: Path, kind: str
+) -> None:
+    answer = facemend("restore", put(folder, f"moving.{kind}", animated(kind)))
+    assert answer.exit_code == 0
+    assert "only the first one is used" in answer.stderr
+    name = "output_moving.gif.png" if kind == "gif" else "output_moving.webp"
+    assert not getattr(opened(folder / name), "is_animated", False)
+
+
+def test_cmyk_comes_out_as_rgb_and_it_is_said(facemend: Facemend, folder: Path) -> None:
+    photo = put(folder, "ink.jpg", file_of(Image.new("CMYK", (64, 64), (0, 200, 0, 0)), "jpeg"))
+    answer = facemend("restore", photo)
+    assert "CMYK" in answer.stderr
+    result = opened(folder / "output_ink.jpg")
+    assert result.mode == "RGB"
+    red, green, _ = result.getpixel((32, 32))  # type: ignore[misc]
+    assert red > green + 50
+
+
+def test_a_grey_photo_stays_grey(facemend: Facemend, folder: Path, astronaut: Path) -> None:
+    opened(astronaut).convert("L").save(folder / "grey.png")
+    answer = facemend("restore", folder / "grey.png")
+    assert "1 of 1" in answer.stdout
+    assert opened(folder / "output_grey.png").mode == "L"
+
+
+def test_16_bits_come_out_as_8_and_it_is_said(facemend: Facemend, folder: Path) -> None:
+    samples = np.tile(np.linspace(0, 65_535, 64), (64, 1))
+    answer = facemend("restore", put(folder, "deep.png", png_of(samples, 0, 16)))
+    assert "16 bits" in answer.stderr
+    result = np.asarray(opened(folder / "output_deep.png")).astype(float)
+    assert np.abs(result - samples / 257).max() <= 1
+
+
+def test_alpha_is_kept(facemend: Facemend, folder: Path, astronaut: Path) -> None:
+    image = opened(astronaut).convert("RGB")
+    alpha = Image.fromarray(gradient(512, 512)[:, :, 0])
+    image.putalpha(alpha)
+    image.save(folder / "clear.png")
+    facemend("restore", folder / "clear.png")
+    kept = opened(folder / "output_clear.png").getchannel("A")
+    np.testing.assert_array_equal(np.asarray(kept), np.asarray(alpha))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_turned_photo_comes_out_upright_with_its_face_restored(
+    facemend: Facemend, folder: Path, astronaut: Path, orientation: int
+) -> None:
+    pixels = np.asarray(opened(astronaut).convert("RGB"))[:300, 50:400]
+    answer = facemend("restore", put(folder, "turned.png", turned(pixels, orientation)))
+    assert "1 of 1" in answer.stdout
+    result = opened(folder / "output_turned.png")
+    assert not result.getexif()
+    same = (np.asarray(result) == pixels).all(2).mean()
+    assert 0.8 < same < 1
+
+
+def test_a_photo_with_no_face_is_written_unchanged_and_it_is_said(
+    facemend: Facemend, folder: Path
+) -> None:
+    answer = facemend("restore", put(folder, "wall.png", file_of(BLANK, "png")))
+    assert answer.exit_code == 0
+    assert "No face was found" in answer.stderr
+    np.testing.assert_array_equal(
+        np.asarray(opened(folder / "output_wall.png"))[:, :, None], BLANK[:, :, :1]
+    )
+
+
+def test_strict_makes_no_face_a_failure(facemend: Facemend, folder: Path) -> None:
+    answer = facemend("restore", put(folder, "wall.png", file_of(BLANK, "png")), "--strict")
+    assert answer.exit_code == 1
+    assert "no-face-found" in only_line(answer.stderr)
+    assert not (folder / "output_wall.png").exists()
+
+
+def test_a_result_that_cannot_be_written_is_said_in_one_line(
+    facemend: Facemend, folder: Path, astronaut: Path
+) -> None:
+    put(folder, "file", b"")
+    answer = facemend("restore", astronaut, "-o", folder / "file" / "result.png")
+    assert answer.exit_code == 1
+    assert "cannot be written" in only_line(answer.stderr)
+
+
+# --- bad commands ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["missing.jpg"], "does not exist"),
+        (["photo.png", "--background", "x2"], "not available in this version"),
+        (["photo.png", "--background", "x4"], "not available in this version"),
+        (["photo.png", "--background", "blur"], "--background"),
+        (["photo.png", "--faces", "some"], "all, largest, center"),
+        (["photo.png", "--faces", "0,-1"], "all, largest, center"),
+        (["photo.png", "--strength", "1.5"], "--strength"),
+        (["photo.png", "--precision", "int8"], "--precision"),
+        (["photo.png", "-i", "photo.png"], "not both"),
+        (["photo.png", "-o", "result.psd"], ".png, .jpg, .jpeg or .webp"),
+        (["photo.png", "-o", "photo.png"], "overwrite"),
+        (["-i", ".", "-o", "."], "folder of their own"),
+        (["photo.png", "--unknown"], "--unknown"),
+    ],
+)
+def test_a_wrong_command_is_a_usage_error(
+    facemend: Facemend, folder: Path, arguments: list[str], words: str
+) -> None:
+    data = file_of(BLANK, "png")
+    put(folder, "photo.png", data)
+    answer = facemend("restore", *arguments)
+    assert answer.exit_code == 2
+    assert words in answer.stderr
+    assert [path.name for path in folder.iterdir()] == ["photo.png"]
+    assert (folder / "photo.png").read_bytes() == data
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--model", "nonsense"], "model-unavailable: there is no model 'nonsense'"),
+        (["--model", "gpen-bfr-512"], "FACEMEND_ACCEPTED_LICENCES=gpen-unstated"),
+        (["--device", "cuda:99"], "cuda:99 cannot be used"),
+    ],
+)
+def test_a_model_that_cannot_be_used_is_said_in_one_line(
+    facemend: Facemend, folder: Path, arguments: list[str], words: str
+) -> None:
+    answer = facemend("restore", put(folder, "photo.png", file_of(BLANK, "png")), *arguments)
+    assert answer.exit_code == 3
+    assert words in only_line(answer.stderr)
+
+
+def test_missing_weights_name_the_command_that_gets_them(
+    facemend: Facemend, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FACEMEND_ACCEPTED_LICENCES", "gpen-unstated")
+    photo = put(folder, "photo.png", file_of(BLANK, "png"))
+    answer = facemend("restore", photo, "--model", "gpen-bfr-512")
+    assert answer.exit_code == 3
+    assert "run: facemend models pull gpen-bfr-512" in only_line(answer.stderr)
+
+
+def test_a_wrong_setting_is_a_usage_error_that_names_it(
+    facemend: Facemend, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FACEMEND_MAX_BATCH", "many")
+    answer = facemend("restore", put(folder, "photo.png", file_of(BLANK, "png")))
+    assert answer.exit_code == 2
+    assert "FACEMEND_MAX_BATCH" in only_line(answer.stderr)
+
+
+def test_help_teaches_with_examples_and_exit_codes(facemend: Facemend) -> None:
+    answer = facemend("restore", "--help")
+    assert answer.exit_code == 0
+    for words in ("facemend restore photo.jpg", "Exit codes", "--strength", "models pull"):
+        assert words in answer.stdout

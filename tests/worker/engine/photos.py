@@ -1,0 +1,91 @@
+"""Files made in code for the tests of decoding, here and on the command line."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+ORIENTATION = 0x0112
+
+
+def gradient(height: int = 40, width: int = 60) -> NDArray[np.uint8]:
+    """A picture whose corners all differ, so that a turn cannot go unnoticed."""
+    y, x = np.mgrid[0:height, 0:width]
+    return np.stack((x * 255 // width, y * 255 // height, (x + y) % 256), 2).astype(np.uint8)
+
+
+def file_of(image: Image.Image | NDArray[Any], kind: str, **options: Any) -> bytes:
+    """Encode with Pillow."""
+    out = io.BytesIO()
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(out, kind, **options)
+    return out.getvalue()
+
+
+def png_of(samples: NDArray[Any], colour_type: int, depth: int) -> bytes:
+    """A PNG of any bit depth: samples (H, W x channels), big-endian."""
+    height, row_bytes = samples.shape[0], samples.astype(f">u{depth // 8}")
+    channels = {0: 1, 2: 3, 4: 2, 6: 4}[colour_type]
+    width = samples.shape[1] // channels
+    header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0)
+    lines = b"".join(b"\0" + row.tobytes() for row in row_bytes)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(lines))
+        + chunk(b"IEND", b"")
+    )
+
+
+def png_bomb(side_px: int) -> bytes:
+    """A 1-bit PNG of side_px x side_px, all zero: a few dozen KB."""
+    header = struct.pack(">IIBBBBB", side_px, side_px, 1, 0, 0, 0, 0)
+    packer = zlib.compressobj(9)
+    line = bytes(1 + (side_px + 7) // 8)
+    data = b"".join(packer.compress(line) for _ in range(side_px)) + packer.flush()
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    )
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    """One chunk of a PNG."""
+    crc = zlib.crc32(kind + data)
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc)
+
+
+def turned(pixels: NDArray[np.uint8], orientation: int, kind: str = "png") -> bytes:
+    """A file that shows ``pixels`` upright, stored turned as EXIF ``orientation`` tells."""
+    undo = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }
+    image = Image.fromarray(pixels)
+    if orientation in undo:
+        image = image.transpose(undo[orientation])
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    return file_of(image, kind, exif=exif.tobytes())
+
+
+def animated(kind: str) -> bytes:
+    """Two frames: the gradient, then black."""
+    first = Image.fromarray(gradient())
+    return file_of(
+        first,
+        kind,
+        save_all=True,
+        append_images=[Image.new("RGB", first.size)],
+        duration=100,
+        **({"lossless": True} if kind == "webp" else {}),
+    )

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from shared.errors import ModelUnavailable
+from worker.engine.devices import autocast, choose_device, choose_precision, is_out_of_memory
+
+CPU = torch.device("cpu")
+
+
+def test_auto_is_cuda_where_there_is_one() -> None:
+    assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert choose_device("cpu") == CPU
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "nonsense", "meta:nonsense"])
+def test_a_device_that_is_not_there_is_said_in_one_line(name: str) -> None:
+    with pytest.raises(ModelUnavailable, match=name) as raised:
+        choose_device(name)
+    assert "\n" not in raised.value.detail
+
+
+def test_auto_precision_follows_the_processor() -> None:
+    features = torch.cpu.get_capabilities()
+    fast = features.get("avx512_bf16") or features.get("amx_bf16")
+    assert choose_precision("auto", CPU) == ("bf16" if fast else "fp32")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_a_precision_asked_for_is_the_one_used(precision: str) -> None:
+    assert choose_precision(precision, CPU) == precision
+    with autocast(precision, CPU):
+        product = torch.ones(2, 2) @ torch.ones(2, 2)
+    names = {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}
+    assert names[product.dtype] == precision
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), True),
+        (MemoryError(), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), True),
+        (RuntimeError("shapes do not match"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_out_of_memory_is_told_from_other_errors(error: Exception, expected: bool) -> None:
+    assert is_out_of_memory(error) is expected
+
+
+def test_the_allocator_of_the_processor_is_understood() -> None:
+    with pytest.raises(RuntimeError) as raised:
+        torch.empty(1 << 60, dtype=torch.uint8)
+    assert is_out_of_memory(raised.value)
