@@ -25,7 +25,7 @@ class Paster:
 
         With ``only_colour`` the luminance of each pixel stays, within rounding.
         """
-        self._photo, self._scale, self._only_colour = photo, scale, only_colour
+        self._photo, self._scale, self.only_colour = photo, scale, only_colour
         self.pixels = photo.pixels.copy()
         self._won = np.zeros(photo.pixels.shape[:2], np.uint8)
 
@@ -56,24 +56,28 @@ class Paster:
         amount = (strength * weight)[wins][:, None]
         moved = uncrop(change, affine, region)[wins]
         original = self._photo.pixels[y0:y1, x0:x1][wins].astype(np.float32)
-        self.pixels[y0:y1, x0:x1][wins] = self._pixels(original, original + amount * moved)
+        self.pixels[y0:y1, x0:x1][wins] = _pixels(
+            original, np.asarray(original + amount * moved, np.float32), self.only_colour
+        )
         self._won[y0:y1, x0:x1][wins] = rank[wins]
-
-    def blend(self, before: Pixels, after: Pixels, strength: float) -> Pixels:
-        """The crop that ``strength`` makes of the two, uint8."""
-        if strength >= 1 and not self._only_colour:
-            return after
-        original = before.astype(np.float32)
-        change = after.astype(np.float32) - original
-        return self._pixels(original, original + np.float32(strength) * change)
-
-    def _pixels(self, original: Floats, changed: Floats) -> Pixels:
-        if self._only_colour:
-            changed = with_luminance_of(original, changed, 255)
-        return np.asarray(changed.round().clip(0, 255), np.uint8)
 
     def _change(self, before: Pixels, after: Pixels, *, small: bool) -> Floats:
         change = after.astype(np.float32) - before.astype(np.float32)
         if self._photo.grey:  # the network would tint it
             change = np.repeat((change @ LUMA)[:, :, None], 3, axis=2)
         return smooth(change) if small else change
+
+
+def blend(before: Pixels, after: Pixels, strength: float, *, only_colour: bool = False) -> Pixels:
+    """The crop that ``strength`` makes of the two, uint8."""
+    if strength >= 1 and not only_colour:
+        return after
+    original = before.astype(np.float32)
+    change = after.astype(np.float32) - original
+    return _pixels(original, original + np.float32(strength) * change, only_colour)
+
+
+def _pixels(original: Floats, changed: Floats, only_colour: bool) -> Pixels:
+    if only_colour:
+        changed = with_luminance_of(original, changed, 255)
+    return np.asarray(changed.round().clip(0, 255), np.uint8)

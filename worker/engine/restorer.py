@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -36,7 +35,8 @@ from worker.engine.geometry import (
 )
 from worker.engine.identity import TOO_LOW, Guard
 from worker.engine.images import Photo, Pixels
-from worker.engine.pasting import SMALL_FACE_PX, Paster
+from worker.engine.laps import Laps
+from worker.engine.pasting import SMALL_FACE_PX, Paster, blend
 from worker.engine.restoration import FaceOptions, FaceRecord, ModelInfo, Restoration
 
 #: Told of stage, faces done and in all (of pixels while ``enlarging``); may raise to stop.
@@ -55,22 +55,6 @@ class _Aligned:
     landmarks: NDArray[np.float64]
     mask: Floats
     small: bool
-
-
-class _Laps:
-    """Seconds spent on each stage; the stages take turns."""
-
-    def __init__(self) -> None:
-        self._spent_s = {"detect": 0.0, "restore": 0.0, "paste": 0.0}
-
-    @contextmanager
-    def lap(self, stage: str) -> Iterator[None]:
-        start_s = time.monotonic()
-        yield
-        self._spent_s[stage] = self._spent_s.get(stage, 0.0) + time.monotonic() - start_s
-
-    def ms(self) -> dict[str, int]:
-        return {stage: round(spent_s * 1000) for stage, spent_s in self._spent_s.items()}
 
 
 class Restorer:
@@ -119,7 +103,7 @@ class Restorer:
         """
         scale = options.background_scale
         background = self._enlarger.prepare(photo, scale)
-        laps = _Laps()
+        laps = Laps()
         least = options.min_identity
         guard = None if least is None else Guard(least, strict=options.strict)
         on_progress("detecting", 0, None)
@@ -148,7 +132,7 @@ class Restorer:
                     aligned, answer = next(answers)
                 with laps.lap("paste"):
                     records[index] = _finish(
-                        records[index], paster, aligned, answer, options, guard
+                        records[index], paster, aligned, answer, options, guard=guard
                     )
                 on_progress("restoring", done, len(chosen))
         on_progress("pasting", len(chosen), len(chosen))
@@ -254,6 +238,7 @@ def _finish(
     aligned: _Aligned,
     answer: Answer | OutOfMemory,
     options: FaceOptions,
+    *,
     guard: Guard | None,
 ) -> FaceRecord:
     """Paste the answer; or say in the record why there is none."""
@@ -263,7 +248,7 @@ def _finish(
         return replace(record, status="failed", reason=answer.code)
     after = None
     if guard or options.crops:
-        after = paster.blend(aligned.before, answer, options.strength)
+        after = blend(aligned.before, answer, options.strength, only_colour=paster.only_colour)
     if guard and after is not None:
         alike, enough = guard.judge(aligned.before, after, aligned.landmarks)
         record = replace(record, identity_similarity=alike)
