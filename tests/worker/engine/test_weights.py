@@ -40,7 +40,8 @@ OWN = Entry("own", "own.pth", "own", template="ffhq", url="https://example.org/o
 
 @pytest.mark.parametrize("entry", CATALOGUE.values(), ids=CATALOGUE)
 def test_an_entry_is_complete(entry: Entry) -> None:
-    assert entry.embedded != bool(entry.url)
+    assert [entry.embedded, bool(entry.url), bool(entry.package)].count(True) == 1
+    assert bool(entry.package) == bool(entry.extra)
     if entry.url:
         assert entry.url.startswith("https://")
     if entry.sha256:
@@ -118,7 +119,7 @@ def test_an_unknown_model_is_unavailable_and_the_known_are_named(
 
 
 def test_a_detector_is_no_restorer(tmp_path: Path) -> None:
-    with pytest.raises(ModelUnavailable, match="finds faces"):
+    with pytest.raises(ModelUnavailable, match="is a detector, it does not restore faces"):
         load_restorer(BETTER_DETECTOR, models_dir=tmp_path)
 
 
