@@ -1,0 +1,33 @@
+"""What a customer asks for is what the engine is told."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+
+from shared.schemas import Options, RestorationParameters
+from worker.engine import FaceOptions
+from worker.pipeline import _face_options
+
+ENGINE = {field.name: field.default for field in fields(FaceOptions)}
+
+
+@pytest.mark.parametrize("name", Options.model_fields)
+def test_every_option_is_the_engines_too_with_the_same_default(name: str) -> None:
+    assert ENGINE[name] == Options.model_fields[name].default
+
+
+def test_options_arrive_as_they_were_sent() -> None:
+    asked = RestorationParameters.model_validate(
+        {"options": {"faces": [2, 0], "min_identity": 0.5, "noise_scale": 1.5, "truncation": 0.25}}
+    )
+    told = _face_options(asked.model_dump(mode="json"))
+    assert told == FaceOptions(
+        faces=(2, 0), min_identity=0.5, noise_scale=1.5, truncation=0.25, crops=False
+    )
+
+
+def test_a_job_of_another_version_keeps_the_defaults_and_loses_what_nobody_knows() -> None:
+    request = {"options": {"strength": 0.5, "sparkle": 9}, "output": {"face_crops": True}}
+    assert _face_options(request) == FaceOptions(strength=0.5, crops=True)
