@@ -76,7 +76,10 @@ class Enlarger:
         if photo.grey:  # the network tints what it draws
             _make_grey(pixels)
         alpha = None if photo.alpha is None else _enlarge_plane(photo.alpha, scale)
-        return replace(photo, pixels=pixels, alpha=alpha)
+        warnings = photo.warnings
+        if photo.deep is not None:
+            warnings = (*warnings, "The photo has 16 bits a channel, its enlargement has 8.")
+        return replace(photo, pixels=pixels, alpha=alpha, deep=None, warnings=warnings)
 
 
 def no_enlarger() -> Enlarger:

@@ -11,7 +11,7 @@ stay in float32: 69 roundings of that sum, or one of the picture, would show.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -22,6 +22,9 @@ from torch.nn import functional
 from shared.errors import WeightsInvalid
 from worker.engine.background.tiles import tiles
 from worker.engine.strict_load import load_strictly
+
+#: Told of blocks done; may raise to stop.
+OnBlock = Callable[[int], None]
 
 _MAX_BLOCKS, _MAX_WIDTH = 64, 256
 _RESIDUAL = 0.2
@@ -113,12 +116,15 @@ class RRDBNet(nn.Module):
         """(N, 3, H, W) to (N, 3, scale·H, scale·W); H and W are multiples of ``fold``."""
         return self.enlarge(self.analyse(x))
 
-    def analyse(self, x: Tensor) -> Tensor:
-        """The body: features (N, C, H/fold, W/fold), float32."""
+    def analyse(self, x: Tensor, on_block: OnBlock = lambda _done: None) -> Tensor:
+        """The body: features (N, C, H/fold, W/fold), float32; nearly all of the work."""
         if self.config.fold > 1:
             x = functional.pixel_unshuffle(x, self.config.fold)
-        first = _run(self.conv_first, x).float()
-        return first + _run(self.conv_body, self.body(first)).float()
+        first = features = _run(self.conv_first, x).float()
+        for done, block in enumerate(self.body, 1):
+            features = block(features)
+            on_block(done)
+        return first + _run(self.conv_body, features).float()
 
     def enlarge(self, features: Tensor) -> Tensor:
         """The tail: features to a picture four times as large; looks TAIL_REACH_PX around."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from shared.errors import JobCanceled, ModelUnavailable, OutOfMemory
 from worker.engine.background.ncnn_weights import read_ncnn
-from worker.engine.background.rrdbnet import RRDBConfig, RRDBNet, load_rrdbnet
+from worker.engine.background.rrdbnet import OnBlock, RRDBConfig, RRDBNet, load_rrdbnet
 from worker.engine.background.upscaler import Upscaler
 
 CPU = torch.device("cpu")
@@ -77,10 +77,11 @@ class Cramped(RRDBNet):
 
     room = 0
 
-    def analyse(self, x: Tensor) -> Tensor:
+    def analyse(self, x: Tensor, on_block: OnBlock = lambda _done: None) -> Tensor:
+        features = super().analyse(x, on_block)
         if x.shape[2] * x.shape[3] > self.room:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
-        return super().analyse(x)
+        return features
 
 
 def cramped(network: RRDBNet, room: int) -> Upscaler:
@@ -112,6 +113,15 @@ def test_memory_for_nothing_at_all_is_an_error(make_tiny: Callable[..., RRDBNet]
 def test_another_error_is_not_taken_for_want_of_memory(make_upscaler: MakeUpscaler) -> None:
     with pytest.raises(RuntimeError, match="channels"):
         make_upscaler().upscale(np.zeros((20, 20, 4), np.uint8))
+
+
+def test_progress_is_told_within_a_tile_too(
+    make_tiny: Callable[..., RRDBNet], noise: Noise
+) -> None:
+    told: list[tuple[int, int]] = []
+    upscaler = Upscaler(make_tiny(blocks=3), CPU, "fp32")
+    upscaler.upscale(noise[:10, :40], on_pixels=lambda *pixels: told.append(pixels))
+    assert told == [(100, 400), (200, 400), (300, 400), (400, 400)]
 
 
 def test_whoever_is_told_may_stop_it(make_upscaler: MakeUpscaler, noise: Noise) -> None:
