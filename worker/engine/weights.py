@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import pickle
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -120,11 +121,28 @@ def load_state(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:  # torch's own words tell how to run what is inside
+        wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
+        asks = f", it asks for {wanted[1]}" if wanted else ""
+        raise WeightsInvalid(
+            f"{path} is not a plain file of tensors{asks}: nothing in it was loaded or run"
+        ) from None
     except Exception as error:  # noqa: BLE001 - unpicklers raise anything; all of it means this
         raise WeightsInvalid(f"{path} cannot be read as weights: {error!s:.200}") from None
     if not isinstance(state, dict):
         raise WeightsInvalid(f"{path} holds no state dict")
     return state
+
+
+@contextlib.contextmanager
+def of_file(path: Path) -> Iterator[None]:
+    """Say, once, of which file the weights are that something is wrong with."""
+    try:
+        yield
+    except WeightsInvalid as error:
+        if str(path) in error.detail:
+            raise
+        raise WeightsInvalid(f"{path}: {error.detail}") from None
 
 
 def template_of(entry: Entry, path: Path) -> str:

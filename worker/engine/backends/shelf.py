@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from worker.engine.backends.proof import Proof, load_proof, make_proof
-from worker.engine.weights import load_state
+from worker.engine.weights import load_state, of_file
 
 if TYPE_CHECKING:
     from worker.engine.gpen import Generator
@@ -46,7 +46,8 @@ class Shelf:
         """The weights in torch, on the CPU: needed by the torch backend, and to make the rest."""
         from worker.engine.gpen import load_generator  # noqa: PLC0415 - not needed for what is kept
 
-        return load_generator(load_state(self.weights)).eval().requires_grad_(False)
+        with of_file(self.weights):
+            return load_generator(load_state(self.weights)).eval().requires_grad_(False)
 
     @cached_property
     def proof(self) -> Proof:
