@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from shared.errors import ImageTooManyPixels, OptionUnavailable
 from worker.engine.background.upscaler import OnPixels, Upscaler
+from worker.engine.colouring import LUMA
 from worker.engine.images import Photo
 from worker.engine.restoration import BackgroundUsed
+from worker.engine.sixteen_bit import rounded
 
 #: A result of more pixels is refused before any work is done, unless the settings allow it.
 MAX_PIXELS = 100_000_000
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class Enlarger:
         )
 
     def enlarge(self, photo: Photo, scale: int, on_pixels: OnPixels) -> Photo:
-        """The photo ``scale`` times as large, alpha too; a grey one stays grey.
+        """The photo ``scale`` times as large, alpha too; grey stays grey, and 16 bits are kept.
 
         Raises OutOfMemory, what ``prepare`` raises, and what ``on_pixels`` raises.
         """
@@ -72,14 +73,18 @@ class Enlarger:
             return photo
         upscaler = self._load(scale).upscaler
         average = upscaler.scale // scale
-        pixels = upscaler.upscale(photo.pixels, average=average, on_pixels=on_pixels)
+        source = photo.pixels if photo.deep is None else photo.deep[:, :, :3]
+        colours = upscaler.upscale(source, average=average, on_pixels=on_pixels)
         if photo.grey:  # the network tints what it draws
-            _make_grey(pixels)
-        alpha = None if photo.alpha is None else _enlarge_plane(photo.alpha, scale)
-        warnings = photo.warnings
-        if photo.deep is not None:
-            warnings = (*warnings, "The photo has 16 bits a channel, its enlargement has 8.")
-        return replace(photo, pixels=pixels, alpha=alpha, deep=None, warnings=warnings)
+            _make_grey(colours)
+        if photo.deep is None:
+            alpha = None if photo.alpha is None else _enlarge_plane(photo.alpha, scale)
+            return replace(photo, pixels=colours, alpha=alpha)
+        if photo.alpha is None:
+            return replace(photo, pixels=rounded(colours), deep=colours)
+        plane = _enlarge_plane(photo.deep[:, :, 3], scale)
+        deep = np.concatenate((colours, plane[:, :, None]), axis=2)
+        return replace(photo, pixels=rounded(colours), alpha=rounded(plane), deep=deep)
 
 
 def no_enlarger() -> Enlarger:
@@ -94,7 +99,7 @@ def no_enlarger() -> Enlarger:
 def _make_grey(pixels: NDArray[Any]) -> None:
     """In place, and a row at a time: the picture may be large."""
     for row in pixels:
-        row[:] = np.round(row @ _LUMA).astype(pixels.dtype)[:, None]
+        row[:] = np.round(row @ LUMA).astype(pixels.dtype)[:, None]
 
 
 def _enlarge_plane(plane: NDArray[Any], scale: int) -> NDArray[Any]:

@@ -45,6 +45,26 @@ def test_pixels_and_alpha_grow_and_the_rest_stays(
     assert same == photo
 
 
+def test_sixteen_bits_are_enlarged_with_all_of_them(
+    enlarger: Enlarger, noise: NDArray[np.uint8]
+) -> None:
+    alpha = noise[:, :, 0]
+    colours = enlarger.enlarge(Photo(noise, alpha), 2, unheard).pixels
+    deep = np.concatenate((noise, alpha[:, :, None]), axis=2).astype(np.uint16) * 257
+    large = enlarger.enlarge(Photo(noise, alpha, deep=deep), 2, unheard)
+    assert large.deep is not None
+    assert large.alpha is not None
+    assert (large.deep.dtype, large.deep.shape) == (np.uint16, (150, 186, 4))
+    assert len(np.unique(large.deep[:, :, :3])) > 256
+    assert np.abs(large.deep[:, :, :3] / 257 - large.pixels).max() <= 0.51
+    assert np.abs(large.deep[:, :, 3] / 257 - large.alpha).max() <= 0.51
+    assert np.abs(large.pixels.astype(int) - colours).max() <= 1
+    without = enlarger.enlarge(Photo(noise, deep=deep[:, :, :3]), 2, unheard)
+    assert without.alpha is None
+    assert without.deep is not None
+    assert (without.deep == large.deep[:, :, :3]).all()
+
+
 def test_a_grey_photo_stays_grey(enlarger: Enlarger, noise: NDArray[np.uint8]) -> None:
     grey = np.repeat(noise[:, :, :1], 3, axis=2)
     tinted = enlarger.enlarge(Photo(grey), 4, unheard).pixels
