@@ -9,6 +9,7 @@ import pytest
 
 from shared.errors import ModelUnavailable, OutOfMemory
 from worker.engine.batching import Answer, Batcher, Run
+from worker.engine.controls import Controls
 from worker.engine.devices import is_out_of_memory
 from worker.engine.images import Pixels
 
@@ -25,7 +26,7 @@ class Device:
         self.gate = threading.Event()
         self.gate.set()
 
-    def run(self, crops: Sequence[Pixels], seed: int) -> list[Answer]:
+    def run(self, crops: Sequence[Pixels], seed: int, _controls: Controls) -> list[Answer]:
         self.gate.wait(WAIT_S)
         self.batches.append(len(crops))
         self.seeds.append(seed)

@@ -58,9 +58,9 @@ def load_backend(
     """
     size_px = shelf.proof.in_px
     figures = fastest_first(read_figures(shelf.folder), device, size_px)
-    plan = _plan(backend, precision, device, figures)
+    order = plan(backend, precision, device, figures)
     refused = []
-    for name, chosen in plan if allow_fallback else plan[:1]:
+    for name, chosen in order if allow_fallback else order[:1]:
         try:
             made = _make(name, shelf, device, chosen)
             error = shelf.proof.check(made)
@@ -76,7 +76,7 @@ def load_backend(
     raise ModelUnavailable("; ".join(refused))
 
 
-def _plan(
+def plan(
     backend: str, precision: str, device: torch.device, figures: list[Figure]
 ) -> list[tuple[str, str]]:
     """Backend and precision, first choice first; what cannot be meant raises ModelUnavailable."""
@@ -86,14 +86,14 @@ def _plan(
     if backend != "auto":
         _require(backend, device)
         names = list(dict.fromkeys((backend, *names)))
-    plan = [(name, wanted) for name in names if wanted in precisions(name, device)]
+    found = [(name, wanted) for name in names if wanted in precisions(name, device)]
     if precision == "auto":  # then float32, which every backend has, will do as well
-        first = [(backend, "fp32")] if backend != "auto" and (backend, wanted) not in plan else []
-        plan = list(dict.fromkeys((*first, *plan, *((name, "fp32") for name in names))))
-    elif backend != "auto" and (backend, wanted) not in plan:
+        first = [(backend, "fp32")] if backend != "auto" and (backend, wanted) not in found else []
+        found = list(dict.fromkeys((*first, *found, *((name, "fp32") for name in names))))
+    elif backend != "auto" and (backend, wanted) not in found:
         known = ", ".join(precisions(backend, device))
         raise ModelUnavailable(f"backend {backend} on {device} computes in {known}, not {wanted}")
-    return plan
+    return found
 
 
 def _require(backend: str, device: torch.device) -> None:

@@ -57,7 +57,7 @@ class Proof:
 def load_proof(file: Path) -> Proof | None:
     """None when there is none, or a damaged one: it is made anew then."""
     try:
-        with np.load(file) as arrays:
+        with file.open("rb") as source, np.load(source) as arrays:
             return Proof(arrays["crop"], arrays["expected"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None

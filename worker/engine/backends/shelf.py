@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import tempfile
+import weakref
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,16 +32,17 @@ class Shelf:
 
     @cached_property
     def folder(self) -> Path:
-        """Where files are kept; where nothing can be written, a folder for this process's life."""
+        """Where files are kept; where nothing can be written, a folder that goes with the shelf."""
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             if os.access(self._folder, os.W_OK):
                 return self._folder
         except OSError:
             pass
-        self._passing = tempfile.TemporaryDirectory(prefix="facemend-")
         _log.warning("%s cannot be written to: exports are made anew each time", self._folder)
-        return Path(self._passing.name)
+        passing = tempfile.mkdtemp(prefix="facemend-")
+        weakref.finalize(self, shutil.rmtree, passing, ignore_errors=True)
+        return Path(passing)
 
     @cached_property
     def generator(self) -> Generator:
