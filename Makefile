@@ -1,6 +1,6 @@
 # The first command: make demo. All commands: make help.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check unit e2e coverage fmt lock compose-check clean
+.PHONY: help setup demo up test check unit e2e coverage fmt lock compose-check bench-engine clean
 SHELL := /bin/bash
 
 # The first Python that will do; another one: make setup PYTHON=/path/to/python3
@@ -46,6 +46,9 @@ coverage: setup ## Which lines and branches the tests reach
 fmt: setup ## Format, and repair what can be repaired
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
+
+bench-engine: setup ## Measure the engine beside its peer, into benchmarks/results (wants a quiet machine)
+	$(BIN)/python -m benchmarks.engine --ship
 
 compose-check: setup ## Is docker-compose.yml valid? (needs no Docker)
 	@deploy/check-compose
