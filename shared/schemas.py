@@ -57,6 +57,10 @@ class Options(Request):
 
     ``min_identity``: measure how alike each face is before and after (1: the same, 0.5: where two
     persons are told apart) and keep the old one below this; null does not measure.
+    ``skip_sharp``: leave faces alone that are sharp already (reason ``already-sharp``).
+    ``keep_colour``: give restored faces the colours and contrast that they had. ``post_filter``:
+    smooth what the network drew, but not across edges. ``resampling``: how faces come into the crop
+    that the network sees.
     ``noise_scale`` and ``truncation`` turn the network itself: 1 is what it was trained for.
     ``background``: x2 and x4 draw the whole picture anew, two or four times as large, and put the
     restored faces into that; boxes and landmarks stay in pixels of the photo that came in.
@@ -71,6 +75,10 @@ class Options(Request):
     min_identity: Fraction | None = None
     noise_scale: Annotated[float, Field(ge=0, le=2)] = 1.0
     truncation: Fraction = 1.0
+    skip_sharp: bool = True
+    keep_colour: bool = False
+    post_filter: bool = False
+    resampling: Literal["nearest", "linear", "cubic", "area"] = "area"
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
     background: Literal["keep", "x2", "x4"] = "keep"
     strict: bool = False

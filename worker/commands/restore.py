@@ -114,6 +114,23 @@ class FacesType(click.ParamType[str | tuple[int, ...]]):
     show_default=True,
     help="all, largest, center, or indexes from left to right: 0,2.",
 )
+@click.option(
+    "--skip-sharp/--restore-sharp",
+    default=True,
+    show_default=True,
+    help="Leave faces alone that are sharp already, or restore those, too.",
+)
+@click.option(
+    "--keep-colour", is_flag=True, help="Give restored faces the colours and contrast they had."
+)
+@click.option("--post-filter", is_flag=True, help="Smooth what was drawn, but not across edges.")
+@click.option(
+    "--resampling",
+    type=click.Choice(["nearest", "linear", "cubic", "area"]),
+    default="area",
+    show_default=True,
+    help="How faces come into the crop that the network sees.",
+)
 @click.option("--aligned", is_flag=True, help="Each photo is one aligned face crop.")
 @click.option("--strict", is_flag=True, help="A photo with no face, or with a stranger's, fails.")
 @click.option(
@@ -157,6 +174,10 @@ def restore(
     noise_scale: float,
     truncation: float,
     faces: str | tuple[int, ...],
+    skip_sharp: bool,
+    keep_colour: bool,
+    post_filter: bool,
+    resampling: Literal["nearest", "linear", "cubic", "area"],
     aligned: bool,
     strict: bool,
     background: Literal["keep", "x2", "x4"],
@@ -199,6 +220,10 @@ def restore(
             min_identity=min_identity,
             noise_scale=noise_scale,
             truncation=truncation,
+            skip_sharp=skip_sharp,
+            keep_colour=keep_colour,
+            post_filter=post_filter,
+            resampling=resampling,
             seed=seed,
             strict=strict,
             background=background,

@@ -39,7 +39,7 @@ class Entry:
     name: str
     file: str
     licence: str
-    kind: Literal["restorer", "detector", "upscaler"] = "restorer"
+    kind: Literal["restorer", "detector", "upscaler", "parser"] = "restorer"
     task: Task = "restore"
     url: str | None = None
     bytes: int | None = None
@@ -108,6 +108,7 @@ STARTER = "facemend-starter"
 COLORIZER = "gpen-colorization-1024"
 DETECTOR = "retinaface-mobilenet0.25"
 BETTER_DETECTOR = "retinaface-resnet50"
+PARSER = "parsing-parsenet"
 
 _ENTRIES = (
     Entry(
@@ -153,6 +154,15 @@ _ENTRIES = (
         url="https://github.com/xinntao/facexlib/releases/download/v0.1.0/"
         "detection_Resnet50_Final.pth",
         sha256="6d1de9c2944f2ccddca5f5e010ea5ae64a39845a86311af6fdf30841b0a5a16d",
+    ),
+    # facexlib hands it out; it is of PSFR-GAN, whose authors forbid commercial use.
+    Entry(
+        PARSER,
+        "parsing_parsenet.pth",
+        "CC-BY-NC-SA-4.0",
+        kind="parser",
+        url="https://github.com/xinntao/facexlib/releases/download/v0.2.2/parsing_parsenet.pth",
+        sha256="3d558d8d0e42c20224f13cf5a29c79eba2d59913419f945545d8cf7b72920de2",
     ),
     _real_esrgan(
         "realesrgan-x2plus",

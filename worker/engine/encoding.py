@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from shared.errors import ImageTooManyPixels
+from worker.engine import sixteen_bit
 from worker.engine.colours import profile_space
 from worker.engine.images import Photo, Pixels
 
@@ -34,9 +35,14 @@ def encode(photo: Photo, format: OutputFormat, quality: int) -> bytes:  # noqa: 
     """The picture as a file; ``quality`` 1…100 is for JPEG and WebP.
 
     A grey picture is stored as grey where the format can; JPEG, which has no alpha, shows the
-    picture on white. Raises ImageTooManyPixels where the format cannot hold the size.
+    picture on white. PNG has 16 bits a channel where the photo has; the others know 8.
+    Raises ImageTooManyPixels where the format cannot hold the size.
     """
     _require_room(format, max(photo.pixels.shape[:2]))
+    if format == "png" and photo.deep is not None:
+        # of a grey picture the last colour, and alpha if there is one
+        samples = photo.deep[:, :, 2:] if _stored_as_grey(photo) else photo.deep
+        return sixteen_bit.png(samples, photo.icc)
     image = _image(photo, alpha=format != "jpeg")
     options: dict[str, Any] = {
         "png": {"compress_level": 4},
@@ -78,7 +84,11 @@ def _image(photo: Photo, *, alpha: bool) -> Image.Image:
             colours.putalpha(mask)
         else:
             colours = Image.composite(colours, Image.new("RGB", colours.size, "white"), mask)
-    # A grey picture in an RGB profile stays RGB: without the profile its tones would shift.
-    if photo.grey and profile_space(photo.icc) != "RGB":
+    if _stored_as_grey(photo):
         return colours.convert("LA" if colours.mode == "RGBA" else "L")
     return colours
+
+
+def _stored_as_grey(photo: Photo) -> bool:
+    # A grey picture in an RGB profile stays RGB: without the profile its tones would shift.
+    return photo.grey and profile_space(photo.icc) != "RGB"

@@ -72,20 +72,25 @@ class FaceDetector:
         self._network, self._device = network, device
         self._turn = threading.Lock()
 
-    def detect(self, image: NDArray[np.uint8], threshold: float) -> tuple[DetectedFace, ...]:
-        """Faces with a score above ``threshold``, from left to right.
+    def detect(
+        self, image: NDArray[np.uint8], threshold: float, least: float | None = None
+    ) -> tuple[DetectedFace, ...]:
+        """Faces with a score above ``least``, from left to right.
 
-        ``image`` is uint8 RGB (H, W, 3) of any size.
+        ``image`` is uint8 RGB (H, W, 3) of any size. It is looked at until there is a face with a
+        score above ``threshold``, which is ``least`` where none is given.
         """
+        least = threshold if least is None else min(least, threshold)
         long_side_px = min(LOOK_PX, max(image.shape[:2]))
-        faces = self._look(image, long_side_px, threshold)
-        if not faces and long_side_px > SECOND_LOOK_PX:
-            long_side_px = SECOND_LOOK_PX
-            faces = self._look(image, long_side_px, threshold)
+        faces = self._look(image, long_side_px, least)
+        if long_side_px > SECOND_LOOK_PX and all(face.score <= threshold for face in faces):
+            afar = self._look(image, SECOND_LOOK_PX, least)
+            if any(face.score > threshold for face in afar) or not faces:
+                faces, long_side_px = afar, SECOND_LOOK_PX
         scale = long_side_px / max(image.shape[:2])
         largest_px = scale * max((face.long_side_px for face in faces), default=0)
         if largest_px > _UNSTEADY_PX:
-            afar = self._look(image, round(long_side_px * _STEADY_PX / largest_px), threshold)
+            afar = self._look(image, round(long_side_px * _STEADY_PX / largest_px), least)
             faces = [_steadier(face, afar, _UNSTEADY_PX / scale) for face in faces]
         return tuple(sorted(faces, key=lambda face: (face.box, face.score)))
 

@@ -6,7 +6,7 @@ Images are uint8 RGB (H, W, 3). A crop is square.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -15,6 +15,14 @@ from numpy.typing import NDArray
 Affine = NDArray[np.float64]
 Image = NDArray[np.uint8]
 Floats = NDArray[np.float32]
+Resampling = Literal["nearest", "linear", "cubic", "area"]
+
+_INTERPOLATIONS: dict[Resampling, int] = {
+    "nearest": cv2.INTER_NEAREST,
+    "linear": cv2.INTER_LINEAR,
+    "cubic": cv2.INTER_CUBIC,
+    "area": cv2.INTER_CUBIC,
+}
 
 #: Reference points at 512 px: left eye, right eye, nose, left and right corner of the mouth.
 #: They differ in scale, so a model only works with the template it was trained on.
@@ -91,12 +99,18 @@ def enlarged(affine: Affine, scale: int) -> Affine:
     return _compose(affine, _about_corners(np.array([[1 / scale, 0, 0], [0, 1 / scale, 0]])))
 
 
-def crop(image: Image, affine: Affine, size_px: int) -> Image:
-    """The aligned crop (size_px, size_px, 3). Beyond the photo's border it is mirrored."""
+def crop(image: Image, affine: Affine, size_px: int, resampling: Resampling = "area") -> Image:
+    """The aligned crop (size_px, size_px, 3). Beyond the photo's border it is mirrored.
+
+    ``area`` averages where the photo is finer than the crop, and is ``cubic`` elsewhere; the others
+    look at one, four or sixteen pixels of the photo, however many lie under one of the crop.
+    """
     x0, y0, x1, y1 = _footprint(affine, size_px, image.shape[:2])
-    part, to_part = _shrink(image[y0:y1, x0:x1], scale_of(affine))
+    scale = scale_of(affine) if resampling == "area" else 1.0
+    part, to_part = _shrink(image[y0:y1, x0:x1], scale)
     matrix = _compose(affine, inverse(_compose(to_part, _shift(-x0, -y0))))
-    return _warp(part, matrix, (size_px, size_px), cv2.BORDER_REFLECT_101)
+    how = _INTERPOLATIONS[resampling]
+    return _warp(part, matrix, (size_px, size_px), cv2.BORDER_REFLECT_101, how)
 
 
 def uncrop(crop_values: Floats, affine: Affine, region: tuple[int, int, int, int]) -> Floats:
@@ -150,10 +164,15 @@ def _smooth_step(t: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(t * t * (3 - 2 * t))
 
 
-def _warp(image: NDArray[Any], matrix: Affine, size: tuple[int, int], border: int) -> NDArray[Any]:
+def _warp(
+    image: NDArray[Any],
+    matrix: Affine,
+    size: tuple[int, int],
+    border: int,
+    how: int = cv2.INTER_CUBIC,
+) -> NDArray[Any]:
     return np.asarray(
-        cv2.warpAffine(image, matrix, size, flags=cv2.INTER_CUBIC, borderMode=border),
-        image.dtype,
+        cv2.warpAffine(image, matrix, size, flags=how, borderMode=border), image.dtype
     )
 
 

@@ -22,8 +22,6 @@ from worker.engine.weights import file_sha256
 
 Embedding = NDArray[np.float64]
 
-#: The reason of a face that was kept as it is because its restoration shows somebody else.
-TOO_LOW = IdentityTooLow.code
 #: The distance below which dlib's authors take two photos for the same person.
 SAME_PERSON_DISTANCE = 0.6
 #: The likeness at that distance.

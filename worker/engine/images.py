@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from shared.errors import CorruptImage, ImageTooManyPixels, InputTooLarge, UnsupportedImage
+from worker.engine import sixteen_bit
 from worker.engine.colours import to_rgb
+from worker.engine.sixteen_bit import Samples
 
 Pixels = NDArray[np.uint8]
 Format = Literal["jpeg", "png", "webp", "bmp", "tiff", "gif"]
@@ -54,6 +56,9 @@ class Photo:
 
     ``alpha`` is uint8 (H, W); ``icc`` the colour profile the pixels are in; ``grey`` says that the
     channels are equal everywhere and have to stay so; ``warnings`` are sentences for the customer.
+    ``deep`` is the same picture with 16 bits a channel, uint16 (H, W, 3 or, with alpha, 4), where
+    it came with them: networks look at ``pixels``, what leaves as PNG is ``deep``.
+    Raises UnsupportedImage for arrays of any other type or shape, so for floats, finite or not.
     """
 
     pixels: Pixels
@@ -62,6 +67,17 @@ class Photo:
     grey: bool = False
     format: Format = "png"
     warnings: tuple[str, ...] = ()
+    deep: Samples | None = None
+
+    def __post_init__(self) -> None:
+        _require_array("pixels", self.pixels, np.uint8, "H, W, 3")
+        size = f"{self.pixels.shape[0]}, {self.pixels.shape[1]}"
+        if self.alpha is not None:
+            _require_array("alpha", self.alpha, np.uint8, size)
+        if self.deep is not None:
+            _require_array(
+                "deep", self.deep, np.uint16, f"{size}, {3 if self.alpha is None else 4}"
+            )
 
     @classmethod
     def of_pixels(cls, pixels: Pixels) -> Self:
@@ -80,22 +96,44 @@ def decode(data: bytes, limits: Limits) -> Photo:
     image = _open(data)
     _check_size(image.size, limits)
     warnings = _frame_warnings(image)
-    if _has_16_bits(image):
-        warnings.append("The file has 16 bits a channel: the result has 8.")
+    rawmodes = sixteen_bit.rawmodes(image)  # loading forgets them
     _load(image, data)
     orientation = _orientation(image)
     flat = _eight_bit(image)
-    alpha = _upright(np.asarray(flat.getchannel("A")), orientation) if flat.mode == "RGBA" else None
     rgb, icc = to_rgb(flat, image.info.get("icc_profile"), warnings)
-    pixels = _upright(np.asarray(rgb), orientation)
+    deep = _deep(image, rawmodes, data, warnings)
+    if deep is not None:
+        deep = _upright(deep, orientation)
+        pixels = sixteen_bit.rounded(deep[:, :, :3])
+        alpha = sixteen_bit.rounded(deep[:, :, 3]) if deep.shape[2] == 4 else None
+    else:
+        pixels = _upright(np.asarray(rgb), orientation)
+        alpha = np.asarray(flat.getchannel("A")) if flat.mode == "RGBA" else None
+        alpha = None if alpha is None else _upright(alpha, orientation)
     return Photo(
         pixels=pixels,
         alpha=alpha,
         icc=icc,
-        grey=_is_grey(pixels),
+        grey=_is_grey(pixels if deep is None else deep),
         format=_FORMATS[image.format or ""],
         warnings=tuple(warnings),
+        deep=deep,
     )
+
+
+def _require_array(name: str, array: object, kind: type[np.generic], shape: str) -> None:
+    """Raise UnsupportedImage unless it is an array of this type; letters stand for any side."""
+    given = array if isinstance(array, np.ndarray) else np.empty(0, object)
+    sides = shape.split(", ")
+    right = given.ndim == len(sides) and all(
+        size > 0 and (side in {"H", "W"} or size == int(side))
+        for size, side in zip(given.shape, sides, strict=True)
+    )
+    if not right or given.dtype != kind:
+        raise UnsupportedImage(
+            f"{name} is {type(array).__name__} of {given.dtype} {given.shape}; "
+            f"{kind.__name__} ({shape}) is read"
+        )
 
 
 def _open(data: bytes) -> Image.Image:
@@ -165,7 +203,7 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def _upright(array: Pixels, orientation: int) -> Pixels:
+def _upright(array: NDArray[Any], orientation: int) -> NDArray[Any]:
     """Undo an EXIF orientation."""
     if orientation in {5, 6, 7, 8}:
         array = array.swapaxes(0, 1)
@@ -179,8 +217,7 @@ def _upright(array: Pixels, orientation: int) -> Pixels:
 def _eight_bit(image: Image.Image) -> Image.Image:
     """Mode L, RGB, RGBA, CMYK or YCbCr of a loaded image."""
     if image.mode.startswith("I;16"):
-        values = np.asarray(image).astype(np.uint32)
-        return Image.fromarray(((values * 255 + 32_767) // 65_535).astype(np.uint8))
+        return Image.fromarray(sixteen_bit.rounded(np.asarray(image).astype(np.uint16)))
     if image.mode not in _EIGHT_BIT_MODES:
         raise UnsupportedImage(f"pixels of type {image.mode} are not read; save it as 8-bit RGB")
     if image.has_transparency_data:
@@ -190,12 +227,24 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     return image.convert("RGB") if image.mode == "P" else image
 
 
-def _has_16_bits(image: Image.Image) -> bool:
-    """Whether more bits are in the file than Pillow will hand on; asked before loading."""
-    return any(";16" in str(tile[3]) for tile in getattr(image, "tile", ()))
+def _deep(
+    image: Image.Image, rawmodes: set[str], data: bytes, warnings: list[str]
+) -> Samples | None:
+    """The 16-bit samples of a loaded image; where some cannot be had, ``warnings`` says so."""
+    if not any(";16" in rawmode or ";12" in rawmode for rawmode in rawmodes):
+        return None
+    try:
+        # A colour that stands for transparent is only known to the 8-bit way.
+        keyed = "transparency" in image.info and not image.mode.startswith("I;16")
+        samples = None if keyed else sixteen_bit.read(image, rawmodes, lambda: _open(data))
+    except Exception as error:  # noqa: BLE001 - as the first time
+        raise CorruptImage(f"the pixels cannot be decoded: {error}") from None
+    if samples is None:
+        warnings.append("The file has 16 bits a channel: the result has 8.")
+    return samples
 
 
-def _is_grey(pixels: Pixels) -> bool:
+def _is_grey(pixels: NDArray[Any]) -> bool:
     """Equal channels everywhere: also a black-and-white photo that was saved in colour."""
     red, green, blue = pixels[:, :, 0], pixels[:, :, 1], pixels[:, :, 2]
     return bool((red == green).all() and (green == blue).all())

@@ -15,12 +15,14 @@ from worker.engine.batching import OnBatch
 from worker.engine.catalogue import BETTER_DETECTOR, CATALOGUE, DETECTOR
 from worker.engine.devices import choose_device
 from worker.engine.faces import FaceDetector, build_detector
+from worker.engine.parsing import load_parser
 from worker.engine.restoration import ModelInfo
 from worker.engine.restorer import Restorer
 from worker.engine.weights import (
     checked_path,
     find_entry,
     load_state,
+    of_file,
     require_licence,
     template_of,
 )
@@ -46,8 +48,9 @@ def load_restorer(
     fails its self-check; with ``allow_fallback`` the next one is tried), WeightsMissing,
     WeightsInvalid or LicenceNotAccepted. Batches have the size measured best, never more than
     ``max_batch``; ``on_batch`` is told of each, see batching. The ResNet-50 detector is taken when
-    its file is in ``models_dir``. What enlarges backgrounds is loaded when a photo first asks for
-    it, and makes no picture of more than ``max_output_pixels``.
+    its file is in ``models_dir``, and masks are ParseNet's when its is. What enlarges backgrounds
+    is loaded when a photo first asks for it, and makes no picture of more than
+    ``max_output_pixels``.
     """
     shelf = open_shelf(model, models_dir=models_dir, accepted_licences=accepted_licences)
     entry = find_entry(model, models_dir)
@@ -91,6 +94,7 @@ def load_restorer(
         batch_limit=max_batch,
         on_batch=on_batch,
         enlarger=enlarger,
+        parser=load_parser(models_dir, chosen_device, accepted_licences=accepted_licences),
     )
 
 
@@ -115,4 +119,5 @@ def load_detector(models_dir: Path, device: torch.device) -> FaceDetector:
     if not entry.path(models_dir).is_file():
         entry = CATALOGUE[DETECTOR]
     path, _ = checked_path(entry, models_dir)
-    return build_detector(entry.name, load_state(path), device)
+    with of_file(path):
+        return build_detector(entry.name, load_state(path), device)

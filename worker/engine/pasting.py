@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from worker.engine.colouring import LUMA, with_luminance_of
 from worker.engine.geometry import Affine, Floats, crop, enlarged, region_of, smooth, uncrop
 from worker.engine.images import Photo, Pixels
+from worker.engine.sixteen_bit import rounded
 
 #: Faces whose shorter box side is below this are calmed: they cannot hold what the network draws.
 SMALL_FACE_PX = 100
@@ -26,8 +31,21 @@ class Paster:
         With ``only_colour`` the luminance of each pixel stays, within rounding.
         """
         self._photo, self._scale, self.only_colour = photo, scale, only_colour
-        self.pixels = photo.pixels.copy()
+        self._original: NDArray[Any] = photo.pixels if photo.deep is None else photo.deep[:, :, :3]
+        self._canvas: NDArray[Any] = self._original.copy()
         self._won = np.zeros(photo.pixels.shape[:2], np.uint8)
+
+    @property
+    def photo(self) -> Photo:
+        """The photo with its faces; with 16 bits where it came with them."""
+        deep = self._photo.deep
+        if deep is None:
+            return replace(self._photo, pixels=self._canvas)
+        return replace(
+            self._photo,
+            pixels=rounded(self._canvas),
+            deep=np.concatenate((self._canvas, deep[:, :, 3:]), axis=2),
+        )
 
     def paste(
         self,
@@ -46,7 +64,7 @@ class Paster:
         if self._scale > 1:
             affine = enlarged(affine, self._scale)
             before = crop(self._photo.pixels, affine, len(before))
-        region = x0, y0, x1, y1 = region_of(mask, affine, self.pixels.shape)
+        region = x0, y0, x1, y1 = region_of(mask, affine, self._canvas.shape)
         if x0 >= x1 or y0 >= y1:
             return
         change = self._change(before, after, small=small)
@@ -54,11 +72,11 @@ class Paster:
         rank = np.round(weight * 255).astype(np.uint8)
         wins = rank > self._won[y0:y1, x0:x1]
         amount = (strength * weight)[wins][:, None]
-        moved = uncrop(change, affine, region)[wins]
-        original = self._photo.pixels[y0:y1, x0:x1][wins].astype(np.float32)
-        self.pixels[y0:y1, x0:x1][wins] = _pixels(
-            original, np.asarray(original + amount * moved, np.float32), self.only_colour
-        )
+        top = _top(self._canvas)
+        moved = uncrop(change, affine, region)[wins] * np.float32(top / 255)
+        original = self._original[y0:y1, x0:x1][wins].astype(np.float32)
+        changed = _values(original, original + amount * moved, top, self.only_colour)
+        self._canvas[y0:y1, x0:x1][wins] = changed
         self._won[y0:y1, x0:x1][wins] = rank[wins]
 
     def _change(self, before: Pixels, after: Pixels, *, small: bool) -> Floats:
@@ -74,10 +92,15 @@ def blend(before: Pixels, after: Pixels, strength: float, *, only_colour: bool =
         return after
     original = before.astype(np.float32)
     change = after.astype(np.float32) - original
-    return _pixels(original, original + np.float32(strength) * change, only_colour)
+    values = _values(original, original + np.float32(strength) * change, 255, only_colour)
+    return values.astype(np.uint8)
 
 
-def _pixels(original: Floats, changed: Floats, only_colour: bool) -> Pixels:
+def _top(canvas: NDArray[Any]) -> int:
+    return int(np.iinfo(canvas.dtype).max)
+
+
+def _values(original: Floats, changed: Floats, top: int, only_colour: bool) -> Floats:
     if only_colour:
-        changed = with_luminance_of(original, changed, 255)
-    return np.asarray(changed.round().clip(0, 255), np.uint8)
+        changed = with_luminance_of(original, changed, top)
+    return changed.round().clip(0, top)

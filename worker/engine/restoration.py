@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from worker.engine.catalogue import Task
+from worker.engine.geometry import Resampling
 from worker.engine.images import Photo, Pixels
 
 Box = tuple[float, float, float, float]
@@ -21,6 +22,9 @@ class FaceOptions:
     ``strength``: 0 keeps the face, 1 replaces it. ``min_identity``: measure how alike each face is
     before and after, 0…1, and keep the old one below this (0 only measures). ``strict``: no face is
     an error, and so is one kept for that. ``noise_scale`` and ``truncation``: see ``Controls``.
+    ``skip_sharp``: leave faces alone that are sharp already. ``keep_colour``: give restored faces
+    the colours and contrast that they had. ``post_filter``: smooth what the network drew, but not
+    across edges. ``resampling``: how faces come into the crop that the network sees.
     ``background``: what is not face stays as it is, or is drawn anew two or four times as large.
     ``crops``: hand out the crops too; a crowd's are hundreds of megabytes.
     """
@@ -35,6 +39,10 @@ class FaceOptions:
     seed: int = 0
     noise_scale: float = 1.0
     truncation: float = 1.0
+    skip_sharp: bool = True
+    keep_colour: bool = False
+    post_filter: bool = False
+    resampling: Resampling = "area"
     strict: bool = False
     background: Literal["keep", "x2", "x4"] = "keep"
     crops: bool = True
@@ -47,11 +55,12 @@ class FaceOptions:
 
 @dataclass(frozen=True, slots=True)
 class FaceRecord:
-    """One face found, from left to right, and what became of it.
+    """One face found and what became of it.
+
+    Faces count from left to right; after them come those below ``detection_threshold``.
 
     ``box`` x0 y0 x1 y1 and the five ``landmarks`` are in pixels of the upright photo that came in,
-    even where the result is larger. ``reason`` is None for a restored face, else ``not-chosen``,
-    ``too-small``, ``over-cap``, ``identity-too-low``, or the code of the error of a failed one.
+    even where the result is larger. ``reason`` is None for a restored face, else of ``reasons``.
     ``identity_similarity`` is there where ``min_identity`` asked for it; restored faces have crops,
     uint8 RGB (S, S, 3), if they were asked for.
     """

@@ -6,55 +6,32 @@ from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
 from shared.errors import NoFaceFound, OutOfMemory
+from worker.engine.aligning import Aligned, Aligner
 from worker.engine.backends import Backend
 from worker.engine.background import Enlarger, no_enlarger
 from worker.engine.batch_size import best_batch, measure_batches
 from worker.engine.batching import Answer, Batcher, OnBatch
-from worker.engine.choice import choose
-from worker.engine.colouring import grey_of, to_be_coloured
+from worker.engine.choice import LEAST_SCORE, choose, in_order, is_sure
+from worker.engine.colouring import to_be_coloured
 from worker.engine.controls import Controls
 from worker.engine.devices import is_out_of_memory
 from worker.engine.faces import DetectedFace, FaceDetector
-from worker.engine.geometry import (
-    Affine,
-    Floats,
-    crop,
-    face_mask,
-    fit_square,
-    inverse,
-    similarity,
-    template_points,
-    transform,
-)
-from worker.engine.identity import TOO_LOW, Guard
-from worker.engine.images import Photo, Pixels
+from worker.engine.finishing import Finisher, open_record, require_some, warnings
+from worker.engine.identity import Guard
+from worker.engine.images import Photo
 from worker.engine.laps import Laps
-from worker.engine.pasting import SMALL_FACE_PX, Paster, blend
-from worker.engine.restoration import FaceOptions, FaceRecord, ModelInfo, Restoration
+from worker.engine.parsing import FaceParser
+from worker.engine.pasting import Paster
+from worker.engine.restoration import FaceOptions, ModelInfo, Restoration
 
 #: Told of stage, faces done and in all (of pixels while ``enlarging``); may raise to stop.
 OnProgress = Callable[[str, int, int | None], None]
-#: The reason of a face for which the network's answer was no number (half precision overflowed).
-NOT_FINITE = "not-finite"
-
-
-@dataclass(frozen=True, slots=True)
-class _Aligned:
-    """A face on its way: what the network sees, and how its answer goes back."""
-
-    seen: Pixels
-    before: Pixels
-    affine: Affine
-    landmarks: NDArray[np.float64]
-    mask: Floats
-    small: bool
 
 
 class Restorer:
@@ -71,6 +48,7 @@ class Restorer:
         batch_limit: int | None = None,
         on_batch: OnBatch = lambda _waits_s: None,
         enlarger: Enlarger | None = None,
+        parser: FaceParser | None = None,
     ) -> None:
         self._network, self._detector, self._info = network, detector, info
         self._enlarger = enlarger or no_enlarger()
@@ -83,6 +61,8 @@ class Restorer:
         )
         self._batch_limit = batch_limit or max_batch
         self._colours = info.task == "colorize"
+        self._aligner = Aligner(info.template, network.in_px, network.out_px, colours=self._colours)
+        self._parser = parser
 
     @property
     def info(self) -> ModelInfo:
@@ -109,13 +89,13 @@ class Restorer:
         on_progress("detecting", 0, None)
         with laps.lap("detect"):
             found = self._find(photo, options)
-        if not found and options.strict:
+        if options.strict and not any(is_sure(face, options) for face in found):
             raise NoFaceFound
-        reasons = choose(found, options, *photo.pixels.shape[:2])
-        chosen = [index for index, reason in enumerate(reasons) if reason is None]
+        chosen_or_why = choose(found, options, *photo.pixels.shape[:2])
+        chosen = [index for index, reason in enumerate(chosen_or_why) if reason is None]
         records = [
-            _record(index, face, reason)
-            for index, (face, reason) in enumerate(zip(found, reasons, strict=True))
+            open_record(index, face, reason)
+            for index, (face, reason) in enumerate(zip(found, chosen_or_why, strict=True))
         ]
         canvas = photo
         if background:
@@ -124,6 +104,7 @@ class Restorer:
         if self._colours:
             canvas = to_be_coloured(canvas)
         paster = Paster(canvas, scale, only_colour=self._colours)
+        finisher = Finisher(paster, options, guard, self._parser)
         on_progress("restoring", 0, len(chosen))
         faces = [found[index] for index in chosen]
         with closing(self._answers(photo, faces, options)) as answers:
@@ -131,17 +112,15 @@ class Restorer:
                 with laps.lap("restore"):
                     aligned, answer = next(answers)
                 with laps.lap("paste"):
-                    records[index] = _finish(
-                        records[index], paster, aligned, answer, options, guard=guard
-                    )
+                    records[index] = finisher.finish(records[index], aligned, answer)
                 on_progress("restoring", done, len(chosen))
         on_progress("pasting", len(chosen), len(chosen))
-        _require_some(records)
+        require_some(records)
         return Restoration(
-            photo=replace(canvas, pixels=paster.pixels),
+            photo=paster.photo,
             faces=tuple(records),
             timings_ms=laps.ms(),
-            warnings=(*canvas.warnings, *_warnings(found, options)),
+            warnings=(*canvas.warnings, *warnings(found, records, options)),
             background=background,
         )
 
@@ -171,25 +150,28 @@ class Restorer:
         self._batcher.close()
 
     def _find(self, photo: Photo, options: FaceOptions) -> tuple[DetectedFace, ...]:
-        if not options.aligned:
-            return self._detector.detect(photo.pixels, options.detection_threshold)
-        height, width = photo.pixels.shape[:2]
-        size_px = self._network.in_px
-        to_photo = inverse(fit_square(height, width, size_px))
-        landmarks = transform(template_points(self._info.template, size_px), to_photo)
-        return (DetectedFace((0.0, 0.0, float(width), float(height)), landmarks, 1.0),)
+        if options.aligned:
+            return (self._aligner.whole(photo),)
+        threshold = options.detection_threshold
+        return in_order(self._detector.detect(photo.pixels, threshold, LEAST_SCORE), threshold)
 
     def _answers(
         self, photo: Photo, faces: list[DetectedFace], options: FaceOptions
-    ) -> Generator[tuple[_Aligned, Answer | OutOfMemory]]:
-        """Each face aligned, and what the network made of it, in order; some are always ahead."""
-        ahead: deque[tuple[_Aligned, Future[Answer]]] = deque()
+    ) -> Generator[tuple[Aligned, Answer | OutOfMemory]]:
+        """Each face aligned, and what the network made of it, in order; some are always ahead.
+
+        None where it made nothing of it, or was not asked.
+        """
+        ahead: deque[tuple[Aligned, Future[Answer] | None]] = deque()
         seed = options.seed if self._network.takes_seed else 0
         controls = Controls(options.noise_scale, options.truncation)
         try:
             for face in faces:
-                aligned = self._align(photo, face, options)
-                ahead.append((aligned, self._batcher.submit(aligned.seen, seed, controls)))
+                aligned = self._aligner.align(photo, face, options)
+                future = None
+                if not aligned.sharp:
+                    future = self._batcher.submit(aligned.seen, seed, controls)
+                ahead.append((aligned, future))
                 # Enough that the device never waits, few enough that a crowd fits into memory.
                 if len(ahead) >= 2 * self._batcher.max_batch:
                     yield _wait(*ahead.popleft())
@@ -197,95 +179,12 @@ class Restorer:
                 yield _wait(*ahead.popleft())
         finally:  # whoever listens has raised: what has not begun need not begin
             for _, future in ahead:
-                future.cancel()
-
-    def _align(self, photo: Photo, face: DetectedFace, options: FaceOptions) -> _Aligned:
-        height, width = photo.pixels.shape[:2]
-        in_px, out_px = self._network.in_px, self._network.out_px
-
-        def affine(size_px: int) -> Affine:
-            if options.aligned:
-                return fit_square(height, width, size_px)
-            return similarity(face.landmarks, template_points(self._info.template, size_px))
-
-        to_out = affine(out_px)
-        seen = crop(photo.pixels, affine(in_px), in_px)
-        landmarks = transform(face.landmarks, to_out)
-        if options.aligned:
-            mask = np.ones((out_px, out_px), np.float32)
-        else:
-            mask = face_mask(landmarks, out_px)
-        return _Aligned(
-            seen=grey_of(seen) if self._colours else seen,
-            before=seen if in_px == out_px else crop(photo.pixels, to_out, out_px),
-            affine=to_out,
-            landmarks=landmarks,
-            mask=mask,
-            small=face.short_side_px < SMALL_FACE_PX,
-        )
+                if future:
+                    future.cancel()
 
 
-def _wait(aligned: _Aligned, future: Future[Answer]) -> tuple[_Aligned, Answer | OutOfMemory]:
+def _wait(aligned: Aligned, future: Future[Answer] | None) -> tuple[Aligned, Answer | OutOfMemory]:
     try:
-        return aligned, future.result()
+        return aligned, future.result() if future else None
     except OutOfMemory as error:
         return aligned, error
-
-
-def _finish(
-    record: FaceRecord,
-    paster: Paster,
-    aligned: _Aligned,
-    answer: Answer | OutOfMemory,
-    options: FaceOptions,
-    *,
-    guard: Guard | None,
-) -> FaceRecord:
-    """Paste the answer; or say in the record why there is none."""
-    if answer is None:
-        return replace(record, status="failed", reason=NOT_FINITE)
-    if isinstance(answer, OutOfMemory):
-        return replace(record, status="failed", reason=answer.code)
-    after = None
-    if guard or options.crops:
-        after = blend(aligned.before, answer, options.strength, only_colour=paster.only_colour)
-    if guard and after is not None:
-        alike, enough = guard.judge(aligned.before, after, aligned.landmarks)
-        record = replace(record, identity_similarity=alike)
-        if not enough:
-            return replace(record, reason=TOO_LOW)
-    paster.paste(
-        aligned.before,
-        answer,
-        aligned.mask,
-        aligned.affine,
-        strength=options.strength,
-        small=aligned.small,
-    )
-    record = replace(record, status="restored", reason=None)
-    if not options.crops:
-        return record
-    return replace(record, crop_before=aligned.before, crop_after=after)
-
-
-def _record(index: int, face: DetectedFace, reason: str | None) -> FaceRecord:
-    landmarks = tuple((float(x), float(y)) for x, y in face.landmarks)
-    return FaceRecord(index, face.box, landmarks, face.score, "skipped", reason)
-
-
-def _require_some(records: list[FaceRecord]) -> None:
-    """Raise OutOfMemory when that is why nothing at all was restored."""
-    reasons = [record.reason for record in records]
-    if OutOfMemory.code in reasons and None not in reasons:
-        raise OutOfMemory
-
-
-def _warnings(found: tuple[DetectedFace, ...], options: FaceOptions) -> list[str]:
-    if not found:
-        done = "unchanged" if options.background == "keep" else "enlarged, nothing else"
-        return [f"No face was found: the picture is {done}."]
-    if isinstance(options.faces, str):
-        return []
-    unknown = sorted(set(options.faces) - set(range(len(found))))
-    numbers = ", ".join(map(str, unknown))
-    return [f"There is no face {numbers}: {len(found)} were found, from 0."] if unknown else []

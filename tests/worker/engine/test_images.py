@@ -11,7 +11,6 @@ from tests.worker.engine.photos import (
     file_of,
     gradient,
     png_bomb,
-    png_of,
     turned,
 )
 from worker.engine import Limits, Photo, decode
@@ -82,25 +81,6 @@ def test_a_palette_with_transparency_keeps_both() -> None:
     assert photo.alpha is not None
     assert (photo.alpha[4, 3], photo.alpha[0, 0]) == (0, 255)
     assert tuple(photo.pixels[0, 0]) == (250, 20, 30)
-
-
-@pytest.mark.parametrize(("colour_type", "channels"), [(0, 1), (2, 3), (4, 2), (6, 4)])
-def test_16_bits_are_scaled_to_8_and_it_is_said(colour_type: int, channels: int) -> None:
-    samples = np.linspace(0, 65_535, 20 * 20 * channels).reshape(20, 20 * channels).round()
-    photo = decode(png_of(samples, colour_type, 16), LIMITS)
-    colours = samples.reshape(20, 20, channels)[:, :, : channels - (channels in {2, 4})]
-    expected = np.broadcast_to(colours / 257, (20, 20, 3))
-    assert np.abs(photo.pixels - expected).max() <= 1
-    assert photo.pixels.max() == 255 or channels in {2, 4}
-    assert any("16 bits" in warning for warning in photo.warnings)
-
-
-def test_a_16_bit_tiff_is_scaled_too() -> None:
-    samples = np.linspace(0, 65_535, 400).reshape(20, 20).astype(np.uint16)
-    photo = decode(file_of(Image.fromarray(samples), "tiff"), LIMITS)
-    assert np.abs(photo.pixels[:, :, 0] - samples / 257).max() <= 0.5
-    assert photo.grey
-    assert any("16 bits" in warning for warning in photo.warnings)
 
 
 @pytest.mark.parametrize("values", [np.uint32(7), np.float32(0.5)])

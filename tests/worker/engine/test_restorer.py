@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from worker.engine import FaceOptions, Photo, Restorer
 
 MakeRestorer = Callable[..., Restorer]
 ASTRONAUT_BOX = (178, 57, 273, 177)
+#: The photos here are sharp, and are to be restored all the same.
+asked = partial(FaceOptions, skip_sharp=False)
 
 
 @pytest.fixture
@@ -42,7 +45,7 @@ def statuses(restoration: object) -> list[tuple[str, str | None]]:
 def test_a_network_that_changes_nothing_leaves_the_photo(
     restorer_doing: MakeRestorer, two_faces: Photo
 ) -> None:
-    restoration = restorer_doing(unchanged).restore(two_faces, FaceOptions())
+    restoration = restorer_doing(unchanged).restore(two_faces, asked())
     assert statuses(restoration) == [("restored", None)] * 2
     difference = restoration.photo.pixels.astype(int) - two_faces.pixels
     assert np.abs(difference).max() <= 1
@@ -53,13 +56,13 @@ def test_a_network_that_changes_nothing_leaves_a_group_photo(
 ) -> None:
     with Image.open(faces_dir / "solvay-1927.png") as image:
         photo = Photo(np.asarray(image.convert("RGB")), grey=True)
-    restoration = restorer_doing(unchanged).restore(photo, FaceOptions())
+    restoration = restorer_doing(unchanged).restore(photo, asked())
     assert statuses(restoration) == [("restored", None)] * 29
     assert np.abs(restoration.photo.pixels.astype(int) - photo.pixels).max() <= 1
 
 
 def test_only_the_face_changes(restorer_doing: MakeRestorer, photo: Photo) -> None:
-    restoration = restorer_doing(white).restore(photo, FaceOptions())
+    restoration = restorer_doing(white).restore(photo, asked())
     (face,) = restoration.faces
     np.testing.assert_allclose(face.box, ASTRONAUT_BOX, atol=8)
     y, x = np.nonzero((restoration.photo.pixels != photo.pixels).any(2))
@@ -73,7 +76,7 @@ def test_only_the_face_changes(restorer_doing: MakeRestorer, photo: Photo) -> No
 def test_what_lies_beside_the_pixels_is_kept(restorer_doing: MakeRestorer, photo: Photo) -> None:
     alpha = photo.pixels[:, :, 0].copy()
     photo = replace(photo, alpha=alpha, icc=b"icc", format="webp", warnings=("a warning",))
-    restoration = restorer_doing(white).restore(photo, FaceOptions())
+    restoration = restorer_doing(white).restore(photo, asked())
     assert restoration.photo.alpha is alpha
     assert (restoration.photo.icc, restoration.photo.format) == (b"icc", "webp")
     assert restoration.warnings == ("a warning",)
@@ -85,13 +88,13 @@ def test_a_grey_photo_stays_grey(restorer_doing: MakeRestorer, photo: Photo) -> 
     def redder(x: Tensor) -> Tensor:
         return x + torch.tensor([0.5, -0.5, 0.1]).view(1, 3, 1, 1)
 
-    restoration = restorer_doing(redder).restore(grey, FaceOptions())
+    restoration = restorer_doing(redder).restore(grey, asked())
     assert (restoration.photo.pixels != grey.pixels).any()
     assert np.ptp(restoration.photo.pixels, axis=2).max() == 0
 
 
 def test_the_crops_of_a_restored_face_are_shown(restorer_doing: MakeRestorer, photo: Photo) -> None:
-    (face,) = restorer_doing(white).restore(photo, FaceOptions(strength=0.5)).faces
+    (face,) = restorer_doing(white).restore(photo, asked(strength=0.5)).faces
     assert face.crop_before is not None
     assert face.crop_after is not None
     assert face.crop_before.shape == face.crop_after.shape == (128, 128, 3)
@@ -100,12 +103,12 @@ def test_the_crops_of_a_restored_face_are_shown(restorer_doing: MakeRestorer, ph
 
 
 def test_crops_that_nobody_wants_are_not_kept(restorer_doing: MakeRestorer, photo: Photo) -> None:
-    (face,) = restorer_doing(white).restore(photo, FaceOptions(crops=False)).faces
+    (face,) = restorer_doing(white).restore(photo, asked(crops=False)).faces
     assert (face.status, face.crop_before, face.crop_after) == ("restored", None, None)
 
 
 def test_strength_0_leaves_the_photo(restorer_doing: MakeRestorer, photo: Photo) -> None:
-    restoration = restorer_doing(white).restore(photo, FaceOptions(strength=0))
+    restoration = restorer_doing(white).restore(photo, asked(strength=0))
     np.testing.assert_array_equal(restoration.photo.pixels, photo.pixels)
 
 
@@ -114,10 +117,10 @@ def test_every_face_that_is_not_restored_says_why(
 ) -> None:
     restorer = restorer_doing(white)
     cases = {
-        FaceOptions(faces="largest"): [("restored", None), ("skipped", "not-chosen")],
-        FaceOptions(faces=(1,)): [("skipped", "not-chosen"), ("restored", None)],
-        FaceOptions(min_face_px=60): [("restored", None), ("skipped", "too-small")],
-        FaceOptions(max_faces=1): [("restored", None), ("skipped", "over-cap")],
+        asked(faces="largest"): [("restored", None), ("skipped", "not-chosen")],
+        asked(faces=(1,)): [("skipped", "not-chosen"), ("restored", None)],
+        asked(min_face_px=60): [("restored", None), ("skipped", "too-small")],
+        asked(max_faces=1): [("restored", None), ("skipped", "over-cap")],
     }
     for options, expected in cases.items():
         restoration = restorer.restore(two_faces, options)
@@ -130,13 +133,13 @@ def test_every_face_that_is_not_restored_says_why(
 
 
 def test_an_index_that_does_not_exist_is_said(restorer_doing: MakeRestorer, photo: Photo) -> None:
-    restoration = restorer_doing(white).restore(photo, FaceOptions(faces=(0, 5)))
+    restoration = restorer_doing(white).restore(photo, asked(faces=(0, 5)))
     assert restoration.warnings == ("There is no face 5: 1 were found, from 0.",)
 
 
 def test_no_face_changes_nothing_and_says_so(restorer_doing: MakeRestorer) -> None:
     photo = Photo.of_pixels(np.full((100, 100, 3), 90, np.uint8))
-    restoration = restorer_doing(white).restore(photo, FaceOptions())
+    restoration = restorer_doing(white).restore(photo, asked())
     assert restoration.faces == ()
     np.testing.assert_array_equal(restoration.photo.pixels, photo.pixels)
     assert any("No face" in warning for warning in restoration.warnings)
@@ -145,7 +148,7 @@ def test_no_face_changes_nothing_and_says_so(restorer_doing: MakeRestorer) -> No
 def test_no_face_is_an_error_if_one_was_asked_for(restorer_doing: MakeRestorer) -> None:
     photo = Photo.of_pixels(np.full((100, 100, 3), 90, np.uint8))
     with pytest.raises(NoFaceFound):
-        restorer_doing(white).restore(photo, FaceOptions(strict=True))
+        restorer_doing(white).restore(photo, asked(strict=True))
 
 
 @pytest.mark.parametrize("shape", [(128, 128), (300, 300), (64, 64), (90, 200)])
@@ -153,7 +156,7 @@ def test_an_aligned_photo_is_one_face_as_a_whole(
     restorer_doing: MakeRestorer, shape: tuple[int, int]
 ) -> None:
     photo = Photo.of_pixels(np.full((*shape, 3), 60, np.uint8))
-    restoration = restorer_doing(white).restore(photo, FaceOptions(aligned=True))
+    restoration = restorer_doing(white).restore(photo, asked(aligned=True))
     (face,) = restoration.faces
     assert face.box == (0, 0, shape[1], shape[0])
     assert (face.status, face.score) == ("restored", 1.0)
@@ -164,16 +167,14 @@ def test_an_aligned_photo_of_the_networks_size_is_seen_as_it_is(
     restorer_doing: MakeRestorer, photo: Photo
 ) -> None:
     face_crop = Photo.of_pixels(photo.pixels[50:178, 160:288])
-    (face,) = restorer_doing(unchanged).restore(face_crop, FaceOptions(aligned=True)).faces
+    (face,) = restorer_doing(unchanged).restore(face_crop, asked(aligned=True)).faces
     np.testing.assert_array_equal(face.crop_before, face_crop.pixels)
     np.testing.assert_allclose(np.array(face.landmarks[0]), (48, 59.6), atol=0.5)
 
 
 def test_progress_tells_stages_and_faces(restorer_doing: MakeRestorer, two_faces: Photo) -> None:
     told: list[tuple[str, int, int | None]] = []
-    restoration = restorer_doing(white).restore(
-        two_faces, FaceOptions(), lambda *step: told.append(step)
-    )
+    restoration = restorer_doing(white).restore(two_faces, asked(), lambda *step: told.append(step))
     assert told == [
         ("detecting", 0, None),
         ("restoring", 0, 2),
@@ -197,9 +198,9 @@ def test_whoever_is_told_may_stop_it(
             raise JobCanceled
 
     with pytest.raises(JobCanceled):
-        restorer.restore(two_faces, FaceOptions(), stop)
+        restorer.restore(two_faces, asked(), stop)
     assert len(told) == at + 1
-    assert len(restorer.restore(two_faces, FaceOptions()).faces) == 2
+    assert len(restorer.restore(two_faces, asked()).faces) == 2
 
 
 def test_a_face_for_which_the_network_gives_no_number_fails_alone(
@@ -209,7 +210,7 @@ def test_a_face_for_which_the_network_gives_no_number_fails_alone(
         return torch.where(torch.arange(len(x)).view(-1, 1, 1, 1) == 0, torch.nan, x + 0.3)
 
     restorer = restorer_doing(nothing_for_the_first)
-    restoration = restorer.restore(two_faces, FaceOptions(faces=(0,)))
+    restoration = restorer.restore(two_faces, asked(faces=(0,)))
     assert statuses(restoration)[0] == ("failed", "not-finite")
     np.testing.assert_array_equal(restoration.photo.pixels, two_faces.pixels)
 
@@ -220,7 +221,7 @@ def short_of_memory(x: Tensor) -> Tensor:
 
 def test_no_memory_for_any_face_is_an_error(restorer_doing: MakeRestorer, two_faces: Photo) -> None:
     with pytest.raises(OutOfMemory):
-        restorer_doing(short_of_memory).restore(two_faces, FaceOptions())
+        restorer_doing(short_of_memory).restore(two_faces, asked())
 
 
 def test_a_face_without_memory_fails_and_the_others_are_restored(
@@ -235,7 +236,7 @@ def test_a_face_without_memory_fails_and_the_others_are_restored(
         return torch.ones_like(x)
 
     restorer = restorer_doing(first_time_short, max_batch=1)
-    restoration = restorer.restore(two_faces, FaceOptions())
+    restoration = restorer.restore(two_faces, asked())
     assert statuses(restoration) == [("failed", "out-of-memory"), ("restored", None)]
 
 
@@ -246,10 +247,10 @@ def test_threads_get_their_own_photo_back(restorer_doing: MakeRestorer, photo: P
         Photo.of_pixels(np.clip(photo.pixels + np.int16(s), 0, 255).astype(np.uint8))
         for s in shifts
     ]
-    expected = [restorer.restore(each, FaceOptions()).photo.pixels for each in photos]
+    expected = [restorer.restore(each, asked()).photo.pixels for each in photos]
     assert len({pixels.tobytes() for pixels in expected}) == len(shifts)
     with ThreadPoolExecutor(8) as pool:
-        together = list(pool.map(lambda each: restorer.restore(each, FaceOptions()), photos))
+        together = list(pool.map(lambda each: restorer.restore(each, asked()), photos))
     for restoration, pixels in zip(together, expected, strict=True):
         np.testing.assert_array_equal(restoration.photo.pixels, pixels)
 
@@ -263,7 +264,7 @@ def test_a_crowd_goes_through_in_turns(restorer_doing: MakeRestorer, faces_dir: 
 
     with Image.open(faces_dir / "solvay-1927.png") as image:
         photo = Photo.of_pixels(np.asarray(image.convert("RGB")))
-    restoration = restorer_doing(count, max_batch=4).restore(photo, FaceOptions())
+    restoration = restorer_doing(count, max_batch=4).restore(photo, asked())
     assert statuses(restoration) == [("restored", None)] * 29
     assert sum(batches) == 29
     assert max(batches) <= 4
@@ -276,7 +277,7 @@ def test_nothing_is_remembered_for_training(restorer_doing: MakeRestorer, photo:
         modes.append(torch.is_grad_enabled() or not torch.is_inference_mode_enabled())
         return x
 
-    restorer_doing(note).restore(photo, FaceOptions())
+    restorer_doing(note).restore(photo, asked())
     assert modes == [False]
 
 
@@ -291,4 +292,4 @@ def test_a_closed_restorer_is_unavailable(restorer_doing: MakeRestorer, photo: P
     restorer = restorer_doing(white)
     restorer.close()
     with pytest.raises(ModelUnavailable):
-        restorer.restore(photo, FaceOptions())
+        restorer.restore(photo, asked())
