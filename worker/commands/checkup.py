@@ -117,6 +117,36 @@ def _devices(settings: Settings) -> Iterator[Finding]:
     yield Finding("", "chosen", "ok", found)
 
 
+def _backends(settings: Settings) -> Iterator[Finding]:
+    """Each backend runs the default model's self-check; what it exports for that is kept."""
+    from worker.engine.backends import INSTALL
+    from worker.engine.backends.choice import is_installed, load_backend, precisions
+    from worker.engine.devices import choose_device
+    from worker.engine.loading import open_shelf
+
+    device = choose_device(settings.device)
+    shelf = open_shelf(
+        settings.default_model,
+        models_dir=settings.models_dir,
+        accepted_licences=settings.accepted_licences,
+    )
+    for name, cure in INSTALL.items():
+        if not is_installed(name):
+            yield Finding("", name, "ok", "not installed (optional)", f"{cure}, if you want it")
+        elif not precisions(name, device):
+            yield Finding("", name, "ok", f"does not run on {device}")
+        else:
+            try:
+                made, _ = load_backend(shelf, device, backend=name, precision=settings.precision)
+                error = shelf.proof.check(made)
+            except FacemendError as problem:
+                level: Level = "fail" if name in {settings.backend, "torch"} else "warn"
+                yield Finding("", name, level, problem.detail, "FACEMEND_BACKEND: another one")
+            else:
+                found = f"{made.precision} on {device}, self-check error {error:.1g}"
+                yield Finding("", name, "ok", found)
+
+
 def _weights(settings: Settings) -> Iterator[Finding]:
     from worker.engine.catalogue import CATALOGUE
     from worker.engine.weights import checked_path, expected_sha256, find_entry, require_licence
@@ -233,6 +263,7 @@ _CHECKS: dict[str, Check] = {
     "packages": _packages,
     "devices": _devices,
     "weights": _weights,
+    "backends": _backends,
     "models": _models,
     "identity": _identity,
     "redis": _redis,

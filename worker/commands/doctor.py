@@ -22,7 +22,7 @@ _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 def doctor(*, as_json: bool) -> None:
-    """Look at packages, devices, weights, models, Redis and storage.
+    """Look at packages, devices, weights, backends, models, Redis and storage.
 
     Each line is ok, warn or fail, with the next thing to do. Exit codes: 0 nothing failed, 2 a
     setting is wrong, 3 something failed.
