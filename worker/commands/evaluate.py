@@ -48,6 +48,12 @@ _FILE = click.Path(path_type=Path)
     help="How the photos are spoiled before they are restored.",
 )
 @click.option("--seed", type=click.IntRange(0), help="Of the damage.  [default: the published one]")
+@click.option(
+    "--skip-sharp/--restore-sharp",
+    default=True,
+    show_default=True,
+    help="Leave faces alone that are sharp already, as facemend restore does.",
+)
 @click.option("--restored", type=_FILE, help="Restored pictures: folder or ZIP.")
 @click.option("--reference", type=_FILE, help="The sharp ones, by the same names.")
 @click.option(
@@ -68,6 +74,7 @@ def evaluate(
     model: str | None,
     degrade: str,
     seed: int | None,
+    skip_sharp: bool,
     restored: Path | None,
     reference: Path | None,
     template: str | None,
@@ -95,7 +102,14 @@ def evaluate(
             judge = _judge(settings, where, fid_weights, lpips_weights, lpips_heads)
             if photos:
                 with closing(_load(settings, model)) as restorer:
-                    table, lines = of_model(judge, restorer, load_photos(photos), degrade, seed)
+                    table, lines = of_model(
+                        judge,
+                        restorer,
+                        load_photos(photos),
+                        damage=degrade,
+                        seed=seed,
+                        skip_sharp=skip_sharp,
+                    )
             elif restored and reference:
                 table, lines = of_pictures(judge, load_images(restored), load_images(reference))
         except DatasetError as error:

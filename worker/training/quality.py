@@ -145,16 +145,25 @@ def _identity(likenesses: Sequence[float]) -> dict[str, float]:
 
 
 def of_model(
-    judge: Judge, restorer: Restorer, photos: Photos, damage: str, seed: int | None
+    judge: Judge,
+    restorer: Restorer,
+    photos: Photos,
+    *,
+    damage: str,
+    seed: int | None = None,
+    skip_sharp: bool = True,
 ) -> tuple[Table, list[Image]]:
     """The table of a model on aligned photos, and the contact sheet's rows.
 
-    `damage` is `none` or the name of a recipe. The row `ledger` is what a customer would be told:
-    restored faces beside what they were restored from.
+    `damage` is `none` or the name of a recipe; with `skip_sharp` faces that are sharp enough stay
+    as they are. The row `ledger` is what a customer would be told: restored faces beside what they
+    were restored from.
     """
     seed, sharp = SEED if seed is None else seed, list(photos.images)
     given = sharp if damage == "none" else degrade_all(photos, RECIPES[damage], seed)
-    options = FaceOptions(aligned=True, min_identity=0.0 if judge.embedder else None)
+    options = FaceOptions(
+        aligned=True, skip_sharp=skip_sharp, min_identity=0.0 if judge.embedder else None
+    )
 
     def restore(image: Image) -> tuple[Image, FaceRecord]:
         done = restorer.restore(Photo.of_pixels(image), options)
@@ -169,6 +178,7 @@ def of_model(
     info = restorer.info
     about = {
         "photos": len(sharp),
+        "left alone": sum(face.status != "restored" for face in faces),
         "px": photos.size,
         "damage": damage,
         "seed": seed,

@@ -23,7 +23,9 @@ def colourer(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_a_face_that_became_nobody_is_kept_and_told_of(facemend: Facemend, astronaut: Path) -> None:
     pytest.importorskip("dlib", reason="the extra identity is not installed")
-    answer = facemend("restore", astronaut, "-o", "kept.png", "--min-identity", 0.5, "--json")
+    answer = facemend(
+        "restore", astronaut, "-o", "kept.png", "--min-identity", 0.5, "--restore-sharp", "--json"
+    )
     assert answer.exit_code == 0
     ((face,),) = [photo["faces"] for photo in json.loads(answer.stdout)]
     assert (face["status"], face["reason"]) == ("skipped", "identity-too-low")

@@ -97,7 +97,9 @@ def test_a_face_that_stays_the_same_is_restored_and_its_likeness_told(
     restorers: dict[str, Restorer], astronaut: Path
 ) -> None:
     photo = Photo.of_pixels(pixels_of(astronaut))
-    (face,) = restorers["same"].restore(photo, FaceOptions(min_identity=0.9)).faces
+    (face,) = (
+        restorers["same"].restore(photo, FaceOptions(skip_sharp=False, min_identity=0.9)).faces
+    )
     assert (face.status, face.reason) == ("restored", None)
     assert face.identity_similarity is not None
     assert face.identity_similarity > 0.95
@@ -107,7 +109,9 @@ def test_a_face_that_became_nobody_is_kept_as_it_was_and_the_ledger_says_so(
     restorers: dict[str, Restorer], astronaut: Path
 ) -> None:
     photo = Photo.of_pixels(pixels_of(astronaut))
-    done = restorers["noise"].restore(photo, FaceOptions(min_identity=SAME_PERSON))
+    done = restorers["noise"].restore(
+        photo, FaceOptions(skip_sharp=False, min_identity=SAME_PERSON)
+    )
     (face,) = done.faces
     assert (face.status, face.reason) == ("skipped", "identity-too-low")
     assert face.identity_similarity is not None
@@ -119,10 +123,12 @@ def test_at_zero_the_likeness_is_only_told_and_by_default_not_even_measured(
     restorers: dict[str, Restorer], astronaut: Path
 ) -> None:
     photo = Photo.of_pixels(pixels_of(astronaut))
-    (told,) = restorers["noise"].restore(photo, FaceOptions(min_identity=0.0)).faces
+    (told,) = (
+        restorers["noise"].restore(photo, FaceOptions(skip_sharp=False, min_identity=0.0)).faces
+    )
     assert (told.status, told.reason) == ("restored", None)
     assert told.identity_similarity is not None
-    (plain,) = restorers["noise"].restore(photo, FaceOptions()).faces
+    (plain,) = restorers["noise"].restore(photo, FaceOptions(skip_sharp=False)).faces
     assert (plain.status, plain.identity_similarity) == ("restored", None)
 
 
@@ -130,7 +136,7 @@ def test_what_is_judged_is_what_strength_makes_of_the_face(
     restorers: dict[str, Restorer], astronaut: Path
 ) -> None:
     photo = Photo.of_pixels(pixels_of(astronaut))
-    options = FaceOptions(min_identity=SAME_PERSON, strength=0.1)
+    options = FaceOptions(skip_sharp=False, min_identity=SAME_PERSON, strength=0.1)
     (face,) = restorers["noise"].restore(photo, options).faces
     assert face.status == "restored"
 
@@ -138,7 +144,9 @@ def test_what_is_judged_is_what_strength_makes_of_the_face(
 def test_strict_makes_a_stranger_an_error(restorers: dict[str, Restorer], astronaut: Path) -> None:
     photo = Photo.of_pixels(pixels_of(astronaut))
     with pytest.raises(IdentityTooLow, match=r"0\.50 is asked for"):
-        restorers["noise"].restore(photo, FaceOptions(min_identity=SAME_PERSON, strict=True))
+        restorers["noise"].restore(
+            photo, FaceOptions(skip_sharp=False, min_identity=SAME_PERSON, strict=True)
+        )
 
 
 @pytest.mark.parametrize("module", ["dlib", "face_recognition_models"])

@@ -49,7 +49,7 @@ def photos() -> Photos:
 def test_a_model_that_changes_nothing_is_as_good_as_what_it_was_given(
     restorer: Restorer, photos: Photos
 ) -> None:
-    table, lines = of_model(Judge(), restorer, photos, "light", None)
+    table, lines = of_model(Judge(), restorer, photos, damage="light")
     degraded, restored = table.rows
     assert degraded.psnr_db is not None
     assert restored.psnr_db == pytest.approx(degraded.psnr_db, abs=0.2)
@@ -67,7 +67,7 @@ def test_heavier_damage_is_worse_and_another_seed_is_another_damage(
     restorer: Restorer, photos: Photos
 ) -> None:
     def worse(damage: str, seed: int | None = None) -> float:
-        found = of_model(Judge(), restorer, photos, damage, seed)[0].rows[0].psnr_db
+        found = of_model(Judge(), restorer, photos, damage=damage, seed=seed)[0].rows[0].psnr_db
         return found or 0.0
 
     light = worse("light", 1)
@@ -78,7 +78,7 @@ def test_heavier_damage_is_worse_and_another_seed_is_another_damage(
 def test_equal_pictures_have_no_psnr_and_json_stays_json(
     restorer: Restorer, photos: Photos
 ) -> None:
-    table, _ = of_model(Judge(), restorer, photos, "none", None)
+    table, _ = of_model(Judge(), restorer, photos, damage="none")
     assert table.rows[0] == Row("degraded", psnr_db=None, ssim=1.0)
     assert json.loads(json.dumps(table.as_dict(), allow_nan=False))["rows"][0]["ssim"] == 1.0
 
