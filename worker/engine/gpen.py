@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from shared.errors import WeightsInvalid
 from worker.engine.controls import DEFAULT, Controls
 from worker.engine.gpen_config import (
     GpenConfig,
@@ -39,6 +38,7 @@ from worker.engine.layers import (
     ToRGB,
     down_conv,
 )
+from worker.engine.strict_load import load_strictly, refuse
 
 __all__ = [
     "Decoder",
@@ -248,28 +248,13 @@ def load_discriminator(weights: Mapping[str, Any]) -> Discriminator:
 
 def _fill(model: nn.Module, state: Mapping[str, Any]) -> None:
     """Strict load into a model on the meta device, in float32; our own FIR kernels stay."""
-    expected = model.state_dict()
-    _refuse("missing", [key for key in expected if key not in state])
-    _refuse("unknown", [key for key in state if key not in expected])
-    wrong = [key for key, like in expected.items() if not _fits(state[key], like)]
-    _refuse("of the wrong shape or type", wrong)
-    kernels = {key: like for key, like in expected.items() if key.endswith("kernel")}
-    _refuse("not the FIR kernel", [key for key in kernels if not _is_fir(state[key])])
-    tensors = {key: state[key].detach().float() for key in expected}
-    model.load_state_dict(tensors | kernels, assign=True)
-
-
-def _fits(tensor: Any, like: Tensor) -> bool:
-    return isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.shape == like.shape
+    ours = {key: like for key, like in model.state_dict().items() if key.endswith("kernel")}
+    load_strictly(model, state, "GPEN")
+    refuse("GPEN", "not the FIR kernel", [key for key in ours if not _is_fir(state[key])])
+    model.load_state_dict(ours, strict=False, assign=True)
 
 
 def _is_fir(kernel: Tensor) -> bool:
     """Proportional to ours? The gain, which differs between layers, the architecture fixes."""
     ours, theirs = Blur(pad=0).kernel, kernel.detach().float().cpu()
     return bool(theirs.sum() > 0 and torch.allclose(theirs / theirs.sum(), ours, atol=1e-3))
-
-
-def _refuse(what: str, keys: list[str]) -> None:
-    if keys:
-        shown = ", ".join(keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
-        raise WeightsInvalid(f"these weights are not GPEN's: {what}: {shown}")

@@ -18,10 +18,10 @@ def load_strictly(network: nn.Module, state: Mapping[str, Any], architecture: st
     Raises WeightsInvalid naming the keys that are missing, unknown, or of the wrong shape or type.
     """
     expected = network.state_dict()
-    _refuse(architecture, "missing", [key for key in expected if key not in state])
-    _refuse(architecture, "unknown", [key for key in state if key not in expected])
+    refuse(architecture, "missing", [key for key in expected if key not in state])
+    refuse(architecture, "unknown", [key for key in state if key not in expected])
     wrong = [key for key, like in expected.items() if not _fits(state[key], like)]
-    _refuse(architecture, "of the wrong shape or type", wrong)
+    refuse(architecture, "of the wrong shape or type", wrong)
     tensors = {key: state[key].detach().float() for key in expected}
     network.load_state_dict(tensors, assign=True)
 
@@ -30,7 +30,8 @@ def _fits(tensor: Any, like: Tensor) -> bool:
     return isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.shape == like.shape
 
 
-def _refuse(architecture: str, what: str, keys: list[str]) -> None:
+def refuse(architecture: str, what: str, keys: list[str]) -> None:
+    """Raise WeightsInvalid naming ``keys``, if there are any."""
     if keys:
         more = len(keys) - _SHOWN_KEYS
         shown = ", ".join(keys[:_SHOWN_KEYS]) + (f" and {more} more" if more > 0 else "")
