@@ -25,8 +25,8 @@ OnPixels = Callable[[int, int], None]
 #: photographs and on noise, what lies beyond this distance changes no answer by more than 1/255
 #: (measured: docs/models.md).
 MARGIN_PX = 80
-#: Side of a tile without its margins, in pixels of the body. With them it is 1024, and takes about
-#: 0.7 GB (measured: docs/models.md).
+#: Side of a tile without its margins, in pixels of the body. With them it is 1024; what that
+#: takes of memory is in docs/models.md.
 TILE_PX = 864
 #: Tiles are halved for want of memory down to this side.
 MIN_TILE_PX = 32
