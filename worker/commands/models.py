@@ -46,7 +46,8 @@ def list_models() -> None:
     table = Table(Column("model", no_wrap=True), "for", "px", "licence", "here")
     for entry in CATALOGUE.values():
         px = str(entry.out_px or "")
-        table.add_row(entry.name, entry.kind, px, entry.licence, _state(entry, settings))
+        use = entry.kind if entry.task == "restore" else entry.task
+        table.add_row(entry.name, use, px, entry.licence, _state(entry, settings))
     Console().print(table)
     click.echo(f"Weights are kept in {settings.models_dir}.")
     if any(not entry.licence_is_open for entry in CATALOGUE.values()):
