@@ -18,6 +18,9 @@ from worker.engine.images import Pixels
 #: RGB in [-1, 1], (N, 3, S, S), not clamped.
 Images = NDArray[np.float32]
 
+#: What an exported graph calls its images.
+INPUT, OUTPUT = "image", "restored"
+
 #: Each backend's name, and how to get what it needs.
 INSTALL = {
     "torch": "pip install facemend[worker]",

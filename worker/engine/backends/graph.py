@@ -16,12 +16,10 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
+from worker.engine.backends import INPUT, OUTPUT
 from worker.engine.gpen import Generator
 from worker.engine.layers import EqualLinear, ModulatedConv2d, StyledConv, ToRGB
 
-#: Changes whenever the same weights give another graph: exports kept from before are then remade.
-VERSION = 1
-INPUT, OUTPUT = "image", "restored"
 #: Inputs of the super-resolving form: Gaussian maps (1, C, r, r) for the levels above its input.
 NOISE = "noise"
 

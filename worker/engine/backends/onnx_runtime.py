@@ -10,13 +10,12 @@ import onnxruntime
 import torch
 
 from shared.errors import ModelUnavailable
-from worker.engine.backends import INSTALL, Images, to_answers, to_images
+from worker.engine.backends import INPUT, INSTALL, Images, to_answers, to_images
 from worker.engine.backends.noise import noise_maps
 from worker.engine.batching import Answer
 from worker.engine.controls import DEFAULT, Controls, require_default
 from worker.engine.images import Pixels
 
-INPUT = "image"
 _PROVIDERS = {
     ("onnxruntime", "cpu"): "CPUExecutionProvider",
     ("onnxruntime", "cuda"): "CUDAExecutionProvider",

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import openvino
 import torch
 
 from shared.errors import ModelUnavailable
-from worker.engine.backends import Images, to_answers, to_images
+from worker.engine.backends import INPUT, Images, to_answers, to_images
 from worker.engine.backends.noise import noise_maps
 from worker.engine.batching import Answer
 from worker.engine.controls import DEFAULT, Controls, require_default
@@ -38,15 +40,17 @@ class OpenVinoBackend:
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "PERFORMANCE_HINT": "LATENCY",
         }
-        try:
-            compiled = core.compile_model(core.read_model(file), "CPU", config)
-        except RuntimeError as error:
-            raise ModelUnavailable(f"openvino cannot load {file}: {error!s:.300}") from None
-        image, *noise = compiled.inputs
-        self.in_px = int(image.get_partial_shape()[3].get_length())
-        self.out_px = int(compiled.outputs[0].get_partial_shape()[3].get_length())
+        self._compile = partial(_compile, core, file, config)
+        alone = self._compile(batch=1)
+        image, *noise = alone.inputs
+        self.in_px, self.out_px = (int(each.get_shape()[3]) for each in (image, alone.outputs[0]))
         self._noise = {each.any_name: tuple(each.get_shape()) for each in noise}
-        self._request = compiled.create_infer_request()
+        self._alone = alone.create_infer_request()
+
+    @cached_property
+    def _together(self) -> Any:
+        """For any size of batch. One face at a time goes 8 % faster where that is known."""
+        return self._compile(batch=-1).create_infer_request()
 
     @property
     def takes_seed(self) -> bool:
@@ -57,7 +61,8 @@ class OpenVinoBackend:
         """See `backends.Backend`."""
         require_default(controls, self.name)
         inputs = [images, *noise_maps(self._noise, seed).values()]
-        answer = self._request.infer(inputs, share_inputs=True)[0]
+        request = self._alone if len(images) == 1 else self._together
+        answer = request.infer(inputs, share_inputs=True)[0]
         return np.array(answer, np.float32)  # the request writes its next answer to the same place
 
     def run(
@@ -65,3 +70,13 @@ class OpenVinoBackend:
     ) -> list[Answer]:
         """See `backends.Backend`."""
         return to_answers(self.infer(to_images(crops), seed, controls))
+
+
+def _compile(core: Any, file: Path, config: dict[str, Any], *, batch: int) -> Any:
+    try:
+        model = core.read_model(file)
+        size = model.input(INPUT).get_partial_shape()[3]
+        model.reshape({INPUT: [batch, 3, size, size]})
+        return core.compile_model(model, "CPU", config)
+    except RuntimeError as error:
+        raise ModelUnavailable(f"openvino cannot load {file}: {error!s:.300}") from None
