@@ -249,7 +249,6 @@ class Stack:
             "S3_SECRET_ACCESS_KEY": self.s3.secret_access_key,
             "API_KEY_PEPPER": self.memory.api_key_pepper,
             "API_BIND": f"127.0.0.1:{self.memory.api_port}",
-            "PUBLIC_URL": self.url,
             "ALLOW_PRIVATE_ADDRESSES": "true",  # webhooks to programs on this machine
         }
         path = os.pathsep.join(filter(None, [str(_ROOT), self._environ.get("PYTHONPATH")]))
