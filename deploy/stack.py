@@ -119,11 +119,9 @@ class Stack:
             self._lock = None
 
     def kill(self) -> None:
-        """End everything at once; the data stay, as after a power cut."""
-        for child in self.parts.values():
-            child.kill()
-        self.s3.kill()
-        self.redis.kill()
+        """End everything at once, from a signal handler too; ``stop`` then only collects."""
+        for child in self._children().values():
+            child.kill_group()
 
     # --- start ----------------------------------------------------------------------------
 
