@@ -55,7 +55,7 @@ def check_size(found: Glance, *, max_pixels: int, max_side_px: int) -> None:
 
 
 def _png(data: bytes) -> Size | None:
-    return _pair(">II", data, 16)
+    return _pair(">II", data, 16) if data[12:16] == b"IHDR" else None
 
 
 def _gif(data: bytes) -> Size | None:

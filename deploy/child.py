@@ -138,7 +138,7 @@ class Child:
     def kill(self) -> None:
         """SIGKILL for the whole group, and wait: the machine failing, as the tests need it."""
         if self._process is not None:
-            self._signal_group(signal.SIGKILL)
+            self.kill_group()
             self._process.wait()
 
     def stop(self, grace_s: float = 10.0) -> None:
@@ -148,7 +148,7 @@ class Child:
         self.signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=grace_s)
-        self._signal_group(signal.SIGKILL)
+        self.kill_group()
         self._process.wait()
         _living.discard(self)
 
@@ -157,9 +157,10 @@ class Child:
             return ""
         return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-lines:])
 
-    def _signal_group(self, number: int) -> None:
+    def kill_group(self) -> None:
+        """SIGKILL for the whole group, without waiting: safe in a signal handler."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, number)
+            os.killpg(self.pid, signal.SIGKILL)
 
 
 @atexit.register

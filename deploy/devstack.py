@@ -193,6 +193,8 @@ class SeaweedFS:
             "-s3.port.iceberg=0",
             "-s3.port.lance=0",
             "-volume.preStopSeconds=0",
+            "-s3.localSocket=s3.sock",  # in our folder, not in /tmp, where they would stay
+            "-filer.localSocket=filer.sock",
             *(f"-{role}.port={port}" for role, port in self.ports.items()),
         ]
         # A clean environment: the server reads many variables that a developer may have set.

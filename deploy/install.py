@@ -111,6 +111,7 @@ def make_checkout_environment(base: Path) -> None:
     marker = folder / "complete"
     if marker.exists() and marker.read_text() == key:
         return
+    print("environment: linking this checkout to it in .venv", flush=True)
     if folder.is_symlink():
         folder.unlink()
     shutil.rmtree(folder, ignore_errors=True)

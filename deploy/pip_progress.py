@@ -65,7 +65,8 @@ class Display:
         elif found := re.match(r"Progress (\d+) of (\d+)$", line):
             self._progress(int(found[1]), int(found[2]))
         elif line.startswith("Installing collected packages: "):
-            self._say(f"unpacking {line.count(',') + 1} package(s)")
+            if count := line.count(","):
+                self._say(f"unpacking {count + 1} packages")
         else:
             return False
         return True

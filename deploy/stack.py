@@ -119,11 +119,9 @@ class Stack:
             self._lock = None
 
     def kill(self) -> None:
-        """End everything at once; the data stay, as after a power cut."""
-        for child in self.parts.values():
-            child.kill()
-        self.s3.kill()
-        self.redis.kill()
+        """End everything at once, from a signal handler too; ``stop`` then only collects."""
+        for child in self._children().values():
+            child.kill_group()
 
     # --- start ----------------------------------------------------------------------------
 
@@ -249,7 +247,6 @@ class Stack:
             "S3_SECRET_ACCESS_KEY": self.s3.secret_access_key,
             "API_KEY_PEPPER": self.memory.api_key_pepper,
             "API_BIND": f"127.0.0.1:{self.memory.api_port}",
-            "PUBLIC_URL": self.url,
             "ALLOW_PRIVATE_ADDRESSES": "true",  # webhooks to programs on this machine
         }
         path = os.pathsep.join(filter(None, [str(_ROOT), self._environ.get("PYTHONPATH")]))

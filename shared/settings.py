@@ -39,7 +39,6 @@ class Settings(BaseSettings):
     url_ttl_s: Annotated[int, Field(ge=60, le=3600)] = 900
 
     # API.
-    public_url: str = "http://127.0.0.1:8000"
     api_key_pepper: SecretStr = SecretStr("")
     api_bind: str = "127.0.0.1:8000"
     api_threads: Count = 16
@@ -76,7 +75,6 @@ class Settings(BaseSettings):
     job_deadline_s: Seconds = 86_400.0
     drain_s: Seconds = 25.0
     webhook_timeout_s: Seconds = 15.0
-    input_ttl_s: Count = 86_400
     result_ttl_s: Count = 259_200
 
     # Logs and metrics.

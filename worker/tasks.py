@@ -19,13 +19,12 @@ from shared.errors import (
 )
 from shared.jobs import TRANSIENT_BACKOFF_S, Job, Release, Status
 from shared.store import Claim, JobStore, Outcome
-from shared.telemetry import bind
+from shared.telemetry import FACES, JOBS_ENDED, JOBS_RELEASED, STAGE_SECONDS, bind
 from worker.lease import Drain, Draining, Lease
 from worker.pipeline import ImageRestorer, Pipeline
 
 _log = logging.getLogger(__name__)
 _WRITE_DOWN_S = 120.0  # how long a finished job waits for Redis to take the news
-_FENCED = "fenced: another worker's by now"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +58,10 @@ class Worker:
             _log.info("job started", extra={"attempt": claim.job.attempt})
             with Lease(self.store, claim, self.beat_s, self.drain) as lease:
                 end = self._work(claim, lease)
-                _log.info("job %s", self._write_down(claim, end))
+                status = self._write_down(claim, end)
+            _log.info("job %s", status or "fenced: another worker's by now")
+            if end and status:
+                _count(claim.job, end, status)
 
     def _work(self, claim: Claim, lease: Lease) -> Outcome | _GiveBack | None:
         """Do the job; None: it is another worker's by now."""
@@ -80,8 +82,8 @@ class Worker:
                 f"model {job.model} is not loaded by this worker ({', '.join(self.restorers)})"
             ) from None
 
-    def _write_down(self, claim: Claim, end: Outcome | _GiveBack | None) -> str:
-        """Tell the record; while Redis is away, try again, for the work is done."""
+    def _write_down(self, claim: Claim, end: Outcome | _GiveBack | None) -> Status | None:
+        """Tell the record; while Redis is away, try again, for the work is done. None: fenced."""
         give_up_s = time.monotonic() + _WRITE_DOWN_S
         while True:
             try:
@@ -92,16 +94,32 @@ class Worker:
                 _log.warning("the job's end is not written yet: %s", error.detail)
                 time.sleep(1)
 
-    def _tell(self, claim: Claim, end: Outcome | _GiveBack | None) -> str:
+    def _tell(self, claim: Claim, end: Outcome | _GiveBack | None) -> Status | None:
         job_id, token = claim.job.id, claim.token
         if isinstance(end, Outcome):
-            return end.status if self.store.finish(job_id, token, end) else _FENCED
+            return end.status if self.store.finish(job_id, token, end) else None
         if end is None:
-            return _FENCED
-        status = self.store.release(
-            job_id, token, end.reason, delay_s=end.delay_s, error=end.problem
-        )
-        return status or _FENCED
+            return None
+        return self.store.release(job_id, token, end.reason, delay_s=end.delay_s, error=end.problem)
+
+
+def _count(job: Job, end: Outcome | _GiveBack, status: Status) -> None:
+    """The metrics of a run whose end is written."""
+    if isinstance(end, Outcome):
+        _count_work(job, end)
+    if status is Status.QUEUED and isinstance(end, _GiveBack):
+        JOBS_RELEASED.labels(model=job.model, reason=end.reason).inc()
+        return
+    problem = end.error if isinstance(end, Outcome) else end.problem
+    code = problem["code"] if problem and status is Status.FAILED else ""
+    JOBS_ENDED.labels(model=job.model, status=status, code=code).inc()
+
+
+def _count_work(job: Job, outcome: Outcome) -> None:
+    for stage, ms in outcome.timings_ms.items():
+        STAGE_SECONDS.labels(model=job.model, stage=stage).observe(ms / 1000)
+    for face in (outcome.result or {}).get("faces", ()):
+        FACES.labels(model=job.model, status=face["status"]).inc()
 
 
 def _meaning(error: FacemendError, job: Job) -> Outcome | _GiveBack | None:

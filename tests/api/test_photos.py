@@ -87,6 +87,11 @@ def test_what_is_no_image_is_refused_and_told_what_is_taken(data: bytes) -> None
         glance(data)
 
 
+def test_a_png_that_begins_with_something_else_tells_no_size() -> None:
+    """It is damaged, which the decoder says; what stands there is no size."""
+    assert glance(b"\x89PNG\r\n\x1a\n" + b"junk" * 10).size_px is None
+
+
 @pytest.mark.parametrize("size", [(20_000, 20_000), (1, 500_000), (16_385, 1)])
 def test_a_bomb_is_refused_by_its_header(size: tuple[int, int]) -> None:
     header = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + b"".join(n.to_bytes(4, "big") for n in size)

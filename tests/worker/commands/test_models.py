@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from click.testing import Result
 
 from tests.worker.commands.conftest import Facemend
 from worker.engine.catalogue import CATALOGUE
+
+if TYPE_CHECKING:
+    from shared.storage import ObjectStorage
 
 DATA = b"weights of a network of 256 px"
 
@@ -64,6 +68,23 @@ def test_the_mirror_of_the_settings_is_used(
     monkeypatch.setenv("FACEMEND_MODELS_URL", str(mirror))
     assert facemend("models", "pull", "gpen-bfr-256").exit_code == 0
     assert (models_dir / "GPEN-BFR-256.pth").is_file()
+
+
+def test_weights_are_pulled_from_a_bucket(
+    facemend: Facemend,
+    models_dir: Path,
+    storage: ObjectStorage,
+    stack_settings: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in stack_settings.items():
+        if name.startswith("s3_"):
+            monkeypatch.setenv(f"FACEMEND_{name.upper()}", str(value))
+    storage.put("weights/GPEN-BFR-256.pth", DATA, "application/octet-stream")
+    place = f"s3://{stack_settings['s3_bucket']}/weights"
+    answer = facemend("models", "pull", "gpen-bfr-256", "--from", place)
+    assert answer.exit_code == 0
+    assert (models_dir / "GPEN-BFR-256.pth").read_bytes() == DATA
 
 
 def test_a_wrong_hash_is_one_line_and_leaves_nothing(

@@ -93,6 +93,22 @@ def test_with_no_photo_the_one_that_comes_with_it_is_restored(
     assert "1 of 1" in answer.stdout
 
 
+def test_the_photo_that_comes_with_it_goes_where_it_is_told(
+    facemend: Facemend, folder: Path
+) -> None:
+    (folder / "out").mkdir()
+    facemend("restore", "-o", "out")
+    facemend("restore", "-o", "named.jpg")
+    assert opened(folder / "out" / "output_astronaut.png").format == "PNG"
+    assert opened(folder / "named.jpg").format == "JPEG"
+
+
+def test_the_photo_that_comes_with_it_is_no_psd(facemend: Facemend, folder: Path) -> None:
+    answer = facemend("restore", "-o", "named.psd")
+    assert answer.exit_code == 2
+    assert ".png, .jpg, .jpeg or .webp" in answer.stderr
+
+
 def test_a_folder_in_is_a_folder_out_with_a_summary(
     facemend: Facemend, folder: Path, astronaut: Path, grace_hopper: Path
 ) -> None:

@@ -89,3 +89,35 @@ def animated(kind: str) -> bytes:
         duration=100,
         **({"lossless": True} if kind == "webp" else {}),
     )
+
+
+def ink_profile(*, complete: bool = True) -> bytes:
+    """A CMYK profile under which every ink is grey: the more of it, the darker.
+
+    An ICC 2.1 printer profile with one table, A2B0 (lut8Type, two grid points an ink); without it
+    if not ``complete``.
+    """
+    corners = [(c, m, y, k) for c in (0, 1) for m in (0, 1) for y in (0, 1) for k in (0, 1)]
+    lab = b"".join(bytes((255 - 255 * sum(inks) // 4, 128, 128)) for inks in corners)
+    identity = struct.pack(">9i", *(65_536 * (i % 4 == 0) for i in range(9)))
+    ramp = bytes(range(256))
+    table = b"mft1" + bytes(4) + bytes((4, 3, 2, 0)) + identity + 4 * ramp + lab + 3 * ramp
+    tags = [(b"A2B0", table)] if complete else []
+    start = 128 + 4 + 12 * len(tags)
+    directory = struct.pack(">I", len(tags))
+    for name, data in tags:
+        directory += name + struct.pack(">II", start, len(data))
+    body = directory + b"".join(data for _, data in tags)
+    white = struct.pack(">3i", 0xF6D6, 0x10000, 0xD32D)  # D50
+    header = struct.pack(
+        ">I4sI4s4s4s12s4s",
+        128 + len(body),
+        b"",
+        0x02100000,
+        b"prtr",
+        b"CMYK",
+        b"Lab ",
+        bytes(12),
+        b"acsp",
+    )
+    return (header + bytes(28) + white).ljust(128, b"\0") + body

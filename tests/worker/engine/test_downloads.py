@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import numpy as np
 import pytest
+from botocore.config import Config
 
 from shared.errors import ModelUnavailable, WeightsInvalid, WeightsMissing
 from worker.engine.catalogue import CATALOGUE, STARTER, Entry
@@ -37,6 +38,7 @@ class Site:
     breaks_after: list[int] = field(default_factory=list)  # bytes sent until it hangs up, in turn
     statuses: list[int] = field(default_factory=list)  # answered first
     takes_ranges: bool = True
+    lies_about_ranges: bool = False
     asked: list[str | None] = field(default_factory=list)  # Range headers
     url: str = ""
 
@@ -59,7 +61,8 @@ class Handler(BaseHTTPRequestHandler):
     def _answer_from(self, start: int, headers: dict[str, str]) -> None:
         size = len(self.site.data)
         if start < size:
-            content_range = {"Content-Range": f"bytes {start}-{size - 1}/{size}"}
+            shown = start + 5 if self.site.lies_about_ranges else start
+            content_range = {"Content-Range": f"bytes {shown}-{size - 1}/{size}"}
             self._answer(206, self.site.data[start:], headers | content_range)
         else:
             self._answer(416, b"", {"Content-Range": f"bytes */{size}"})
@@ -249,6 +252,25 @@ def test_an_object_that_is_not_there_is_said_in_words(
     source = S3Source(s3_client(settings), settings.s3_bucket, "weights/nothing.pth")
     with pytest.raises(WeightsMissing, match="NoSuchKey"):
         pull(ENTRY, tmp_path, source, quiet)
+
+
+def test_storage_that_does_not_answer_is_asked_again_and_then_said(tmp_path: Path) -> None:
+    client = boto3.client(
+        "s3",
+        endpoint_url="http://127.0.0.1:9",
+        region_name="us-east-1",
+        aws_access_key_id="x",
+        aws_secret_access_key="x",
+        config=Config(retries={"total_max_attempts": 1}),
+    )
+    with pytest.raises(WeightsMissing, match="Run the same command again"):
+        pull(ENTRY, tmp_path, S3Source(client, "bucket", "big.pth"), quiet)
+
+
+def test_a_server_that_goes_on_elsewhere_is_begun_anew(site: Site, tmp_path: Path) -> None:
+    part_of(tmp_path).write_bytes(DATA[:1000])
+    site.lies_about_ranges = True
+    assert pull(ENTRY, tmp_path, HttpSource(site.url), quiet).read_bytes() == DATA
 
 
 def test_the_source_follows_the_mirror() -> None:
