@@ -78,12 +78,12 @@ def test_half_way_the_latent_lies_between_mean_and_photo(photos: Tensor) -> None
 
 def test_the_mean_latent_is_near_that_of_many_other_vectors_and_always_the_same() -> None:
     network = generator(FORMS[0])
-    others = torch.randn(20_000, 512, generator=torch.Generator().manual_seed(5))
+    others = torch.randn(4000, 512, generator=torch.Generator().manual_seed(5))
     with torch.inference_mode():
         latents = network.generator.style(others)
         mean = network.mean_latent()
     spread = (latents - latents.mean(0)).norm(dim=1).mean()
-    assert float((mean - latents.mean(0)).norm() / spread) < 0.05
+    assert float((mean - latents.mean(0)).norm() / spread) < 0.06
     again = generator(FORMS[0])
     assert torch.equal(again.mean_latent(), mean)
 
