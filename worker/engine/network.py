@@ -26,6 +26,8 @@ class Network:
         for parameter in self._generator.parameters():
             if parameter.dim() == 4:  # the layout that convolutions want on CPU and GPU alike
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+        if device.type == "cuda" and precision == "fp32":
+            torch.backends.cudnn.allow_tf32 = False  # its 10 bits would not be float32
         self._device, self.precision = device, precision
         self.in_px, self.out_px = generator.config.in_size, generator.config.size
 
