@@ -38,9 +38,11 @@ class _Graph:
 
     def __init__(self, generator: Generator) -> None:
         self._generator, self._config = generator, generator.config
-        self._nodes: list[onnx.NodeProto] = []
-        self._tensors: list[onnx.TensorProto] = []
-        self._noise: list[onnx.ValueInfoProto] = []
+        opset = [helper.make_opsetid("", _OPSET)]
+        empty = helper.make_graph([], "GPEN", [_images(INPUT, self._config.in_size)], [])
+        self._model = helper.make_model(empty, opset_imports=opset, ir_version=_IR_VERSION)
+        # Filled in place: making it of parts at the end would hold the weights three times.
+        self._graph = self._model.graph
         self._epsilon = self._constant(torch.tensor([1e-8]))
         self._root2 = self._constant(torch.tensor([_ROOT2]))
         self._columns = self._constant(torch.tensor([1]))
@@ -51,16 +53,8 @@ class _Graph:
         latent = self._mapping(encoded)
         maps = [each for each in features for _ in range(2)][1:]
         self._decoder(latent, maps + self._noise_maps())
-        in_px, out_px = self._config.in_size, self._config.size
-        graph = helper.make_graph(
-            self._nodes,
-            "GPEN",
-            [_images(INPUT, in_px), *self._noise],
-            [_images(OUTPUT, out_px)],
-            self._tensors,
-        )
-        opset = [helper.make_opsetid("", _OPSET)]
-        return helper.make_model(graph, opset_imports=opset, ir_version=_IR_VERSION)
+        self._graph.output.append(_images(OUTPUT, self._config.size))
+        return self._model
 
     def _encoder(self) -> tuple[list[str], str]:
         x = INPUT
@@ -95,19 +89,20 @@ class _Graph:
             for index in (2 * level, 2 * level + 1):
                 x = self._styled(x, latent, maps[index + 1], decoder.convs[index])
             rgb = self._rgb(x, latent, to_rgb, rgb)
-        self._nodes[-1].output[0] = OUTPUT
+        self._graph.node[-1].output[0] = OUTPUT
 
     def _noise_maps(self) -> list[str]:
         """Inputs for the levels above the encoder, each repeated for the batch."""
-        maps, resolution = [], self._config.in_size
+        maps: list[str] = []
+        resolution = self._config.in_size
         batch = self._op("Shape", INPUT, start=0, end=1)
         while (resolution := 2 * resolution) <= self._config.size:
             shape = [self._config.channels(resolution), resolution, resolution]
             tail = self._constant(torch.tensor(shape))
             for _ in range(2):
-                name = f"{NOISE}{len(self._noise)}"
+                name = f"{NOISE}{len(maps)}"
                 value = helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, *shape])
-                self._noise.append(value)
+                self._graph.input.append(value)
                 maps.append(self._op("Expand", name, self._op("Concat", batch, tail, axis=0)))
         return maps
 
@@ -171,14 +166,14 @@ class _Graph:
         return self._op("Reciprocal", self._op("Sqrt", self._op("Add", x, self._epsilon)))
 
     def _op(self, kind: str, *inputs: str, **attributes: Any) -> str:
-        name = f"{kind.lower()}{len(self._nodes)}"
-        self._nodes.append(helper.make_node(kind, inputs, [name], name, **attributes))
+        name = f"{kind.lower()}{len(self._graph.node)}"
+        self._graph.node.append(helper.make_node(kind, inputs, [name], name, **attributes))
         return name
 
     def _constant(self, tensor: Tensor) -> str:
-        name = f"weight{len(self._tensors)}"
+        name = f"weight{len(self._graph.initializer)}"
         array = tensor.detach().cpu().contiguous().numpy()
-        self._tensors.append(numpy_helper.from_array(array, name))
+        self._graph.initializer.append(numpy_helper.from_array(array, name))
         return name
 
 

@@ -54,7 +54,10 @@ class OnnxRuntimeBackend:
         """See `backends.Backend`."""
         require_default(controls, self.name)
         inputs = {INPUT: images, **noise_maps(self._noise, seed)}
-        answer: Images = self._session.run(None, inputs)[0]
+        try:
+            answer: Images = self._session.run(None, inputs)[0]
+        except Exception as error:  # its errors share no other base
+            raise RuntimeError(f"{self.name}: {error}") from error
         return answer
 
     def run(

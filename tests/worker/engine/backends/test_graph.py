@@ -108,3 +108,10 @@ def test_a_fixed_graph_takes_no_controls_and_says_so(form: str, tmp_path: Path) 
     backend = exported(golden_generator(CONFIGS["tiny-32"]), form, tmp_path)
     with pytest.raises(OptionUnavailable, match="backend torch can"):
         backend.infer(golden_input(1, 32).numpy(), controls=Controls(truncation=0.5))
+
+
+@pytest.mark.parametrize("form", RUNTIMES)
+def test_what_a_runtime_cannot_run_is_an_error_that_python_knows(form: str, tmp_path: Path) -> None:
+    backend = exported(golden_generator(CONFIGS["tiny-32"]), form, tmp_path)
+    with pytest.raises(RuntimeError):
+        backend.infer(golden_input(1, 64).numpy())
