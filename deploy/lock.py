@@ -23,7 +23,7 @@ LOCKS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "worker.lock": (("pyproject.toml", "requirements/torch.in"), ("worker",)),
     "dev.lock": (
         ("pyproject.toml", "requirements/torch.in", "requirements/build.in"),
-        ("api", "worker", "embedded", "demo", "background", "dev"),
+        ("api", "worker", "background", "identity", "onnx", "openvino", "embedded", "demo", "dev"),
     ),
     "build.lock": (("requirements/build.in",), ()),
     "bare.lock": (("requirements/bare.in",), ()),
