@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
@@ -56,15 +57,17 @@ def load_restorer(
     entry = find_entry(model, models_dir)
     template = template_of(entry, shelf.weights)
     chosen_device = choose_device(device)
-    network, batch = load_backend(
-        shelf,
-        chosen_device,
-        backend=backend,
-        precision=precision,
-        allow_fallback=allow_fallback,
-    )
+    with ThreadPoolExecutor(1) as beside:  # a second of imports, while the backend compiles
+        detecting = beside.submit(load_detector, models_dir, chosen_device)
+        network, batch = load_backend(
+            shelf,
+            chosen_device,
+            backend=backend,
+            precision=precision,
+            allow_fallback=allow_fallback,
+        )
+        detector = detecting.result()
     batch = min(batch or 1, max_batch)
-    detector = load_detector(models_dir, chosen_device)
     info = ModelInfo(
         name=model,
         sha256=shelf.sha256,
