@@ -143,7 +143,7 @@ class Child:
 
     def stop(self, grace_s: float = 10.0) -> None:
         """SIGTERM, then SIGKILL after ``grace_s``; what is left of its group goes too."""
-        if self._process is None:
+        if self._process is None or self not in _living:
             return
         self.signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -59,6 +59,9 @@ class Stack:
         """``environ``: FACEMEND_ settings for the processes, less those that the stack makes."""
         self.folder = folder.expanduser().resolve()
         self.parts: dict[str, Child] = {}
+        self.memory = Memory()
+        self.redis = Valkey(self.folder / "redis")
+        self.s3 = SeaweedFS(self.folder / "s3")
         self._say = say
         self._api_port = api_port
         self._environ = dict(environ)
@@ -89,6 +92,7 @@ class Stack:
         """Start everything and wait until a job can be done. Raises StackFailed."""
         self._take_folder()
         try:
+            self._recall()
             self._start_all()
         except BaseException:
             self.stop()
@@ -107,16 +111,16 @@ class Stack:
 
     def stop(self) -> None:
         """Drain and end everything, the servers last; nothing is left running."""
+        if self._lock is None:
+            return  # not started, or stopped already
         for child in self.parts.values():
             child.signal(signal.SIGTERM)
         for child in self.parts.values():
             child.stop(grace_s=35)
-        for server in (getattr(self, "s3", None), getattr(self, "redis", None)):
-            if server is not None:
-                server.stop()
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        self.s3.stop()
+        self.redis.stop()
+        self._lock.close()
+        self._lock = None
 
     def kill(self) -> None:
         """End everything at once, from a signal handler too; ``stop`` then only collects."""
@@ -139,10 +143,9 @@ class Stack:
             self._lock.close()
             self._lock = None
             raise StackFailed(f"a stack runs in {self.folder} already: {who}") from None
-        self.memory = Memory.read(self.folder / "stack.json")
 
-    def _start_all(self) -> None:
-        memory = self.memory
+    def _recall(self) -> None:
+        self.memory = memory = Memory.read(self.folder / "stack.json")
         self.redis = Valkey(
             self.folder / "redis", password=memory.redis_password, port=memory.redis_port
         )
@@ -152,6 +155,9 @@ class Stack:
             secret_access_key=memory.s3_secret_access_key,
             ports=memory.s3_ports,
         )
+
+    def _start_all(self) -> None:
+        memory = self.memory
         self._start_server("redis")
         self._start_server("s3")
         memory.api_port = free_port(self._api_port or memory.api_port)
@@ -178,9 +184,9 @@ class Stack:
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
         child = Child(name, argv, folder=folder, env=self.environment(), cwd=folder)
-        self.parts[name] = child
         self._started_at[name] = time.monotonic()
         child.start()
+        self.parts[name] = child
 
     def _wait_until_ready(self) -> None:
         store = JobStore.connect(self.settings())

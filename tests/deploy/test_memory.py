@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from deploy.memory import Memory
+from deploy.stack import Stack
 from shared.errors import StackFailed
 
 
@@ -27,3 +28,10 @@ def test_a_file_that_is_not_ours_is_refused(tmp_path: Path, content: str) -> Non
     (tmp_path / "stack.json").write_text(content)
     with pytest.raises(StackFailed, match="cannot be understood"):
         Memory.read(tmp_path / "stack.json")
+
+
+def test_a_stack_with_such_a_file_does_not_start_and_lets_go_of_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "stack.json").write_text("not ours")
+    for _ in range(2):  # the second would be refused if the first still held it
+        with pytest.raises(StackFailed, match="cannot be understood"):
+            Stack(tmp_path).start()

@@ -77,8 +77,10 @@ def test_what_dies_is_started_again(stack: Stack) -> None:
     revived = threading.Event()
 
     def wait() -> None:
-        eventually(lambda: stack.parts["notifier"].pid != old)
-        revived.set()
+        try:
+            eventually(lambda: stack.parts["notifier"].pid != old)
+        finally:
+            revived.set()
 
     threading.Thread(target=wait).start()
     stack.watch(revived)  # here, not in the thread: children live as long as the thread they are of
