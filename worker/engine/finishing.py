@@ -19,6 +19,8 @@ from worker.engine.pasting import Paster, blend
 from worker.engine.restoration import FaceOptions, FaceRecord
 from worker.engine.retouching import calmed, with_colour_of
 
+_LEAST_MASK_PX = 16  # less of a crop is no face
+
 
 @dataclass(frozen=True, slots=True)
 class Finisher:
@@ -40,7 +42,7 @@ class Finisher:
         if isinstance(answer, OutOfMemory):
             return replace(record, status="failed", reason=answer.code)
         mask = self._mask(aligned, answer)
-        if not mask.any():
+        if mask.sum() < _LEAST_MASK_PX:
             return replace(record, status="failed", reason=reasons.NOT_PARSED)
         return self._paste(record, aligned, self._touched_up(aligned, answer, mask), mask)
 

@@ -52,6 +52,7 @@ _CENTRE, _HALF_WIDTH, _HALF_HEIGHT = 0.42, 1.3, 1.55
 _SOLID, _GONE = 0.8, 1.1  # the soft edge, in radii of that oval
 #: Above this scale averaging would cost more sharpness than the interpolation loses pixels.
 _NO_AVERAGING = 0.75
+_MOST_MIRRORS = 16
 _BORDER = 26 / 512  # of the crop: not trusted, for the network saw nothing beyond it
 
 
@@ -102,6 +103,7 @@ def enlarged(affine: Affine, scale: int) -> Affine:
 def crop(image: Image, affine: Affine, size_px: int, resampling: Resampling = "area") -> Image:
     """The aligned crop (size_px, size_px, 3). Beyond the photo's border it is mirrored.
 
+    Where the photo would have to be mirrored again and again, its outermost pixels are repeated.
     ``area`` averages where the photo is finer than the crop, and is ``cubic`` elsewhere; the others
     look at one, four or sixteen pixels of the photo, however many lie under one of the crop.
     """
@@ -110,7 +112,7 @@ def crop(image: Image, affine: Affine, size_px: int, resampling: Resampling = "a
     part, to_part = _shrink(image[y0:y1, x0:x1], scale)
     matrix = _compose(affine, inverse(_compose(to_part, _shift(-x0, -y0))))
     how = _INTERPOLATIONS[resampling]
-    return _warp(part, matrix, (size_px, size_px), cv2.BORDER_REFLECT_101, how)
+    return _warp(part, matrix, (size_px, size_px), _border(matrix, size_px, part.shape), how)
 
 
 def uncrop(crop_values: Floats, affine: Affine, region: tuple[int, int, int, int]) -> Floats:
@@ -162,6 +164,14 @@ def _smooth_step(t: NDArray[Any]) -> NDArray[Any]:
     """0 up to t = 0, 1 from t = 1 on, flat at both ends."""
     t = t.clip(0, 1)
     return np.asarray(t * t * (3 - 2 * t))
+
+
+def _border(matrix: Affine, size_px: int, shape: tuple[int, ...]) -> int:
+    """How OpenCV is to go on beyond ``shape``: mirroring takes it a step for each time over."""
+    corners = np.array([(x, y) for x in (0, size_px) for y in (0, size_px)], np.float64)
+    reach = np.abs(transform(corners, inverse(matrix))).max(0)
+    far = (reach > _MOST_MIRRORS * np.array([shape[1], shape[0]])).any()
+    return cv2.BORDER_REPLICATE if far else cv2.BORDER_REFLECT_101
 
 
 def _warp(

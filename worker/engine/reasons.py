@@ -21,6 +21,6 @@ SKIPPED: Final = frozenset(
 OUT_OF_MEMORY: Final = OutOfMemory.code
 #: The network's answer was no number: half precision overflowed.
 NOT_FINITE: Final = "not-finite"
-#: The parser, which says where to paste, saw no face in the network's answer.
+#: Nowhere to paste: the parser saw no face in the answer, or the landmarks lie on one spot.
 NOT_PARSED: Final = "not-parsed"
 FAILED: Final = frozenset({OUT_OF_MEMORY, NOT_FINITE, NOT_PARSED})
