@@ -149,8 +149,8 @@ def _in_photo(
 ) -> list[float]:
     size_px = backend.in_px
     side_px = round(1.3 * size_px * scale)
-    to_photo = cv2.getRotationMatrix2D((size_px / 2, size_px / 2), 10, 1.0)
-    to_photo *= scale
+    middle = (size_px / 2, size_px / 2)
+    to_photo = np.asarray(cv2.getRotationMatrix2D(middle, 10, 1.0), np.float64) * scale
     to_photo[:, 2] += side_px / 2 - size_px / 2 * scale
     fine = _enlarged_or_averaged(face, scale)
     turn = to_photo.copy()

@@ -111,7 +111,8 @@ def test_defaults_are_as_documented() -> None:
         for part in name.strip("`").split("."):
             value = None if value is None else value[part]
         if said and not re.match("[a-z]", said):  # words describe what a value cannot say
-            assert said.strip("`").strip('"') == str(value).replace("False", "false").replace("True", "true"), name
+            shown = str(value).lower() if isinstance(value, bool) else str(value)
+            assert said.strip("`").strip('"') == shown, name
 
 
 def test_every_field_of_a_job_is_documented() -> None:

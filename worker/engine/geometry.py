@@ -132,7 +132,9 @@ def face_mask(landmarks: NDArray[np.float64], size_px: int) -> Floats:
     """
     eyes, mouth = landmarks[:2].mean(0), landmarks[3:].mean(0)
     down = mouth - eyes
-    length = max(float(np.hypot(*down)), 1e-6)
+    length = float(np.hypot(*down))
+    if length < 1:  # no face: its landmarks lie on one spot
+        return np.zeros((size_px, size_px), np.float32)
     down = down / length
     y, x = np.mgrid[0:size_px, 0:size_px].astype(np.float32)
     centre = eyes + _CENTRE * (mouth - eyes)
