@@ -115,7 +115,7 @@ _ENTRIES = (
         STARTER,
         f"{STARTER}.safetensors",
         "Apache-2.0",
-        sha256="84856c398eb61f67c351f4a5c9b0157e35e02de341c5dcecb93e43a816ffa23a",
+        sha256="8636f615e3b163927a4bbfac96e7a88ba7f8d58db98b0f32e6814de41b5ff9b0",
         in_px=256,
         out_px=256,
         embedded=True,
