@@ -31,10 +31,11 @@ from shared.telemetry import (
     configure_logging,
     start_metrics_server,
 )
-from worker.engine import Limits, Restorer, load_restorer
+from worker.engine import Restorer
 from worker.lease import Drain
 from worker.pipeline import Pipeline
 from worker.tasks import Worker
+from worker.wiring import limits_of, load_model
 
 _log = logging.getLogger(__name__)
 _WAIT_FOR_PARTS_S = 30.0
@@ -50,13 +51,7 @@ def build(settings: Settings, restorers: dict[str, Restorer]) -> Worker:
         pipeline=Pipeline(
             storage=ObjectStorage(settings),
             fetcher=Fetcher(allow_private=settings.allow_private_addresses),
-            limits=Limits(
-                max_bytes=settings.max_input_bytes,
-                max_pixels=settings.max_pixels,
-                min_side_px=settings.min_side_px,
-                max_side_px=settings.max_side_px,
-                max_aspect=settings.max_aspect,
-            ),
+            limits=limits_of(settings),
             fetch_timeout_s=settings.fetch_timeout_s,
         ),
         restorers=restorers,
@@ -69,19 +64,7 @@ def load_restorers(settings: Settings) -> dict[str, Restorer]:
     """Load and warm each served model; raises ModelUnavailable in words."""
     restorers = {}
     for name in settings.served_models or (settings.default_model,):
-        restorer = load_restorer(
-            name,
-            models_dir=settings.models_dir,
-            device=settings.device,
-            precision=settings.precision,
-            backend=settings.backend,
-            allow_fallback=settings.allow_fallback,
-            accepted_licences=settings.accepted_licences,
-            max_batch=settings.max_batch,
-            max_batch_wait_ms=settings.max_batch_wait_ms,
-            on_batch=partial(count_batch, name),
-            max_output_pixels=settings.max_output_pixels,
-        )
+        restorer = load_model(settings, name, on_batch=partial(count_batch, name))
         restorer.warm_up()
         restorers[name] = restorer
     return restorers

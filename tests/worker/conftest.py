@@ -17,10 +17,11 @@ from shared.schemas import RestorationParameters
 from shared.settings import Settings
 from shared.storage import ObjectStorage, input_key
 from shared.store import JobStore, NewJob
-from worker.engine import FaceOptions, FaceRecord, Limits, ModelInfo, Photo, Restoration
+from worker.engine import FaceOptions, FaceRecord, ModelInfo, Photo, Restoration
 from worker.lease import Drain
 from worker.pipeline import Pipeline
 from worker.tasks import Worker
+from worker.wiring import limits_of
 
 MODEL = "scripted"
 
@@ -88,13 +89,7 @@ def pipeline(storage: ObjectStorage, settings: Settings) -> Pipeline:
     return Pipeline(
         storage=storage,
         fetcher=Fetcher(allow_private=settings.allow_private_addresses),
-        limits=Limits(
-            max_bytes=settings.max_input_bytes,
-            max_pixels=settings.max_pixels,
-            min_side_px=settings.min_side_px,
-            max_side_px=settings.max_side_px,
-            max_aspect=settings.max_aspect,
-        ),
+        limits=limits_of(settings),
         fetch_timeout_s=5,
     )
 

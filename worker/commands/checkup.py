@@ -18,6 +18,7 @@ from shared.errors import (
     WeightsMissing,
 )
 from shared.settings import Settings
+from worker.wiring import load_model
 
 Level = Literal["ok", "warn", "fail"]
 
@@ -183,20 +184,9 @@ def _absent(name: str, error: FacemendError, *, wanted: bool) -> Finding:
 
 def _models(settings: Settings) -> Iterator[Finding]:
     """Load each served model and let it restore a blank face."""
-    from worker.engine import load_restorer
-
     for name in settings.served_models or (settings.default_model,):
         try:
-            restorer = load_restorer(
-                name,
-                models_dir=settings.models_dir,
-                device=settings.device,
-                precision=settings.precision,
-                backend=settings.backend,
-                allow_fallback=settings.allow_fallback,
-                accepted_licences=settings.accepted_licences,
-                max_batch=1,
-            )
+            restorer = load_model(settings, name, max_batch=1)
         except FacemendError as error:
             yield Finding("", name, "fail", error.detail, "see weights and devices above")
             continue

@@ -13,9 +13,9 @@ import click
 from shared.errors import OptionUnavailable, WeightsMissing
 from shared.settings import Settings, load_settings
 from worker.commands.failure import errors_as_exit_codes
+from worker.wiring import load_model
 
 if TYPE_CHECKING:
-    from worker.engine import Restorer
     from worker.training.degradations import Image
     from worker.training.quality import FindLandmarks, Judge
 
@@ -101,7 +101,7 @@ def evaluate(
             where = template or ("ffhq" if photos else "detect")
             judge = _judge(settings, where, fid_weights, lpips_weights, lpips_heads)
             if photos:
-                with closing(_load(settings, model)) as restorer:
+                with closing(load_model(settings, model)) as restorer:
                     table, lines = of_model(
                         judge,
                         restorer,
@@ -155,22 +155,6 @@ def _landmarks(settings: Settings, where: str) -> FindLandmarks:
         return max(faces, key=lambda face: face.short_side_px).landmarks if faces else None
 
     return largest
-
-
-def _load(settings: Settings, model: str | None) -> Restorer:
-    from worker.engine import load_restorer
-
-    return load_restorer(
-        model or settings.default_model,
-        models_dir=settings.models_dir,
-        device=settings.device,
-        precision=settings.precision,
-        backend=settings.backend,
-        allow_fallback=settings.allow_fallback,
-        accepted_licences=settings.accepted_licences,
-        max_batch=settings.max_batch,
-        max_batch_wait_ms=settings.max_batch_wait_ms,
-    )
 
 
 def _write_sheet(lines: Sequence[Image], path: Path) -> None:

@@ -6,7 +6,7 @@ import json
 import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import click
 
@@ -15,12 +15,10 @@ from shared.settings import Settings, load_settings
 from worker.commands.failure import EXIT_PHOTO_FAILED, errors_as_exit_codes
 from worker.commands.photo_batch import PhotoBatch, plan, plan_sample
 from worker.commands.restore_report import print_report, run_with_progress
-from worker.engine import FaceOptions, Limits
+from worker.engine import FaceOptions
 from worker.engine.catalogue import COLORIZER, Task
 from worker.engine.weights import find_entry
-
-if TYPE_CHECKING:
-    from worker.engine import Restorer
+from worker.wiring import limits_of, load_model
 
 _EPILOG = """
 \b
@@ -212,7 +210,7 @@ def restore(
         settings = settings.model_copy(update={k: v for k, v in given.items() if v is not None})
         if task:
             _require_task(settings, task)
-        restorer = _load(settings)
+        restorer = load_model(settings)
         options = FaceOptions(
             faces=faces,
             aligned=aligned,
@@ -229,7 +227,7 @@ def restore(
             background=background,
             crops=False,
         )
-        batch = PhotoBatch(restorer, options, _limits(settings), compare=compare)
+        batch = PhotoBatch(restorer, options, limits_of(settings), compare=compare)
         outcomes = run_with_progress(batch, work, visible=not as_json)
         restorer.close()
     if as_json:
@@ -244,30 +242,3 @@ def _require_task(settings: Settings, task: Task) -> None:
     entry = find_entry(settings.default_model, settings.models_dir)
     if entry.task != task:
         raise ModelUnavailable(f"{entry.name} is to {entry.task}, not to {task}")
-
-
-def _load(settings: Settings) -> Restorer:
-    from worker.engine import load_restorer  # with torch, seconds of import
-
-    return load_restorer(
-        settings.default_model,
-        models_dir=settings.models_dir,
-        device=settings.device,
-        precision=settings.precision,
-        backend=settings.backend,
-        allow_fallback=settings.allow_fallback,
-        accepted_licences=settings.accepted_licences,
-        max_batch=settings.max_batch,
-        max_batch_wait_ms=settings.max_batch_wait_ms,
-        max_output_pixels=settings.max_output_pixels,
-    )
-
-
-def _limits(settings: Settings) -> Limits:
-    return Limits(
-        max_bytes=settings.max_input_bytes,
-        max_pixels=settings.max_pixels,
-        min_side_px=settings.min_side_px,
-        max_side_px=settings.max_side_px,
-        max_aspect=settings.max_aspect,
-    )
