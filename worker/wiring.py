@@ -29,7 +29,7 @@ def load_model(settings: Settings, model: str | None = None, **overrides: Any) -
     """
     from worker.engine import load_restorer  # noqa: PLC0415  # with torch, seconds of import
 
-    wanted = {
+    wanted: dict[str, Any] = {
         "models_dir": settings.models_dir,
         "device": settings.device,
         "precision": settings.precision,
