@@ -132,8 +132,11 @@ def outcome_json(outcome: Outcome) -> str:
 
 
 def progress_json(progress: Progress) -> str:
-    """Write what ``to_job`` reads again."""
-    return to_json(asdict(progress))
+    """Write what ``to_job`` reads again; a background that is kept takes no room."""
+    content = asdict(progress)
+    if progress.enlarged is None:
+        del content["enlarged"]
+    return to_json(content)
 
 
 def pairs(flat: list[str]) -> dict[str, str]:
@@ -179,4 +182,9 @@ def _progress(record: Mapping[str, str]) -> Progress | None:
     if "progress" not in record:
         return None
     content = json.loads(record["progress"])
-    return Progress(**{**content, "stage": Stage(content["stage"])})
+    return Progress(
+        Stage(content["stage"]),
+        content["faces_done"],
+        content["faces_total"],
+        content.get("enlarged"),
+    )

@@ -36,8 +36,9 @@ def test_what_was_asked_for_reads_back(new_job: NewJobs) -> None:
 
 
 @pytest.mark.parametrize("total", [None, 3])
-def test_progress_reads_back(new_job: NewJobs, total: int | None) -> None:
-    progress = Progress(Stage.RESTORING, 2, total)
+@pytest.mark.parametrize("enlarged", [None, 0.25])
+def test_progress_reads_back(new_job: NewJobs, total: int | None, enlarged: float | None) -> None:
+    progress = Progress(Stage.RESTORING, 2, total, enlarged)
     assert to_job("job_1", view(new_job(), progress=progress_json(progress))).progress == progress
 
 
