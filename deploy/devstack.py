@@ -9,9 +9,10 @@ import contextlib
 import os
 import secrets
 import shutil
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from deploy.child import Child, free_port
 from shared.errors import StackFailed
@@ -40,19 +41,15 @@ class Valkey:
     def start(self) -> Self:
         """Start and wait until it answers us. Raises StackFailed."""
         binary = _valkey_binary()
-        for attempt in range(_TRIES):
-            self.port = free_port(self.port if attempt == 0 else None)
+
+        def begin(*, first: bool) -> None:
+            self.port = free_port(self.port if first else None)
             self.child = Child("redis", [binary, str(self._configure())], folder=self.folder)
             self.child.start()
-            try:
-                self.child.wait_until(self._answers, timeout_s=_READY_S)
-            except StackFailed:
-                self.stop()
-                if attempt == _TRIES - 1:
-                    raise
-            else:
-                return self
-        raise StackFailed("Valkey did not start")  # not reached: the last try raises
+            self.child.wait_until(self._answers, timeout_s=_READY_S)
+
+        _try_ports(begin, self.stop)
+        return self
 
     def stop(self) -> None:
         if self.child is not None:
@@ -134,19 +131,15 @@ class SeaweedFS:
         is open to all. Raises StackFailed.
         """
         binary = _weed_binary()
-        for attempt in range(_TRIES):
-            self.ports = self._pick_ports(keep=attempt == 0)
+
+        def begin(*, first: bool) -> None:
+            self.ports = self._pick_ports(keep=first)
             self.child = self._child(binary)
             self.child.start()
-            try:
-                self.child.wait_until(self._serves_us, timeout_s=_READY_S)
-            except StackFailed:
-                self.stop()
-                if attempt == _TRIES - 1:
-                    raise
-            else:
-                return self
-        raise StackFailed("SeaweedFS did not start")  # not reached: the last try raises
+            self.child.wait_until(self._serves_us, timeout_s=_READY_S)
+
+        _try_ports(begin, self.stop)
+        return self
 
     def stop(self) -> None:
         if self.child is not None:
@@ -250,6 +243,23 @@ class SeaweedFS:
         for role, port in self.ports.items():
             for name in (f"{role}-{port}", f"{role}-grpc-{port + 10_000}"):
                 Path(f"/tmp/seaweedfs-{name}.sock").unlink(missing_ok=True)  # noqa: S108
+
+
+class _Begin(Protocol):
+    def __call__(self, *, first: bool) -> None: ...
+
+
+def _try_ports(begin: _Begin, stop: Callable[[], None]) -> None:
+    """Start a server, on its remembered ports first, then on others. Raises the last failure."""
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            begin(first=tries_left == _TRIES - 1)
+        except StackFailed:
+            stop()
+            if not tries_left:
+                raise
+        else:
+            return
 
 
 def _valkey_binary() -> str:
