@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import resources
+from importlib.resources.abc import Traversable
 from typing import Any
 
 import redis
@@ -72,10 +73,10 @@ def redis_errors() -> Iterator[None]:
 
 
 class Scripts:
-    """The scripts of ``shared/lua``, each run as one atomic step."""
+    """The scripts of ``shared/lua`` or another ``folder``, each run as one atomic step."""
 
-    def __init__(self, client: redis.Redis) -> None:
-        folder = resources.files("shared") / "lua"
+    def __init__(self, client: redis.Redis, folder: Traversable | None = None) -> None:
+        folder = folder or resources.files("shared") / "lua"
         prelude = (folder / "prelude.lua").read_text("utf-8")
         self._scripts = {
             file.name.removesuffix(".lua"): client.register_script(

@@ -64,10 +64,12 @@ TOMBSTONE_S = 86_400
 class JobStore:
     """Thread-safe. ``client`` decodes answers to text (see ``connect``)."""
 
-    def __init__(self, client: redis.Redis, settings: Settings) -> None:
+    def __init__(
+        self, client: redis.Redis, settings: Settings, scripts: Scripts | None = None
+    ) -> None:
         self._redis = client
         self._settings = settings
-        self._scripts = Scripts(client)
+        self._scripts = scripts or Scripts(client)
         self._outbox = Outbox(self._scripts)
         self._idempotency = Idempotency(self._scripts)
         self._fleet = Fleet(self._scripts)
