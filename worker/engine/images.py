@@ -17,6 +17,7 @@ from PIL import Image
 from shared.errors import CorruptImage, ImageTooManyPixels, InputTooLarge, UnsupportedImage
 from worker.engine import sixteen_bit
 from worker.engine.colours import to_rgb
+from worker.engine.limits import Limits
 from worker.engine.sixteen_bit import Samples
 
 Pixels = NDArray[np.uint8]
@@ -37,17 +38,6 @@ _EIGHT_BIT_MODES = frozenset(
 )
 _PNG_END = b"IEND\xaeB`\x82"
 _ORIENTATION_TAG = 0x0112
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What is taken: bytes of the file, pixels in all, pixels a side, longer to shorter side."""
-
-    max_bytes: int = 20_000_000
-    max_pixels: int = 40_000_000
-    min_side_px: int = 16
-    max_side_px: int = 16_384
-    max_aspect: float = 20.0
 
 
 @dataclass(frozen=True, slots=True)

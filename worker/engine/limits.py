@@ -1,0 +1,16 @@
+"""What photos are taken. Without numpy, for those who only hand the limits on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What is taken: bytes of the file, pixels in all, pixels a side, longer to shorter side."""
+
+    max_bytes: int = 20_000_000
+    max_pixels: int = 40_000_000
+    min_side_px: int = 16
+    max_side_px: int = 16_384
+    max_aspect: float = 20.0
