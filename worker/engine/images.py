@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from shared.errors import CorruptImage, ImageTooManyPixels, InputTooLarge, UnsupportedImage
+from shared.errors import CorruptImage, ImageTooManyPixels, UnsupportedImage
 from worker.engine import sixteen_bit
 from worker.engine.colours import to_rgb
 from worker.engine.limits import Limits
@@ -81,8 +81,7 @@ def decode(data: bytes, limits: Limits) -> Photo:
     Raises InputTooLarge, UnsupportedImage, ImageTooManyPixels (before any pixel is decoded) or
     CorruptImage.
     """
-    if len(data) > limits.max_bytes:
-        raise InputTooLarge(f"{len(data)} bytes; {limits.max_bytes} are allowed")
+    limits.require_bytes(len(data))
     image = _open(data)
     _check_size(image.size, limits)
     warnings = _frame_warnings(image)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from shared.errors import InputTooLarge
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -14,3 +16,8 @@ class Limits:
     min_side_px: int = 16
     max_side_px: int = 16_384
     max_aspect: float = 20.0
+
+    def require_bytes(self, size: int) -> None:
+        """Raise InputTooLarge for a file of more bytes."""
+        if size > self.max_bytes:
+            raise InputTooLarge(f"{size} bytes; {self.max_bytes} are allowed")

@@ -1,0 +1,106 @@
+"""Photos read at a safe distance: what the ending of a decoder child means for its photo."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from dataclasses import asdict
+from typing import Self
+
+from shared.errors import CorruptImage, Internal, Unavailable
+from worker.decoder import parcel
+from worker.decoder.nursery import Ending, Nursery
+from worker.decoder.parcel import Decoded
+from worker.decoder.sandbox import Bounds
+from worker.engine import Limits
+
+_log = logging.getLogger(__name__)
+_READ = "worker.engine.images:decode"
+
+
+class Decoder:
+    """Reads photos in confined processes, a few at once; safe to call from many threads."""
+
+    def __init__(
+        self,
+        limits: Limits,
+        *,
+        bounds: Bounds = Bounds(),  # noqa: B008  # frozen
+        at_once: int | None = None,
+        read: str = _READ,
+    ) -> None:
+        """Nothing runs before ``start`` or the first ``decode``.
+
+        ``at_once``: photos read at the same time, others wait (None: one a processor of ours).
+        ``read``: ``module:function`` like ``worker.engine.images.decode``, called in the child.
+        """
+        self._limits, self._bounds = limits, bounds
+        self._slots = threading.BoundedSemaphore(at_once or len(os.sched_getaffinity(0)))
+        orders = {"limits": asdict(limits), "bounds": asdict(bounds), "read": read}
+        self._nursery = Nursery(orders, bounds.wall_s)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Be ready for the first photo. Raises Unavailable when this machine cannot read any."""
+        self._nursery.start()
+        if not self._nursery.filtered:
+            _log.warning("no filter of system calls here: decoders are held by limits alone")
+
+    def close(self) -> None:
+        """End all of its processes."""
+        self._nursery.close()
+
+    def decode(self, data: bytes) -> Decoded:
+        """Read the first frame, upright; who asked closes the answer.
+
+        Raises what ``worker.engine.images.decode`` raises; CorruptImage also for a photo on which
+        the decoder dies or does not come to an end; Unavailable where that was not the photo's
+        doing, so that it may go well later; Internal for a mistake of ours.
+        """
+        self._limits.require_bytes(len(data))
+        photo, answer = parcel.memory_file("photo"), parcel.memory_file("pixels")
+        try:
+            parcel.write(photo, data)
+            parcel.seal(photo)
+            with self._slots:
+                ending = self._nursery.read(photo, answer)
+            self._judge(ending)
+            parcel.seal(answer)
+            return Decoded(answer)
+        except BaseException as error:
+            os.close(answer)
+            raise _told(error) from None
+        finally:
+            os.close(photo)
+
+    def _judge(self, ending: Ending) -> None:
+        """Raise unless the child came to an end of its own."""
+        if ending.exit_code == 0:
+            return
+        name = signal.Signals(-ending.exit_code).name if ending.exit_code < 0 else "no signal"
+        _log.warning("decoder child ended by %s after %.1f s of CPU", name, ending.cpu_s)
+        if ending.exit_code > 0:
+            raise Internal(f"the decoder child left with {ending.exit_code}")
+        if ending.starved:
+            raise Unavailable("the machine was too busy to decode the photo")
+        if ending.overdue or ending.cpu_s >= self._bounds.cpu_s:
+            raise CorruptImage("the photo cannot be decoded in time")
+        if ending.exit_code == -signal.SIGKILL:
+            raise Unavailable("the decoder was killed from outside, as when memory runs out")
+        raise CorruptImage(f"the photo crashes the decoder ({name})")
+
+
+def _told(error: BaseException) -> BaseException:
+    """What the child says of our own mistakes is for our log alone."""
+    if isinstance(error, Internal):
+        _log.error("decoder child: %s", error.detail)
+        return Internal()
+    return error
