@@ -4,8 +4,9 @@ FacemendError
 ├── RequestError        the HTTP request cannot be served as it is
 │   ├── MalformedRequest, InvalidRequest, Unauthorized, Forbidden, NotFound, MethodNotAllowed,
 │   ├── SignatureInvalid (an Unauthorized),
-│   ├── Conflict, IdempotencyInProgress, IdempotencyMismatch, PayloadTooLarge,
-│   └── UnsupportedMediaType, RateLimited, QueueFull, Unavailable
+│   ├── Conflict, IdempotencyInProgress, IdempotencyMismatch, PayloadTooLarge, SlowRequest,
+│   └── UnsupportedMediaType, RateLimited, QueueFull, Unavailable,
+│       BucketMissing (an Unavailable)
 ├── InputError          the photo cannot be restored as it is
 │   ├── InputNotFound, InputForbidden, InputTooLarge, InputTimeout, InputChanged,
 │   ├── UnsupportedImage, CorruptImage, ImageTooManyPixels,
@@ -115,6 +116,12 @@ class UnsupportedMediaType(RequestError):
     code, title, http_status = "unsupported-media-type", "This content type is not taken here", 415
 
 
+class SlowRequest(RequestError):
+    """The client sent a part and then nothing, or next to nothing."""
+
+    title, http_status, retryable = "The request took too long to arrive", 408, True
+
+
 class IdempotencyMismatch(RequestError):
     code, http_status = "idempotency-mismatch", 422
     title = "This Idempotency-Key was used with another request"
@@ -147,6 +154,12 @@ class Unavailable(_TryLater):
     """Redis or the object storage does not answer."""
 
     code, title, http_status = "unavailable", "A part of the service is not reachable", 503
+
+
+class BucketMissing(Unavailable):
+    """The object storage answers, but our bucket is not there."""
+
+    title = "The storage has no bucket for us"
 
 
 # --- the photo ------------------------------------------------------------------------------

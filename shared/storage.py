@@ -1,16 +1,18 @@
 """Objects in S3-compatible storage: photos in, results out. boto3's errors end here.
 
 A tenant's objects lie under ``tenants/{tenant}/``: ``files/`` is what the tenant names itself,
-``inputs/`` and ``results/`` are ours. The functions below are the only makers of keys.
+``inputs/`` and ``results/`` are ours. ``jobs/`` has the manifests of unfinished jobs. The functions
+below are the only makers of keys.
 """
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -19,22 +21,33 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import SecretStr
 
-from shared.errors import Conflict, InputChanged, InputNotFound, InputTooLarge, Unavailable
+from shared.errors import (
+    BucketMissing,
+    Conflict,
+    InputChanged,
+    InputNotFound,
+    InputTooLarge,
+    Unavailable,
+)
 from shared.settings import Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 CONNECT_TIMEOUT_S = 3.0
+MANIFESTS = "jobs/"
 _DELETE_AT_ONCE = 1000  # the most that one DeleteObjects takes
 
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
+    """``age_s`` is told by ``list`` alone: since it was written, by the storage's own clock."""
+
     key: str
     bytes: int
     etag: str
     content_type: str
+    age_s: float | None = field(default=None, compare=False)
 
 
 class ObjectStorage:
@@ -122,23 +135,25 @@ class ObjectStorage:
         with _errors():
             pages = self._client.get_paginator("list_objects_v2")
             for page in pages.paginate(Bucket=self._bucket, Prefix=prefix):
+                now = _clock(page)
                 for item in page.get("Contents", ()):
-                    yield StoredObject(item["Key"], item["Size"], item["ETag"].strip('"'), "")
+                    age_s = (now - item["LastModified"]).total_seconds()
+                    etag = item["ETag"].strip('"')
+                    yield StoredObject(item["Key"], item["Size"], etag, "", max(0.0, age_s))
 
-    def ensure_bucket(self) -> None:
-        """Make the bucket unless it is there. Raises Unavailable."""
-        try:
-            self.ping()
-        except InputNotFound:
-            # AWS refuses to hear the name of its first region.
-            elsewhere = self._region != "us-east-1"
-            place: dict[str, Any] = {"LocationConstraint": self._region}
-            more: dict[str, Any] = {"CreateBucketConfiguration": place} if elsewhere else {}
-            with _errors():
-                self._client.create_bucket(Bucket=self._bucket, **more)
+    def folders(self, prefix: str) -> Iterator[str]:
+        """What comes next in keys that begin with ``prefix``, up to their next slash.
+
+        Raises Unavailable while it is walked through.
+        """
+        with _errors():
+            pages = self._client.get_paginator("list_objects_v2")
+            for page in pages.paginate(Bucket=self._bucket, Prefix=prefix, Delimiter="/"):
+                for item in page.get("CommonPrefixes", ()):
+                    yield item["Prefix"].removeprefix(prefix).removesuffix("/")
 
     def ping(self) -> None:
-        """Raises Unavailable if the storage does not answer, InputNotFound without a bucket."""
+        """Raises Unavailable if the storage does not answer, BucketMissing without a bucket."""
         with _errors():
             self._client.head_bucket(Bucket=self._bucket)
 
@@ -164,12 +179,22 @@ def input_key(tenant: str, job_id: str) -> str:
 
 def result_key(tenant: str, job_id: str, token: str, name: str) -> str:
     """Where a run stores ``name``. The lease token in it keeps a fenced run's out of the way."""
-    return f"tenants/{tenant}/results/{job_id}/{token}/{name}"
+    return f"{results_prefix(tenant, job_id)}{token}/{name}"
+
+
+def results_prefix(tenant: str, job_id: str) -> str:
+    """Before all that the runs of a job have stored."""
+    return f"tenants/{tenant}/results/{job_id}/"
 
 
 def job_prefixes(tenant: str, job_id: str) -> tuple[str, ...]:
     """All that erasing a job has to list and delete."""
-    return (input_key(tenant, job_id), f"tenants/{tenant}/results/{job_id}/")
+    return (input_key(tenant, job_id), results_prefix(tenant, job_id))
+
+
+def manifest_key(tenant: str, job_id: str, generation: int) -> str:
+    """Where the promise to do a job is kept while it is not done (see ``shared.manifest``)."""
+    return f"{MANIFESTS}{tenant}/{job_id}.{generation}.json"
 
 
 def _client(settings: Settings, endpoint_url: str | None) -> S3Client:
@@ -214,11 +239,19 @@ def _errors() -> Iterator[None]:
             if error.operation_name == "PutObject":
                 raise Conflict("An object of that name is already there") from error
             raise InputChanged from error
+        if code == "NoSuchBucket" or (status == 404 and error.operation_name == "HeadBucket"):
+            raise BucketMissing from error
         if status == 404:
             raise InputNotFound from error
         raise Unavailable(f"The object storage answers {code} to {error.operation_name}") from error
     except BotoCoreError as error:
         raise Unavailable("The object storage does not answer") from error
+
+
+def _clock(answer: Mapping[str, Any]) -> datetime:
+    """The storage's own time: ours may differ, and ages would be wrong."""
+    said = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
+    return parsedate_to_datetime(said) if said else datetime.now(UTC)
 
 
 def _status(error: ClientError) -> int:

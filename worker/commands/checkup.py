@@ -11,7 +11,7 @@ from typing import Literal
 
 from shared.errors import (
     FacemendError,
-    InputNotFound,
+    BucketMissing,
     LicenceNotAccepted,
     OptionUnavailable,
     Unavailable,
@@ -234,7 +234,7 @@ def _s3(settings: Settings) -> Iterator[Finding]:
     try:
         ObjectStorage(settings).ping()
         yield Finding("", "s3", "ok", f"bucket {settings.s3_bucket} is there")
-    except InputNotFound:
+    except BucketMissing:
         cure = "make the bucket, or set FACEMEND_S3_BUCKET"
         yield Finding("", "s3", "fail", f"there is no bucket {settings.s3_bucket}", cure)
     except Unavailable as error:
