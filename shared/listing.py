@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import re
-
+from shared.cursor import decode, encode
 from shared.database import Scripts
-from shared.errors import InvalidRequest
 from shared.jobs import Job, Status
 from shared.records import to_job
 
 #: Records that one page looks at, at most: a rare status must not hold up Redis.
 SCANNED = 500
-
-_PLACE = re.compile(r"(\d{1,12}(?:\.\d{1,9})?) ([a-z0-9_]{1,64})", re.ASCII)
 
 
 class Listing:
@@ -35,24 +29,9 @@ class Listing:
         A page may be shorter than ``limit`` before the end (see ``SCANNED``). Raises
         InvalidRequest for a cursor that is none of ours, Unavailable.
         """
-        at, job_id = _decode(cursor) if cursor is not None else ("+inf", "")
+        at, job_id = decode(cursor) if cursor is not None else ("+inf", "")
         found, *place = self._scripts.run(
             "page", tenant, at, job_id, status or "", model or "", limit, SCANNED
         )
         jobs = [to_job(job_id, view) for job_id, view in found]
-        return jobs, _encode(*place) if place else None
-
-
-def _encode(at: str, job_id: str) -> str:
-    return base64.urlsafe_b64encode(f"{at} {job_id}".encode()).decode().rstrip("=")
-
-
-def _decode(cursor: str) -> tuple[str, str]:
-    try:
-        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True).decode()
-    except (ValueError, binascii.Error):
-        text = ""
-    place = _PLACE.fullmatch(text)
-    if place is None:
-        raise InvalidRequest("The cursor is none of ours", [("/cursor", "unknown cursor")])
-    return place[1], place[2]
+        return jobs, encode(*place) if place else None

@@ -64,7 +64,11 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One webhook to be sent now; ``attempt`` is 1 for the first try."""
+    """One webhook to be sent now; ``attempt`` is 1 for the first try.
+
+    ``job_id`` is empty for an event that tells of no job. ``job`` is the one to tell of, if that is
+    another than the record has now. ``disabled``: why nothing is sent to its endpoint.
+    """
 
     id: str
     event_id: str
@@ -75,6 +79,8 @@ class Delivery:
     attempt: int
     created_at: float
     token: str
+    job: Job | None = None
+    disabled: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from shared.fleet import Fleet
 from shared.idempotency import Idempotency, digest, reservation_key
 from shared.jobs import MAX_STARTS, RELEASE_BUDGET, Job, Priority, Progress, Release, Status
 from shared.listing import Listing
-from shared.outbox import Outbox
+from shared.outbox import Outbox, Went
 from shared.records import (
     Beat,
     Claim,
@@ -70,7 +70,7 @@ class JobStore:
         self._redis = client
         self._settings = settings
         self._scripts = scripts or Scripts(client)
-        self._outbox = Outbox(self._scripts)
+        self.outbox = Outbox(self._scripts)
         self._idempotency = Idempotency(self._scripts)
         self._fleet = Fleet(self._scripts)
         self._listing = Listing(self._scripts)
@@ -226,21 +226,21 @@ class JobStore:
         return [(job_id, Status(status)) for job_id, status in answer]
 
     def take_deliveries(self, limit: int, lease_s: float) -> builtins.list[Delivery]:
-        return self._outbox.take(limit, lease_s)
+        return self.outbox.take(limit, lease_s)
 
     def delivered(self, delivery: Delivery, record: dict[str, Any]) -> None:
         """``record`` is one try: ``{at, status_code, latency_ms, error}``."""
-        self._outbox.note(delivery, "delivered", record)
+        self.outbox.note(delivery, Went.DELIVERED, record)
 
     def retry_delivery(self, delivery: Delivery, record: dict[str, Any], delay_s: float) -> None:
-        self._outbox.note(delivery, "pending", record, delay_s)
+        self.outbox.note(delivery, Went.FAILED, record, delay_s)
 
     def bury_delivery(self, delivery: Delivery, record: dict[str, Any]) -> None:
         """No further try: a dead letter."""
-        self._outbox.note(delivery, "dead", record)
+        self.outbox.note(delivery, Went.FAILED, record)
 
     def deliveries(self, tenant: str, job_id: str) -> builtins.list[dict[str, Any]]:
-        return self._outbox.of_job(tenant, job_id)
+        return self.outbox.of_job(tenant, job_id)
 
     def expired(self, limit: int = 100) -> builtins.list[Job]:
         """Finished jobs that were kept long enough. Erase their objects, then the record."""
@@ -254,6 +254,14 @@ class JobStore:
         nothing late revives it. False: there is no such job.
         """
         return bool(self._scripts.run("erase", job_id, tenant, TOMBSTONE_S))
+
+    def expire(self, tenant: str, job_id: str) -> bool:
+        """Remove a job that was kept long enough, as ``erase`` does.
+
+        Webhooks that are not delivered yet live on: they tell of the job without its result. False:
+        there is no such job, or it was started again.
+        """
+        return bool(self._scripts.run("erase", job_id, tenant, TOMBSTONE_S, "1"))
 
     # --- operation --------------------------------------------------------------------------
 

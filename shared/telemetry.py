@@ -65,6 +65,11 @@ DOORBELLS = Counter(
 DELIVERY_TRIES = Counter(
     "facemend_delivery_tries", "Tries to deliver a webhook.", ["event", "outcome"]
 )
+ENDPOINTS_CHANGED = Counter(
+    "facemend_endpoints_changed",
+    "Webhook endpoints disabled (gone, failing) or enabled again.",
+    ["to"],
+)
 QUEUED = Gauge("facemend_jobs_queued", "Jobs that wait.", ["model", "priority"])
 RUNNING = Gauge("facemend_jobs_running", "Jobs under a lease.")
 DELIVERIES_PENDING = Gauge("facemend_deliveries_pending", "Webhooks not delivered yet.")
@@ -128,7 +133,9 @@ class JsonLines(logging.Formatter):
             "process": self._process,
             "logger": record.name,
             "event": record.getMessage(),
-        } | _fields(record)
+        }
+        # Whatever somebody calls a field: the line's own stay what they are.
+        line |= {name: value for name, value in _fields(record).items() if name not in line}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return redact(json.dumps(line, ensure_ascii=False, default=str))

@@ -30,13 +30,17 @@ GONE = 410
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try at a delivery. ``at`` is Unix seconds; ``status_code`` None: no answer came."""
+    """One try at a delivery. ``at`` is Unix seconds; ``status_code`` None: no answer came.
+
+    ``sent`` False: we did not get as far as asking the receiver, so nothing here is its fault.
+    """
 
     at: float
     status_code: int | None
     latency_ms: int
     error: str | None
     retry_after_s: float | None = None
+    sent: bool = True
 
     @property
     def delivered(self) -> bool:

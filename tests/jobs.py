@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from redis import Redis
+
 from shared.jobs import Event, Priority, Status, new_id
 from shared.store import JobStore, NewJob, Outcome
 
@@ -52,3 +54,11 @@ def only_delivery(store: JobStore, job_id: str) -> dict[str, Any]:
     """The job's one delivery, with its log."""
     (delivery,) = store.deliveries(TENANT, job_id)
     return delivery
+
+
+def make_due(redis: Redis) -> None:
+    """Let the time pass that deliveries wait for their next try, or for a dead sender."""
+    for lane in redis.zrange("fm:deliveries", 0, -1):
+        redis.zadd("fm:deliveries", {lane: 0})
+        for delivery_id in redis.zrange(f"fm:lane:{lane}", 0, -1):
+            redis.zadd(f"fm:lane:{lane}", {delivery_id: 0})

@@ -23,7 +23,7 @@ from shared.keys import KeyRing
 from shared.queue import Doorbell, make_celery
 from shared.settings import Settings, load_settings
 from shared.storage import ObjectStorage, job_prefixes
-from shared.store import Delivery, JobStore
+from shared.store import JobStore
 from shared.telemetry import (
     DELIVERIES_PENDING,
     DOORBELLS,
@@ -151,9 +151,14 @@ class Notifier:
     def tick_deliveries(self) -> int:
         """Hand due webhooks to the sender; their number. Raises Unavailable."""
         taken = 0
-        for delivery in _batches(self._take_deliveries):
-            self._sender.offer(delivery)
-            taken += 1
+        for _ in range(MAX_BATCHES):
+            # A batch may be short while there is more: each receiver has only its share of it.
+            batch = self._store.take_deliveries(BATCH, self._delivery_lease_s)
+            for delivery in batch:
+                self._sender.offer(delivery)
+            taken += len(batch)
+            if not batch:
+                break
         return taken
 
     def tick_expiry(self) -> int:
@@ -167,7 +172,7 @@ class Notifier:
                 break
             for prefix in job_prefixes(job.tenant, job.id):
                 self._storage.delete(stored.key for stored in self._storage.list(prefix))
-            erased += self._store.erase(job.tenant, job.id)
+            erased += self._store.expire(job.tenant, job.id)
         return erased
 
     def tick_gauges(self) -> None:
@@ -198,9 +203,6 @@ class Notifier:
                 if not well:
                     _logger.info("%s goes on", duty.name)
                 well, pause_s = True, duty.every_s
-
-    def _take_deliveries(self, limit: int) -> list[Delivery]:
-        return self._store.take_deliveries(limit, self._delivery_lease_s)
 
 
 def _batches(take: Callable[[int], Sequence[T]]) -> Iterator[T]:

@@ -9,5 +9,9 @@ end
 counts[#counts + 1] = {'queued', queued}
 counts[#counts + 1] = {'running', redis.call('ZCARD', key('leases'))}
 counts[#counts + 1] = {'kept', redis.call('ZCARD', key('expiry'))}
-counts[#counts + 1] = {'deliveries_pending', redis.call('ZCARD', key('deliveries'))}
+local pending = 0
+for _, name in ipairs(redis.call('ZRANGE', key('deliveries'), 0, -1)) do
+  pending = pending + redis.call('ZCARD', key('lane', name))
+end
+counts[#counts + 1] = {'deliveries_pending', pending}
 return counts

@@ -1,15 +1,22 @@
 -- Removes the record and every trace in the indexes; a tombstone keeps late writers out.
 local id, tenant, tombstone_s = unpack(ARGV)
+local outlive = ARGV[4] == '1'  -- deliveries that are not done live on: the job has only expired
 local job = load(id)
 if not job or job.tenant ~= tenant then return 0 end
+if outlive and not redis.call('ZSCORE', key('expiry'), id) then return 0 end  -- it was started again
 dequeue(job)
 for _, index in ipairs({'leases', 'deadlines', 'expiry'}) do
   redis.call('ZREM', key(index), id)
 end
 redis.call('ZREM', key('tenant', tenant, 'jobs'), id)
+if outlive then freeze_deliveries(id) end
 for _, delivery in ipairs(redis.call('LRANGE', key('job', id, 'deliveries'), 0, -1)) do
-  redis.call('ZREM', key('deliveries'), delivery)
-  redis.call('DEL', key('delivery', delivery), key('delivery', delivery, 'log'))
+  local state = redis.call('HGET', key('delivery', delivery), 'state')
+  if not outlive or state == 'delivered' then
+    forget_delivery(delivery)
+  elseif state == 'dead' then
+    let_expire(delivery)
+  end
 end
 local record = key('job', id)
 redis.call('DEL', record, record .. ':spec', record .. ':outcome', record .. ':deliveries')

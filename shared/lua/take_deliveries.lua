@@ -1,14 +1,36 @@
--- Deliveries that are due, leased to the caller: if it dies, they come again.
-local limit, lease_s, token = unpack(ARGV)
-local index, at, taken = key('deliveries'), now(), {}
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', index, '-inf', text(at), 'LIMIT', 0, limit)) do
-  local record = key('delivery', id)
-  if redis.call('EXISTS', record) == 1 then
-    redis.call('ZADD', index, text(at + tonumber(lease_s)), id)
-    redis.call('HSET', record, 'token', token)
-    taken[#taken + 1] = {id, redis.call('HGETALL', record)}
-  else
-    redis.call('ZREM', index, id)
+-- Deliveries that are due, leased to the caller: if it dies, they come again. Lanes have their turn.
+local limit, lease_s, token = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
+local at, taken = now(), {}
+local lanes = redis.call('ZRANGEBYSCORE', key('deliveries'), '-inf', text(at), 'LIMIT', 0, limit)
+local share = math.ceil(limit / math.max(1, #lanes))
+
+local function take(members, delivery)
+  local record = key('delivery', delivery)
+  local of = redis.call('HMGET', record, 'tenant', 'url', 'probe')
+  if not of[1] then
+    redis.call('ZREM', members, delivery)
+    return
+  end
+  redis.call('ZADD', members, text(at + lease_s), delivery)
+  redis.call('HSET', record, 'token', token)
+  local disabled = not of[3] and redis.call('HGET', endpoint(of[1], of[2]), 'disabled_for')
+  taken[#taken + 1] = {
+    delivery, redis.call('HGETALL', record), redis.call('GET', record .. ':job'), disabled,
+  }
+end
+
+for _, name in ipairs(lanes) do
+  local members = key('lane', name)
+  local room = math.min(share, limit - #taken)
+  if room > 0 then
+    local due = redis.call('ZRANGEBYSCORE', members, '-inf', text(at), 'LIMIT', 0, room)
+    for _, delivery in ipairs(due) do take(members, delivery) end
+    local first = redis.call('ZRANGE', members, 0, 0, 'WITHSCORES')[2]
+    if first then  -- behind the lanes that still wait for their turn
+      redis.call('ZADD', key('deliveries'), text(math.max(at, tonumber(first))), name)
+    else
+      redis.call('ZREM', key('deliveries'), name)
+    end
   end
 end
 return taken

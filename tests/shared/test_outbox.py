@@ -11,6 +11,7 @@ from redis import Redis
 from shared.errors import NotFound
 from shared.jobs import Event, Status, new_id
 from shared.store import Delivery, JobStore, NewJob, Outcome
+from tests.jobs import make_due
 from tests.shared.conftest import at_once, redis_time
 
 NewJobs = Callable[..., NewJob]
@@ -75,7 +76,7 @@ def test_what_a_dead_sender_took_comes_again_as_the_same_event(
 ) -> None:
     ended(store, new_job())
     first = taken(store)
-    redis.zadd("fm:deliveries", {first.id: redis_time(redis)})
+    make_due(redis)
     second = taken(store)
     assert (second.id, second.event_id, second.attempt) == (first.id, first.event_id, 1)
     store.delivered(first, TRY)  # the dead one was only slow: it changes nothing any more
@@ -94,7 +95,7 @@ def test_a_failed_try_comes_again_after_its_delay_with_the_next_number(
     (entry,) = store.deliveries("acme", job_id)
     assert entry["state"] == "pending"
     assert entry["next_try_at"] == pytest.approx(redis_time(redis) + 300, abs=60)
-    redis.zadd("fm:deliveries", {first.id: 0})
+    make_due(redis)
     second = taken(store)
     assert (second.attempt, second.event_id) == (2, first.event_id)
 
@@ -114,7 +115,7 @@ def test_an_ended_delivery_is_kept_with_all_its_tries(
     assert entry["attempts"] == [{"attempt": 1, **TRY}, {"attempt": 2, **TRY}]
     assert (entry["id"], entry["event_id"]) == (first.id, first.event_id)
     assert store.take_deliveries(10, 30) == []
-    redis.zadd("fm:deliveries", {first.id: 0}, xx=True)
+    make_due(redis)
     assert store.take_deliveries(10, 30) == []
 
 
@@ -131,7 +132,8 @@ def test_deliveries_of_a_foreign_or_missing_job_are_not_found(
 def test_a_delivery_without_its_record_holds_up_nobody(
     store: JobStore, new_job: NewJobs, redis: Redis
 ) -> None:
-    redis.zadd("fm:deliveries", {"dlv_gone": 0})
-    job_id = ended(store, new_job())
-    assert [delivery.job_id for delivery in store.take_deliveries(2, 30)] == [job_id]
-    assert redis.zscore("fm:deliveries", "dlv_gone") is None
+    job_ids = [ended(store, new_job()) for _ in range(2)]
+    lost, kept = (store.deliveries("acme", job_id)[0]["id"] for job_id in job_ids)
+    redis.delete(f"fm:delivery:{lost}")
+    assert [delivery.id for delivery in store.take_deliveries(2, 30)] == [kept]
+    assert store.counts()["deliveries_pending"] == 1

@@ -14,7 +14,7 @@ from shared.keys import KeyRing
 from shared.settings import Settings
 from shared.storage import ObjectStorage
 from shared.store import JobStore, Outcome
-from tests.jobs import TENANT, finish, only_delivery, take
+from tests.jobs import TENANT, finish, make_due, only_delivery, take
 from tests.origin import Origin, headers, http
 from worker.courier import Courier
 
@@ -54,12 +54,6 @@ def send_due(store: JobStore, courier: Courier) -> SendDue:
             courier.deliver(delivery)
 
     return send_due
-
-
-def make_due(redis: Redis) -> None:
-    """Let the time pass that deliveries wait for their next try."""
-    for delivery_id in redis.zrange("fm:deliveries", 0, -1):
-        redis.zadd("fm:deliveries", {delivery_id: 0})
 
 
 def test_a_finished_job_is_told_once_signed_and_whole(
