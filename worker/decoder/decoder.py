@@ -75,9 +75,13 @@ class Decoder:
             self._judge(ending)
             parcel.seal(answer)
             return Decoded(answer)
-        except BaseException as error:
+        except Internal as error:  # what went wrong with us is for our log alone
             os.close(answer)
-            raise _told(error) from None
+            _log.exception("the decoder made a mistake: %s", error.detail)
+            raise Internal from None
+        except BaseException:
+            os.close(answer)
+            raise
         finally:
             os.close(photo)
 
@@ -97,10 +101,3 @@ class Decoder:
             raise Unavailable("the decoder was killed from outside, as when memory runs out")
         raise CorruptImage(f"the photo crashes the decoder ({name})")
 
-
-def _told(error: BaseException) -> BaseException:
-    """What the child says of our own mistakes is for our log alone."""
-    if isinstance(error, Internal):
-        _log.error("decoder child: %s", error.detail)
-        return Internal()
-    return error

@@ -136,7 +136,7 @@ class Nursery:
             ready = json.loads(ours.recv(_MESSAGE_BYTES) or b"{}")
         except OSError:
             ready = {}
-        if not ready.get("ready"):
+        if "filtered" not in ready:
             self._stop()
             raise Unavailable(f"the photo decoder does not start: {_reason(ready, process)}")
         self.filtered = bool(ready["filtered"])

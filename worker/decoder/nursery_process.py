@@ -13,27 +13,24 @@ import os
 import select
 import signal
 import socket
-import sys
 import time
-import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from shared.errors import CorruptImage, FacemendError, Internal
-from worker.decoder import parcel, sandbox, warming
-from worker.decoder.pixels import pack
+from worker.decoder.cradle import Cradle
+from worker.decoder.kernel import fork
+from worker.decoder.nursery import Ending
 from worker.decoder.sandbox import Bounds
 from worker.decoder.seccomp import Filter
-from worker.engine import Limits, Photo
-
-Read = Callable[[bytes, Limits], Photo]
+from worker.engine import Limits
 
 _TICK_S = 0.1
-_STARVED = 0.5  # of its time waiting for a processor
-_BYTES_A_PIXEL = 12  # 8 bits RGB and alpha, and the same with 16
+_LATE_S = 0.5  # a tick that took longer: we were not let run ourselves
+_STARVED = 0.5  # of its time, waiting for a processor
+_FDS = 3
 
 
 def main(orders: Mapping[str, Any]) -> None:
@@ -43,55 +40,106 @@ def main(orders: Mapping[str, Any]) -> None:
     with suppress(OSError):  # the first to go when memory runs out
         Path("/proc/self/oom_score_adj").write_text("1000")
     module, _, name = orders["read"].partition(":")
-    cradle = _Cradle(
+    cradle = Cradle(
         read=getattr(importlib.import_module(module), name),
         limits=Limits(**orders["limits"]),
         bounds=Bounds(**orders["bounds"]),
-        allowed=_filter_in_force(),
+        allowed=Filter.in_force(),
     )
     failed = cradle.rehearse()
     if failed:
-        said = {"error": f"a {failed} photo cannot be read in the sandbox of this machine"}
-    else:
-        said = {"filtered": cradle.allowed is not None}
-    control.send(json.dumps(said).encode())
-    if not failed:
-        _Loop(control, cradle).run()
+        control.send(json.dumps({"error": f"{failed} cannot be read in its sandbox"}).encode())
+        return
+    control.send(json.dumps({"filtered": cradle.allowed is not None}).encode())
+    _Loop(control, cradle).run()
 
 
-@dataclass(frozen=True, slots=True)
-class _Cradle:
-    """What each child is born with."""
+@dataclass
+class _Child:
+    reply: socket.socket
+    left_s: float
+    overdue: bool = False
+    starved: bool = False
 
-    read: Read
-    limits: Limits
-    bounds: Bounds
-    allowed: Filter | None
+    def tell(self, exit_code: int, cpu_s: float) -> None:
+        """The last that is heard of it."""
+        ending = Ending(exit_code, cpu_s, self.overdue, self.starved)
+        with self.reply, suppress(OSError):  # who asked may be gone
+            self.reply.send(json.dumps(asdict(ending)).encode())
 
-    def rehearse(self) -> str | None:
-        """Read one photo of each kind, here and then confined; the kind that fails there, or None.
 
-        What Pillow loads late is loaded here, for a child finds no file to load it from.
-        """
-        samples = warming.samples()
-        for data in samples.values():
-            decode(data, self.limits)
-        nursery, pid = os.getpid(), os.fork()
-        if pid == 0:
-            _leave_after(lambda: self._rehearse_confined(nursery, samples))
-        _, status = os.waitpid(pid, 0)
-        return None if status == 0 else "some"
+class _Loop:
+    def __init__(self, control: socket.socket, cradle: Cradle) -> None:
+        self._control, self._cradle = control, cradle
+        self._living: dict[int, _Child] = {}
+        self._bell = _bell_for_deaths()
+        self._poll = select.poll()
+        for fd in (control.fileno(), self._bell):
+            self._poll.register(fd, select.POLLIN)
 
-    def hatch(self, nursery: int, photo: int, answer: int) -> None:
-        """Be the child: read the photo, confined, and write what came of it."""
-        size = os.fstat(photo).st_size
-        self._confine(nursery, photo, answer)
+    def run(self) -> None:
+        before_s = time.monotonic()
+        while True:
+            ready = {fd for fd, _ in self._poll.poll(1000 * _TICK_S if self._living else None)}
+            now_s = time.monotonic()
+            # While all of us were stopped, no child had its chance.
+            self._end_overdue(min(now_s - before_s, _LATE_S))
+            before_s = now_s
+            if self._bell in ready:
+                os.read(self._bell, 4096)
+                self._bury()
+            if self._control.fileno() in ready and not self._take():
+                return
+
+    def _take(self) -> bool:
+        """A new photo; False: the owner is gone."""
+        message, fds, _, _ = socket.recv_fds(self._control, 64, _FDS)
+        if len(fds) != _FDS:
+            for fd in fds:
+                os.close(fd)
+            return bool(message)
+        photo, answer = fds[:2]
+        child = _Child(socket.socket(fileno=fds[2]), self._cradle.bounds.wall_s)
         try:
-            pack(self.read(_whole(photo, size), self.limits), answer)
-        except FacemendError as error:
-            parcel.write_error(answer, error)
-        except MemoryError:
-            megabytes = self.bounds.memory_bytes // 1_000_000
-            parcel.write_error(answer, CorruptImage(f"it takes more than {megabytes} MB to decode"))
-        except Exception as error:  # noqa: BLE001  # told to the owner's log
-            parcel.write_error(answer, Internal(_where(error)))
+            nursery = os.getpid()
+            self._living[fork(lambda: self._cradle.hatch(nursery, photo, answer))] = child
+        except OSError:  # no room for one more process
+            child.starved = True
+            child.tell(-signal.SIGKILL, 0)
+        finally:
+            os.close(photo)
+            os.close(answer)
+        return True
+
+    def _end_overdue(self, passed_s: float) -> None:
+        for pid, child in self._living.items():
+            child.left_s -= passed_s
+            if child.left_s <= 0 and not child.overdue:
+                child.overdue = True
+                child.starved = _waited_s(pid) > _STARVED * self._cradle.bounds.wall_s
+                os.kill(pid, signal.SIGKILL)
+
+    def _bury(self) -> None:
+        while self._living:
+            pid, status, usage = os.wait4(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            exit_code = os.waitstatus_to_exitcode(status)
+            self._living.pop(pid).tell(exit_code, usage.ru_utime + usage.ru_stime)
+
+
+def _bell_for_deaths() -> int:
+    """A pipe's end that can be read when a child has ended."""
+    bell, clapper = os.pipe()
+    os.set_blocking(clapper, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(clapper, warn_on_full_buffer=False)
+    return bell
+
+
+def _waited_s(pid: int) -> float:
+    """How long it could have run and was not let; 0 where the kernel does not say."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0

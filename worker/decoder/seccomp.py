@@ -89,12 +89,23 @@ class Filter:
         self._program = _Program(len(code) // 8, code)
 
     @classmethod
-    def of_this_machine(cls) -> Filter | None:
-        """None where we do not know the numbers of its system calls."""
+    def in_force(cls) -> Filter | None:
+        """The list for this machine; None where its numbers are not known or the kernel refuses."""
         machine = platform.machine()
         if machine not in _ALLOWED or struct.calcsize("P") != 8:
             return None
-        return cls(_code(_ARCHITECTURES[machine], sorted(_ALLOWED[machine].values())))
+        allowed = cls(_code(_ARCHITECTURES[machine], sorted(_ALLOWED[machine].values())))
+        return allowed if allowed._taken() else None
+
+    def _taken(self) -> bool:
+        """Tried by a process of its own, for what is put in force stays."""
+
+        def life() -> int:
+            kernel.prctl(kernel.SET_NO_NEW_PRIVS, 1)
+            self.install()
+            return 0
+
+        return kernel.exit_code_of(kernel.fork(life)) == 0
 
     def install(self) -> None:
         """From here on, for this process and for ever. Raises OSError; needs no_new_privs."""

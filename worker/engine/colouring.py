@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from worker.engine.colours import profile_space
+from worker.engine.colours import stated_space
 from worker.engine.geometry import Floats
 from worker.engine.images import Photo, Pixels
 
@@ -40,7 +40,7 @@ def to_be_coloured(photo: Photo) -> Photo:
     icc = photo.icc
     if not photo.grey:
         warnings.append("The photo is in colour already: the colours of its faces were replaced.")
-    if profile_space(icc) == "GRAY":
+    if stated_space(icc) == "GRAY":
         warnings.append("The colour profile is for grey, the result is not: it was dropped.")
         icc = None
     return replace(photo, grey=False, icc=icc, warnings=tuple(warnings))

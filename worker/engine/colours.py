@@ -38,6 +38,14 @@ def profile_space(icc: bytes | None) -> str | None:
         return None
 
 
+def stated_space(icc: bytes | None) -> str | None:
+    """The same of a profile that a photo has kept, so one that opens: read off its header.
+
+    No parser of profiles sees it again, for it is a stranger's.
+    """
+    return icc[16:20].decode("latin-1").strip() if icc else None
+
+
 def _ink_to_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
     if icc is None:
         return image.convert("RGB")

@@ -10,7 +10,7 @@ from PIL import Image
 
 from shared.errors import ImageTooManyPixels
 from worker.engine import sixteen_bit
-from worker.engine.colours import profile_space
+from worker.engine.colours import stated_space
 from worker.engine.images import Photo, Pixels
 
 OutputFormat = Literal["png", "jpeg", "webp"]
@@ -49,7 +49,7 @@ def encode(photo: Photo, format: OutputFormat, quality: int) -> bytes:  # noqa: 
         "jpeg": {"quality": quality, "subsampling": 0 if quality >= _JPEG_FULL_COLOUR else 2},
         "webp": {"quality": quality, "method": 4},
     }[format]
-    if photo.icc and (format != "webp" or profile_space(photo.icc) == "RGB"):
+    if photo.icc and (format != "webp" or stated_space(photo.icc) == "RGB"):
         options["icc_profile"] = photo.icc
     out = io.BytesIO()
     image.save(out, format, **options)
@@ -91,4 +91,4 @@ def _image(photo: Photo, *, alpha: bool) -> Image.Image:
 
 def _stored_as_grey(photo: Photo) -> bool:
     # A grey picture in an RGB profile stays RGB: without the profile its tones would shift.
-    return photo.grey and profile_space(photo.icc) != "RGB"
+    return photo.grey and stated_space(photo.icc) != "RGB"
