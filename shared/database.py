@@ -72,18 +72,31 @@ def redis_errors() -> Iterator[None]:
         raise Unavailable("The job store does not answer") from error
 
 
+#: What every script begins with, in this order: each part uses those before it.
+PRELUDE = ("prelude", "waiting", "outbox", "states")
+
+
+def prelude(folder: Traversable | None = None) -> str:
+    """The functions that all scripts share."""
+    folder = folder or resources.files("shared") / "lua"
+    return "".join((folder / f"{part}.lua").read_text("utf-8") for part in PRELUDE)
+
+
 class Scripts:
     """The scripts of ``shared/lua`` or another ``folder``, each run as one atomic step."""
 
     def __init__(self, client: redis.Redis, folder: Traversable | None = None) -> None:
         folder = folder or resources.files("shared") / "lua"
-        prelude = (folder / "prelude.lua").read_text("utf-8")
-        self._scripts = {
-            file.name.removesuffix(".lua"): client.register_script(
-                prelude + file.read_text("utf-8")
-            )
+        texts = {
+            file.name.removesuffix(".lua"): file.read_text("utf-8")
             for file in folder.iterdir()
-            if file.name.endswith(".lua") and file.name != "prelude.lua"
+            if file.name.endswith(".lua")
+        }
+        before = prelude(folder)
+        self._scripts = {
+            name: client.register_script(before + text)
+            for name, text in texts.items()
+            if name not in PRELUDE
         }
 
     def run(self, name: str, *args: str | float) -> Any:

@@ -18,7 +18,8 @@ class Status(StrEnum):
 
     @property
     def terminal(self) -> bool:
-        return not TRANSITIONS[self]
+        """The job has ended; only a retry brings it back."""
+        return self in TERMINAL_EVENT
 
 
 #: What may follow what. ``shared/lua/*.lua`` enforce it; the tests compare them with this table.
@@ -26,8 +27,8 @@ TRANSITIONS: dict[Status, frozenset[Status]] = {
     Status.QUEUED: frozenset({Status.RUNNING, Status.FAILED, Status.CANCELED}),
     Status.RUNNING: frozenset({Status.QUEUED, Status.SUCCEEDED, Status.FAILED, Status.CANCELED}),
     Status.SUCCEEDED: frozenset(),
-    Status.FAILED: frozenset(),
-    Status.CANCELED: frozenset(),
+    Status.FAILED: frozenset({Status.QUEUED}),  # by a retry, which begins a new generation
+    Status.CANCELED: frozenset({Status.QUEUED}),
 }
 
 
@@ -53,10 +54,16 @@ class Release(StrEnum):
     TRANSIENT = "transient"
     DRAIN = "drain"
     LOST = "lost"
+    CRASH = "crash"  # of the engine child; the job is a suspect and starts alone the next time
 
 
 #: Times a job may go back to ``queued`` for each reason, and starts in all.
-RELEASE_BUDGET: dict[Release, int] = {Release.TRANSIENT: 4, Release.LOST: 6, Release.DRAIN: 20}
+RELEASE_BUDGET: dict[Release, int] = {
+    Release.TRANSIENT: 4,
+    Release.LOST: 6,
+    Release.DRAIN: 20,
+    Release.CRASH: 1,
+}
 MAX_STARTS = 12
 #: Waits before a transient error is tried again, in seconds (± 20 % by the caller).
 TRANSIENT_BACKOFF_S = (2.0, 10.0, 60.0, 300.0)
@@ -65,6 +72,7 @@ TRANSIENT_BACKOFF_S = (2.0, 10.0, 60.0, 300.0)
 class Event(StrEnum):
     """Types of webhook events."""
 
+    STARTED = "restoration.started"  # once a generation
     SUCCEEDED = "restoration.succeeded"
     FAILED = "restoration.failed"
     CANCELED = "restoration.canceled"
@@ -121,7 +129,8 @@ class Job:
     started_at: float | None = None
     finished_at: float | None = None
     expires_at: float | None = None
-    attempt: int = 0
+    attempt: int = 0  # starts in this generation
+    generation: int = 1  # grows with each retry
     cancel_requested: bool = False
     progress: Progress | None = None
     result: dict[str, Any] | None = None

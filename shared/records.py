@@ -37,10 +37,14 @@ class NewJob:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to work on ``job`` until the lease ends; ``token`` proves it at each step."""
+    """The right to work on ``job`` until the lease ends; ``token`` proves it at each step.
+
+    ``suspect``: its last run may have crashed an engine, so it runs alone this time.
+    """
 
     job: Job
     token: str
+    suspect: bool = False
 
 
 class Beat(StrEnum):
@@ -169,6 +173,7 @@ def to_job(job_id: str, view: View, position: int | None = None) -> Job:
         finished_at=_seconds(record, "finished_at"),
         expires_at=_seconds(record, "expires_at"),
         attempt=int(record.get("attempt", 0)),
+        generation=int(record.get("generation", 1)),
         cancel_requested="cancel" in record,
         progress=_progress(record),
         result=outcome.get("result"),
@@ -178,6 +183,11 @@ def to_job(job_id: str, view: View, position: int | None = None) -> Job:
         queue_position=position,
         version=int(record["version"]),
     )
+
+
+def to_claim(job_id: str, view: View, token: str) -> Claim:
+    """A record that ``claim`` has just started."""
+    return Claim(to_job(job_id, view), token, suspect="spent_crash" in pairs(view[0]))
 
 
 def _seconds(record: Mapping[str, str], name: str) -> float | None:

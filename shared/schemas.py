@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from shared.jobs import Event, Priority, Stage, Status
+from shared.jobs import TERMINAL_EVENT, Event, Priority, Stage, Status
 
 Url = Annotated[str, StringConstraints(min_length=8, max_length=2048)]
 Key = Annotated[str, StringConstraints(min_length=1, max_length=512)]
@@ -95,7 +95,7 @@ class Output(Request):
 class Webhook(Request):
     url: Url
     events: Annotated[list[Annotated[Event, Field(strict=False)]], Field(min_length=1)] = Field(
-        default_factory=lambda: list(Event)
+        default_factory=lambda: list(TERMINAL_EVENT.values())
     )
 
 

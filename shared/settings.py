@@ -43,6 +43,7 @@ class Settings(BaseSettings):
     api_bind: str = "127.0.0.1:8000"
     api_threads: Count = 16
     max_queued_per_tenant: Count = 10_000
+    max_queue_age_s: Annotated[float, Field(ge=0)] = 0.0  # 0: any
     max_wait_s: Annotated[int, Field(ge=1, le=60)] = 60
 
     # What photos are taken (RELIABILITY: limits by default).

@@ -16,16 +16,14 @@ import redis
 from shared.database import Scripts, connect, redis_errors
 from shared.errors import (
     Conflict,
-    DeadlineExceeded,
     IdempotencyInProgress,
     NotFound,
     QueueFull,
     SettingsInvalid,
-    WorkerLost,
 )
 from shared.fleet import Fleet
 from shared.idempotency import Idempotency, digest, reservation_key
-from shared.jobs import MAX_STARTS, RELEASE_BUDGET, Job, Priority, Progress, Release, Status
+from shared.jobs import Job, Status
 from shared.listing import Listing
 from shared.outbox import Outbox, Went
 from shared.records import (
@@ -36,12 +34,10 @@ from shared.records import (
     NewJob,
     Outcome,
     ServedModel,
-    outcome_json,
-    progress_json,
     spec_json,
     to_job,
-    to_json,
 )
+from shared.runs import Runs
 from shared.settings import Settings
 
 __all__ = [
@@ -55,21 +51,21 @@ __all__ = [
     "ServedModel",
 ]
 
-#: A queued job's doorbell rings again after so long, unless so many wait in its queue already.
-RING_AGAIN_S = 3.0
-MAX_DOORBELLS = 1000
 TOMBSTONE_S = 86_400
+_FULL_S = 10  # after so long a full queue may have room
 
 
-class JobStore:
-    """Thread-safe. ``client`` decodes answers to text (see ``connect``)."""
+class JobStore(Runs):
+    """Thread-safe. ``client`` decodes answers to text (see ``connect``).
+
+    What workers and the dispatcher do with a run is in ``Runs``.
+    """
 
     def __init__(
         self, client: redis.Redis, settings: Settings, scripts: Scripts | None = None
     ) -> None:
+        super().__init__(scripts or Scripts(client), settings)
         self._redis = client
-        self._settings = settings
-        self._scripts = scripts or Scripts(client)
         self.outbox = Outbox(self._scripts)
         self._idempotency = Idempotency(self._scripts)
         self._fleet = Fleet(self._scripts)
@@ -105,12 +101,12 @@ class JobStore:
             "" if new.start_before_s is None else new.start_before_s,
             self._settings.job_deadline_s,
             self._settings.result_ttl_s,
-            self._settings.max_queued_per_tenant,
+            *self._bounds,
             *(reservation, fingerprint),
         )
         match answer:
             case "full":
-                raise QueueFull(retry_after_s=10)
+                raise QueueFull(retry_after_s=_FULL_S)
             case "reservation":
                 raise IdempotencyInProgress
             case "exists":
@@ -151,57 +147,29 @@ class JobStore:
             raise Conflict(f"The job is already {answer}")
         return to_job(job_id, answer)
 
-    # --- the worker's side ------------------------------------------------------------------
+    def retry(self, tenant: str, job_id: str) -> Job:
+        """Queue a failed or canceled job once more under its id, as if it were new.
 
-    def claim(self, job_id: str, worker: str) -> Claim | None:
-        """Start a queued job. None: there is nothing to do for this message, drop it.
-
-        A job whose start deadline is over fails here.
+        Raises NotFound; Conflict for a job in another state; QueueFull.
         """
-        token = secrets.token_hex(16)
-        answer = self._scripts.run(
-            "claim",
-            *(job_id, worker[:64], token),
-            *(self._settings.lease_s, self._settings.job_deadline_s, _TOO_LATE),
-        )
-        return Claim(to_job(job_id, answer), token) if answer else None
+        call = secrets.token_hex(4)
+        deadline_s = self._settings.job_deadline_s
+        answer = self._scripts.run("retry", job_id, tenant, deadline_s, *self._bounds, call)
+        match answer:
+            case None:
+                raise NotFound
+            case "full":
+                raise QueueFull(retry_after_s=_FULL_S)
+            case str():
+                raise Conflict(f"The job is {answer}; only a failed or canceled one runs again")
+        return to_job(job_id, answer)
 
-    def beat(self, job_id: str, token: str) -> Beat:
-        """Prolong the lease, every ``settings.beat_s``."""
-        return Beat(self._scripts.run("beat", job_id, token, self._settings.lease_s))
+    @property
+    def _bounds(self) -> tuple[float, float]:
+        """How much of one tenant may wait."""
+        return self._settings.max_queued_per_tenant, self._settings.max_queue_age_s
 
-    def progress(self, job_id: str, token: str, progress: Progress) -> Beat:
-        return Beat(self._scripts.run("progress", job_id, token, progress_json(progress)))
-
-    def finish(self, job_id: str, token: str, outcome: Outcome) -> bool:
-        """End a run: state, outcome, expiry, event and delivery in one step.
-
-        A cancel accepted before makes it canceled, whatever ``outcome`` says. False: fenced,
-        nothing changed.
-        """
-        args = (job_id, token, outcome.status, outcome_json(outcome))
-        return bool(self._scripts.run("finish", *args))
-
-    def release(
-        self,
-        job_id: str,
-        token: str,
-        reason: Release,
-        *,
-        delay_s: float = 0,
-        error: dict[str, Any] | None = None,
-    ) -> Status | None:
-        """Give a running job back, to start again after ``delay_s``.
-
-        Answers what it is now: queued; failed (with ``error``, else worker-lost) if the budget
-        of ``reason`` or of starts is spent; canceled if that was asked; None if fenced.
-        """
-        problem = to_json(error) if error else _WORKER_LOST
-        budget = RELEASE_BUDGET[reason]
-        answer = self._scripts.run(
-            "release", job_id, token, reason, budget, MAX_STARTS, delay_s, problem
-        )
-        return Status(answer) if answer else None
+    # --- workers ----------------------------------------------------------------------------
 
     def announce(self, worker: str, models: Sequence[ServedModel]) -> None:
         self._fleet.announce(worker, models)
@@ -213,17 +181,6 @@ class JobStore:
         return self._fleet.alive(host)
 
     # --- the notifier's side ----------------------------------------------------------------
-
-    def due(self, limit: int = 100) -> builtins.list[DueJob]:
-        """Queued jobs whose doorbells should ring now, by priority; notes them as rung."""
-        answer = self._scripts.run("due", limit, RING_AGAIN_S, MAX_DOORBELLS)
-        return [DueJob(job_id, model, Priority(rank)) for job_id, model, rank in answer]
-
-    def reap(self, limit: int = 100) -> builtins.list[tuple[str, Status]]:
-        """Take jobs from silent workers and end those past a deadline; what became of each."""
-        budget = RELEASE_BUDGET[Release.LOST]
-        answer = self._scripts.run("reap", limit, budget, MAX_STARTS, _WORKER_LOST, _TOO_LATE)
-        return [(job_id, Status(status)) for job_id, status in answer]
 
     def take_deliveries(self, limit: int, lease_s: float) -> builtins.list[Delivery]:
         return self.outbox.take(limit, lease_s)
@@ -247,13 +204,14 @@ class JobStore:
         answer = self._scripts.run("expired", limit)
         return [to_job(job_id, view) for job_id, view in answer]
 
-    def erase(self, tenant: str, job_id: str) -> bool:
-        """Remove record, indexes and deliveries, whatever state the job is in.
+    def erase(self, tenant: str, job_id: str) -> Status | None:
+        """Remove record, indexes and deliveries; answers the state that the job was in.
 
-        A worker that runs it is fenced from then on. A tombstone stays for 24 hours, so that
-        nothing late revives it. False: there is no such job.
+        A worker that runs it is fenced from then on, but may still be writing objects. A tombstone
+        stays for 24 hours, so that nothing late revives it. None: there is no such job.
         """
-        return bool(self._scripts.run("erase", job_id, tenant, TOMBSTONE_S))
+        answer = self._scripts.run("erase", job_id, tenant, TOMBSTONE_S)
+        return Status(answer) if answer else None
 
     def expire(self, tenant: str, job_id: str) -> bool:
         """Remove a job that was kept long enough, as ``erase`` does.
@@ -287,6 +245,3 @@ class JobStore:
                 " full. Set it to noeviction."
             )
 
-
-_WORKER_LOST = to_json(WorkerLost().problem())
-_TOO_LATE = to_json(DeadlineExceeded().problem())

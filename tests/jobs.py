@@ -8,7 +8,7 @@ from typing import Any
 
 from redis import Redis
 
-from shared.jobs import Event, Priority, Status, new_id
+from shared.jobs import TERMINAL_EVENT, Priority, Status, new_id
 from shared.store import JobStore, NewJob, Outcome
 
 TENANT = "acme"
@@ -27,7 +27,7 @@ def take(store: JobStore, url: str | None = None) -> str:
             priority=Priority.NORMAL,
             request={"metadata": {"album": "Großeltern"}},
             source={"key": "somewhere"},
-            webhook={"url": url, "events": list(Event)} if url else None,
+            webhook={"url": url, "events": list(TERMINAL_EVENT.values())} if url else None,
         )
     )
     return job_id

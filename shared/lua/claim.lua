@@ -1,24 +1,47 @@
--- queued -> running, for one caller only: counts the start and grants the lease.
-local id, worker, token, lease_s, deadline_s, problem = unpack(ARGV)
-local job = load(id)
-if job and job.status == 'running' and job.token == token then  -- the answer was lost
-  return view(id)
+-- queued -> running, for one caller only: answers a doorbell with the job whose turn it is in the queue
+-- of the job that rang, counts the start and grants the lease. That job need not be queued itself: a
+-- bell only says that there may be work.
+local rung, worker, token, lease_s, deadline_s, problem = unpack(ARGV)
+local mine = redis.call('GET', key('claim', token))
+if mine then  -- the answer was lost
+  if not owned(mine, token) then return false end
+  return {mine, view(mine)}
 end
-if not job or job.status ~= 'queued' then return false end
+rung = load(rung)
+if not rung then return false end
 local at = now()
-if at >= tonumber(job.deadline) then
-  settle(job, 'failed', '{"error":' .. problem .. '}')
-  return false
-end
-if job.not_before and at < tonumber(job.not_before) then return false end
 
-local record = key('job', id)
-local deadline = text(tonumber(job.created_at) + tonumber(deadline_s))
+-- Those in front that are too late fail here; so do a bounded number for one bell.
+local function startable(name)
+  for _ = 1, 100 do
+    local id, tenant = next_in(name)
+    if not id then return nil end
+    local job = load(id)
+    if not job then  -- somebody deleted it by hand
+      dequeue({id = id, tenant = tenant, model = rung.model, priority = rung.priority})
+    elseif at < tonumber(job.deadline) then
+      return job
+    else
+      fail(job, problem)
+    end
+  end
+end
+
+local name = queue_of(rung)
+local job = startable(name)
+if not job then return false end
+
+local record = key('job', job.id)
+redis.call('ZINCRBY', key('turns', name), 1, job.tenant)
 move(job, 'running')
-redis.call('HINCRBY', record, 'attempt', 1)
-redis.call('HSET', record, 'token', token, 'worker', worker, 'started_at', text(at),
-  'deadline', deadline)
-redis.call('HDEL', record, 'not_before')
-redis.call('ZADD', key('leases'), text(at + tonumber(lease_s)), id)
-redis.call('ZADD', key('deadlines'), deadline, id)
-return view(id)
+redis.call('HSET', record, 'attempt', job.attempt + 1, 'starts', job.starts + 1, 'token', token,
+  'worker', worker, 'started_at', text(at))
+if job.start_before then  -- met; what is left is the time for the whole job
+  local deadline = text(tonumber(job.since) + tonumber(deadline_s))
+  redis.call('HSET', record, 'deadline', deadline)
+  redis.call('ZADD', key('deadlines'), deadline, job.id)
+end
+redis.call('ZADD', key('leases'), text(at + tonumber(lease_s)), job.id)
+redis.call('SET', key('claim', token), job.id, 'PX', math.ceil(1000 * tonumber(lease_s)))
+if job.attempt == 0 then post(job, 'started', at) end
+return {job.id, view(job.id)}

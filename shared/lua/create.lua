@@ -1,7 +1,7 @@
 -- The idempotency check, the quota, the record and its indexes, in one step.
 local id, tenant, model, priority, spec = unpack(ARGV, 1, 5)
-local start_before, deadline_s, ttl_s, max_queued = unpack(ARGV, 6, 9)
-local reservation, fingerprint = ARGV[10], ARGV[11]
+local start_before, deadline_s, ttl_s, max_queued, max_age_s = unpack(ARGV, 6, 10)
+local reservation, fingerprint = ARGV[11], ARGV[12]
 
 local record = key('job', id)
 local there = redis.call('HGET', record, 'tenant')
@@ -9,9 +9,8 @@ if there == tenant and redis.call('GET', record .. ':spec') == spec then
   return view(id)  -- the same call again: its answer was lost
 end
 if there or redis.call('EXISTS', key('gone', id)) == 1 then return 'exists' end
-if redis.call('ZCARD', key('tenant', tenant, 'queued')) >= tonumber(max_queued) then
-  return 'full'
-end
+local job = {id = id, tenant = tenant, model = model, priority = priority}
+if too_much(job, tonumber(max_queued), tonumber(max_age_s)) then return 'full' end
 if reservation ~= '' then
   local held = redis.call('HMGET', reservation, 'fingerprint', 'job')
   if not held[1] or held[2] then return 'reservation' end
@@ -23,15 +22,16 @@ end
 
 local at = now()
 local wait = tonumber(deadline_s)
-if start_before ~= '' then wait = math.min(wait, tonumber(start_before)) end
-local job = {
-  id = id, tenant = tenant, model = model, priority = priority, created_at = text(at),
-}
+if start_before ~= '' then
+  wait = math.min(wait, tonumber(start_before))
+  redis.call('HSET', record, 'start_before', start_before)
+end
+job.since = text(at)
 redis.call('HSET', record, 'tenant', tenant, 'status', 'queued', 'model', model,
-  'priority', priority, 'created_at', job.created_at, 'version', 1,
+  'priority', priority, 'created_at', job.since, 'version', 1,
   'deadline', text(at + wait), 'ttl_s', ttl_s)
 redis.call('SET', record .. ':spec', spec)
-enqueue(job, at + 1)  -- who creates a job rings at once; the dispatcher covers for them
+enqueue(job, 0, 1)  -- who creates a job rings at once; the dispatcher covers for them
 redis.call('ZADD', key('deadlines'), text(at + wait), id)
-redis.call('ZADD', key('tenant', tenant, 'jobs'), job.created_at, id)
+redis.call('ZADD', key('tenant', tenant, 'jobs'), job.since, id)
 return view(id)

@@ -1,14 +1,6 @@
--- Put before every script. Times are Unix seconds by Redis' own clock, the only one that counts.
--- Keys are made here, not passed in: the scripts need a primary, not a cluster.
-
--- What may follow what: shared/jobs.py has the same table, and a test compares them.
-local NEXT = {
-  queued = {running = true, failed = true, canceled = true},
-  running = {queued = true, succeeded = true, failed = true, canceled = true},
-  succeeded = {},
-  failed = {},
-  canceled = {},
-}
+-- Put before every script, with waiting.lua, outbox.lua and states.lua behind it: names and the record.
+-- Times are Unix seconds by Redis' own clock, the only one that counts. Keys are made here, not passed
+-- in: the scripts need a primary, not a cluster.
 
 local function now()
   local time = redis.call('TIME')
@@ -37,7 +29,7 @@ end
 -- What the scripts need to know of a job; nil if there is none.
 local CONTROL = {
   'tenant', 'status', 'model', 'priority', 'created_at', 'deadline', 'attempt', 'token', 'cancel',
-  'not_before', 'ttl_s',
+  'ttl_s', 'starts', 'start_before', 'generation', 'retried_at', 'retry', 'spent_crash',
 }
 
 local function load(id)
@@ -46,6 +38,9 @@ local function load(id)
   local job = {id = id}
   for i, field in ipairs(CONTROL) do job[field] = values[i] or nil end
   job.attempt = tonumber(job.attempt or '0')
+  job.starts = tonumber(job.starts or '0')
+  job.generation = tonumber(job.generation or '1')
+  job.since = job.retried_at or job.created_at
   return job
 end
 
@@ -68,173 +63,5 @@ local function come(index, at, limit)
     end
   end
   return ids
-end
-
--- Indexes of a queued job: its queue (for positions), its doorbell, its tenant's quota.
-local function enqueue(job, due)
-  local name = job.priority .. ':' .. job.model
-  redis.call('SADD', key('queues'), name)
-  redis.call('ZADD', key('queue', name), job.created_at, job.id)
-  redis.call('ZADD', key('due', name), text(due), job.id)
-  redis.call('ZADD', key('tenant', job.tenant, 'queued'), job.created_at, job.id)
-end
-
-local function dequeue(job)
-  local name = job.priority .. ':' .. job.model
-  redis.call('ZREM', key('queue', name), job.id)
-  redis.call('ZREM', key('due', name), job.id)
-  redis.call('ZREM', key('tenant', job.tenant, 'queued'), job.id)
-end
-
--- Out of the indexes of the old state, into the new one. Refused before anything is written.
-local function move(job, to)
-  if not NEXT[job.status][to] then
-    error('a job cannot go from ' .. job.status .. ' to ' .. to)
-  end
-  if job.status == 'queued' then
-    dequeue(job)
-  else
-    redis.call('ZREM', key('leases'), job.id)
-    redis.call('HDEL', key('job', job.id), 'token', 'worker', 'progress')
-  end
-  redis.call('HSET', key('job', job.id), 'status', to)
-  redis.call('HINCRBY', key('job', job.id), 'version', 1)
-  job.status = to
-end
-
--- The event of a terminal state. Its id follows from job, start and outcome: however often
--- something is repeated, receivers see one id. In the shape of a UUIDv7, as all our ids.
-local function event_id(job)
-  local digest = redis.sha1hex(job.id .. ' ' .. job.attempt .. ' ' .. job.status)
-  return 'evt_' .. string.sub(job.id, -32, -21) .. '7' .. string.sub(digest, 1, 3)
-    .. '8' .. string.sub(digest, 4, 18)
-end
-
--- Deliveries wait in lanes, one for each receiver (a tenant's scheme, host and port): a flood for one
--- holds up no other. `deliveries` has the lanes by when something in them may be due: never too late.
-local function lane(tenant, url)
-  local origin = string.match(url, '^[^/]*//[^/?#]*') or url
-  return redis.sha1hex(tenant .. ' ' .. string.lower(origin))
-end
-
-local function deliver_at(delivery, tenant, url, due)
-  local name = lane(tenant, url)
-  redis.call('ZADD', key('lane', name), text(due), delivery)
-  redis.call('ZADD', key('deliveries'), 'LT', text(due), name)
-end
-
-local function new_delivery(delivery, event, tenant, url, at, ...)
-  redis.call('HSET', key('delivery', delivery), 'event', event, 'tenant', tenant, 'url', url,
-    'state', 'pending', 'tries', 0, 'created_at', text(at), ...)
-  deliver_at(delivery, tenant, url, at)
-end
-
-local function forget_delivery(delivery)
-  local record = key('delivery', delivery)
-  local of = redis.call('HMGET', record, 'tenant', 'url')
-  if not of[1] then return end
-  redis.call('ZREM', key('lane', lane(of[1], of[2])), delivery)
-  redis.call('ZREM', key('tenant', of[1], 'dead'), delivery)
-  redis.call('DEL', record, record .. ':log', record .. ':job')
-end
-
--- Deliveries tell of the job as it is when they are sent. Before it starts again, or goes, they take
--- a copy: without the result, which ends with the job.
-local function freeze_deliveries(job_id)
-  local deliveries = redis.call('LRANGE', key('job', job_id, 'deliveries'), 0, -1)
-  if #deliveries == 0 then return end
-  local seen = view(job_id)
-  if seen[3] then
-    local outcome = cjson.decode(seen[3])
-    outcome.result = nil
-    seen[3] = cjson.encode(outcome)
-  end
-  for _, delivery in ipairs(deliveries) do
-    redis.call('SET', key('delivery', delivery, 'job'), cjson.encode(seen), 'NX')
-  end
-end
-
--- What became of deliveries that have no job any more is kept for a week.
-local function let_expire(delivery)
-  local record = key('delivery', delivery)
-  for _, part in ipairs({record, record .. ':log', record .. ':job'}) do
-    redis.call('EXPIRE', part, 604800)
-  end
-end
-
-local function bury(delivery, tenant, at)
-  local dead = key('tenant', tenant, 'dead')
-  redis.call('ZADD', dead, text(at), delivery)
-  redis.call('ZREMRANGEBYSCORE', dead, '-inf', text(at - 3456000))  -- longer than a job and a week
-end
-
--- How an address has done since it last took a webhook. Nothing, if all is well.
-local function endpoint(tenant, url)
-  return key('tenant', tenant, 'endpoint', redis.sha1hex(url))
-end
-
--- A delivery whole: fields, log, when it is due, what its endpoint suffers from. False: there is none.
-local function letter(delivery)
-  local record = key('delivery', delivery)
-  local of = redis.call('HMGET', record, 'tenant', 'url')
-  if not of[1] then return false end
-  return {
-    delivery,
-    redis.call('HGETALL', record),
-    redis.call('LRANGE', record .. ':log', 0, -1),
-    redis.call('ZSCORE', key('lane', lane(of[1], of[2])), delivery),
-    redis.call('HMGET', endpoint(of[1], of[2]), 'disabled_at', 'disabled_for'),
-  }
-end
-
-local function post(job, at)
-  local webhook = cjson.decode(redis.call('GET', key('job', job.id, 'spec'))).webhook
-  if webhook == cjson.null then return end
-  local event = 'restoration.' .. job.status
-  for _, wanted in ipairs(webhook.events) do
-    if wanted == event then
-      local id = event_id(job)
-      local delivery = 'dlv_' .. string.sub(id, 5)
-      new_delivery(delivery, event, job.tenant, webhook.url, at, 'event_id', id, 'job_id', job.id)
-      redis.call('RPUSH', key('job', job.id, 'deliveries'), delivery)
-      return
-    end
-  end
-end
-
--- The terminal state with all that belongs to it: outcome, expiry, event and delivery.
-local function settle(job, status, outcome)
-  local at = now()
-  move(job, status)
-  local expires = text(at + tonumber(job.ttl_s))
-  local record = key('job', job.id)
-  redis.call('SET', record .. ':outcome', outcome)
-  redis.call('HSET', record, 'finished_at', text(at), 'expires_at', expires)
-  redis.call('HDEL', record, 'cancel', 'deadline', 'not_before',
-    'spent_transient', 'spent_drain', 'spent_lost')
-  redis.call('ZREM', key('deadlines'), job.id)
-  redis.call('ZADD', key('expiry'), expires, job.id)
-  post(job, at)
-end
-
--- A run ended without an outcome: back into the queue on this reason's budget, or failed with
--- `problem` when that or the number of starts is spent. A drain gives its start back.
-local function requeue(job, reason, budget, max_starts, delay, problem)
-  if job.cancel then
-    settle(job, 'canceled', '{}')
-    return job.status
-  end
-  local record = key('job', job.id)
-  local spent = redis.call('HINCRBY', record, 'spent_' .. reason, 1)
-  local drained = tonumber(redis.call('HGET', record, 'spent_drain') or '0')
-  if spent > tonumber(budget) or job.attempt - drained >= tonumber(max_starts) then
-    settle(job, 'failed', '{"error":' .. problem .. '}')
-    return job.status
-  end
-  local due = now() + tonumber(delay)
-  move(job, 'queued')
-  enqueue(job, due)
-  redis.call('HSET', record, 'not_before', text(due))
-  return job.status
 end
 

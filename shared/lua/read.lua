@@ -4,6 +4,6 @@ local job = load(id)
 if not job then return false end
 local position = false
 if job.status == 'queued' then
-  position = redis.call('ZRANK', key('queue', job.priority .. ':' .. job.model), id) + 1
+  position = redis.call('ZRANK', key('queue', queue_of(job)), id) + 1
 end
 return {view(id), position}

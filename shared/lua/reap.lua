@@ -7,11 +7,11 @@ for _, id in ipairs(come(key('deadlines'), at, limit)) do
   if job.cancel then
     settle(job, 'canceled', '{}')
   else
-    settle(job, 'failed', '{"error":' .. late .. '}')
+    fail(job, late)
   end
   reaped[#reaped + 1] = {id, job.status}
 end
 for _, id in ipairs(come(key('leases'), at, limit)) do
-  reaped[#reaped + 1] = {id, requeue(load(id), 'lost', budget, max_starts, 0, lost)}
+  reaped[#reaped + 1] = {id, requeue(load(id), 'lost', budget, max_starts, 0, lost, lost)}
 end
 return reaped

@@ -13,7 +13,7 @@ import pytest
 from pydantic import SecretStr
 from redis import Redis
 
-from shared.jobs import Event, Priority, Status, new_id
+from shared.jobs import TERMINAL_EVENT, Priority, Status, new_id
 from shared.settings import Settings
 from shared.store import Claim, JobStore, NewJob, Outcome
 
@@ -25,7 +25,7 @@ Stores = Callable[..., JobStore]
 
 @pytest.fixture
 def new_job() -> NewJobs:
-    """Make a NewJob; keywords win over a plain job of tenant ``acme`` that wants all events."""
+    """Make a NewJob; keywords win over a plain job of tenant ``acme`` that tells of its end."""
 
     def make(**fields: Any) -> NewJob:
         plain: dict[str, Any] = {
@@ -36,7 +36,7 @@ def new_job() -> NewJobs:
             "priority": Priority.NORMAL,
             "request": {"options": {"faces": [0]}, "metadata": {}},
             "source": {"key": "tenants/acme/inputs/x", "etag": "e"},
-            "webhook": {"url": "http://127.0.0.1:9/hook", "events": [*Event]},
+            "webhook": {"url": "http://127.0.0.1:9/hook", "events": [*TERMINAL_EVENT.values()]},
         }
         return NewJob(**(plain | fields))
 
