@@ -42,6 +42,10 @@ class Settings(BaseSettings):
     api_key_pepper: SecretStr = SecretStr("")
     api_bind: str = "127.0.0.1:8000"
     api_threads: Count = 16
+    api_timeout_s: Seconds = 2.5  # what a request waits for Redis and S3, all calls together
+    upload_timeout_s: Seconds = 60.0  # for a request to come in whole
+    rate_limit: Annotated[int, Field(ge=0)] = 6_000  # requests of one key a window; 0: any
+    rate_window_s: Count = 60
     max_queued_per_tenant: Count = 10_000
     max_queue_age_s: Annotated[float, Field(ge=0)] = 0.0  # 0: any
     max_wait_s: Annotated[int, Field(ge=1, le=60)] = 60
@@ -75,6 +79,8 @@ class Settings(BaseSettings):
     beat_s: Seconds = 2.5
     job_deadline_s: Seconds = 86_400.0
     drain_s: Seconds = 25.0
+    stall_s: Seconds = 60.0  # no progress of the engine process for so long: it is replaced
+    engine_start_s: Seconds = 900.0  # to load and warm the models
     webhook_timeout_s: Seconds = 15.0
     result_ttl_s: Count = 259_200
 

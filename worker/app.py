@@ -1,22 +1,24 @@
 """The worker process: ``python -m worker.app``. Everything is wired here, once.
 
-It checks what it stands on (settings, Redis policy, storage, weights), loads and warms the models,
-and only then listens. SIGTERM drains: nothing new is taken, and what is in flight is finished
-within ``drain_s`` or given back.
+It checks what it stands on (settings, Redis policy, storage, weights), starts the decoder and the
+engine's process, which loads and warms the models, and only then listens. SIGTERM drains: nothing
+new is taken, and what is in flight is finished within ``drain_s`` or given back. No torch, OpenCV,
+numpy or Pillow comes into this process.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping
 
 import click
+from celery import Celery
 from celery.signals import setup_logging, worker_ready, worker_shutting_down
 
 from shared.errors import FacemendError, SettingsInvalid, Unavailable
@@ -24,26 +26,29 @@ from shared.fetch import Fetcher
 from shared.queue import RESTORE_TASK, make_celery
 from shared.settings import Settings, load_settings
 from shared.storage import ObjectStorage
-from shared.store import JobStore, ServedModel
-from shared.telemetry import (
-    BATCH_FACES,
-    BATCH_WAIT_SECONDS,
-    configure_logging,
-    start_metrics_server,
-)
-from worker.engine import Restorer
+from shared.store import JobStore
+from shared.telemetry import configure_logging, start_metrics_server
+from worker.decoder.decoder import Decoder
+from worker.engine_process import batches
+from worker.engine_process.engine import EngineProcess
+from worker.ground import check_ground
 from worker.lease import Drain
+from worker.limits import limits_of
 from worker.pipeline import Pipeline
 from worker.tasks import Worker
-from worker.wiring import limits_of, load_model
 
 _log = logging.getLogger(__name__)
-_WAIT_FOR_PARTS_S = 30.0
 _ANNOUNCE_S = 5.0
+_LAST_S = 1.5  # after the time to drain: to give back what is left
 EXIT_CANNOT_START = 3
+EXIT_AT_FAULT = 4
+
+#: What loads the models, in the engine's process: ``module:function`` or the function itself.
+LoadRestorers = str | Callable[[Settings], Mapping[str, object]]
+LOAD_RESTORERS = "worker.wiring:load_restorers"
 
 
-def build(settings: Settings, restorers: dict[str, Restorer]) -> Worker:
+def build(settings: Settings, engine: EngineProcess, decoder: Decoder) -> Worker:
     """The composition root."""
     return Worker(
         name=f"{socket.gethostname()}-{os.getpid()}",
@@ -51,66 +56,79 @@ def build(settings: Settings, restorers: dict[str, Restorer]) -> Worker:
         pipeline=Pipeline(
             storage=ObjectStorage(settings),
             fetcher=Fetcher(allow_private=settings.allow_private_addresses),
-            limits=limits_of(settings),
+            decoder=decoder,
+            engine=engine,
+            max_bytes=settings.max_input_bytes,
             fetch_timeout_s=settings.fetch_timeout_s,
         ),
-        restorers=restorers,
+        engine=engine,
         drain=Drain(settings.drain_s),
         beat_s=settings.beat_s,
     )
 
 
-def load_restorers(settings: Settings) -> dict[str, Restorer]:
-    """Load and warm each served model; raises ModelUnavailable in words."""
-    restorers = {}
-    for name in settings.served_models or (settings.default_model,):
-        restorer = load_model(settings, name, on_batch=partial(count_batch, name))
-        restorer.warm_up()
-        restorers[name] = restorer
-    return restorers
+def serve(settings: Settings, load_restorers: LoadRestorers = LOAD_RESTORERS) -> None:
+    """Run until told to stop; exits with 4 when this worker is found to be at fault.
 
-
-def count_batch(model: str, waits_s: Sequence[float]) -> None:
-    """Put a batch of these waits into the metrics."""
-    BATCH_FACES.labels(model).observe(len(waits_s))
-    for wait_s in waits_s:
-        BATCH_WAIT_SECONDS.labels(model).observe(wait_s)
-
-
-def check_ground(settings: Settings) -> None:
-    """Refuse to run on a Redis that forgets or a storage that is not there."""
-    store, storage = JobStore.connect(settings), ObjectStorage(settings)
-    _wait_for(store.ping)
-    store.check_policy()
-    _wait_for(storage.ping)
-
-
-def _wait_for(ping: Callable[[], None]) -> None:
-    give_up_s = time.monotonic() + _WAIT_FOR_PARTS_S
-    while True:
-        try:
-            return ping()
-        except Unavailable:
-            if time.monotonic() > give_up_s:
-                raise
-            time.sleep(0.5)
-
-
-def serve(settings: Settings) -> None:
-    """Run until told to stop."""
+    ``load_restorers`` is imported and called by the engine's process. Raises FacemendError when it
+    cannot start.
+    """
     check_ground(settings)
-    worker = build(settings, restorers := load_restorers(settings))
-    start_metrics_server(settings)
-    celery = make_celery(settings, role="worker", models=tuple(restorers))
-    celery.task(name=RESTORE_TASK)(worker.restore)
+    engine = EngineProcess(settings, address_of(load_restorers), batches.count)
+    decoder = Decoder(limits_of(settings))
+    try:
+        decoder.start()
+        engine.start()
+        start_metrics_server(settings)
+        worker = build(settings, engine, decoder)
+        _listen(worker, _celery(settings, worker), settings)
+    finally:
+        engine.close()
+        decoder.close()
+    if worker.at_fault.is_set():
+        _log.error("this worker is at fault, not its jobs: it takes itself out")
+        sys.exit(EXIT_AT_FAULT)
+
+
+def address_of(function: LoadRestorers) -> str:
+    """``module:function``, from which another process can import it. Raises SettingsInvalid."""
+    if isinstance(function, str):
+        return function
+    module, name = function.__module__, function.__qualname__
+    if module == "__main__" or "." in name or "<" in name:
+        raise SettingsInvalid(f"{module}:{name} cannot be imported by the engine's process")
+    return f"{module}:{name}"
+
+
+def _celery(settings: Settings, worker: Worker) -> Celery:
+    names = tuple(model.name for model in worker.engine.models)
+    celery = make_celery(settings, role="worker", models=names)
+
+    def restore(*args: object, **fields: object) -> None:
+        """Answer a ring; one of a later version is left to workers that understand it."""
+        if len(args) == 1 and isinstance(args[0], str) and not fields:
+            worker.restore(args[0])
+        else:
+            # Not put back at once: it would come round and round. The job stays queued and its
+            # bell rings again.
+            _log.warning("a message of another version is left to others")
+
+    celery.task(name=RESTORE_TASK)(restore)
+    return celery
+
+
+def _listen(worker: Worker, celery: Celery, settings: Settings) -> None:
+    """Take jobs until SIGTERM, or until the worker itself wants to leave."""
 
     def begin_drain(**_: object) -> None:
         _log.info("draining: nothing new is taken, %g s for what is in flight", settings.drain_s)
         worker.drain.begin()
+        threading.Thread(target=_end, args=(worker, settings.drain_s), daemon=True).start()
 
     def announce(**_: object) -> None:
-        _log.info("ready: %s", ", ".join(restorers))
-        threading.Thread(target=_announce, args=(worker, restorers), daemon=True).start()
+        _log.info("ready: %s", ", ".join(model.name for model in worker.engine.models))
+        threading.Thread(target=_announce, args=(worker,), daemon=True).start()
+        threading.Thread(target=_leave_when_at_fault, args=(worker,), daemon=True).start()
 
     setup_logging.connect(_keep_our_logging, weak=False)
     worker_ready.connect(announce, weak=False)
@@ -129,24 +147,24 @@ def _keep_our_logging(**_: object) -> None:
     """Celery sets up logging of its own, unless somebody listens to this signal."""
 
 
-def _announce(worker: Worker, restorers: dict[str, Restorer]) -> None:
+def _leave_when_at_fault(worker: Worker) -> None:
+    worker.at_fault.wait()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _end(worker: Worker, drain_s: float) -> None:
+    """End the process in time, whatever some job still waits for."""
+    time.sleep(drain_s + _LAST_S)
+    worker.let_go()
+    _log.warning("ended without waiting any longer")
+    os._exit(EXIT_AT_FAULT if worker.at_fault.is_set() else 0)
+
+
+def _announce(worker: Worker) -> None:
     """Say every few seconds what this worker serves, until it drains."""
     while not worker.drain.begun:
-        models = [
-            ServedModel(
-                name=info.name,
-                sha256=info.sha256,
-                size_px=info.size_px,
-                licence=info.licence,
-                precision=info.precision,
-                backend=info.backend,
-                ms_per_face=info.ms_per_face,
-                task=info.task,
-            )
-            for info in (restorer.info for restorer in restorers.values())
-        ]
         try:
-            worker.store.announce(worker.name, models)
+            worker.store.announce(worker.name, worker.engine.models)
         except Unavailable as error:
             _log.warning("not announced: %s", error.detail)
         time.sleep(_ANNOUNCE_S)

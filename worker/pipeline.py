@@ -1,7 +1,7 @@
 """One job from fetched bytes to published result, as a straight line.
 
-Knows neither Celery nor torch: the engine is anything that restores a photo, the lease anything
-that can be told of progress. Nothing is caught here; ``worker.tasks`` decides what an error means.
+Knows neither Celery nor torch, and touches no pixel: photos are decoded in a sandbox and restored
+in the engine's process. Nothing is caught here; ``worker.tasks`` decides what an error means.
 """
 
 from __future__ import annotations
@@ -9,40 +9,47 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from shared.fetch import Fetcher
 from shared.jobs import Job, Progress, Stage, Status
 from shared.storage import ObjectStorage
-from shared.store import Outcome
-from worker.engine import (
-    FaceOptions,
-    Limits,
-    ModelInfo,
-    Photo,
-    Restoration,
-    decode,
-    require_room,
-)
+from shared.store import Claim, Outcome
+from worker.decoder.parcel import Decoded
+from worker.engine_process.finished import Finished
+from worker.engine_process.order import Order
 from worker.publication import Publication
 
-#: Told of each step; raises to stop the job (lease lost, cancelled, draining).
-Report = Callable[[Progress], None]
+
+class Hold(Protocol):
+    """The right to go on: both raise to stop the job (lease lost, cancelled, draining)."""
+
+    def report(self, progress: Progress) -> None:
+        """Tell the customer."""
+
+    def check(self) -> None:
+        """Ask, without telling anything."""
 
 
-class ImageRestorer(Protocol):
-    """What a job needs of the engine."""
+class PhotoDecoder(Protocol):
+    """A customer's bytes to raw pixels."""
 
-    @property
-    def info(self) -> ModelInfo: ...
+    def decode(self, data: bytes) -> Decoded: ...
+
+
+class Engine(Protocol):
+    """Raw pixels to finished pictures; ``EngineProcess`` is one."""
 
     def restore(
         self,
-        photo: Photo,
-        options: FaceOptions,
-        on_progress: Callable[[str, int, int | None], None] = ...,
-    ) -> Restoration: ...
+        order: Order,
+        photo: int,
+        on_progress: Callable[[str, int, int | None], None],
+        check: Callable[[], None],
+        *,
+        alone: bool = False,
+    ) -> Finished: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,63 +58,73 @@ class Pipeline:
 
     storage: ObjectStorage
     fetcher: Fetcher
-    limits: Limits
+    decoder: PhotoDecoder
+    engine: Engine
+    max_bytes: int
     fetch_timeout_s: float
 
-    def run(self, job: Job, token: str, restorer: ImageRestorer, report: Report) -> Outcome:
+    def run(self, claim: Claim, hold: Hold) -> Outcome:
         """Fetch, decode, restore, publish.
 
-        Raises InputError for the photo, EngineError for the model, PublishFailed for the result,
-        and whatever ``report`` raises.
+        Raises InputError for the photo, EngineError for the model, EngineCrashed, PublishFailed
+        for the result, and whatever ``hold`` raises.
         """
-        watch = _Stopwatch(job)
+        watch = _Stopwatch(claim.job)
         with watch.stage("fetch"):
-            report(Progress(Stage.FETCHING))
-            photo = decode(self._read(job), self.limits)
-
-        options = _face_options(job.request)
-        require_room(photo, job.request["output"]["format"], options.background_scale)
-        restoration = restorer.restore(photo, options, _Progress(report, options))
-        watch.add(restoration.timings_ms)
-        faces_done = sum(face.status == "restored" for face in restoration.faces)
-        publishing = Progress(Stage.PUBLISHING, faces_done, len(restoration.faces))
-        report(publishing)
-        with watch.stage("publish"):
-            publication = Publication(self.storage, job, token)
-            result = publication.publish(photo, restoration, restorer.info)
-            if job.request["output"]["key"]:
-                report(publishing)  # raises if the job is no longer ours
-                publication.copy_to_tenant(result["image"])
+            hold.report(Progress(Stage.FETCHING))
+            decoded = self.decoder.decode(self._read(claim.job))
+        with decoded:
+            finished = self._restore(claim, decoded, hold)
+        with finished:
+            watch.add(finished.facts["timings_ms"])
+            with watch.stage("publish"):
+                result = self._publish(claim, finished, hold)
         return Outcome(
             status=Status.SUCCEEDED,
             result=result,
             error=None,
-            warnings=restoration.warnings,
+            warnings=tuple(finished.facts["warnings"]),
             timings_ms=watch.timings_ms(),
         )
 
     def _read(self, job: Job) -> bytes:
-        source, max_bytes = job.source, self.limits.max_bytes
+        source = job.source
         if "url" in source:
             return self.fetcher.get(
-                source["url"], max_bytes=max_bytes, timeout_s=self.fetch_timeout_s
+                source["url"], max_bytes=self.max_bytes, timeout_s=self.fetch_timeout_s
             )
-        return self.storage.get(source["key"], max_bytes=max_bytes, etag=source.get("etag"))
+        return self.storage.get(source["key"], max_bytes=self.max_bytes, etag=source.get("etag"))
+
+    def _restore(self, claim: Claim, decoded: Decoded, hold: Hold) -> Finished:
+        job = claim.job
+        order = Order(job.id, job.model, job.request["options"], job.request["output"])
+        progress = _Progress(hold, enlarges=order.options.get("background", "keep") != "keep")
+        return self.engine.restore(order, decoded.fd, progress, hold.check, alone=claim.suspect)
+
+    def _publish(self, claim: Claim, finished: Finished, hold: Hold) -> dict[str, Any]:
+        publication = Publication(self.storage, claim.job, claim.token)
+        result = publication.publish(finished)
+        if claim.job.request["output"]["key"]:
+            done = sum(face["status"] == "restored" for face in result["faces"])
+            # raises if the job is no longer ours
+            hold.report(Progress(Stage.PUBLISHING, done, len(result["faces"])))
+            publication.copy_to_tenant(result["image"])
+        return result
 
 
 class _Progress:
     """Tells of the engine's steps in the job's words."""
 
-    def __init__(self, report: Report, options: FaceOptions) -> None:
-        self._report = report
-        self._enlarged = None if options.background == "keep" else 0.0
+    def __init__(self, hold: Hold, *, enlarges: bool) -> None:
+        self._hold = hold
+        self._enlarged = 0.0 if enlarges else None
 
     def __call__(self, stage: str, done: int, total: int | None) -> None:
         if stage != "enlarging":
-            self._report(Progress(Stage(stage), done, total, self._enlarged))
+            self._hold.report(Progress(Stage(stage), done, total, self._enlarged))
         elif total:
             self._enlarged = done / total
-            self._report(Progress(Stage.RESTORING, enlarged=self._enlarged))
+            self._hold.report(Progress(Stage.RESTORING, enlarged=self._enlarged))
 
 
 class _Stopwatch:
@@ -120,9 +137,10 @@ class _Stopwatch:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
+        """Time what is inside; what a stage took elsewhere is kept."""
         start_s = time.monotonic()
         yield
-        self._timings_ms[name] = _ms_since(start_s)
+        self._timings_ms[name] = self._timings_ms.get(name, 0) + _ms_since(start_s)
 
     def add(self, timings_ms: Mapping[str, int]) -> None:
         self._timings_ms.update(timings_ms)
@@ -134,14 +152,3 @@ class _Stopwatch:
 
 def _ms_since(start_s: float) -> int:
     return round((time.monotonic() - start_s) * 1000)
-
-
-def _face_options(request: Mapping[str, Any]) -> FaceOptions:
-    """As the request says; what an API of another version does not know of keeps its default."""
-    known = {field.name for field in fields(FaceOptions)}
-    given: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in request["options"].items()
-        if name in known
-    }
-    return FaceOptions(**given, crops=request["output"]["face_crops"])

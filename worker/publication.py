@@ -6,25 +6,15 @@ Keys hold the lease token, so a worker that lost its job can only write orphans.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from shared.errors import PublishFailed, Unavailable
 from shared.jobs import Job
-from shared.schemas import ImageFormat
 from shared.storage import ObjectStorage, file_key, result_key
-from worker.engine import (
-    FaceRecord,
-    ModelInfo,
-    Photo,
-    Restoration,
-    comparison,
-    encode,
-    output_format,
-)
+from worker.engine_process.finished import Finished, Picture
 
 _CONTENT_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
-_COMPARISON_QUALITY = 90
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,25 +25,18 @@ class Publication:
     job: Job
     token: str
 
-    def publish(self, before: Photo, restoration: Restoration, info: ModelInfo) -> dict[str, Any]:
-        """Store what the request asks for; the job's ``result`` as the record keeps it."""
-        output, after = self.job.request["output"], restoration.photo
-        kind = output_format(before, output["format"])
-        compared = None
-        if output["comparison"]:
-            pair = Photo.of_pixels(comparison(before.pixels, after.pixels))
-            compared = self._store("comparison", pair, "jpeg", _COMPARISON_QUALITY)
+    def publish(self, finished: Finished) -> dict[str, Any]:
+        """Store all pictures; the job's ``result`` as the record keeps it."""
+        stored = {
+            name: self._store(picture, finished.read(picture))
+            for name, picture in finished.pictures.items()
+        }
         return {
-            "image": self._store("restored", after, kind, output["quality"]),
-            "comparison": compared,
-            "faces": [self._face(face, output["face_crops"]) for face in restoration.faces],
-            "model": {
-                "name": info.name,
-                "sha256": info.sha256,
-                "precision": info.precision,
-                "backend": info.backend,
-            },
-            "background": restoration.background and asdict(restoration.background),
+            "image": stored["restored"],
+            "comparison": stored.get("comparison"),
+            "faces": [_with_keys(face, stored) for face in finished.facts["faces"]],
+            "model": finished.facts["model"],
+            "background": finished.facts["background"],
         }
 
     def copy_to_tenant(self, image: dict[str, Any]) -> None:
@@ -65,16 +48,15 @@ class Publication:
         data = self.storage.get(image["key"], max_bytes=image["bytes"])
         self._put(file_key(self.job.tenant, wanted), data, image["format"])
 
-    def _store(self, name: str, photo: Photo, kind: ImageFormat, quality: int) -> dict[str, Any]:
-        data = encode(photo, kind, quality)
-        key = result_key(self.job.tenant, self.job.id, self.token, f"{name}.{kind}")
-        self._put(key, data, kind)
-        height, width = photo.pixels.shape[:2]
+    def _store(self, picture: Picture, data: bytes) -> dict[str, Any]:
+        name = f"{picture.name}.{picture.format}"
+        key = result_key(self.job.tenant, self.job.id, self.token, name)
+        self._put(key, data, picture.format)
         return {
             "key": key,
-            "width": width,
-            "height": height,
-            "format": kind,
+            "width": picture.width,
+            "height": picture.height,
+            "format": picture.format,
             "bytes": len(data),
             "sha256": hashlib.sha256(data).hexdigest(),
         }
@@ -85,27 +67,9 @@ class Publication:
         except Unavailable as error:
             raise PublishFailed(error.detail) from error
 
-    def _face(self, face: FaceRecord, with_crops: bool) -> dict[str, Any]:
-        crop = None
-        if with_crops and face.crop_before is not None and face.crop_after is not None:
-            crops = {"before": face.crop_before, "after": face.crop_after}
-            crop = {
-                f"{name}_key": self._store(
-                    f"face-{face.index}-{name}", Photo.of_pixels(pixels), "png", 95
-                )["key"]
-                for name, pixels in crops.items()
-            }
-        return {
-            "index": face.index,
-            "box": [round(float(value), 2) for value in face.box],
-            "landmarks": [[round(float(x), 2), round(float(y), 2)] for x, y in face.landmarks],
-            "score": round(float(face.score), 4),
-            "status": face.status,
-            "reason": face.reason,
-            "identity_similarity": _rounded(face.identity_similarity),
-            "crop": crop,
-        }
 
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)
+def _with_keys(face: dict[str, Any], stored: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The face with keys in place of the names of its crops."""
+    crop = face["crop"]
+    keys = crop and {f"{when}_key": stored[name]["key"] for when, name in crop.items()}
+    return {**face, "crop": keys}

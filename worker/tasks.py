@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import random
+import threading
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from shared.errors import (
@@ -14,14 +14,16 @@ from shared.errors import (
     Internal,
     JobCanceled,
     LeaseLost,
-    ModelUnavailable,
+    Poisoned,
     Unavailable,
 )
 from shared.jobs import TRANSIENT_BACKOFF_S, Job, Release, Status
 from shared.store import Claim, JobStore, Outcome
 from shared.telemetry import FACES, JOBS_ENDED, JOBS_RELEASED, STAGE_SECONDS, bind
+from worker.engine_process.child import EngineCrashed
+from worker.engine_process.engine import EngineLost, EngineProcess, Fault
 from worker.lease import Drain, Draining, Lease
-from worker.pipeline import ImageRestorer, Pipeline
+from worker.pipeline import Pipeline
 
 _log = logging.getLogger(__name__)
 _WRITE_DOWN_S = 120.0  # how long a finished job waits for Redis to take the news
@@ -38,14 +40,19 @@ class _GiveBack:
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """All that one worker process works with."""
+    """All that one worker process works with.
+
+    ``at_fault`` is set when it cannot work any more, whatever the jobs are.
+    """
 
     name: str
     store: JobStore
     pipeline: Pipeline
-    restorers: Mapping[str, ImageRestorer]
+    engine: EngineProcess
     drain: Drain
     beat_s: float
+    at_fault: threading.Event = field(default_factory=threading.Event)
+    held: dict[str, Claim] = field(default_factory=dict)
 
     def restore(self, job_id: str) -> None:
         """Answer one ring. The message is only a doorbell: the record decides what is to do."""
@@ -54,33 +61,67 @@ class Worker:
         claim = self.store.claim(job_id, self.name)
         if claim is None:
             return
-        with bind(job_id=job_id):
-            _log.info("job started", extra={"attempt": claim.job.attempt})
-            with Lease(self.store, claim, self.beat_s, self.drain) as lease:
-                end = self._work(claim, lease)
-                status = self._write_down(claim, end)
-            _log.info("job %s", status or "fenced: another worker's by now")
-            if end and status:
-                _count(claim.job, end, status)
+        self.held[claim.token] = claim
+        try:
+            with bind(job_id=job_id):
+                self._run(claim)
+        finally:
+            del self.held[claim.token]
+
+    def let_go(self) -> None:
+        """Give back whatever is still held, for the process ends now."""
+        for claim in list(self.held.values()):
+            with bind(job_id=claim.job.id):
+                try:
+                    self.store.release(claim.job.id, claim.token, Release.DRAIN)
+                except Unavailable as error:
+                    _log.warning("not given back, the lease will end: %s", error.detail)
+                else:
+                    _log.warning("given back, for the process ends")
+
+    def _run(self, claim: Claim) -> None:
+        attempt, alone = claim.job.attempt, claim.suspect
+        _log.info("job started", extra={"attempt": attempt} | ({"alone": True} if alone else {}))
+        with Lease(self.store, claim, self.beat_s, self.drain) as lease:
+            end = self._work(claim, lease)
+            status = self._write_down(claim, end)
+        _log.info("job %s", status or "fenced: another worker's by now")
+        if end and status:
+            _count(claim.job, end, status)
+        if isinstance(end, _GiveBack) and end.reason is Release.CRASH:
+            self.engine.charged(claim.job.id)
 
     def _work(self, claim: Claim, lease: Lease) -> Outcome | _GiveBack | None:
         """Do the job; None: it is another worker's by now."""
-        job = claim.job
         try:
-            return self.pipeline.run(job, claim.token, self._restorer(job), lease.report)
+            try:
+                return self.pipeline.run(claim, lease)
+            except EngineCrashed as crash:
+                return self._after(crash, lease)
+        except EngineLost:
+            self._leave()
+            return _GiveBack(Release.DRAIN)
         except FacemendError as error:
-            return _meaning(error, job)
+            return _meaning(error, claim.job)
         except Exception:  # noqa: BLE001  # the last resort: logged whole, the customer told nothing
             _log.exception("job failed unexpectedly")
             return Outcome(Status.FAILED, error=Internal().problem())
 
-    def _restorer(self, job: Job) -> ImageRestorer:
+    def _after(self, crash: EngineCrashed, lease: Lease) -> _GiveBack:
+        """Charge the job with the crash, once the engine has shown that it is sound without it."""
+        if self.engine.fault(crash, lease.check) is Fault.JOB:
+            return _GiveBack(Release.CRASH, problem=Poisoned().problem())
+        raise EngineLost
+
+    def _leave(self) -> None:
+        """No job of this worker is to blame: strike out what they were charged with, and go."""
+        self.drain.begin()
+        self.at_fault.set()
+        charged = self.engine.wrongly_charged
         try:
-            return self.restorers[job.model]
-        except KeyError:
-            raise ModelUnavailable(
-                f"model {job.model} is not loaded by this worker ({', '.join(self.restorers)})"
-            ) from None
+            self.store.absolve(charged)
+        except Unavailable as error:
+            _log.warning("crashes not struck out for %s: %s", ", ".join(charged), error.detail)
 
     def _write_down(self, claim: Claim, end: Outcome | _GiveBack | None) -> Status | None:
         """Tell the record; while Redis is away, try again, for the work is done. None: fenced."""

@@ -1,25 +1,25 @@
-"""The engine as the settings want it: for the worker and for each command that restores."""
+"""The engine as the settings want it: for the engine child and each command that restores."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from shared.settings import Settings
-from worker.engine import Limits
+from worker.engine_process import batches
 
 if TYPE_CHECKING:
     from worker.engine import Restorer
 
 
-def limits_of(settings: Settings) -> Limits:
-    """What photos are taken."""
-    return Limits(
-        max_bytes=settings.max_input_bytes,
-        max_pixels=settings.max_pixels,
-        min_side_px=settings.min_side_px,
-        max_side_px=settings.max_side_px,
-        max_aspect=settings.max_aspect,
-    )
+def load_restorers(settings: Settings) -> dict[str, Restorer]:
+    """Load and warm each served model; raises ModelUnavailable in words."""
+    restorers = {}
+    for name in settings.served_models or (settings.default_model,):
+        restorer = load_model(settings, name, on_batch=partial(batches.made, name))
+        restorer.warm_up()
+        restorers[name] = restorer
+    return restorers
 
 
 def load_model(settings: Settings, model: str | None = None, **overrides: Any) -> Restorer:

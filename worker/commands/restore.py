@@ -18,7 +18,8 @@ from worker.commands.restore_report import print_report, run_with_progress
 from worker.engine import FaceOptions
 from worker.engine.catalogue import COLORIZER, Task
 from worker.engine.weights import find_entry
-from worker.wiring import limits_of, load_model
+from worker.limits import limits_of
+from worker.wiring import load_model
 
 _EPILOG = """
 \b

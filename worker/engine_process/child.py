@@ -1,0 +1,254 @@
+"""One life of the engine child, seen from the worker: started, spoken to, dead and buried."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from pydantic import SecretStr
+
+from shared.errors import FacemendError, ModelUnavailable
+from shared.settings import Settings
+from worker.decoder.parcel import memory_file
+from worker.engine_process import wire
+from worker.engine_process.finished import Finished
+from worker.engine_process.order import Order
+
+_log = logging.getLogger(__name__)
+_LOOK_S = 0.25
+_LINGER_S = 2.0  # how long a job that is stopped may take to hear of it
+_DEATH_S = 5.0  # how long the kernel may take to clear a dead process away
+_LAST_WORDS_BYTES = 8_000
+#: What of the environment the child may see: nothing of ours, so no secret.
+_NAMES = ("HOME", "LANG", "LD_LIBRARY_PATH", "LD_PRELOAD", "PATH", "TMPDIR", "TZ", "USER")
+_PREFIXES = ("CUDA", "HIP_", "KMP_", "LC_", "MALLOC_", "MKL_", "NVIDIA_", "OMP_", "OPENBLAS_")
+_PREFIXES += ("PYTHON", "PYTORCH_", "ROCR_", "TORCH", "XDG_CACHE")
+
+OnProgress = Callable[[str, int, int | None], None]
+
+
+class NotBegun(Exception):
+    """The child was gone before it had the job."""
+
+
+class EngineCrashed(FacemendError):
+    """The child died with this job in its hands, perhaps because of it."""
+
+    title = "The engine process died"
+
+    def __init__(self, child: EngineChild) -> None:
+        super().__init__()
+        self.child = child
+
+
+class EngineChild:
+    """Started from a thread that stays: the child dies with the thread that made it."""
+
+    def __init__(self, settings: Settings, load_restorers: str) -> None:
+        self._stall_s = settings.stall_s
+        self._control, theirs = wire.pair()
+        self._last_words = memory_file("last-words")
+        self._lock = threading.Lock()
+        self._gone = threading.Event()
+        self._killed_for = ""
+        self._signs_of_life = 0
+        self._jobs: list[str] = []
+        with theirs:
+            files = (theirs.fileno(), self._last_words)
+            self._process = subprocess.Popen(  # noqa: S603  # our own program
+                [
+                    *(sys.executable, "-P", "-m", "worker.engine_process"),
+                    *map(str, (os.getpid(), *files)),
+                ],
+                env=environment(),
+                pass_fds=files,
+                stdin=subprocess.DEVNULL,
+            )
+        with contextlib.suppress(OSError):  # dead already: ``loaded`` will tell
+            wire.send(
+                self._control,
+                {"settings": without_secrets(settings), "load_restorers": load_restorers},
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def jobs(self) -> Sequence[str]:
+        """In its hands now; of a dead child, at its death."""
+        return tuple(self._jobs)
+
+    # --- for the thread that keeps it -------------------------------------------------------
+
+    def loaded(self, timeout_s: float) -> list[dict[str, Any]]:
+        """Wait until the child can work: its models. Raises what it says; ModelUnavailable."""
+        give_up_s = time.monotonic() + timeout_s
+        message: dict[str, Any] | None = {}
+        while message is not None and not message.keys() & {"models", "refused"}:
+            self._control.settimeout(max(0.001, give_up_s - time.monotonic()))
+            try:
+                message, _ = wire.receive(self._control)  # or a batch of the warm-up
+            except TimeoutError:
+                self.kill(f"not ready after {timeout_s:g} s")
+        self._control.settimeout(None)
+        if message is None:
+            raise ModelUnavailable(f"the engine process died at its start: {self.bury()}")
+        if "refused" in message:
+            self.bury()
+            raise wire.heard(message["refused"])
+        models: list[dict[str, Any]] = message["models"]
+        return models
+
+    def listen(self, on_batch: Callable[[str, Sequence[float]], None]) -> None:
+        """Hear of batches until the child dies."""
+        while True:
+            message, _ = wire.receive(self._control)
+            if message is None:
+                return
+            self._signs_of_life += 1
+            on_batch(message["model"], message["waits_s"])
+
+    def bury(self) -> str:
+        """Wait for the end of a child that is dead or dying; how it died, in words."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_DEATH_S)
+        self.kill("did not end")
+        self._process.wait()
+        with self._lock:
+            self._gone.set()
+            self._control.close()
+        stack = os.pread(self._last_words, _LAST_WORDS_BYTES, 0).decode(errors="replace")
+        os.close(self._last_words)
+        death = self._killed_for or _death(self._process.returncode)
+        _log.log(
+            logging.ERROR if self._process.returncode else logging.INFO,
+            "the engine process %d ended: %s",
+            self.pid,
+            death,
+            extra={"jobs": list(self._jobs)} | ({"stack": stack} if stack else {}),
+        )
+        return death
+
+    def dismiss(self) -> None:
+        """Ask the child to end: it hears the end of the stream."""
+        with contextlib.suppress(OSError):
+            self._control.shutdown(socket.SHUT_RDWR)
+
+    def kill(self, why: str) -> None:
+        """SIGKILL, unless it is dead already."""
+        if self._process.poll() is None:
+            self._killed_for = self._killed_for or why
+            self._process.kill()
+
+    # --- for the threads of jobs ------------------------------------------------------------
+
+    def work(
+        self, order: Order, photo: int, on_progress: OnProgress, check: Callable[[], None]
+    ) -> Finished:
+        """Have one photo (the memory file of a ``Decoded``) restored.
+
+        Raises NotBegun, EngineCrashed, what the engine raises, and what ``on_progress`` and
+        ``check`` raise: then the child is told to stop.
+        """
+        ours, theirs = wire.pair()
+        with ours:
+            with theirs:
+                self._begin(order, theirs, photo)
+            ours.settimeout(_LOOK_S)
+            try:
+                finished = self._follow(ours, on_progress, check)
+            except EngineCrashed:
+                raise  # and the job stays on the list
+            except BaseException:
+                self._stop(ours)
+                self._jobs.remove(order.job_id)
+                raise
+            self._jobs.remove(order.job_id)
+            return finished
+
+    def _begin(self, order: Order, answers: socket.socket, photo: int) -> None:
+        with self._lock:
+            if self._gone.is_set():
+                raise NotBegun
+            try:
+                wire.send(self._control, asdict(order), [answers.fileno(), photo])
+            except OSError as error:
+                raise NotBegun from error
+            self._jobs.append(order.job_id)
+
+    def _follow(
+        self, ours: socket.socket, on_progress: OnProgress, check: Callable[[], None]
+    ) -> Finished:
+        silent_s, signs = 0.0, self._signs_of_life
+        while True:
+            try:
+                message, files = wire.receive(ours)
+            except TimeoutError:
+                check()
+                # Counted in looks, not by the clock: while all of us were frozen, nobody stalled.
+                silent_s = silent_s + _LOOK_S if signs == self._signs_of_life else 0.0
+                signs = self._signs_of_life
+                if silent_s > self._stall_s:
+                    self.kill(f"no progress for {self._stall_s:g} s")
+                continue
+            silent_s = 0.0
+            if message is None:
+                raise EngineCrashed(self)
+            if "error" in message:
+                raise wire.heard(message["error"])
+            if "finished" in message:
+                return Finished(files[0])
+            stage, done, total = message["progress"]
+            self._signs_of_life += stage == "enlarging"  # the device works, if for another job
+            on_progress(stage, done, total)
+
+    def _stop(self, ours: socket.socket) -> None:
+        """Tell the child that nobody waits for this job any more; it stops at its next step."""
+        with contextlib.suppress(OSError):
+            ours.shutdown(socket.SHUT_WR)
+        give_up_s = time.monotonic() + _LINGER_S
+        message: dict[str, Any] | None = {}
+        with contextlib.suppress(TimeoutError):
+            while message is not None and time.monotonic() < give_up_s:
+                message, files = wire.receive(ours)
+                wire.close(files)
+
+
+def environment() -> dict[str, str]:
+    """What the child sees of ours, and where Python finds our code."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name in _NAMES or name.startswith(_PREFIXES)
+    }
+    return kept | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+
+
+def without_secrets(settings: Settings) -> dict[str, Any]:
+    """The settings as JSON; a secret is left out, so the child has its default."""
+    secret = {name for name in type(settings).model_fields if _is_secret(getattr(settings, name))}
+    return settings.model_dump(mode="json", exclude=secret)
+
+
+def _is_secret(value: object) -> bool:
+    return isinstance(value, SecretStr)
+
+
+def _death(code: int) -> str:
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"

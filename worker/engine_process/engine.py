@@ -1,0 +1,212 @@
+"""The engine as the worker sees it: always one child, a new one when it dies, and whose fault it was."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from enum import Enum
+from typing import Any
+
+from shared.errors import FacemendError
+from shared.settings import Settings
+from shared.store import ServedModel
+from worker.engine_process.child import EngineChild, EngineCrashed, NotBegun, OnProgress
+from worker.engine_process.crashes import Crashes
+from worker.engine_process.finished import Finished
+from worker.engine_process.gate import Gate
+from worker.engine_process.order import Order
+
+_log = logging.getLogger(__name__)
+_LOOK_S = 0.25
+
+Check = Callable[[], None]
+OnBatch = Callable[[str, Sequence[float]], None]
+
+
+class EngineLost(FacemendError):
+    """There is no engine any more: this worker cannot work, whatever the job is."""
+
+    title = "The engine process cannot be started again"
+
+
+class Fault(Enum):
+    """Whose fault it was that the child died."""
+
+    JOB = "job"
+    WORKER = "worker"
+
+
+class EngineProcess:
+    """Thread-safe. ``load_restorers`` is ``module:function``, called in the child."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        load_restorers: str,
+        on_batch: OnBatch = lambda _model, _waits_s: None,
+    ) -> None:
+        self.models: tuple[ServedModel, ...] = ()
+        self._settings = settings
+        self._load_restorers = load_restorers
+        self._on_batch = on_batch
+        self._gate = Gate()
+        self._changed = threading.Condition()
+        self._crashes = Crashes()
+        self._faults: dict[EngineChild, Fault] = {}
+        self._newest: EngineChild | None = None
+        self._child: EngineChild | None = None  # the newest, once it can work
+        self._lost: FacemendError | None = None
+        self._closing = False
+        # One thread that stays: children die with the thread that started them.
+        self._keeper = threading.Thread(target=self._keep, name="engine-keeper", daemon=True)
+
+    def start(self) -> None:
+        """Start the child and wait for its models.
+
+        Raises what loading raises, and ModelUnavailable if the child dies over it.
+        """
+        self._keeper.start()
+        with self._changed:
+            self._changed.wait_for(lambda: self._child or self._lost)
+            if self._lost:
+                raise self._lost
+
+    def close(self) -> None:
+        """End the child and all that it does."""
+        with self._changed:
+            self._closing = True
+            if self._child:
+                self._child.dismiss()
+            elif self._newest:
+                self._newest.kill("not needed any more")
+        if self._keeper.is_alive():
+            self._keeper.join()
+
+    @property
+    def pid(self) -> int | None:
+        """The child's, while there is one that works."""
+        child = self._child
+        return child and child.pid
+
+    def restore(
+        self,
+        order: Order,
+        photo: int,
+        on_progress: OnProgress,
+        check: Check,
+        *,
+        alone: bool = False,
+    ) -> Finished:
+        """Have one photo restored: ``photo`` is the memory file of a ``Decoded``.
+
+        ``alone``: nobody else's photo is at the engine meanwhile. ``check`` is called all the
+        time and raises to stop. Raises what the engine raises, EngineCrashed (then ask
+        ``fault``) and EngineLost.
+        """
+        with self._gate.passing(check, alone=alone):
+            while True:
+                try:
+                    finished = self._working_child(check).work(order, photo, on_progress, check)
+                except NotBegun:
+                    continue
+                with self._changed:
+                    self._crashes.went_well()
+                return finished
+
+    def fault(self, crash: EngineCrashed, check: Check) -> Fault:
+        """Whose fault it was, known as soon as a new child has started, or has failed to."""
+        with self._changed:
+            while not self._changed.wait_for(lambda: crash.child in self._faults, _LOOK_S):
+                check()
+            return self._faults[crash.child]
+
+    def charged(self, job_id: str) -> None:
+        """A crash was put down in this job's record."""
+        with self._changed:
+            self._crashes.charged(job_id)
+
+    @property
+    def wrongly_charged(self) -> list[str]:
+        """Whose crashes are to be struck out, now that it was the worker."""
+        with self._changed:
+            return self._crashes.marked
+
+    def _working_child(self, check: Check) -> EngineChild:
+        with self._changed:
+            while not self._changed.wait_for(lambda: self._child or self._lost, _LOOK_S):
+                check()
+            if self._child is None:
+                raise EngineLost
+            return self._child
+
+    # --- the keeper's thread ----------------------------------------------------------------
+
+    def _keep(self) -> None:
+        before: EngineChild | None = None
+        while True:
+            with self._changed:
+                if self._closing:
+                    return None
+                child = self._newest = EngineChild(self._settings, self._load_restorers)
+            try:
+                models = child.loaded(self._settings.engine_start_s)
+            except FacemendError as error:
+                return self._give_up(error, before)
+            if not self._open(child, models, before):
+                child.dismiss()
+                child.bury()
+                return None
+            child.listen(self._on_batch)
+            if not self._died(child):
+                return None
+            before = child
+
+    def _open(
+        self, child: EngineChild, models: Sequence[dict[str, Any]], before: EngineChild | None
+    ) -> bool:
+        """Let jobs in. The child before died of its jobs, then, since this machine is sound."""
+        with self._changed:
+            if self._closing:
+                return False
+            self.models = tuple(map(_served_model, models))
+            self._child = child
+            if before:
+                self._faults[before] = Fault.JOB
+            self._changed.notify_all()
+        _log.info("the engine process %d is ready", child.pid)
+        return True
+
+    def _died(self, child: EngineChild) -> bool:
+        """Whether there is to be another one."""
+        with self._changed:
+            self._child = None
+        child.bury()
+        with self._changed:
+            if self._closing:
+                self._lost = EngineLost()
+                self._faults[child] = Fault.WORKER
+                self._changed.notify_all()
+                return False
+            self._crashes.died(child.jobs)
+            if not self._crashes.worker_at_fault:
+                return True
+        self._give_up(
+            EngineLost("the engine process died under one job after the other, and none went well"),
+            child,
+        )
+        return False
+
+    def _give_up(self, error: FacemendError, before: EngineChild | None) -> None:
+        _log.error("no engine process: %s", error.detail)
+        with self._changed:
+            self._lost = error
+            if before:
+                self._faults[before] = Fault.WORKER
+            self._changed.notify_all()
+
+
+def _served_model(info: dict[str, Any]) -> ServedModel:
+    """What others need to know of a ``ModelInfo``."""
+    return ServedModel(**{field.name: info[field.name] for field in fields(ServedModel)})
