@@ -36,6 +36,16 @@ REQUEST_BODY: dict[str, Any] = {
     },
 }
 
+TEST_BODY: dict[str, Any] = {
+    "required": True,
+    "content": {
+        JSON: {
+            "schema": {"$ref": "#/components/schemas/WebhookTestRequest"},
+            "example": {"url": "https://example.com/hooks/facemend"},
+        }
+    },
+}
+
 SUBMIT_HEADERS: list[dict[str, Any]] = [
     {
         "name": "Idempotency-Key",

@@ -12,7 +12,7 @@ from flask import Request
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
 
-from api.payload import pointer, read_json, validate
+from api.payload import Model, pointer, read_json, validate
 from shared.errors import (
     InvalidRequest,
     MalformedRequest,
@@ -63,23 +63,34 @@ def read(request: Request, *, max_input_bytes: int) -> Submission:
 
     Raises UnsupportedMediaType, PayloadTooLarge, MalformedRequest, InvalidRequest.
     """
-    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise UnsupportedMediaType("Send the body without Content-Encoding.")
-    if request.mimetype == JSON:
-        return _read_document(request)
     if request.mimetype == MULTIPART:
+        _refuse_encoded(request)
         return _read_multipart(request, max_input_bytes)
-    raise UnsupportedMediaType(f"Send {JSON} or {MULTIPART}.")
+    if request.mimetype != JSON:
+        raise UnsupportedMediaType(f"Send {JSON} or {MULTIPART}.")
+    parameters = read_document(request, RestorationRequest)
+    return Submission(parameters, parameters.input, image=None)
 
 
-def _read_document(request: Request) -> Submission:
+def read_document(request: Request, model: type[Model]) -> Model:
+    """Read a body that has to be JSON.
+
+    Raises UnsupportedMediaType, PayloadTooLarge, MalformedRequest, InvalidRequest.
+    """
+    _refuse_encoded(request)
+    if request.mimetype != JSON:
+        raise UnsupportedMediaType(f"Send {JSON}.")
     request.max_content_length = MAX_JSON_BYTES
     try:
         data = request.get_data(cache=False)
     except RequestEntityTooLarge:
         raise PayloadTooLarge(f"The JSON may have {MAX_JSON_BYTES} bytes.") from None
-    parameters = validate(RestorationRequest, read_json(data))
-    return Submission(parameters, parameters.input, image=None)
+    return validate(model, read_json(data))
+
+
+def _refuse_encoded(request: Request) -> None:
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise UnsupportedMediaType("Send the body without Content-Encoding.")
 
 
 def _read_multipart(request: Request, max_input_bytes: int) -> Submission:

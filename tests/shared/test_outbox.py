@@ -137,3 +137,67 @@ def test_a_delivery_without_its_record_holds_up_nobody(
     redis.delete(f"fm:delivery:{lost}")
     assert [delivery.id for delivery in store.take_deliveries(2, 30)] == [kept]
     assert store.counts()["deliveries_pending"] == 1
+
+
+# --- receivers in turn ---
+
+
+def hooked(store: JobStore, new_job: NewJobs, url: str, tenant: str = "acme") -> str:
+    return ended(store, new_job(tenant=tenant, webhook={"url": url, "events": [*Event]}))
+
+
+def test_a_flood_for_one_receiver_leaves_every_other_its_share(
+    store: JobStore, new_job: NewJobs
+) -> None:
+    for number in range(40):
+        hooked(store, new_job, f"https://flooded.example/{number}")
+    others = [hooked(store, new_job, f"https://{number}.example/hook") for number in range(3)]
+    others.append(hooked(store, new_job, "https://flooded.example/0", tenant="globex"))
+    others.append(hooked(store, new_job, "https://flooded.example:8443/0"))
+    taken = store.take_deliveries(12, 30)
+    assert len(taken) <= 12
+    assert {delivery.job_id for delivery in taken} >= set(others)
+
+
+def test_all_of_a_flood_is_taken_in_the_end_and_each_once(
+    store: JobStore, new_job: NewJobs
+) -> None:
+    for number in range(40):
+        hooked(store, new_job, f"https://flooded.example/{number}")
+    hooked(store, new_job, "https://a.example/hook")
+    ids: list[str] = []
+    while batch := store.take_deliveries(10, 30):
+        ids += [delivery.id for delivery in batch]
+    assert len(ids) == len(set(ids)) == 41
+
+
+def test_more_receivers_than_a_batch_holds_have_their_turn(
+    store: JobStore, new_job: NewJobs
+) -> None:
+    for number in range(10):
+        for _ in range(2):
+            hooked(store, new_job, f"https://{number}.example/hook")
+    first = [delivery.url for delivery in store.take_deliveries(5, 30)]
+    second = [delivery.url for delivery in store.take_deliveries(5, 30)]
+    assert len({*first, *second}) == 10
+
+
+def test_a_new_event_does_not_wait_for_one_of_its_receiver_that_waits(
+    store: JobStore, new_job: NewJobs
+) -> None:
+    job_id = hooked(store, new_job, "https://a.example/hook")
+    store.retry_delivery(taken(store), TRY, 3600)
+    assert store.take_deliveries(10, 30) == []
+    second = hooked(store, new_job, "https://a.example/hook")
+    assert taken(store).job_id == second != job_id
+
+
+def test_nothing_is_left_of_a_receiver_that_has_all(
+    store: JobStore, new_job: NewJobs, redis: Redis
+) -> None:
+    hooked(store, new_job, "https://a.example/hook")
+    store.delivered(taken(store), TRY)
+    make_due(redis)
+    assert store.take_deliveries(10, 30) == []
+    assert redis.keys("fm:lane:*") == []
+    assert not redis.exists("fm:deliveries")
