@@ -2,7 +2,9 @@
 
 A key reads ``fm_live_<id><secret><checksum>``: 32 hex digits that name it, 32 characters of
 secret (190 bits), 6 of checksum, so that a mistyped or invented one never reaches Redis. Stored
-is only an HMAC-SHA256 of the whole under a pepper that Redis does not know.
+is only an HMAC-SHA256 of the whole under a pepper that Redis does not know. Webhook secrets are
+derived from the pepper and a stored number, so nothing here is a secret to who has not the pepper,
+and ``copy`` may be kept beside the photos.
 """
 
 from __future__ import annotations
@@ -10,6 +12,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import json
+import math
 import re
 import secrets
 import string
@@ -21,8 +25,8 @@ from typing import Any, cast
 import redis
 from pydantic import SecretStr
 
-from shared.database import Scripts, redis_errors, redis_key
-from shared.errors import InvalidRequest, NotFound, SettingsInvalid, Unauthorized
+from shared.database import Scripts, redis_errors, redis_key, tenant_key
+from shared.errors import InvalidRequest, NotFound, SettingsInvalid, Unauthorized, Unavailable
 from shared.jobs import new_id
 
 ALL_SCOPES = frozenset({"restorations:read", "restorations:write", "admin"})
@@ -77,13 +81,21 @@ class KeyRing:
         return ApiKey(key_id, tenant, name, granted, created_at, revoked=False), token
 
     def authenticate(self, token: str) -> ApiKey:
-        """Raises Unauthorized, without telling why; Unavailable."""
+        """Raises Unauthorized, without telling why; Unavailable, also if there is no key at all.
+
+        That is so when Redis was lost, and a client that is told 503 comes again.
+        """
         match = _TOKEN.fullmatch(token)
         body, checksum = token[:-_CHECKSUM_LENGTH], token[-_CHECKSUM_LENGTH:]
         if match is None or not hmac.compare_digest(checksum, _checksum(body)):
             raise Unauthorized
         key_id = "key_" + match[1]
-        record = self._record(key_id)
+        with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
+            pipe.hgetall(redis_key("key", key_id))
+            pipe.exists(redis_key("keys"))
+            record, any_keys = pipe.execute()
+        if not any_keys:
+            raise Unavailable("There is no API key yet")
         # Compared even if there is no such key: both answers take the same time.
         right = hmac.compare_digest(self._digest(token), record.get("digest", ""))
         if not right or "revoked" in record:
@@ -92,13 +104,7 @@ class KeyRing:
 
     def list(self, tenant: str | None = None) -> list[ApiKey]:
         """All keys, or one tenant's, oldest first; revoked ones too. Raises Unavailable."""
-        with redis_errors():
-            ids = cast("list[str]", self._redis.zrange(redis_key("keys"), 0, -1))
-            with self._redis.pipeline(transaction=False) as pipe:
-                for key_id in ids:
-                    pipe.hgetall(redis_key("key", key_id))
-                records = pipe.execute()
-        keys = [_api_key(key_id, record) for key_id, record in zip(ids, records, strict=True)]
+        keys = [_api_key(key_id, record) for key_id, record in self._records().items()]
         return [key for key in keys if tenant in {None, key.tenant}]
 
     def revoke(self, key_id: str) -> None:
@@ -116,10 +122,54 @@ class KeyRing:
         """A new secret; the old one stays valid for 24 hours beside it. Raises Unavailable."""
         return self._webhook_secrets(tenant, rotate=True)[0]
 
+    def copy(self) -> str:
+        """All keys and what webhook secrets are derived from, as text. Raises Unavailable."""
+        records = self._records()
+        tenants = sorted({record["tenant"] for record in records.values()})
+        with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
+            for tenant in tenants:
+                pipe.zrange(_webhooks(tenant), 0, -1, withscores=True)
+            seeds = pipe.execute()
+        webhooks = {
+            tenant: [[seed, _until(score)] for seed, score in found]
+            for tenant, found in zip(tenants, seeds, strict=True)
+            if found
+        }
+        return json.dumps({"keys": records, "webhooks": webhooks})
+
+    def restore(self, copy: str) -> int:
+        """Bring back what is not there any more; the number of keys. Raises Unavailable.
+
+        What is there stays as it is, but a key that was revoked is so again.
+        """
+        content = json.loads(copy)
+        restored = 0
+        for key_id, record in content["keys"].items():
+            flat = [part for pair in record.items() for part in pair]
+            head = (key_id, record["created_at"], record.get("revoked", ""))
+            restored += self._scripts.run("restore_key", *head, *flat)
+        for tenant, seeds in content["webhooks"].items():
+            flat = [part for seed, until in seeds for part in (until or "+inf", seed)]
+            self._scripts.run("restore_webhooks", tenant, *flat)
+        return restored
+
     def _webhook_secrets(self, tenant: str, *, rotate: bool) -> tuple[str, ...]:
-        fresh = "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
-        flag = "1" if rotate else "0"
-        return tuple(self._scripts.run("webhook_secrets", tenant, fresh, flag, WEBHOOK_OVERLAP_S))
+        fresh, flag = secrets.token_hex(16), "1" if rotate else "0"
+        seeds = self._scripts.run("webhook_secrets", tenant, fresh, flag, WEBHOOK_OVERLAP_S)
+        return tuple(self._webhook_secret(tenant, seed) for seed in seeds)
+
+    def _webhook_secret(self, tenant: str, seed: str) -> str:
+        derived = hmac.digest(self._pepper, f"webhook {tenant} {seed}".encode(), "sha256")
+        return "whsec_" + base64.b64encode(derived).decode()
+
+    def _records(self) -> dict[str, dict[str, str]]:
+        """Of all keys, oldest first."""
+        with redis_errors():
+            ids = cast("list[str]", self._redis.zrange(redis_key("keys"), 0, -1))
+            with self._redis.pipeline(transaction=False) as pipe:
+                for key_id in ids:
+                    pipe.hgetall(redis_key("key", key_id))
+                return dict(zip(ids, pipe.execute(), strict=True))
 
     def _record(self, key_id: str) -> dict[str, str]:
         with redis_errors():
@@ -128,6 +178,15 @@ class KeyRing:
 
     def _digest(self, token: str) -> str:
         return hmac.new(self._pepper, token.encode(), hashlib.sha256).hexdigest()
+
+
+def _webhooks(tenant: str) -> str:
+    return tenant_key(tenant, "webhook-secrets")
+
+
+def _until(score: float) -> float | None:
+    """JSON has no infinity: None is for ever."""
+    return None if math.isinf(score) else score
 
 
 def _api_key(key_id: str, record: dict[str, str]) -> ApiKey:

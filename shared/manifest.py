@@ -20,6 +20,7 @@ from typing import Any
 from shared.errors import Conflict, InputError, Internal, Unavailable
 from shared.idempotency import digest, reservation_key
 from shared.records import NewJob, Outcome, outcome_json, spec_json, to_json
+from shared.recovery import Manifest, SealedRun
 from shared.storage import MANIFESTS, ObjectStorage, manifest_key, result_key, results_prefix
 
 _log = logging.getLogger(__name__)
@@ -43,32 +44,6 @@ class Promise:
         return manifest_key(self.tenant, self.job_id, self.generation)
 
 
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """All that it takes to make the record again; ``spec`` as the record has it.
-
-    ``reservation`` and ``fingerprint`` bind the Idempotency-Key again, without telling it.
-    """
-
-    id: str
-    tenant: str
-    model: str
-    priority: str
-    spec: str
-    start_before_s: int | None
-    generation: int
-    reservation: str
-    fingerprint: str
-
-
-@dataclass(frozen=True, slots=True)
-class SealedRun:
-    """A run that succeeded: its lease token, and its outcome as the record keeps it."""
-
-    token: str
-    outcome: str
-
-
 class Manifests:
     """Thread-safe."""
 
@@ -76,10 +51,13 @@ class Manifests:
         self._storage = storage
 
     def write(self, new: NewJob, generation: int = 1) -> None:
-        """Promise a job. The same promise twice is no error. Raises Unavailable, Conflict."""
+        """Promise a job. The same promise twice is no error. Raises Unavailable.
+
+        Conflict: the id is another job's.
+        """
         key, data = manifest_key(new.tenant, new.id, generation), _dump(new, generation)
         try:
-            self._storage.put(key, data, _JSON, if_absent=True)
+            self._storage.put(key, data, _JSON, if_absent=generation == 1)
         except Conflict:
             # A lost answer: the storage client has tried again and met its own object.
             if self._storage.get(key, max_bytes=_MAX_BYTES) != data:

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 CONNECT_TIMEOUT_S = 3.0
-MANIFESTS = "jobs/"
+_TENANTS, MANIFESTS = "tenants/", "jobs/"
+INSTALLATION, KEY_COPIES = "installation/name", "installation/keys.json"
 _DELETE_AT_ONCE = 1000  # the most that one DeleteObjects takes
 
 
@@ -169,12 +170,27 @@ def file_key(tenant: str, key: str) -> str:
         raise InputNotFound
     if any(part in {"", ".", ".."} for part in key.split("/")) or len(key.encode()) > 768:
         raise InputNotFound
-    return f"tenants/{tenant}/files/{key}"
+    return f"{_TENANTS}{tenant}/files/{key}"
+
+
+def tenants(storage: ObjectStorage) -> Iterator[str]:
+    """All that have objects. Raises Unavailable."""
+    return storage.folders(_TENANTS)
+
+
+def inputs_prefix(tenant: str) -> str:
+    """Before all photos that were uploaded for jobs; the job's id follows."""
+    return f"{_TENANTS}{tenant}/inputs/"
 
 
 def input_key(tenant: str, job_id: str) -> str:
-    """Where an uploaded photo is kept until its job is erased."""
-    return f"tenants/{tenant}/inputs/{job_id}"
+    """Where an uploaded photo is kept, ``settings.input_ttl_s`` or until its job has ended."""
+    return inputs_prefix(tenant) + job_id
+
+
+def results_root(tenant: str) -> str:
+    """Before everything that runs have stored; the job's id follows."""
+    return f"{_TENANTS}{tenant}/results/"
 
 
 def result_key(tenant: str, job_id: str, token: str, name: str) -> str:
@@ -184,7 +200,7 @@ def result_key(tenant: str, job_id: str, token: str, name: str) -> str:
 
 def results_prefix(tenant: str, job_id: str) -> str:
     """Before all that the runs of a job have stored."""
-    return f"tenants/{tenant}/results/{job_id}/"
+    return f"{results_root(tenant)}{job_id}/"
 
 
 def job_prefixes(tenant: str, job_id: str) -> tuple[str, ...]:

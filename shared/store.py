@@ -38,6 +38,7 @@ from shared.records import (
     to_job,
 )
 from shared.runs import Runs
+from shared.recovery import Recovery
 from shared.settings import Settings
 
 __all__ = [
@@ -67,6 +68,7 @@ class JobStore(Runs):
         super().__init__(scripts or Scripts(client), settings)
         self._redis = client
         self.outbox = Outbox(self._scripts)
+        self.recovery = Recovery(client, self._scripts, settings)
         self._idempotency = Idempotency(self._scripts)
         self._fleet = Fleet(self._scripts)
         self._listing = Listing(self._scripts)

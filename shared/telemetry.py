@@ -43,6 +43,12 @@ JOBS_RELEASED = Counter(
 JOBS_REAPED = Counter(
     "facemend_jobs_reaped", "Jobs taken from silent workers or past a deadline.", ["status"]
 )
+JOBS_REVIVED = Counter(
+    "facemend_jobs_revived", "Jobs that Redis had lost, made again from manifests.", ["status"]
+)
+SWEPT = Counter(
+    "facemend_swept", "Objects that had no owner any more, and were deleted.", ["what"]
+)
 STAGE_SECONDS = Histogram(
     "facemend_stage_seconds", "Time a job spent in a stage.", ["model", "stage"], buckets=_SECONDS
 )

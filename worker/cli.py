@@ -27,6 +27,7 @@ class LazyGroup(click.Group):
     commands_by_name: ClassVar[dict[str, tuple[str, str]]] = {
         "restore": ("worker.commands.restore:restore", "Restore the faces in a photo or a folder."),
         "keys": ("worker.commands.keys:keys", "Make, list and revoke API keys."),
+        "rebuild": ("worker.commands.rebuild:rebuild", "Bring jobs back that Redis has lost."),
         "models": ("worker.commands.models:models", "List, download and check model weights."),
         "evaluate": ("worker.commands.evaluate:evaluate", "Measure a model, or restored photos."),
         "export": ("worker.commands.export:export", "Write a model for other runtimes."),

@@ -1,4 +1,4 @@
--- A tenant's valid webhook secrets, newest first. The newest never ends; older ones do.
+-- What a tenant's valid webhook secrets are derived from, newest first. The newest never ends.
 -- Makes the first one; with `rotate` puts a new one before the others.
 local tenant, fresh, rotate, overlap_s = unpack(ARGV)
 local secrets, at = key('tenant', tenant, 'webhook-secrets'), now()

@@ -1,0 +1,46 @@
+-- Makes the record of a job again from its manifest, in its own time; nobody asks for the quota, for the
+-- job was accepted. With `outcome` a run of it had succeeded under `token`: then it ends at once.
+local id, tenant, model, priority, spec = unpack(ARGV, 1, 5)
+local start_before, deadline_s, ttl_s, age_s, generation = unpack(ARGV, 6, 10)
+local reservation, fingerprint, token, outcome, dry_run = unpack(ARGV, 11, 15)
+
+local job = load(id)
+if job then
+  if job.generation < tonumber(generation) then return 'older' end
+  return 'known'
+end
+if redis.call('EXISTS', key('gone', id)) == 1 then return 'erased' end
+if reservation ~= '' then
+  local held = redis.call('HGET', reservation, 'job')
+  if held and held ~= id and redis.call('EXISTS', key('job', held)) == 1 then return 'superseded' end
+end
+local became = outcome ~= '' and 'succeeded' or 'queued'
+if dry_run == '1' then return became end
+
+local day = 86400
+if reservation ~= '' and tonumber(age_s) < day then
+  redis.call('HSET', reservation, 'fingerprint', fingerprint, 'job', id)
+  redis.call('HDEL', reservation, 'call')
+  redis.call('EXPIRE', reservation, math.ceil(day - tonumber(age_s)))
+end
+local record, at = key('job', id), now() - tonumber(age_s)
+local wait = tonumber(deadline_s)
+if start_before ~= '' then
+  wait = math.min(wait, tonumber(start_before))
+  redis.call('HSET', record, 'start_before', start_before)
+end
+redis.call('HSET', record, 'tenant', tenant, 'status', 'queued', 'model', model, 'priority', priority,
+  'created_at', text(at), 'version', 1, 'deadline', text(at + wait), 'ttl_s', ttl_s)
+if tonumber(generation) > 1 then redis.call('HSET', record, 'generation', generation) end
+redis.call('SET', record .. ':spec', spec)
+redis.call('ZADD', key('deadlines'), text(at + wait), id)
+redis.call('ZADD', key('tenant', tenant, 'jobs'), text(at), id)
+job = load(id)
+enqueue(job, 0, 0)
+if became == 'succeeded' then
+  redis.call('HSET', record, 'attempt', 1, 'started_at', text(now()))
+  move(job, 'running')
+  settle(job, became, outcome)
+  redis.call('HSET', record, 'token', token)
+end
+return became
