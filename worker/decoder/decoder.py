@@ -14,7 +14,7 @@ from worker.decoder import parcel
 from worker.decoder.nursery import Ending, Nursery
 from worker.decoder.parcel import Decoded
 from worker.decoder.sandbox import Bounds
-from worker.engine import Limits
+from worker.engine.limits import Limits
 
 _log = logging.getLogger(__name__)
 _READ = "worker.engine.images:decode"
@@ -47,6 +47,11 @@ class Decoder:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+    @property
+    def pid(self) -> int | None:
+        """Of the nursery, parent of all decoder children; None while it does not run."""
+        return self._nursery.pid
 
     def start(self) -> None:
         """Be ready for the first photo. Raises Unavailable when this machine cannot read any."""

@@ -19,7 +19,7 @@ _KILL_PROCESS, _FAIL, _ALLOW = 0x8000_0000, 0x0005_0000, 0x7FFF_0000
 
 #: Memory, clocks, its own signals and its end; of files only to read and write at a place, to
 #: measure and to close, which needs one that was there before.
-_ALLOWED = {
+ALLOWED = {
     "x86_64": {
         "close": 3,
         "mmap": 9,
@@ -92,9 +92,9 @@ class Filter:
     def in_force(cls) -> Filter | None:
         """The list for this machine; None where its numbers are not known or the kernel refuses."""
         machine = platform.machine()
-        if machine not in _ALLOWED or struct.calcsize("P") != 8:
+        if machine not in ALLOWED or struct.calcsize("P") != 8:
             return None
-        allowed = cls(_code(_ARCHITECTURES[machine], sorted(_ALLOWED[machine].values())))
+        allowed = cls(_code(_ARCHITECTURES[machine], sorted(ALLOWED[machine].values())))
         return allowed if allowed._taken() else None
 
     def _taken(self) -> bool:
