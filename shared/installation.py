@@ -43,7 +43,7 @@ class Installation:
             self._same(here, there)
 
     def adopt(self) -> str:
-        """This Redis takes the place of the one that was lost. Raises Unavailable, as ``name``."""
+        """Let Redis take the place of the one that was lost. Raises Unavailable, as ``name``."""
         there = self._name_in_storage()
         if there is None:
             return self.name()

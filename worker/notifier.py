@@ -18,6 +18,7 @@ from typing import TypeVar
 from shared.database import connect
 from shared.errors import SettingsInvalid, Unavailable
 from shared.fetch import Fetcher
+from shared.installation import Installation
 from shared.jobs import Status
 from shared.keys import KeyRing
 from shared.queue import Doorbell, make_celery
@@ -34,13 +35,17 @@ from shared.telemetry import (
     start_metrics_server,
 )
 from worker.courier import Courier
+from worker.key_copies import KeyCopies
 from worker.sender import Sender
+from worker.sweeper import Sweeper
 
 _logger = logging.getLogger(__name__)
 BATCH = 100
 MAX_BATCHES = 20
 EVERY_S = 1.0
 GAUGES_EVERY_S = 5.0
+KEYS_EVERY_S = 10.0
+MANIFESTS_EVERY_S = 60.0
 EXIT_SETTINGS = 2
 
 T = TypeVar("T")
@@ -85,6 +90,8 @@ class Notifier:
             timeout_s=settings.webhook_timeout_s,
         )
         self._sender = Sender(courier.deliver, keep_s=settings.webhook_timeout_s)
+        self._sweeper = Sweeper(store, storage, input_ttl_s=settings.input_ttl_s)
+        self._key_copies = KeyCopies(keys, storage, Installation(store.recovery, storage))
 
     def run(self, stop: Event) -> None:
         """Work until ``stop`` is set, then let the webhooks that are being sent come to an end."""
@@ -100,6 +107,9 @@ class Notifier:
             _Duty("deliveries", self.tick_deliveries),
             _Duty("expiry", self.tick_expiry),
             _Duty("gauges", self.tick_gauges, every_s=GAUGES_EVERY_S),
+            _Duty("keys", self._key_copies.save, every_s=KEYS_EVERY_S),
+            _Duty("manifests", self._sweeper.sweep_manifests, every_s=MANIFESTS_EVERY_S),
+            _Duty("objects", self._sweeper.sweep_objects, every_s=self._settings.sweep_s),
         )
         threads = [Thread(target=self._repeat, args=[duty], name=duty.name) for duty in duties]
         for thread in threads:

@@ -79,13 +79,15 @@ class Pipeline:
             watch.add(finished.facts["timings_ms"])
             with watch.stage("publish"):
                 result = self._publish(claim, finished, hold)
-        return Outcome(
+        outcome = Outcome(
             status=Status.SUCCEEDED,
             result=result,
             error=None,
             warnings=tuple(finished.facts["warnings"]),
             timings_ms=watch.timings_ms(),
         )
+        Publication(self.storage, claim.job, claim.token).seal(outcome)
+        return outcome
 
     def _read(self, job: Job) -> bytes:
         source = job.source

@@ -11,6 +11,8 @@ from typing import Any
 
 from shared.errors import PublishFailed, Unavailable
 from shared.jobs import Job
+from shared.manifest import Manifests
+from shared.records import Outcome
 from shared.storage import ObjectStorage, file_key, result_key
 from worker.engine_process.finished import Finished, Picture
 
@@ -47,6 +49,13 @@ class Publication:
         wanted = self.job.request["output"]["key"]
         data = self.storage.get(image["key"], max_bytes=image["bytes"])
         self._put(file_key(self.job.tenant, wanted), data, image["format"])
+
+    def seal(self, outcome: Outcome) -> None:
+        """Leave word that the run has succeeded, after the last picture: Redis may be lost."""
+        try:
+            Manifests(self.storage).seal(self.job.tenant, self.job.id, self.token, outcome)
+        except Unavailable as error:
+            raise PublishFailed(error.detail) from error
 
     def _store(self, picture: Picture, data: bytes) -> dict[str, Any]:
         name = f"{picture.name}.{picture.format}"

@@ -78,9 +78,7 @@ class Rebuilder:
             return None
         return manifest, self._manifests.sealed(promise.tenant, promise.job_id)
 
-    def _revive(
-        self, promise: Promise, found: _Found, *, dry_run: bool = False
-    ) -> Revival | None:
+    def _revive(self, promise: Promise, found: _Found, *, dry_run: bool = False) -> Revival | None:
         if found is None:
             return None
         manifest, sealed = found
@@ -96,7 +94,9 @@ class Rebuilder:
             case Revival.QUEUED | Revival.SUCCEEDED:
                 JOBS_REVIVED.labels(became).inc()
                 _log.warning(
-                    "a job that Redis had lost is back: %s", became, extra={"job_id": promise.job_id}
+                    "a job that Redis had lost is back: %s",
+                    became,
+                    extra={"job_id": promise.job_id},
                 )
             case Revival.OLDER:
                 self._retry(promise)

@@ -72,7 +72,7 @@ class Sweeper:
         try:
             return self._rebuilder.revive(promise) is not None
         except Internal as error:
-            _log.error("%s", error.detail, extra={"job_id": promise.job_id})  # noqa: TRY400
+            _log.error("%s", error.detail, extra={"job_id": promise.job_id})
             return False
 
     def _sweep(

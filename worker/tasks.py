@@ -18,6 +18,7 @@ from shared.errors import (
     Unavailable,
 )
 from shared.jobs import TRANSIENT_BACKOFF_S, Job, Release, Status
+from shared.manifest import Manifests
 from shared.store import Claim, JobStore, Outcome
 from shared.telemetry import FACES, JOBS_ENDED, JOBS_RELEASED, STAGE_SECONDS, bind
 from worker.engine_process.child import EngineCrashed
@@ -63,7 +64,7 @@ class Worker:
             return
         self.held[claim.token] = claim
         try:
-            with bind(job_id=job_id):
+            with bind(job_id=claim.job.id):
                 self._run(claim)
         finally:
             del self.held[claim.token]
@@ -86,6 +87,9 @@ class Worker:
             end = self._work(claim, lease)
             status = self._write_down(claim, end)
         _log.info("job %s", status or "fenced: another worker's by now")
+        if status and status.terminal:
+            job = claim.job
+            Manifests(self.pipeline.storage).remove(job.tenant, job.id, job.generation)
         if end and status:
             _count(claim.job, end, status)
         if isinstance(end, _GiveBack) and end.reason is Release.CRASH:

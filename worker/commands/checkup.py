@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from shared.errors import (
-    FacemendError,
     BucketMissing,
+    FacemendError,
     LicenceNotAccepted,
     OptionUnavailable,
     Unavailable,

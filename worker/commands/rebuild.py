@@ -32,7 +32,7 @@ _WORDS = {
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Only tell what would be done.")
 def rebuild(*, dry_run: bool) -> None:
-    """Make the records of unfinished jobs again, after Redis was lost or an old copy of it restored.
+    """Make the records of unfinished jobs again, after Redis was lost or put back in time.
 
     Each job has a manifest in the object storage until it has ended; API keys have a copy there.
     Jobs keep their ids, their age and their Idempotency-Keys; what is there already stays as it is.
