@@ -1,6 +1,6 @@
 # The first command: make demo. All commands: make help.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check unit e2e coverage fmt lock compose-check bench-engine clean
+.PHONY: help setup demo up test check unit e2e chaos coverage fmt lock compose-check bench-engine clean
 SHELL := /bin/bash
 
 # The first Python that will do; another one: make setup PYTHON=/path/to/python3
@@ -23,8 +23,9 @@ demo: ## Restore a photo through the whole service, then stop it; pictures in de
 up: setup ## Start the service here and keep it running; prints address and key
 	@exec $(BIN)/facemend up
 
-test: check ## All that CI runs: check, and every test
+test: check ## All that CI runs: check, every test, and every fault
 	$(BIN)/python -m pytest
+	$(BIN)/python -m tests.chaos
 
 check: setup compose-check ## Format, lint, types, layers, spelling, Dockerfiles
 	$(BIN)/ruff format --check .
@@ -39,6 +40,9 @@ unit: setup ## All tests but those of the whole stack
 
 e2e: setup ## The tests of the whole stack
 	$(BIN)/python -m pytest -m e2e
+
+chaos: setup ## Break the service in every way we know of, and count (ROWS="F1 F14", SEED=7)
+	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(ROWS)
 
 coverage: setup ## Which lines and branches the tests reach
 	$(BIN)/python -m pytest -m "not e2e" --cov --cov-report=term-missing:skip-covered

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Literal, Protocol, Self
 
 from deploy.child import Child, free_port
 from shared.errors import StackFailed
@@ -22,15 +22,21 @@ _READY_S = 60.0
 
 
 class Valkey:
-    """A Valkey (or Redis) server that appends each write to a file synced once a second."""
+    """A Valkey (or Redis) server that appends each write to a file, synced as told."""
 
     def __init__(
-        self, folder: Path, *, password: str | None = None, port: int | None = None
+        self,
+        folder: Path,
+        *,
+        password: str | None = None,
+        port: int | None = None,
+        appendfsync: Literal["everysec", "always"] = "everysec",
     ) -> None:
         """``folder`` holds data, configuration and log; ``port`` is taken when it is free."""
         self.folder = folder.resolve()
         self.password = password or secrets.token_urlsafe(24)
         self.port = port
+        self.appendfsync = appendfsync
         self.child: Child | None = None
 
     @property
@@ -74,7 +80,8 @@ class Valkey:
         path.chmod(0o600)
         path.write_text(
             f"bind 127.0.0.1\nport {self.port}\nrequirepass {self.password}\n"
-            f'dir "{self.folder}"\nappendonly yes\nappendfsync everysec\nsave ""\n'
+            f'dir "{self.folder}"\nappendonly yes\nappendfsync {self.appendfsync}\n'
+            'save ""\n'
             "maxmemory-policy noeviction\ndaemonize no\n"
         )
         return path

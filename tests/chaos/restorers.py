@@ -1,0 +1,132 @@
+"""The engine of this suite: a real ``ImageRestorer`` that does what a photo orders.
+
+``load_restorers`` is what the worker is told to load its models with. Each run is written to the
+file ``runs`` in ``settings.models_dir`` before it does anything: how often a photo was begun is
+told by nobody who could be wrong about it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from shared.settings import Settings
+from tests.chaos.photos import Act, Order, read
+from worker.engine import FaceOptions, FaceRecord, ModelInfo, Photo, Restoration
+from worker.engine.batching import Answer, Batcher
+from worker.engine.controls import Controls
+from worker.engine.images import Pixels
+from worker.engine_process.workbench import ImageRestorer, OnProgress
+
+MODEL = "chaos"
+RUNS = "runs"
+_STEP_S = 0.25
+_FACES = 4  # of each photo: enough for a batch that can be halved
+_GORGE_BYTES = 1 << 30  # the most that GORGE takes, wherever it runs
+
+
+def load_restorers(settings: Settings) -> Mapping[str, ImageRestorer]:
+    """The one model of this suite."""
+    return {MODEL: ObedientRestorer(settings.models_dir)}
+
+
+class ObedientRestorer:
+    """Inverts the photo, after it has done what the photo orders."""
+
+    def __init__(self, folder: Path) -> None:
+        self._runs = folder / RUNS
+        self._starved: set[int] = set()
+        self._broken = False
+        self._batcher = Batcher(
+            self._invert,
+            max_batch=16,
+            max_wait_ms=1,
+            is_out_of_memory=lambda error: isinstance(error, MemoryError),
+        )
+
+    @property
+    def info(self) -> ModelInfo:
+        return ModelInfo(
+            name=MODEL,
+            sha256="0" * 64,
+            size_px=64,
+            licence="Apache-2.0",
+            template="ffhq",
+            precision="fp32",
+            backend="obedience",
+            ms_per_face=None,
+        )
+
+    def restore(
+        self,
+        photo: Photo,
+        options: FaceOptions,
+        on_progress: OnProgress = lambda _stage, _done, _total: None,
+    ) -> Restoration:
+        order = read(photo.pixels)
+        first = self._begin(order.serial)
+        on_progress("detecting", 0, None)
+        steps = round(order.seconds / _STEP_S)
+        for step in range(steps):
+            time.sleep(_STEP_S)
+            on_progress("restoring", step, steps)
+        if first or not order.once:
+            _obey(order.act)
+        answers = [
+            future.result()
+            for future in [self._batcher.submit(photo.pixels) for _ in range(_FACES)]
+        ]
+        on_progress("pasting", _FACES, _FACES)
+        assert answers[0] is not None
+        done = dataclasses.replace(photo, pixels=answers[0])
+        return Restoration(done, (_face(photo, done, options),), {"detect": 1, "restore": 1})
+
+    def _begin(self, serial: int) -> bool:
+        """Write the run down; True for the first one of this photo."""
+        before = self._runs.read_text().split("\n") if self._runs.exists() else []
+        with self._runs.open("a") as runs:
+            runs.write(f"{serial} {os.getpid()}\n")
+        return not any(line.split(" ")[0] == str(serial) for line in before)
+
+    def _invert(self, crops: Sequence[Pixels], seed: int, controls: Controls) -> Sequence[Answer]:
+        """The network. Memory and context are those of the whole device, as on a GPU."""
+        orders = [read(crop) for crop in crops]
+        for order in orders:
+            if order.act is Act.STARVE and not (order.once and order.serial in self._starved):
+                self._starved.add(order.serial)
+                raise MemoryError("too little memory, as ordered")
+            self._broken |= order.act is Act.BREAK and self._first_run(order)
+        if self._broken:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        return [255 - crop for crop in crops]
+
+    def _first_run(self, order: Order) -> bool:
+        begun = self._runs.read_text().split("\n")
+        return not order.once or sum(f"{order.serial} " in line for line in begun) == 1
+
+
+def _obey(act: Act) -> None:
+    if act is Act.CRASH:
+        signal.raise_signal(signal.SIGSEGV)
+    elif act is Act.HANG:
+        threading.Event().wait()
+    elif act is Act.GORGE:
+        taken = [bytearray(b"x" * (1 << 24)) for _ in range(_GORGE_BYTES >> 24)]
+        raise MemoryError(f"{len(taken)} pieces were not enough")
+
+
+def _face(before: Photo, after: Photo, options: FaceOptions) -> FaceRecord:
+    return FaceRecord(
+        index=0,
+        box=(1.0, 2.0, 20.0, 20.0),
+        landmarks=((1.0, 1.0),) * 5,
+        score=0.99,
+        status="restored",
+        crop_before=before.pixels if options.crops else None,
+        crop_after=after.pixels if options.crops else None,
+    )

@@ -1,0 +1,78 @@
+"""The rows of the fault matrix: each is a function that breaks something and watches."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.chaos.customer import Customer
+from tests.chaos.receiver import Receiver
+from tests.chaos.report import Row
+from tests.chaos.service import Service
+
+
+@dataclass
+class Run:
+    """What a row works with."""
+
+    row: Row
+    folder: Path
+    seed: int
+
+    def __post_init__(self) -> None:
+        self.die = random.Random(f"{self.seed} {self.row.name}")
+
+    def service(self, *, appendfsync: str = "everysec", **settings: object) -> Service:
+        """A service of this row's own, empty."""
+        folder = self.folder / f"service-{time.monotonic_ns()}"
+        return Service(folder, self.seed, appendfsync=appendfsync, settings=settings)
+
+    def customer(
+        self, service: Service, receiver: Receiver | None = None, **kwargs: Any
+    ) -> Customer:
+        """Somebody who uses the service's first API; with ``receiver`` they want to be told."""
+        (api, *_) = service.all("api")
+        return Customer(service, api.url, receiver.url() if receiver else None, **kwargs)
+
+
+class Skipped(Exception):  # the row says why it cannot run here
+    """This machine cannot do it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """``alone``: it measures time and wants the machine for itself. ``long``: it mostly waits."""
+
+    name: str
+    fault: str
+    bound: str
+    run: Callable[[Run], None]
+    alone: bool
+    long: bool
+    limit_s: float
+
+
+SPECS: dict[str, Spec] = {}
+
+
+def row(
+    name: str,
+    fault: str,
+    bound: str,
+    *,
+    alone: bool = False,
+    long: bool = False,
+    limit_s: float = 180.0,
+) -> Callable[[Callable[[Run], None]], Callable[[Run], None]]:
+    """Put a function into the matrix."""
+
+    def add(run: Callable[[Run], None]) -> Callable[[Run], None]:
+        assert name not in SPECS, name
+        SPECS[name] = Spec(name, fault, bound, run, alone, long, limit_s)
+        return run
+
+    return add

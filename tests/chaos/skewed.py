@@ -1,0 +1,18 @@
+"""Runs a module whose clock is wrong: ``python -m tests.chaos.skewed SECONDS MODULE ARGS…``."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+import time
+
+
+def main() -> None:
+    skew_s, right = float(sys.argv[1]), time.time
+    sys.argv = sys.argv[2:]
+    time.time = lambda: right() + skew_s
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()
