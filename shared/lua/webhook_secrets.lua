@@ -9,5 +9,6 @@ if rotate == '1' or #newest == 0 then
     redis.call('ZADD', secrets, text(at + tonumber(overlap_s)), old)
   end
   redis.call('ZADD', secrets, '+inf', fresh)
+  redis.call('ZREMRANGEBYRANK', secrets, 0, -5)  -- each one is a signature more in every webhook
 end
 return redis.call('ZREVRANGEBYSCORE', secrets, '+inf', text(at))

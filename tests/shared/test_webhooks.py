@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
+from svix.webhooks import Webhook as Svix
+from svix.webhooks import WebhookVerificationError as SvixRefuses
 
 from shared.errors import SignatureInvalid
 from shared.fetch import Fetcher
@@ -58,6 +60,31 @@ def test_a_signed_webhook_passes_the_librarys_own_check() -> None:
     assert headers["webhook-id"] == "evt_1"
     assert by_the_library(headers, BODY, NEW) == json.loads(BODY)
     assert verify(headers, BODY, NEW) == json.loads(BODY)
+
+
+def test_another_implementation_takes_what_we_sign_and_refuses_the_rest() -> None:
+    headers = sign([NEW, OLD], "evt_1", now(), BODY)
+    for known in (NEW, OLD):
+        assert Svix(known).verify(BODY, headers) == json.loads(BODY)
+    for changed, received, known in [
+        (headers, BODY, FOREIGN),
+        (headers, BODY.replace(b"name", b"mane"), NEW),
+        (headers | {"webhook-id": "evt_2"}, BODY, NEW),
+        (headers | {"webhook-timestamp": str(now() - 1)}, BODY, NEW),
+        (sign([NEW], "evt_1", now() - 301, BODY), BODY, NEW),
+    ]:
+        with pytest.raises(SvixRefuses):
+            Svix(known).verify(received, changed)
+
+
+def test_we_verify_what_another_implementation_signs() -> None:
+    at = now()
+    signed = {
+        "webhook-id": "evt_1",
+        "webhook-timestamp": str(at),
+        "webhook-signature": Svix(NEW).sign("evt_1", datetime.fromtimestamp(at, UTC), BODY.decode()),
+    }
+    assert verify(signed, BODY, NEW) == json.loads(BODY)
 
 
 def test_the_signature_is_the_specifications() -> None:

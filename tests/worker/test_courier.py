@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import json
 import socket
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 
 import pytest
 from redis import Redis
@@ -14,6 +16,7 @@ from shared.keys import KeyRing
 from shared.settings import Settings
 from shared.storage import ObjectStorage
 from shared.store import JobStore, Outcome
+from shared.telemetry import JsonLines
 from tests.jobs import TENANT, finish, make_due, only_delivery, take
 from tests.origin import Origin, headers, http
 from worker.courier import Courier
@@ -108,12 +111,44 @@ def test_the_receivers_wish_for_patience_is_granted(
     assert only_delivery(store, job_id)["next_try_at"] >= before + 600
 
 
-def test_gone_ends_it_at_once(store: JobStore, send_due: SendDue, receiver: Origin) -> None:
+def test_gone_ends_it_at_once_and_nothing_more_is_sent_there(
+    store: JobStore, send_due: SendDue, receiver: Origin, caplog: pytest.LogCaptureFixture
+) -> None:
     receiver.answers["/hook"] = http("410 Gone")
     job_id = finish(store, receiver.url("/hook"))
     send_due()
     delivery = only_delivery(store, job_id)
     assert (delivery["state"], delivery["next_try_at"]) == ("dead", None)
+    assert "it is disabled" in caplog.text
+    caplog.clear()
+
+    receiver.answers["/hook"] = http("200 OK")
+    second = finish(store, receiver.url("/hook"))
+    send_due()
+    delivery = only_delivery(store, second)
+    assert delivery["state"] == "dead"
+    assert [attempt["error"] for attempt in delivery["attempts"]] == ["The endpoint is disabled"]
+    assert len(receiver.requests) == 1
+    assert "it is disabled" not in caplog.text
+
+
+def test_a_redelivery_enables_the_endpoint_again(
+    store: JobStore, send_due: SendDue, receiver: Origin, caplog: pytest.LogCaptureFixture
+) -> None:
+    receiver.answers["/hook"] = http("410 Gone")
+    job_id = finish(store, receiver.url("/hook"))
+    send_due()
+    receiver.answers["/hook"] = http("200 OK")
+    caplog.set_level("INFO")
+    store.outbox.redeliver(TENANT, only_delivery(store, job_id)["id"])
+    send_due()
+    assert only_delivery(store, job_id)["state"] == "delivered"
+    assert "well again" in caplog.text
+    second = finish(store, receiver.url("/hook"))
+    send_due()
+    assert only_delivery(store, second)["state"] == "delivered"
+    ids = [headers(request)["webhook-id"] for request in receiver.requests]
+    assert ids[0] == ids[1] != ids[2]
 
 
 def test_after_ten_tries_it_is_a_dead_letter(
@@ -199,6 +234,52 @@ def test_a_delivery_that_another_sender_has_by_now_is_not_noted_twice(
     receiver.answers["/hook"] = http("200 OK")
     courier.deliver(taken)
     assert [attempt["status_code"] for attempt in only_delivery(store, job_id)["attempts"]] == [200]
+
+
+def test_a_test_is_signed_like_any_other_and_sent_once(
+    store: JobStore, keys: KeyRing, send_due: SendDue, receiver: Origin, redis: Redis
+) -> None:
+    receiver.answers["/hook"] = http("500 Oh no")
+    made = store.outbox.send_test(TENANT, receiver.url("/hook"))
+    send_due()
+    make_due(redis)
+    send_due()
+    (request,) = receiver.requests
+    (secret,) = keys.webhook_secrets(TENANT)
+    message = Webhook(secret).verify(request.split("\r\n\r\n")[1], headers(request))
+    assert (message["type"], message["data"]) == ("webhook.test", {"delivery_id": made["id"]})
+    seen = store.outbox.find(TENANT, made["id"])
+    assert (seen["state"], [attempt["status_code"] for attempt in seen["attempts"]]) == (
+        "dead",
+        [500],
+    )
+
+
+def test_a_webhook_that_outlives_its_job_tells_of_it_without_the_result(
+    store: JobStore, keys: KeyRing, send_due: SendDue, receiver: Origin
+) -> None:
+    job_id = finish(store, receiver.url("/hook"), Status.SUCCEEDED)
+    store.expire(TENANT, job_id)
+    send_due()
+    (request,) = receiver.requests
+    (secret,) = keys.webhook_secrets(TENANT)
+    message = Webhook(secret).verify(request.split("\r\n\r\n")[1], headers(request))
+    assert (message["type"], message["data"]["id"]) == ("restoration.succeeded", job_id)
+    assert message["data"]["result"] is None
+    assert message["data"]["metadata"] == {"album": "Großeltern"}
+
+
+def test_the_log_of_a_try_keeps_its_own_fields(
+    store: JobStore, send_due: SendDue, receiver: Origin, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    finish(store, receiver.url("/hook"))
+    send_due()
+    (line,) = (record for record in caplog.records if record.message.startswith("webhook "))
+    shown = json.loads(JsonLines("notifier").format(line))
+    assert datetime.fromisoformat(shown["at"]).tzinfo is not None
+    assert (shown["event"], shown["status_code"]) == ("webhook restoration.failed: delivered", 204)
+    assert shown["latency_ms"] >= 0
 
 
 def test_a_message_that_cannot_be_written_uses_up_its_tries(
