@@ -1,10 +1,9 @@
-"""A restorer without a network, and jobs as customers make them."""
+"""Jobs as customers make them, and a worker whose engine needs no process."""
 
 from __future__ import annotations
 
-import dataclasses
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,58 +16,12 @@ from shared.schemas import RestorationParameters
 from shared.settings import Settings
 from shared.storage import ObjectStorage, input_key
 from shared.store import JobStore, NewJob
-from worker.engine import FaceOptions, FaceRecord, ModelInfo, Photo, Restoration
+from tests.worker.scripted import MODEL, EngineHere, ScriptedRestorer
+from worker.decoder import Decoder
+from worker.engine import Limits
 from worker.lease import Drain
 from worker.pipeline import Pipeline
 from worker.tasks import Worker
-from worker.wiring import limits_of
-
-MODEL = "scripted"
-
-
-class ScriptedRestorer:
-    """Stands in for the engine: inverts the photo, or does what the test says in between."""
-
-    def __init__(self, during: Callable[[], None] = lambda: None) -> None:
-        self.during = during
-        self.photos: list[Photo] = []
-
-    @property
-    def info(self) -> ModelInfo:
-        return ModelInfo(
-            name=MODEL,
-            sha256="0" * 64,
-            size_px=64,
-            licence="Apache-2.0",
-            template="ffhq",
-            precision="fp32",
-            backend="scripted",
-            ms_per_face=None,
-        )
-
-    def restore(
-        self,
-        photo: Photo,
-        options: FaceOptions,
-        on_progress: Callable[[str, int, int | None], None] = lambda *_: None,
-    ) -> Restoration:
-        self.photos.append(photo)
-        on_progress("detecting", 0, None)
-        self.during()
-        on_progress("restoring", 1, 1)
-        inverted = dataclasses.replace(photo, pixels=255 - photo.pixels)
-        face = FaceRecord(
-            index=0,
-            box=(1.0, 2.0, 30.0, 40.0),
-            landmarks=((1.0, 1.0),) * 5,
-            score=0.99,
-            status="restored",
-            reason=None,
-            crop_before=photo.pixels,
-            crop_after=inverted.pixels,
-        )
-        timings_ms = {"detect": 1, "restore": 2, "paste": 3}
-        return Restoration(inverted, (face,), timings_ms, warnings=("odd light",))
 
 
 @pytest.fixture
@@ -84,23 +37,38 @@ def restorer() -> ScriptedRestorer:
     return ScriptedRestorer()
 
 
+@pytest.fixture(scope="session")
+def decoder() -> Iterator[Decoder]:
+    with Decoder(Limits()) as decoder:
+        yield decoder
+
+
 @pytest.fixture
-def pipeline(storage: ObjectStorage, settings: Settings) -> Pipeline:
+def engine(restorer: ScriptedRestorer) -> EngineHere:
+    return EngineHere({MODEL: restorer})
+
+
+@pytest.fixture
+def pipeline(
+    storage: ObjectStorage, settings: Settings, decoder: Decoder, engine: EngineHere
+) -> Pipeline:
     return Pipeline(
         storage=storage,
         fetcher=Fetcher(allow_private=settings.allow_private_addresses),
-        limits=limits_of(settings),
+        decoder=decoder,
+        engine=engine,
+        max_bytes=settings.max_input_bytes,
         fetch_timeout_s=5,
     )
 
 
 @pytest.fixture
-def worker(store: JobStore, pipeline: Pipeline, restorer: ScriptedRestorer) -> Worker:
+def worker(store: JobStore, pipeline: Pipeline, engine: EngineHere) -> Worker:
     return Worker(
         name="worker-1",
         store=store,
         pipeline=pipeline,
-        restorers={MODEL: restorer},
+        engine=engine,
         drain=Drain(drain_s=0.2),
         beat_s=0.05,
     )

@@ -8,7 +8,8 @@ import pytest
 
 from shared.schemas import Options, RestorationParameters
 from worker.engine import FaceOptions
-from worker.pipeline import _face_options
+from worker.engine_process.order import Order
+from worker.engine_process.workbench import face_options
 
 ENGINE = {field.name: field.default for field in fields(FaceOptions)}
 
@@ -22,12 +23,13 @@ def test_options_arrive_as_they_were_sent() -> None:
     asked = RestorationParameters.model_validate(
         {"options": {"faces": [2, 0], "min_identity": 0.5, "noise_scale": 1.5, "truncation": 0.25}}
     )
-    told = _face_options(asked.model_dump(mode="json"))
+    request = asked.model_dump(mode="json")
+    told = face_options(Order("job_1", "m", request["options"], request["output"]))
     assert told == FaceOptions(
         faces=(2, 0), min_identity=0.5, noise_scale=1.5, truncation=0.25, crops=False
     )
 
 
 def test_a_job_of_another_version_keeps_the_defaults_and_loses_what_nobody_knows() -> None:
-    request = {"options": {"strength": 0.5, "sparkle": 9}, "output": {"face_crops": True}}
-    assert _face_options(request) == FaceOptions(strength=0.5, crops=True)
+    order = Order("job_1", "m", {"strength": 0.5, "sparkle": 9}, {"face_crops": True})
+    assert face_options(order) == FaceOptions(strength=0.5, crops=True)

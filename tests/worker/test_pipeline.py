@@ -15,12 +15,14 @@ import pytest
 from PIL import Image
 
 from shared.errors import InputNotFound, UnsupportedImage
-from shared.jobs import Job, Progress, Stage, Status
+from shared.jobs import Job, Stage, Status
 from shared.storage import ObjectStorage
+from shared.store import Claim
+from tests.worker.scripted import Freedom
 from worker.pipeline import Pipeline
 
 if TYPE_CHECKING:
-    from tests.worker.conftest import ScriptedRestorer
+    from tests.worker.scripted import ScriptedRestorer
 
 Submit = Callable[..., Job]
 
@@ -47,14 +49,14 @@ def origin(png: bytes) -> Iterator[str]:
     server.server_close()
 
 
-def ignore(_: Progress) -> None:
-    """A lease that is never lost."""
+def claim(job: Job, token: str = "t") -> Claim:
+    return Claim(job, token)
 
 
 def test_the_result_is_stored_under_a_key_that_holds_the_lease_token(
     pipeline: Pipeline, submit: Submit, restorer: ScriptedRestorer, storage: ObjectStorage
 ) -> None:
-    outcome = pipeline.run(submit(), "token-1", restorer, ignore)
+    outcome = pipeline.run(claim(submit(), "token-1"), Freedom())
     assert outcome.status is Status.SUCCEEDED
     assert outcome.warnings == ("odd light",)
     assert outcome.result is not None
@@ -67,11 +69,10 @@ def test_the_result_is_stored_under_a_key_that_holds_the_lease_token(
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(data))), 255 - before)
 
 
-def test_each_stage_is_reported_in_order(
-    pipeline: Pipeline, submit: Submit, restorer: ScriptedRestorer
-) -> None:
-    heard: list[Progress] = []
-    pipeline.run(submit(), "t", restorer, heard.append)
+def test_each_stage_is_reported_in_order(pipeline: Pipeline, submit: Submit) -> None:
+    hold = Freedom()
+    pipeline.run(claim(submit()), hold)
+    heard = hold.heard
     assert [progress.stage for progress in heard] == [
         Stage.FETCHING,
         Stage.DETECTING,
@@ -81,57 +82,56 @@ def test_each_stage_is_reported_in_order(
     assert [progress.percent for progress in heard] == sorted(p.percent for p in heard)
 
 
-def test_every_stage_is_timed(
-    pipeline: Pipeline, submit: Submit, restorer: ScriptedRestorer
-) -> None:
+def test_every_stage_is_timed(pipeline: Pipeline, submit: Submit) -> None:
     job = submit()
     started = dataclasses.replace(job, started_at=job.created_at + 1.5)
-    timings = pipeline.run(started, "t", restorer, ignore).timings_ms
+    timings = pipeline.run(claim(started), Freedom()).timings_ms
     assert set(timings) == {"queue", "fetch", "detect", "restore", "paste", "publish", "total"}
     assert timings["queue"] == 1500
     assert timings["total"] >= 1500 + timings["fetch"] + timings["publish"]
 
 
 def test_comparison_and_crops_are_made_when_asked_for(
-    pipeline: Pipeline, submit: Submit, restorer: ScriptedRestorer, storage: ObjectStorage
+    pipeline: Pipeline, submit: Submit, storage: ObjectStorage
 ) -> None:
     job = submit(output={"comparison": True, "face_crops": True})
-    result = pipeline.run(job, "t", restorer, ignore).result
+    result = pipeline.run(claim(job), Freedom()).result
     assert result is not None
     assert result["comparison"]["width"] >= 128
     assert {stored.key for stored in storage.list(f"tenants/acme/results/{job.id}/")} == {
         result["image"]["key"],
         result["comparison"]["key"],
         *result["faces"][0]["crop"].values(),
+        f"tenants/acme/results/{job.id}/t/outcome.json",  # the seal
     }
 
 
 def test_the_tenants_own_key_gets_the_result_too(
-    pipeline: Pipeline, submit: Submit, restorer: ScriptedRestorer, storage: ObjectStorage
+    pipeline: Pipeline, submit: Submit, storage: ObjectStorage
 ) -> None:
-    result = pipeline.run(submit(output={"key": "out/a.png"}), "t", restorer, ignore).result
+    result = pipeline.run(claim(submit(output={"key": "out/a.png"})), Freedom()).result
     assert result is not None
     copied = storage.get("tenants/acme/files/out/a.png", max_bytes=10**6)
     assert hashlib.sha256(copied).hexdigest() == result["image"]["sha256"]
 
 
 def test_a_photo_is_fetched_from_its_address(
-    pipeline: Pipeline, submit: Submit, restorer: ScriptedRestorer, origin: str
+    pipeline: Pipeline, submit: Submit, origin: str
 ) -> None:
     job = submit(source={"url": f"{origin}/photo.png"})
-    assert pipeline.run(job, "t", restorer, ignore).status is Status.SUCCEEDED
+    assert pipeline.run(claim(job), Freedom()).status is Status.SUCCEEDED
 
 
 def test_an_address_without_a_photo_is_named_as_such(
-    pipeline: Pipeline, submit: Submit, restorer: ScriptedRestorer, origin: str
+    pipeline: Pipeline, submit: Submit, origin: str
 ) -> None:
     with pytest.raises(InputNotFound):
-        pipeline.run(submit(source={"url": f"{origin}/none"}), "t", restorer, ignore)
+        pipeline.run(claim(submit(source={"url": f"{origin}/none"})), Freedom())
 
 
 def test_what_is_no_image_is_refused(
-    pipeline: Pipeline, submit: Submit, restorer: ScriptedRestorer, storage: ObjectStorage
+    pipeline: Pipeline, submit: Submit, storage: ObjectStorage
 ) -> None:
     storage.put("tenants/acme/files/a.txt", b"just words", "text/plain")
     with pytest.raises(UnsupportedImage):
-        pipeline.run(submit(source={"key": "tenants/acme/files/a.txt"}), "t", restorer, ignore)
+        pipeline.run(claim(submit(source={"key": "tenants/acme/files/a.txt"})), Freedom())

@@ -10,11 +10,13 @@ import pytest
 from PIL import Image
 
 from shared.errors import ImageTooManyPixels
-from shared.jobs import Job, Progress, Stage
+from shared.jobs import Job, Stage
 from shared.representation import represent
 from shared.storage import ObjectStorage
-from tests.worker.conftest import ScriptedRestorer
-from worker.engine import BackgroundUsed, FaceOptions, Photo, Restoration
+from shared.store import Claim
+from tests.worker.scripted import MODEL, EngineHere, Freedom, ScriptedRestorer
+from worker.decoder import Decoder
+from worker.engine import BackgroundUsed, FaceOptions, Limits, Photo, Restoration
 from worker.pipeline import Pipeline
 
 Submit = Callable[..., Job]
@@ -37,15 +39,16 @@ class EnlargingRestorer(ScriptedRestorer):
         return dataclasses.replace(done, photo=photo, background=used)
 
 
-def ignore(_: Progress) -> None:
-    """A lease that is never lost."""
+@pytest.fixture
+def enlarging(pipeline: Pipeline) -> Pipeline:
+    return dataclasses.replace(pipeline, engine=EngineHere({MODEL: EnlargingRestorer()}))
 
 
 def test_the_result_is_larger_and_says_by_what(
-    pipeline: Pipeline, submit: Submit, storage: ObjectStorage
+    enlarging: Pipeline, submit: Submit, storage: ObjectStorage
 ) -> None:
     job = submit(options={"background": "x2"}, output={"comparison": True})
-    result = pipeline.run(job, "t", EnlargingRestorer(), ignore).result
+    result = enlarging.run(Claim(job, "t"), Freedom()).result
     shown = represent(dataclasses.replace(job, result=result), storage).result
     assert shown is not None
     assert shown.comparison is not None
@@ -62,10 +65,10 @@ def test_the_result_is_larger_and_says_by_what(
 
 
 def test_a_result_whose_background_is_kept_has_none(
-    pipeline: Pipeline, submit: Submit, restorer: ScriptedRestorer, storage: ObjectStorage
+    pipeline: Pipeline, submit: Submit, storage: ObjectStorage
 ) -> None:
     job = submit()
-    result = pipeline.run(job, "t", restorer, ignore).result
+    result = pipeline.run(Claim(job, "t"), Freedom()).result
     assert result is not None
     shown = represent(dataclasses.replace(job, result=result), storage).result
     del result["background"]  # as workers of an earlier version wrote it
@@ -76,30 +79,31 @@ def test_a_result_whose_background_is_kept_has_none(
 
 
 def test_enlarging_is_part_of_restoring_and_percent_only_grows(
-    pipeline: Pipeline, submit: Submit
+    enlarging: Pipeline, submit: Submit
 ) -> None:
-    heard: list[Progress] = []
-    pipeline.run(submit(options={"background": "x4"}), "t", EnlargingRestorer(), heard.append)
-    restoring = [progress for progress in heard if progress.stage is Stage.RESTORING]
+    hold = Freedom()
+    enlarging.run(Claim(submit(options={"background": "x4"}), "t"), hold)
+    restoring = [progress for progress in hold.heard if progress.stage is Stage.RESTORING]
     assert [progress.percent for progress in restoring] == [37, 75, 90]
     assert [progress.faces_done for progress in restoring] == [0, 0, 1]
-    percents = [p.percent for p in heard if p.stage is not Stage.DETECTING]
+    percents = [p.percent for p in hold.heard if p.stage is not Stage.DETECTING]
     assert percents == sorted(percents)
 
 
 def test_a_format_without_room_is_refused_before_the_engine_begins(
     pipeline: Pipeline, submit: Submit, restorer: ScriptedRestorer, storage: ObjectStorage
 ) -> None:
-    limits = dataclasses.replace(pipeline.limits, max_aspect=1000)
-    pipeline = dataclasses.replace(pipeline, limits=limits)
     source = storage.put("wide.png", wide_png(), "image/png")
     job = submit(
         source={"key": source.key, "etag": source.etag},
         options={"background": "x4"},
         output={"format": "webp"},
     )
-    with pytest.raises(ImageTooManyPixels, match="webp holds 16383 px"):
-        pipeline.run(job, "t", restorer, ignore)
+    with (
+        Decoder(Limits(max_aspect=1000)) as decoder,
+        pytest.raises(ImageTooManyPixels, match="webp holds 16383 px"),
+    ):
+        dataclasses.replace(pipeline, decoder=decoder).run(Claim(job, "t"), Freedom())
     assert restorer.photos == []
 
 

@@ -17,7 +17,7 @@ from shared.store import JobStore
 from worker.tasks import Worker
 
 if TYPE_CHECKING:
-    from tests.worker.conftest import ScriptedRestorer
+    from tests.worker.scripted import ScriptedRestorer
 
 Submit = Callable[..., Job]
 

@@ -1,0 +1,48 @@
+"""When is it the worker's own fault that its child dies again and again?"""
+
+from __future__ import annotations
+
+from worker.engine_process.crashes import Crashes
+
+
+def test_three_different_jobs_in_a_row_and_none_that_went_well_speak_against_the_worker() -> None:
+    crashes = Crashes()
+    for job in ("a", "b"):
+        crashes.died([job])
+        crashes.charged(job)
+        assert not crashes.worker_at_fault
+    crashes.died(["c"])
+    assert crashes.worker_at_fault
+    assert crashes.marked == ["a", "b"]
+
+
+def test_one_job_that_crashes_three_times_does_not() -> None:
+    crashes = Crashes()
+    for _ in range(3):
+        crashes.died(["a"])
+    assert not crashes.worker_at_fault
+
+
+def test_a_job_that_goes_well_clears_the_worker() -> None:
+    crashes = Crashes()
+    for job in ("a", "b"):
+        crashes.died([job])
+        crashes.charged(job)
+    crashes.went_well()
+    crashes.died(["c"])
+    assert not crashes.worker_at_fault
+    assert crashes.marked == []
+
+
+def test_of_several_at_once_nobody_knows_which_one_it_was() -> None:
+    crashes = Crashes()
+    crashes.died(["a", "b", "c", "d"])
+    assert not crashes.worker_at_fault
+
+
+def test_a_child_that_dies_three_times_with_nothing_to_do_speaks_against_the_worker() -> None:
+    crashes = Crashes()
+    for _ in range(3):
+        assert not crashes.worker_at_fault
+        crashes.died([])
+    assert crashes.worker_at_fault
