@@ -15,6 +15,8 @@ from shared.errors import SettingsInvalid
 
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+#: Seconds, at most 30 days: photos of faces are not kept for ever.
+Kept = Annotated[int, Field(ge=1, le=2_592_000)]
 
 
 class Settings(BaseSettings):
@@ -82,7 +84,9 @@ class Settings(BaseSettings):
     stall_s: Seconds = 60.0  # no progress of the engine process for so long: it is replaced
     engine_start_s: Seconds = 900.0  # to load and warm the models
     webhook_timeout_s: Seconds = 15.0
-    result_ttl_s: Count = 259_200
+    input_ttl_s: Kept = 86_400
+    result_ttl_s: Kept = 259_200
+    sweep_s: Seconds = 3_600.0
 
     # Logs and metrics.
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

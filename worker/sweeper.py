@@ -49,7 +49,7 @@ class Sweeper:
         return changed
 
     def sweep_objects(self) -> int:
-        """Delete what lost runs have stored, what belongs to no job, and photos kept long enough."""
+        """Delete what lost runs have stored, what is no job's, and photos kept long enough."""
         swept = 0
         for tenant in list(tenants(self._storage)):
             swept += self._sweep("result", results_root(tenant), _lost_result)

@@ -160,11 +160,12 @@ def test_a_rotated_secret_is_valid_beside_the_new_one_for_a_day(
     ring: KeyRing, redis: Redis
 ) -> None:
     (old,) = ring.webhook_secrets("acme")
+    (seed,) = redis.zrange("fm:tenant:acme:webhook-secrets", 0, -1)
     new = ring.rotate_webhook_secret("acme")
     assert ring.webhook_secrets("acme") == (new, old)
-    ends = redis.zscore("fm:tenant:acme:webhook-secrets", old)
+    ends = redis.zscore("fm:tenant:acme:webhook-secrets", seed)
     assert ends == pytest.approx(redis_time(redis) + 86_400, abs=60)
-    redis.zadd("fm:tenant:acme:webhook-secrets", {old: redis_time(redis)})
+    redis.zadd("fm:tenant:acme:webhook-secrets", {seed: redis_time(redis)})
     assert ring.webhook_secrets("acme") == (new,)
 
 
@@ -173,6 +174,80 @@ def test_secrets_rotated_twice_are_newest_first(ring: KeyRing) -> None:
     second = ring.rotate_webhook_secret("acme")
     third = ring.rotate_webhook_secret("acme")
     assert ring.webhook_secrets("acme") == (third, second, first)
+
+
+def test_redis_holds_no_webhook_secret(ring: KeyRing, redis: Redis) -> None:
+    (secret,) = ring.webhook_secrets("acme")
+    kept = str(redis.zrange("fm:tenant:acme:webhook-secrets", 0, -1))
+    assert secret not in kept
+    assert secret.removeprefix("whsec_") not in kept
+    other = KeyRing(redis, SecretStr("other pepper"))
+    assert other.webhook_secrets("acme") != (secret,)
+
+
+# --- the copy -------------------------------------------------------------------------------
+
+
+def test_what_redis_loses_comes_back_from_the_copy(ring: KeyRing, redis: Redis) -> None:
+    made, token = ring.create("acme", "laptop", {"restorations:read"})
+    revoked, gone = ring.create("other", "phone")
+    ring.revoke(revoked.id)
+    ring.webhook_secrets("acme")
+    ring.rotate_webhook_secret("acme")
+    before = ring.list(), ring.webhook_secrets("acme")
+    copy = ring.copy()
+    redis.flushdb()
+
+    assert ring.restore(copy) == 2
+    assert (ring.list(), ring.webhook_secrets("acme")) == before
+    assert ring.authenticate(token) == made
+    with pytest.raises(Unauthorized):
+        ring.authenticate(gone)
+    assert ring.copy() == copy
+    assert ring.restore(copy) == 0
+
+
+def test_the_copy_holds_no_key_and_no_secret(ring: KeyRing) -> None:
+    _, token = ring.create("acme", "laptop")
+    (secret,) = ring.webhook_secrets("acme")
+    copy = ring.copy()
+    assert token[-38:] not in copy
+    assert secret.removeprefix("whsec_") not in copy
+
+
+def test_restoring_takes_nothing_back_that_has_happened_since(ring: KeyRing) -> None:
+    made, token = ring.create("acme", "laptop")
+    ring.webhook_secrets("acme")
+    copy = ring.copy()
+    ring.revoke(made.id)
+    rotated = ring.rotate_webhook_secret("acme")
+
+    assert ring.restore(copy) == 0
+    with pytest.raises(Unauthorized):
+        ring.authenticate(token)
+    assert ring.webhook_secrets("acme")[0] == rotated
+
+
+def test_a_revocation_that_redis_has_lost_comes_back(ring: KeyRing, redis: Redis) -> None:
+    made, token = ring.create("acme", "laptop")
+    ring.revoke(made.id)
+    copy = ring.copy()
+    redis.hdel(f"fm:key:{made.id}", "revoked")
+    ring.restore(copy)
+    with pytest.raises(Unauthorized):
+        ring.authenticate(token)
+
+
+def test_while_there_is_no_key_at_all_a_client_is_asked_to_come_again(
+    ring: KeyRing, redis: Redis
+) -> None:
+    _, token = ring.create("acme", "laptop")
+    redis.flushdb()
+    with pytest.raises(Unavailable):
+        ring.authenticate(token)
+    ring.create("other", "phone")
+    with pytest.raises(Unauthorized):
+        ring.authenticate(token)
 
 
 @pytest.fixture
@@ -187,6 +262,7 @@ def test_without_redis_every_call_is_unavailable(away: KeyRing) -> None:
         lambda: away.revoke("key_1"),
         lambda: away.webhook_secrets("acme"),
         lambda: away.rotate_webhook_secret("acme"),
+        away.copy,
     ):
         with pytest.raises(Unavailable):
             call()

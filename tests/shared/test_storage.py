@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -12,6 +13,7 @@ import pytest
 from pydantic import SecretStr
 
 from shared.errors import (
+    BucketMissing,
     Conflict,
     FacemendError,
     InputChanged,
@@ -98,13 +100,27 @@ def test_deleting_is_thorough_and_may_be_repeated(storage: ObjectStorage) -> Non
     storage.delete([])
 
 
-def test_a_bucket_is_made_once(settings: Settings) -> None:
-    storage = storage_with(settings, s3_bucket="made-by-a-test")
-    with pytest.raises(InputNotFound):
-        storage.ping()
-    for _ in range(2):
-        storage.ensure_bucket()
-        storage.ping()
+def test_a_listing_tells_ages_by_the_storages_own_clock(storage: ObjectStorage) -> None:
+    storage.put(KEY, b"x", "text/plain")
+    (young,) = storage.list("")
+    assert young.age_s is not None
+    assert 0 <= young.age_s < 60
+    time.sleep(2.1)  # the storage tells whole seconds
+    (older,) = storage.list("")
+    assert older.age_s is not None
+    assert older.age_s > young.age_s
+
+
+def test_a_folder_is_named_once_however_much_is_in_it(storage: ObjectStorage) -> None:
+    for name in ("t/a/1", "t/a/2", "t/b/c/1", "t/plain", "u/d/1"):
+        storage.put(name, b"x", "text/plain")
+    assert sorted(storage.folders("t/")) == ["a", "b"]
+    assert list(storage.folders("nothing/")) == []
+
+
+def test_a_missing_bucket_is_told_by_name_of_the_trouble(settings: Settings) -> None:
+    with pytest.raises(BucketMissing, match="bucket"):
+        storage_with(settings, s3_bucket="nobody-made-it").ping()
 
 
 # --- presigned addresses --------------------------------------------------------------------
@@ -159,7 +175,7 @@ def every_call(storage: ObjectStorage) -> list[Callable[[], object]]:
         lambda: storage.head(KEY),
         lambda: storage.delete([KEY]),
         lambda: list(storage.list("")),
-        storage.ensure_bucket,
+        lambda: list(storage.folders("")),
         storage.ping,
     ]
 
@@ -249,6 +265,28 @@ def test_a_storage_that_answers_oddly_is_unavailable(
     storage = storage_with(settings, s3_endpoint_url=odd_server(answer), s3_timeout_s=0.2)
     with pytest.raises(Unavailable):
         storage.get(KEY, max_bytes=1000)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda storage: storage.put(KEY, b"x", "text/plain"),
+        lambda storage: storage.put(KEY, b"x", "text/plain", if_absent=True),
+        lambda storage: storage.get(KEY, max_bytes=1),
+        lambda storage: list(storage.list("")),
+    ],
+    ids=["put", "put if absent", "get", "list"],
+)
+def test_without_a_bucket_every_call_tells_so(
+    settings: Settings,
+    odd_server: Callable[[bytes], str],
+    call: Callable[[ObjectStorage], object],
+) -> None:
+    body = b"<?xml version='1.0'?><Error><Code>NoSuchBucket</Code><Message>no</Message></Error>"
+    answer = b"HTTP/1.1 404 Not Found\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+    storage = storage_with(settings, s3_endpoint_url=odd_server(answer))
+    with pytest.raises(BucketMissing):
+        call(storage)
 
 
 def test_making_a_storage_contacts_nobody(settings: Settings, nowhere: str) -> None:
