@@ -37,8 +37,8 @@ from shared.records import (
     spec_json,
     to_job,
 )
-from shared.runs import Runs
 from shared.recovery import Recovery
+from shared.runs import Runs
 from shared.settings import Settings
 
 __all__ = [
@@ -246,4 +246,3 @@ class JobStore(Runs):
                 f"Redis has maxmemory-policy {policy}: it would throw jobs away when memory is"
                 " full. Set it to noeviction."
             )
-

@@ -12,8 +12,8 @@ end
 
 local names = redis.call('SMEMBERS', key('queues'))
 local function ring(name, priority, model)
-  local waiting = redis.call('ZCARD', key('queue', name))
-  local room = math.min(waiting, max_bells) - redis.call('LLEN', bells(name))
+  local ready = redis.call('ZCARD', key('due', name))
+  local room = math.min(ready, max_bells) - redis.call('LLEN', bells(name))
   room = math.min(room, limit - #due)
   if room > 0 then
     for _, id in ipairs(come(key('due', name), at, room)) do
@@ -21,7 +21,7 @@ local function ring(name, priority, model)
       due[#due + 1] = {id, model, priority}
     end
   end
-  if waiting == 0 then redis.call('SREM', key('queues'), name) end
+  if redis.call('EXISTS', key('queue', name)) == 0 then redis.call('SREM', key('queues'), name) end
 end
 
 for _, urgency in ipairs(URGENCY) do

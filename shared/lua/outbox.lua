@@ -31,7 +31,9 @@ local function forget_delivery(delivery)
   local record = key('delivery', delivery)
   local of = redis.call('HMGET', record, 'tenant', 'url')
   if not of[1] then return end
-  redis.call('ZREM', key('lane', lane(of[1], of[2])), delivery)
+  local name = lane(of[1], of[2])
+  redis.call('ZREM', key('lane', name), delivery)
+  if redis.call('EXISTS', key('lane', name)) == 0 then redis.call('ZREM', key('deliveries'), name) end
   redis.call('ZREM', key('tenant', of[1], 'dead'), delivery)
   redis.call('DEL', record, record .. ':log', record .. ':job')
 end

@@ -26,9 +26,11 @@ def test_every_state_has_its_row_in_the_table() -> None:
     assert set(TRANSITIONS) == set(Status)
 
 
-def test_nothing_follows_a_terminal_state() -> None:
+def test_only_a_retry_follows_an_end() -> None:
     terminal = {status for status in Status if status.terminal}
     assert terminal == {Status.SUCCEEDED, Status.FAILED, Status.CANCELED}
+    assert {to for status in terminal for to in TRANSITIONS[status]} == {Status.QUEUED}
+    assert not TRANSITIONS[Status.SUCCEEDED]
 
 
 def test_every_state_can_be_reached_from_queued() -> None:
@@ -49,7 +51,7 @@ def test_success_only_follows_a_run() -> None:
 def test_every_terminal_state_has_an_event_of_its_name() -> None:
     assert {status for status in Status if status.terminal} == set(TERMINAL_EVENT)
     assert all(event == f"restoration.{status}" for status, event in TERMINAL_EVENT.items())
-    assert set(TERMINAL_EVENT.values()) == set(Event)
+    assert set(TERMINAL_EVENT.values()) == set(Event) - {Event.STARTED}
 
 
 def test_every_reason_to_give_back_has_a_budget() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from shared.jobs import Event, Priority
+from shared.jobs import TERMINAL_EVENT, Event, Priority
 from shared.schemas import Request, Resource, RestorationParameters, RestorationRequest
 
 LEAST: dict[str, Any] = {"input": {"url": "https://example.com/a.jpg"}}
@@ -48,7 +48,7 @@ def test_a_full_request_reads_as_it_was_written() -> None:
 def test_a_webhook_wants_all_events_unless_it_says() -> None:
     webhook = parse(webhook={"url": "https://example.com/hook"}).webhook
     assert webhook is not None
-    assert webhook.events == list(Event)
+    assert webhook.events == list(TERMINAL_EVENT.values())
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import pytest
 from redis import Redis
 
-from shared.errors import Conflict, NotFound, QueueFull, SettingsInvalid
+from shared.database import prelude
+from shared.errors import Conflict, NotFound, SettingsInvalid
 from shared.jobs import (
     TRANSITIONS,
     Priority,
@@ -18,7 +19,6 @@ from shared.store import JobStore, NewJob
 from tests.shared.conftest import DONE, claimed, redis_time
 
 NewJobs = Callable[..., NewJob]
-Stores = Callable[..., JobStore]
 
 
 # --- taking and reading --------------------------------------------------------------------------
@@ -79,19 +79,6 @@ def test_an_id_is_never_used_for_another_job(store: JobStore, new_job: NewJobs) 
             store.create(other)
 
 
-def test_a_tenant_may_have_only_so_many_jobs_waiting(store_with: Stores, new_job: NewJobs) -> None:
-    store = store_with(max_queued_per_tenant=2)
-    first = new_job()
-    store.create(first)
-    store.create(new_job())
-    with pytest.raises(QueueFull) as refused:
-        store.create(new_job())
-    assert refused.value.retry_after_s > 0
-    store.create(new_job(tenant="other"))
-    store.claim(first.id, "w")
-    store.create(new_job())
-
-
 def test_unknown_fields_of_a_newer_version_are_ignored(
     store: JobStore, new_job: NewJobs, redis: Redis
 ) -> None:
@@ -107,17 +94,14 @@ def test_unknown_fields_of_a_newer_version_are_ignored(
 
 def test_the_scripts_know_the_same_transitions_as_the_table(store: JobStore) -> None:
     """Tries every step from every state through ``move``, the one writer of a status."""
-    from importlib import resources
-
     client = store._redis
-    prelude = (resources.files("shared") / "lua" / "prelude.lua").read_text()
     script = client.register_script(
-        prelude + "local found = {} for from, tos in pairs(NEXT) do found[#found + 1] = {from} "
+        prelude() + "local found = {} for from, tos in pairs(NEXT) do found[#found + 1] = {from} "
         "for to in pairs(tos) do table.insert(found[#found], to) end end return found"
     )
     table = {row[0]: set(row[1:]) for row in script()}
     assert table == {str(status): {*map(str, tos)} for status, tos in TRANSITIONS.items()}
-    move = client.register_script(prelude + "move(load(ARGV[1]), ARGV[2])")
+    move = client.register_script(prelude() + "move(load(ARGV[1]), ARGV[2])")
     from redis import ResponseError
 
     for status, allowed in TRANSITIONS.items():

@@ -15,6 +15,8 @@ from shared.jobs import (
     Release,
     Status,
 )
+from shared.queue import restore_queue
+from shared.runs import MAX_DOORBELLS
 from shared.store import Beat, DueJob, JobStore, NewJob
 from tests.shared.conftest import at_once, claimed, redis_time, wait_until
 
@@ -149,15 +151,28 @@ def test_high_rings_before_normal_before_low(
 def test_a_queue_full_of_doorbells_gets_no_more_and_keeps_others_ringing(
     store: JobStore, new_job: NewJobs, redis: Redis
 ) -> None:
-    from shared.queue import restore_queue
-    from shared.store import MAX_DOORBELLS
-
-    store.create(deaf := new_job(priority=Priority.HIGH))
-    store.create(other := new_job(model="big"))
-    redis.zadd("fm:due:high:starter", {deaf.id: 0})
+    jobs = [new_job(priority=Priority.HIGH) for _ in range(3)]
+    for new in (*jobs, other := new_job(model="big")):
+        store.create(new)
+    redis.zadd("fm:due:high:starter", {new.id: 0 for new in jobs})
     redis.zadd("fm:due:normal:big", {other.id: 0})
     bells = restore_queue("starter", Priority.HIGH)
-    redis.rpush(bells, *["bell"] * MAX_DOORBELLS)
+    redis.rpush(bells, "bell", "bell", "bell")  # of whichever job: each starts one
     assert [job.id for job in store.due()] == [other.id]
     redis.lpop(bells)
-    assert [job.id for job in store.due()] == [deaf.id]
+    assert len(store.due()) == 1
+
+
+def test_there_are_never_more_than_so_many_doorbells(
+    store: JobStore, new_job: NewJobs, redis: Redis
+) -> None:
+    job = store.create(new_job())
+    flood = {f"job_{number}": 9e9 for number in range(MAX_DOORBELLS)}
+    redis.zadd("fm:due:normal:starter", flood | {job.id: 0})
+    bells = restore_queue("starter", Priority.NORMAL)
+    redis.rpush(bells, *["bell"] * MAX_DOORBELLS)
+    assert not store.may_ring(job)
+    assert store.due() == []
+    redis.lpop(bells)
+    assert store.may_ring(job)
+    assert [due.id for due in store.due()] == [job.id]

@@ -211,5 +211,5 @@ def test_a_drain_spends_no_start(store: JobStore, new_job: NewJobs) -> None:
 
 def test_the_last_start_is_the_last(store: JobStore, new_job: NewJobs, redis: Redis) -> None:
     claim = claimed(store, new_job())
-    redis.hset(f"fm:job:{claim.job.id}", "attempt", MAX_STARTS)
+    redis.hset(f"fm:job:{claim.job.id}", "starts", MAX_STARTS)
     assert store.release(claim.job.id, claim.token, Release.LOST) is Status.FAILED
