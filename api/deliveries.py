@@ -104,8 +104,8 @@ def get(path: DeliveryPath) -> Response:
 def redeliver(path: DeliveryPath) -> Response:
     """Send a webhook again now, with the same `webhook-id`, whether it was taken or given up.
 
-    One that still waits need not wait longer. A disabled endpoint gets one try, and is enabled if it
-    takes it.
+    One that still waits need not wait longer. A disabled endpoint gets one try, and is enabled if
+    it takes that.
     """
     found = services().store.outbox.redeliver(caller().tenant, _check_id(path.delivery_id))
     return _json(_view(found), 202)

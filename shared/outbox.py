@@ -1,9 +1,9 @@
 """Webhook deliveries: written by the same script as a job's terminal state, taken from here.
 
-A delivery is ``pending`` until it is ``delivered`` or, given up, ``dead``. One that has ended may be
-sent again, as the same event. An endpoint (a tenant's URL) is disabled when it says that it is gone, or
-when it did nothing but fail for long: what is meant for it is dead at once, until a redelivery or a
-test finds it well.
+A delivery is ``pending`` until it is ``delivered`` or, given up, ``dead``. One that has ended may
+be sent again, as the same event. An endpoint (a tenant's URL) is disabled when it says that it is
+gone, or when it did nothing but fail for long: what is meant for it is dead at once, until a
+redelivery or a test finds it well.
 """
 
 from __future__ import annotations

@@ -82,7 +82,9 @@ def test_we_verify_what_another_implementation_signs() -> None:
     signed = {
         "webhook-id": "evt_1",
         "webhook-timestamp": str(at),
-        "webhook-signature": Svix(NEW).sign("evt_1", datetime.fromtimestamp(at, UTC), BODY.decode()),
+        "webhook-signature": Svix(NEW).sign(
+            "evt_1", datetime.fromtimestamp(at, UTC), BODY.decode()
+        ),
     }
     assert verify(signed, BODY, NEW) == json.loads(BODY)
 

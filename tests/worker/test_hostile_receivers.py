@@ -39,9 +39,7 @@ def receiver() -> Iterator[Origin]:
 
 
 @pytest.fixture
-def send_due(
-    store: JobStore, storage: ObjectStorage, redis: Redis, settings: Settings
-) -> SendDue:
+def send_due(store: JobStore, storage: ObjectStorage, redis: Redis, settings: Settings) -> SendDue:
     """Deliver what is due, once, with little patience."""
     courier = Courier(
         store=store,

@@ -191,8 +191,8 @@ def test_without_storage_the_record_stays_so_that_the_objects_are_not_forgotten(
 
 
 def test_gauges_tell_how_much_there_is(store: JobStore, notifier: Notifier) -> None:
-    take(store)
     finish(store, "http://127.0.0.1:9/hook")
+    take(store)
     running = take(store)
     store.claim(running, "worker-1")
     notifier.tick_gauges()
