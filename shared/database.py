@@ -11,12 +11,15 @@ from contextlib import contextmanager
 from importlib import resources
 from importlib.resources.abc import Traversable
 from typing import Any
+from urllib.parse import urlsplit
 
 import redis
 from redis.backoff import NoBackoff
+from redis.connection import AbstractConnection
 from redis.retry import Retry
 
 from shared.errors import Internal, Unavailable
+from shared.patience import limit_s, waiting
 from shared.settings import Settings
 
 #: Answers with which Redis says that it cannot serve now; in a script of Redis 6 the word stands
@@ -40,15 +43,51 @@ def tenant_key(tenant: str, *parts: str) -> str:
     return redis_key("tenant", tenant, *parts)
 
 
+class _Patient(AbstractConnection):
+    """Waits no longer than the request that uses it may still wait."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._longest_s = float(self.socket_connect_timeout or 0), float(self.socket_timeout or 0)
+
+    def connect_check_health(self, *args: Any, **kwargs: Any) -> None:
+        connect_s, answer_s = self._longest_s
+        self.socket_connect_timeout, self.socket_timeout = limit_s(connect_s), limit_s(answer_s)
+        super().connect_check_health(*args, **kwargs)
+
+    def send_packed_command(self, *args: Any, **kwargs: Any) -> None:
+        self.update_current_socket_timeout(limit_s(self._longest_s[1]))
+        super().send_packed_command(*args, **kwargs)  # type: ignore[no-untyped-call]
+
+    def read_response(self, *args: Any, **kwargs: Any) -> Any:
+        self.update_current_socket_timeout(limit_s(self._longest_s[1]))
+        return super().read_response(*args, **kwargs)  # type: ignore[no-untyped-call]
+
+
+class _Plain(_Patient, redis.Connection):
+    """Over TCP."""
+
+
+class _Encrypted(_Patient, redis.SSLConnection):
+    """Over TLS."""
+
+
+_CONNECTIONS: dict[str, type[AbstractConnection]] = {"redis": _Plain, "rediss": _Encrypted}
+
+
 def connect(settings: Settings) -> redis.Redis:
     """A thread-safe client with text answers; connects at the first command.
 
     Nothing waits longer than about ``settings.redis_timeout_s``, connecting included: not for a
-    host that does not answer, not for one that accepts and stays silent. A connection that was
-    cut is replaced once, so a command may run twice: the scripts answer a second time as before.
+    host that does not answer, not for one that accepts and stays silent; and a request no longer
+    than its ``Patience`` allows for all its calls. A connection that was cut is replaced once, so
+    a command may run twice: the scripts answer a second time as before.
     """
+    url = settings.redis_url.get_secret_value()
+    kind = _CONNECTIONS.get(urlsplit(url).scheme)
     return redis.Redis.from_url(
-        settings.redis_url.get_secret_value(),
+        url,
+        **({"connection_class": kind} if kind else {}),
         decode_responses=True,
         socket_connect_timeout=0.4 * settings.redis_timeout_s,
         socket_timeout=0.6 * settings.redis_timeout_s,
@@ -60,16 +99,20 @@ def connect(settings: Settings) -> redis.Redis:
 
 @contextmanager
 def redis_errors() -> Iterator[None]:
-    """Translate what redis-py raises: Unavailable for an outage, Internal for a bug of ours."""
-    try:
-        yield
-    except (redis.ResponseError, redis.DataError) as error:
-        words = any(word in str(error) for word in _NOT_NOW_WORDS)
-        if isinstance(error, _NOT_NOW) or words:
-            raise Unavailable("The job store cannot serve at the moment") from error
-        raise Internal(f"Redis refused a command: {error}") from error
-    except redis.RedisError as error:
-        raise Unavailable("The job store does not answer") from error
+    """Translate what redis-py raises: Unavailable for an outage, Internal for a bug of ours.
+
+    The block counts as waiting for Redis (see ``shared.patience``).
+    """
+    with waiting("redis"):
+        try:
+            yield
+        except (redis.ResponseError, redis.DataError) as error:
+            words = any(word in str(error) for word in _NOT_NOW_WORDS)
+            if isinstance(error, _NOT_NOW) or words:
+                raise Unavailable("The job store cannot serve at the moment") from error
+            raise Internal(f"Redis refused a command: {error}") from error
+        except redis.RedisError as error:
+            raise Unavailable("The job store does not answer") from error
 
 
 #: What every script begins with, in this order: each part uses those before it.
