@@ -31,6 +31,7 @@ redis.call('HSET', record, 'tenant', tenant, 'status', 'queued', 'model', model,
   'priority', priority, 'created_at', job.since, 'version', 1,
   'deadline', text(at + wait), 'ttl_s', ttl_s)
 redis.call('SET', record .. ':spec', spec)
+count_use(spec, {created = 1, input_bytes = cjson.decode(spec).source.bytes or 0})
 enqueue(job, 0, 1)  -- who creates a job rings at once; the dispatcher covers for them
 redis.call('ZADD', key('deadlines'), text(at + wait), id)
 redis.call('ZADD', key('tenant', tenant, 'jobs'), job.since, id)

@@ -51,6 +51,21 @@ local function owned(id, token)
   return nil
 end
 
+-- What the API key that asked for a job has used; shared/usage.py reads it.
+local function count_use(spec, counts)
+  local used = key('usage', cjson.decode(spec).key_id)
+  for field, number in pairs(counts) do redis.call('HINCRBY', used, field, number) end
+end
+
+local function faces_restored(outcome)
+  local result, restored = cjson.decode(outcome).result, 0
+  local faces = type(result) == 'table' and result.faces
+  for _, face in ipairs(type(faces) == 'table' and faces or {}) do
+    if face.status == 'restored' then restored = restored + 1 end
+  end
+  return restored
+end
+
 -- Ids in an index whose time has come. One without a record (somebody deleted it by hand) is
 -- dropped: it must not stop those behind it.
 local function come(index, at, limit)

@@ -40,6 +40,7 @@ local function settle(job, status, outcome)
     'spent_transient', 'spent_drain', 'spent_lost', 'spent_crash')
   redis.call('ZREM', key('deadlines'), job.id)
   redis.call('ZADD', key('expiry'), expires, job.id)
+  count_use(redis.call('GET', record .. ':spec'), {[status] = 1, faces = faces_restored(outcome)})
   post(job, status, at)
 end
 

@@ -1,0 +1,31 @@
+"""How often a key may ask: counts each request, refuses the one too many, tells what is left."""
+
+from __future__ import annotations
+
+from flask import Flask, Response, g
+
+from api.context import services
+from shared.keys import ApiKey
+from shared.ratelimit import refusal
+
+
+def install(app: Flask) -> None:
+    """Put what is left on every answer of ``app`` to a request that was counted."""
+    app.after_request(_tell)
+
+
+def count(key: ApiKey) -> None:
+    """Count a request of ``key``. Raises RateLimited, Unavailable."""
+    allowance = services().rates.take(key.id)
+    if allowance is None:
+        return
+    g.allowance = allowance
+    if allowance.retry_after_s is not None:
+        raise refusal(allowance)
+
+
+def _tell(response: Response) -> Response:
+    if "allowance" in g:
+        response.headers["RateLimit-Policy"] = services().rates.policy
+        response.headers["RateLimit"] = g.allowance.header
+    return response

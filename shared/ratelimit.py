@@ -1,0 +1,61 @@
+"""How often an API key may ask: a bucket in Redis, the same for all API processes.
+
+It holds as many requests as the quota and fills evenly, so that there is no moment at which all
+clients may start again together.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import redis
+
+from shared.database import Scripts
+from shared.errors import RateLimited
+from shared.settings import Settings
+
+_POLICY = '"key"'
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What is left to a key. ``retry_after_s`` is None unless this request was refused."""
+
+    remaining: int
+    full_in_s: int
+    retry_after_s: int | None = None
+
+    @property
+    def header(self) -> str:
+        """The field RateLimit (draft-ietf-httpapi-ratelimit-headers-10)."""
+        return f"{_POLICY};r={self.remaining};t={self.full_in_s}"
+
+
+class RateLimiter:
+    """Thread-safe."""
+
+    def __init__(self, client: redis.Redis, settings: Settings) -> None:
+        self._scripts = Scripts(client)
+        self._quota, self._window_s = settings.rate_limit, settings.rate_window_s
+
+    @property
+    def policy(self) -> str:
+        """The field RateLimit-Policy of the same draft."""
+        return f"{_POLICY};q={self._quota};w={self._window_s}"
+
+    def take(self, key_id: str) -> Allowance | None:
+        """Count one request. None: there is no limit. Raises Unavailable."""
+        if not self._quota:
+            return None
+        remaining, full_in_s, *wait = self._scripts.run(
+            "allow", key_id, self._quota, self._window_s
+        )
+        wait_s = max(1, math.ceil(float(wait[0]))) if wait else None
+        return Allowance(int(remaining), math.ceil(float(full_in_s)), wait_s)
+
+
+def refusal(allowance: Allowance) -> RateLimited:
+    """The problem for a request that was refused."""
+    wait_s = allowance.retry_after_s or 1
+    return RateLimited(f"This API key asks too often. Wait {wait_s} s.", wait_s)
