@@ -5,7 +5,21 @@ Knows no torch, numpy or OpenCV: it admits, records and answers, and the workers
 
 from __future__ import annotations
 
-from api import auth, context, journal, models, ops, payload, problems, restorations, web
+from api import (
+    auth,
+    context,
+    deliveries,
+    events,
+    journal,
+    limits,
+    models,
+    ops,
+    payload,
+    problems,
+    restorations,
+    usage,
+    web,
+)
 from api.context import Services
 from api.openapi import SECURITY_SCHEMES, Application, info
 from api.submission import MULTIPART_OVERHEAD_BYTES
@@ -31,8 +45,16 @@ def create_app(services: Services) -> Application:
     journal.install(app)
     problems.install(app)
     auth.install(app)
+    limits.install(app)
     web.install(app)
-    for blueprint in (restorations.blueprint, models.blueprint, ops.blueprint):
+    for blueprint in (
+        restorations.blueprint,
+        events.blueprint,
+        deliveries.blueprint,
+        models.blueprint,
+        usage.blueprint,
+        ops.blueprint,
+    ):
         app.register_api(blueprint)
     app.register_blueprint(web.blueprint)
     auth.check_table(app)

@@ -1,7 +1,8 @@
 """From a request that reads well to a job that is accepted: the last checks, then all or nothing.
 
 Order matters. The Idempotency-Key is taken first, so that a second request never does anything
-twice; the photo is stored next; the job record comes last, because from then on it must be kept.
+twice; the photo is stored next, then the manifest, the promise that survives the loss of Redis; the
+job record comes last, because from then on it must be kept.
 """
 
 from __future__ import annotations
@@ -9,12 +10,15 @@ from __future__ import annotations
 import logging
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from api import photos
 from api.context import Services
 from api.submission import Submission
 from shared.errors import (
+    Conflict,
     FacemendError,
+    IdempotencyInProgress,
     InputError,
     InputNotFound,
     InputTooLarge,
@@ -25,13 +29,15 @@ from shared.errors import (
     Unavailable,
 )
 from shared.fetch import vet
-from shared.jobs import Job, new_id
+from shared.jobs import Job, Status, new_id
 from shared.keys import ApiKey
-from shared.storage import file_key, input_key
+from shared.storage import StoredObject, file_key, input_key
 from shared.store import NewJob
 from shared.telemetry import DOORBELLS, JOBS_CREATED
 
 _log = logging.getLogger(__name__)
+#: Share of a request's time that a refused one may use, beyond it, to leave nothing behind.
+_TIDYING = 0.1
 _VISIBLE = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
 
 
@@ -68,6 +74,29 @@ def admit(
     return Admission(job, replayed=False)
 
 
+def again(caller: ApiKey, job_id: str, services: Services) -> Job:
+    """Queue a failed or canceled job once more.
+
+    Raises NotFound; Conflict for a job in another state; InputNotFound if its photo is gone by now;
+    QueueFull.
+    """
+    before = services.store.get(caller.tenant, job_id)
+    if before.status not in {Status.FAILED, Status.CANCELED}:
+        raise Conflict(f"The job is {before.status}; failed and canceled ones run again.")
+    if "key" in before.source:
+        services.storage.head(before.source["key"])  # told now, not by a run that cannot succeed
+    new = _of(before, caller)
+    services.manifests.write(new, before.generation + 1)
+    try:
+        job = services.store.retry(caller.tenant, job_id)
+    except QueueFull:
+        # Only here: otherwise it may be the promise of another request, which came first.
+        services.manifests.remove(new.tenant, new.id, before.generation + 1)
+        raise
+    _ring(job, services)
+    return job
+
+
 def known_models(services: Services) -> frozenset[str]:
     """Names that a request may ask for: what the settings name and what live workers serve."""
     settings = services.settings
@@ -84,7 +113,8 @@ def _replay(job_id: str, caller: ApiKey, services: Services) -> Job:
 
 def _abandon(services: Services, caller: ApiKey, idempotency_key: str) -> None:
     try:
-        services.store.abandon_idempotent(caller.id, idempotency_key)
+        with services.patience.fresh(share=_TIDYING):  # the request's own time may be used up
+            services.store.abandon_idempotent(caller.id, idempotency_key)
     except Unavailable:
         _log.warning("Idempotency-Key not given back; it frees itself within a minute")
 
@@ -111,10 +141,12 @@ def _accept(
         idempotency_key=idempotency_key,
         idempotency_fingerprint=submission.fingerprint if idempotency_key else None,
     )
+    services.manifests.write(new)
     try:
         job = services.store.create(new)
-    except QueueFull:
-        # Only here: after a timeout the job may exist all the same and need its photo.
+    except (QueueFull, IdempotencyInProgress):
+        # Only here: after a timeout the job may exist all the same and need both.
+        services.manifests.remove(new.tenant, new.id)
         if submission.image is not None:
             services.storage.delete([source["key"]])
         raise
@@ -123,9 +155,26 @@ def _accept(
     return job
 
 
+def _of(job: Job, caller: ApiKey) -> NewJob:
+    """The job as it was asked for, to be promised once more."""
+    return NewJob(
+        id=job.id,
+        tenant=job.tenant,
+        key_id=caller.id,
+        model=job.model,
+        priority=job.priority,
+        request=job.request,
+        source=job.source,
+        webhook=job.request.get("webhook"),
+        start_before_s=job.request.get("start_before_s"),
+    )
+
+
 def _ring(job: Job, services: Services) -> None:
-    """Best effort: the dispatcher rings for jobs whose doorbell was not heard."""
+    """Best effort: the dispatcher rings when there is room, and if the doorbell was not heard."""
     try:
+        if not services.store.may_ring(job):
+            return
         services.doorbell.ring(job.id, job.model, job.priority)
     except Unavailable as error:
         _log.warning("doorbell not rung: %s", error.detail, extra={"job_id": job.id})
@@ -171,7 +220,7 @@ def _check_target(target: str, source: str | None, caller: ApiKey) -> None:
 
 def _source(
     submission: Submission, caller: ApiKey, job_id: str, services: Services
-) -> dict[str, str]:
+) -> dict[str, Any]:
     """Where the worker finds the bytes; an object is pinned to what it is now by its ETag."""
     if submission.image is not None:
         return _store(submission.image, caller, job_id, services)
@@ -183,10 +232,10 @@ def _source(
     allowed = services.settings.max_input_bytes
     if stored.bytes > allowed:
         raise InputTooLarge(f"The object has {stored.bytes} bytes; {allowed} are allowed.")
-    return {"key": key, "etag": stored.etag}
+    return _stored(stored)
 
 
-def _store(image: bytes, caller: ApiKey, job_id: str, services: Services) -> dict[str, str]:
+def _store(image: bytes, caller: ApiKey, job_id: str, services: Services) -> dict[str, Any]:
     settings = services.settings
     found = photos.glance(image)
     photos.check_size(found, max_pixels=settings.max_pixels, max_side_px=settings.max_side_px)
@@ -195,7 +244,11 @@ def _store(image: bytes, caller: ApiKey, job_id: str, services: Services) -> dic
         stored = services.storage.put(key, image, found.content_type)
     except InputNotFound:  # what a storage without our bucket answers: no fault of the photo
         raise Unavailable("The bucket is missing") from None
-    return {"key": key, "etag": stored.etag}
+    return _stored(stored)
+
+
+def _stored(found: StoredObject) -> dict[str, Any]:
+    return {"key": found.key, "etag": found.etag, "bytes": found.bytes}
 
 
 def _invalid(where: str, detail: str) -> FacemendError:

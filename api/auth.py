@@ -8,11 +8,12 @@ from typing import cast
 from flask import Flask, g, request
 from werkzeug.routing import Rule
 
+from api import limits
 from api.context import services
 from shared.errors import Forbidden, Unauthorized
 from shared.keys import ApiKey
 
-READ, WRITE = "restorations:read", "restorations:write"
+READ, WRITE, ADMIN = "restorations:read", "restorations:write", "admin"
 PUBLIC = None
 
 #: Scope needed for each route. ``create_app`` refuses to start with a route that is not here.
@@ -21,7 +22,17 @@ SCOPES: Mapping[str, str | None] = {
     "GET /v1/restorations": READ,
     "GET /v1/restorations/<job_id>": READ,
     "POST /v1/restorations/<job_id>/cancel": WRITE,
+    "POST /v1/restorations/<job_id>/retry": WRITE,
+    "DELETE /v1/restorations/<job_id>": WRITE,
+    "GET /v1/restorations/<job_id>/events": READ,
+    "GET /v1/restorations/<job_id>/deliveries": READ,
+    "GET /v1/deliveries": READ,
+    "GET /v1/deliveries/<delivery_id>": READ,
+    "POST /v1/deliveries/<delivery_id>/redeliver": WRITE,
+    "POST /v1/webhooks/test": WRITE,
+    "POST /v1/webhooks/secret": ADMIN,
     "GET /v1/models": READ,
+    "GET /v1/usage": READ,
     "GET /healthz": PUBLIC,
     "GET /readyz": PUBLIC,
     "GET /metrics": PUBLIC,
@@ -67,6 +78,7 @@ def _admit() -> None:
         return
     key = services().keys.authenticate(_bearer_token(request.headers.get("Authorization", "")))
     g.api_key = key
+    limits.count(key)
     if scope not in key.scopes:
         raise Forbidden(f"This needs the scope {scope}; the key has {_list(key.scopes)}.")
 

@@ -8,16 +8,23 @@ from typing import Any, Self, cast
 
 from flask import current_app
 
+from api.objects import PatientStorage
 from shared.database import connect
 from shared.keys import KeyRing
+from shared.manifest import Manifests
+from shared.patience import Patience
 from shared.queue import Doorbell, make_celery
+from shared.ratelimit import RateLimiter
 from shared.settings import Settings
 from shared.storage import ObjectStorage
 from shared.store import JobStore
+from shared.usage import UsageBook
 
 _EXTENSION = "facemend"
 #: Threads that stay free for requests that do not wait.
 _THREADS_KEPT_FREE = 2
+#: What remains of a request's time when its job is made; the dispatcher rings if that is too short.
+_RING_S = 0.4
 
 
 @dataclass(frozen=True)
@@ -27,27 +34,41 @@ class Services:
     settings: Settings
     store: JobStore
     keys: KeyRing
+    rates: RateLimiter
+    usage: UsageBook
     storage: ObjectStorage
+    manifests: Manifests = field(init=False)
     doorbell: Doorbell
-    #: Set while the process drains: long polls answer at once.
+    #: Set while the process drains: long polls answer at once, streams end.
     draining: threading.Event = field(default_factory=threading.Event)
+    #: What each request may wait for Redis and S3.
+    patience: Patience = field(init=False)
     #: One is held by each request that waits for a job, so that waiting never takes all threads.
     waiting_places: threading.BoundedSemaphore = field(init=False)
+    #: Held beside the first by each stream, so that streams never take all places to wait.
+    streaming_places: threading.BoundedSemaphore = field(init=False)
 
     def __post_init__(self) -> None:
         places = max(1, self.settings.api_threads - _THREADS_KEPT_FREE)
+        streams = (places + 1) // 2
+        object.__setattr__(self, "manifests", Manifests(self.storage))
+        object.__setattr__(self, "patience", Patience(self.settings.api_timeout_s))
         object.__setattr__(self, "waiting_places", threading.BoundedSemaphore(places))
+        object.__setattr__(self, "streaming_places", threading.BoundedSemaphore(streams))
 
     @classmethod
     def connect(cls, settings: Settings) -> Self:
         """Wire everything to what the settings name; connects at the first request."""
         redis = connect(settings)
+        bell = settings.model_copy(update={"redis_timeout_s": _RING_S})
         return cls(
             settings=settings,
             store=JobStore(redis, settings),
             keys=KeyRing(redis, settings.api_key_pepper),
-            storage=ObjectStorage(settings),
-            doorbell=Doorbell(make_celery(settings, role="api")),
+            rates=RateLimiter(redis, settings),
+            usage=UsageBook(redis),
+            storage=PatientStorage(settings),
+            doorbell=Doorbell(make_celery(bell, role="api")),
         )
 
 

@@ -1,4 +1,7 @@
-"""Each request gets a name, one line in the log, and a place in the metrics."""
+"""Each request gets a name, one line in the log, and a place in the metrics.
+
+What changes something gets a second line, for the audit: who did what, and how it ended.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +13,22 @@ from uuid import uuid4
 
 from flask import Flask, Response, g, request
 
+from api.context import services
 from shared.telemetry import REQUEST_SECONDS, REQUESTS, bind
 
 _log = logging.getLogger(__name__)
+_audit = logging.getLogger("facemend.audit")
 _ID = re.compile(r"[A-Za-z0-9._-]{8,64}", re.ASCII)
 _UNWATCHED = frozenset({"/healthz", "/readyz", "/metrics"})  # asked every few seconds
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+_METHODS = _READING | {"POST", "PUT", "PATCH", "DELETE"}
 
 
 def install(app: Flask) -> None:
-    """Name and log every request to ``app``. Before all other hooks: they need the name."""
+    """Name and log every request to ``app``, and begin to count how long it waits for others.
+
+    Before all other hooks: they need the name.
+    """
     app.before_request(_begin)
     app.after_request(_end)
     app.teardown_request(_unbind)
@@ -37,6 +46,7 @@ def _begin() -> None:
     g.request_id = given if _ID.fullmatch(given) else f"req_{uuid4().hex}"
     g.bound = ExitStack()
     g.bound.enter_context(bind(request_id=g.request_id))
+    g.bound.enter_context(services().patience.fresh())
 
 
 def _end(response: Response) -> Response:
@@ -53,6 +63,9 @@ def _end(response: Response) -> Response:
         route,
         extra={"status": response.status_code, "took_ms": round(took_s * 1000), **_who()},
     )
+    if request.method not in _READING and request.url_rule:
+        action = f"{method} {route}"
+        _audit.info(action, extra={"status": response.status_code, **_who()})
     return response
 
 

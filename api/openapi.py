@@ -17,7 +17,7 @@ from pydantic.json_schema import models_json_schema
 from api.auth import SCOPES
 from api.problems import MEDIA_TYPE
 from api.submission import StrictRequest
-from shared import errors, schemas
+from shared import delivery_schemas, errors, schemas, usage_schemas
 from shared.errors import FacemendError
 
 VERSION = "1"
@@ -36,11 +36,20 @@ SECURITY_SCHEMES: dict[str, Any] = {
     }
 }
 
-_REQUESTS = (schemas.RestorationRequest, schemas.RestorationParameters)
+_REQUESTS = (
+    schemas.RestorationRequest,
+    schemas.RestorationParameters,
+    delivery_schemas.WebhookTestRequest,
+)
 _RESOURCES = (
     schemas.Restoration,
     schemas.RestorationPage,
+    delivery_schemas.Delivery,
+    delivery_schemas.DeliveryList,
+    delivery_schemas.DeliveryPage,
+    delivery_schemas.WebhookSecret,
     schemas.ModelList,
+    usage_schemas.Usage,
     schemas.Readiness,
     schemas.Problem,
 )
@@ -64,15 +73,33 @@ _REQUEST_ID: dict[str, Any] = {
         "schema": {"type": "string"},
     }
 }
+_RATE: dict[str, Any] = {
+    "RateLimit": {
+        "description": "Requests that are left (`r`), and seconds until all are there again (`t`).",
+        "schema": {"type": "string"},
+        "example": '"key";r=5999;t=1',
+    },
+    "RateLimit-Policy": {
+        "description": "Requests of this key (`q`) in a window of so many seconds (`w`).",
+        "schema": {"type": "string"},
+        "example": '"key";q=6000;w=60',
+    },
+}
 #: What any route behind a key may answer.
 _ALWAYS: tuple[type[FacemendError], ...] = (
     errors.Unauthorized,
     errors.Forbidden,
+    errors.RateLimited,
     errors.Internal,
     errors.Unavailable,
 )
 #: What the server says before a route is found: broken HTTP, too long an address or header.
-_UNREADABLE = ("400", "414", "431")
+_UNREADABLE = {
+    "400": errors.MalformedRequest,
+    "408": errors.SlowRequest,
+    "414": errors.MalformedRequest,
+    "431": errors.MalformedRequest,
+}
 
 
 def answers(
@@ -120,7 +147,7 @@ def info() -> Info:
 
 _PHRASES = {
     200: "As asked",
-    202: "Accepted: the job will run",
+    202: "Accepted",
     304: "Nothing has changed since that ETag",
     503: "Not ready",
 }
@@ -172,8 +199,9 @@ def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
         operation["security"] = [{"key": [scope]}]
         for status, response in problems(*_ALWAYS).items():
             responses.setdefault(str(status), response)
-    for status in _UNREADABLE:
-        responses.setdefault(status, _problem_response([errors.MalformedRequest]))
+    for status, kind in _UNREADABLE.items():
+        responses.setdefault(status, _problem_response([kind]))
+    common = _REQUEST_ID if scope is None else _REQUEST_ID | _RATE
     for response in responses.values():
-        response["headers"] = {**response.get("headers", {}), **_REQUEST_ID}
+        response["headers"] = {**response.get("headers", {}), **common}
     operation["responses"] = dict(sorted(responses.items()))

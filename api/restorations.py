@@ -1,4 +1,4 @@
-"""/v1/restorations: submit a photo, see its job, cancel it."""
+"""/v1/restorations: submit a photo, see its job, cancel it, run it again, erase it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from api import journal
-from api.admission import admit, check_idempotency_key
+from api.admission import admit, again, check_idempotency_key
 from api.auth import caller
 from api.context import services
+from api.erasure import erase
 from api.examples import REQUEST_BODY, SUBMIT_HEADERS
 from api.openapi import answers, problems
 from api.submission import read
@@ -26,19 +27,19 @@ from shared.jobs import Job, Status
 from shared.representation import represent
 from shared.schemas import Resource, Restoration, RestorationPage
 
-blueprint = APIBlueprint(
-    "restorations",
-    __name__,
-    url_prefix="/v1",
-    abp_tags=[Tag(name="restorations", description="Jobs: one photo each.")],
-)
+tag = Tag(name="restorations", description="Jobs: one photo each.")
+blueprint = APIBlueprint("restorations", __name__, url_prefix="/v1", abp_tags=[tag])
 
 _JOB_ID = re.compile(r"job_[0-9a-f]{32}", re.ASCII)
 _RETRY_AFTER_S = 1
+_ACCEPTED = {
+    "Location": "Path of the job.",
+    "Retry-After": "Seconds to wait before asking for the job.",
+}
 _ETAG = {"ETag": "Changes whenever the answer does; send it as If-None-Match."}
 
 
-def _no_default(schema: dict[str, Any]) -> None:
+def no_default(schema: dict[str, Any]) -> None:
     """Null is no value of a query string: what may be left out has no default there."""
     for described in schema["properties"].values():
         if "default" in described and described["default"] is None:
@@ -47,6 +48,13 @@ def _no_default(schema: dict[str, Any]) -> None:
 
 class JobPath(BaseModel):
     job_id: str = Field(description="`id` of the job.")
+
+
+def check_id(job_id: str) -> str:
+    """Refuse what can be no id before it becomes part of a key. Raises NotFound, like a miss."""
+    if not _JOB_ID.fullmatch(job_id):
+        raise NotFound
+    return job_id
 
 
 class WaitQuery(BaseModel):
@@ -58,7 +66,7 @@ class WaitQuery(BaseModel):
 
 
 class ListQuery(BaseModel):
-    model_config = ConfigDict(extra="forbid", json_schema_extra=_no_default)
+    model_config = ConfigDict(extra="forbid", json_schema_extra=no_default)
 
     status: Status | SkipJsonSchema[None] = Field(None, description="Only jobs in this state.")
     model: str | SkipJsonSchema[None] = Field(
@@ -79,11 +87,8 @@ class ListQuery(BaseModel):
         **answers(
             Restoration,
             202,
-            headers={
-                "Location": "Path of the job.",
-                "Retry-After": "Seconds to wait before asking for the job.",
-                "Idempotent-Replayed": "`true`: an earlier request with this key made the job.",
-            },
+            headers=_ACCEPTED
+            | {"Idempotent-Replayed": "`true`: an earlier request with this key made the job."},
         ),
         **problems(
             errors.MalformedRequest,
@@ -116,10 +121,9 @@ def submit() -> Response:
     journal.about(admission.job.id)
     wait_s = preferred_wait_s(request.headers.getlist("Prefer"))
     job = wait_until_terminal(admission.job, wait_s or 0, found)
-    response = _answer(job, 200 if wait_s and job.status.terminal else 202)
+    ended = wait_s and job.status.terminal
+    response = _answer(job, 200) if ended else _accepted(job)
     response.headers["Location"] = f"/v1/restorations/{job.id}"
-    if response.status_code == 202:
-        response.headers["Retry-After"] = str(_RETRY_AFTER_S)
     if wait_s is not None:
         response.headers["Preference-Applied"] = f"wait={min(wait_s, found.settings.max_wait_s)}"
     if admission.replayed:
@@ -140,7 +144,7 @@ def submit() -> Response:
 def get(path: JobPath, query: WaitQuery) -> Response:
     """One job, with fresh addresses for its pictures."""
     found = services()
-    job = found.store.get(caller().tenant, _check_id(path.job_id))
+    job = found.store.get(caller().tenant, check_id(path.job_id))
     job = wait_until_terminal(job, query.wait, found)
     response = _answer(job, 200)
     response.set_etag(_etag(job, found.settings.url_ttl_s), weak=True)
@@ -176,14 +180,47 @@ def list_(query: ListQuery) -> Response:
 )
 def cancel(path: JobPath) -> Response:
     """Cancel a job: a queued one at once, a running one at its next stage."""
-    return _answer(services().store.cancel(caller().tenant, _check_id(path.job_id)), 202)
+    found = services()
+    job = found.store.cancel(caller().tenant, check_id(path.job_id))
+    if job.status.terminal:
+        found.manifests.remove(job.tenant, job.id, job.generation)
+    return _answer(job, 202)
 
 
-def _check_id(job_id: str) -> str:
-    """Refuse what can be no id before it becomes part of a key. Raises NotFound, like a miss."""
-    if not _JOB_ID.fullmatch(job_id):
-        raise NotFound
-    return job_id
+@blueprint.post(
+    "/restorations/<job_id>/retry",
+    operation_id="retry",
+    summary="Run a failed or cancelled job again",
+    responses={
+        **answers(Restoration, 202, headers=_ACCEPTED),
+        **problems(errors.NotFound, errors.Conflict, errors.InputNotFound, errors.QueueFull),
+    },
+)
+def retry(path: JobPath) -> Response:
+    """Run a failed or cancelled job again under its id, as if it had just been submitted."""
+    return _accepted(again(caller(), check_id(path.job_id), services()))
+
+
+@blueprint.delete(
+    "/restorations/<job_id>",
+    operation_id="erase",
+    summary="Erase a job and its pictures",
+    responses={204: {"description": "There is nothing left of it."}, **problems(errors.NotFound)},
+)
+def delete(path: JobPath) -> Response:
+    """Erase a job in any state: its record, its photo if it was uploaded, and its results.
+
+    Objects of your own (`input.key`, `output.key`) stay where they are.
+    """
+    erase(caller().tenant, check_id(path.job_id), services())
+    return Response(status=204)
+
+
+def _accepted(job: Job) -> Response:
+    response = _answer(job, 202)
+    response.headers["Location"] = f"/v1/restorations/{job.id}"
+    response.headers["Retry-After"] = str(_RETRY_AFTER_S)
+    return response
 
 
 def _etag(job: Job, url_ttl_s: int) -> str:

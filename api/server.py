@@ -1,4 +1,4 @@
-"""The gunicorn worker: what never reaches the application is answered with a problem, too.
+"""The gunicorn worker: slow clients keep no thread, and what cannot be parsed gets a problem, too.
 
 Named as ``worker_class`` in deploy/gunicorn.conf.py.
 """
@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import socket
 import struct
-from typing import Any
+import time
+from typing import Any, Self
 from uuid import uuid4
 
 from gunicorn import util  # type: ignore[import-untyped]  # no types
@@ -17,23 +19,60 @@ from gunicorn.http import errors as http  # type: ignore[import-untyped]  # no t
 from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]  # no types
 
 from api.problems import MEDIA_TYPE
-from shared.errors import FacemendError, Internal, MalformedRequest
+from shared.errors import FacemendError, Internal, MalformedRequest, SlowRequest
 
 _log = logging.getLogger(__name__)
 
 #: A client that sends or takes nothing for so long gives its thread back.
 STALL_S = 20
-_REASONS = {400: "Bad Request", 414: "URI Too Long", 431: "Request Header Fields Too Large"}
+_REASONS = {
+    400: "Bad Request",
+    408: "Request Timeout",
+    414: "URI Too Long",
+    431: "Request Header Fields Too Large",
+}
+
+
+class Arrival(socket.socket):
+    """A client's connection; the request on it must have come in whole by ``until_s``."""
+
+    until_s = math.inf
+
+    @classmethod
+    def on(cls, plain: socket.socket) -> Self:
+        """Take the connection over from ``plain``."""
+        return cls(plain.family, plain.type, plain.proto, fileno=plain.detach())
+
+    def recv(self, size: int, flags: int = 0, /) -> bytes:
+        """Raises SlowRequest when the client has been silent, or slow, for too long."""
+        left_s = min(STALL_S, self.until_s - time.monotonic())
+        if left_s <= 0:
+            raise SlowRequest
+        _limit(self, socket.SO_RCVTIMEO, left_s)
+        try:
+            return super().recv(size, flags)
+        except BlockingIOError:
+            raise SlowRequest from None
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn publishes no types
+    #: Time for a request to come in whole; deploy/gunicorn.conf.py sets it from the settings.
+    arrival_s = 60.0
+
     def handle(self, conn: Any) -> Any:
-        """Serve one request of a connection, in a thread that a silent client cannot keep."""
-        # The kernel's own time limit: gunicorn sets the socket to blocking again and again.
-        limit = struct.pack("@ll", STALL_S, 0)
-        conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-        conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+        """Serve one request of a connection, in a thread that no client can keep."""
+        if not isinstance(conn.sock, Arrival):
+            conn.sock = Arrival.on(conn.sock)
+            _limit(conn.sock, socket.SO_SNDTIMEO, STALL_S)
+        conn.sock.until_s = time.monotonic() + self.arrival_s
         return super().handle(conn)
+
+    def handle_request(self, req: Any, conn: Any) -> Any:
+        """Answer a request; what comes on its connection afterwards has its own time."""
+        try:
+            return super().handle_request(req, conn)
+        finally:
+            conn.sock.until_s = math.inf
 
     def handle_error(self, req: Any, client: Any, addr: Any, exc: Exception) -> None:
         """Answer a request that cannot be parsed; ``client`` is the socket."""
@@ -56,7 +95,15 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn publishes no types
             _log.debug("the client did not wait for its answer")
 
 
+def _limit(connection: socket.socket, option: int, seconds: float) -> None:
+    """Set the kernel's own time limit: gunicorn sets sockets to blocking again and again."""
+    whole, part = divmod(max(1_000, int(seconds * 1e6)), 1_000_000)  # 0 would mean: none
+    connection.setsockopt(socket.SOL_SOCKET, option, struct.pack("@ll", whole, part))
+
+
 def _explain(exc: Exception) -> tuple[int, FacemendError]:
+    if isinstance(exc, SlowRequest):
+        return exc.http_status, exc
     if isinstance(exc, http.LimitRequestLine):
         return 414, MalformedRequest("The address is too long.")
     if isinstance(exc, http.LimitRequestHeaders):

@@ -32,6 +32,7 @@ proc_name = "facemend-api"
 
 def post_worker_init(worker: Any) -> None:
     """Let requests that wait for a job know when the drain begins."""
+    worker.arrival_s = _settings.upload_timeout_s
     services = worker.wsgi.extensions["facemend"]
     go_on = signal.getsignal(signal.SIGTERM)
 

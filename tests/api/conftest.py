@@ -24,9 +24,11 @@ from api.problems import MEDIA_TYPE
 from shared.jobs import Job, Status
 from shared.keys import ALL_SCOPES, KeyRing
 from shared.queue import Doorbell, make_celery
+from shared.ratelimit import RateLimiter
 from shared.settings import Settings
 from shared.storage import ObjectStorage, result_key
 from shared.store import JobStore, Outcome
+from shared.usage import UsageBook
 
 
 class CheckedClient(FlaskClient):
@@ -110,6 +112,8 @@ def services(settings: Settings, redis: Redis, store: JobStore, storage: ObjectS
         settings=settings,
         store=store,
         keys=KeyRing(redis, settings.api_key_pepper),
+        rates=RateLimiter(redis, settings),
+        usage=UsageBook(redis),
         storage=storage,
         doorbell=Doorbell(make_celery(settings, role="api")),
     )

@@ -17,9 +17,9 @@ OPEN = sorted(auth.SCOPES.keys() - set(PROTECTED))
 
 def concrete(route: str) -> tuple[str, str]:
     method, path = route.split(" ")
-    return method, path.replace("<job_id>", "job_" + "0" * 32).replace(
-        "<path:filename>", "page.css"
-    )
+    path = path.replace("<job_id>", "job_" + "0" * 32)
+    path = path.replace("<delivery_id>", "dlv_" + "0" * 32)
+    return method, path.replace("<path:filename>", "page.css")
 
 
 def test_every_route_is_in_the_scope_table(app: Application) -> None:

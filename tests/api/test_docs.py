@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from api.auth import SCOPES
 from api.openapi import Application
 from shared import errors
+from shared.delivery_schemas import Delivery, DeliveryAttempt, EndpointDisabled, WebhookSecret
 from shared.errors import FacemendError
 from shared.schemas import (
     Face,
@@ -74,7 +75,7 @@ def test_every_route_of_the_api_has_an_example() -> None:
     for route in SCOPES:
         method, path = route.split(" ")
         if path.startswith("/v1"):
-            shown = path.replace("<job_id>", "$JOB")
+            shown = path.replace("<job_id>", "$JOB").replace("<delivery_id>", "$DELIVERY")
             assert re.search(rf"curl.*\$URL{re.escape(shown)}[\s\"?]", TEXT), route
             assert method == "GET" or "-X POST" in TEXT or "-F image" in TEXT
 
@@ -120,7 +121,13 @@ def test_every_field_of_a_job_is_documented() -> None:
     assert said == set(Restoration.model_fields)
 
 
-@pytest.mark.parametrize("model", [StoredImage, Face, ModelUsed, ModelView])
+@pytest.mark.parametrize(
+    "model",
+    [
+        *(StoredImage, Face, ModelUsed, ModelView),
+        *(Delivery, DeliveryAttempt, EndpointDisabled, WebhookSecret),
+    ],
+)
 def test_the_inner_fields_are_listed(model: type[BaseModel]) -> None:
     listed = [
         set(re.findall(r"\w+", braces)) for braces in re.findall(r"`[^`]*?\{([^{}`]+)\}", TEXT)

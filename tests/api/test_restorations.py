@@ -33,7 +33,11 @@ def test_a_photo_is_accepted_and_its_job_is_there(
     assert job["input"]["bytes"] == len(photo)
     assert storage.get(input_key("acme", job["id"]), max_bytes=10**7) == photo
     pinned = storage.head(input_key("acme", job["id"]))
-    assert store.get("acme", job["id"]).source == {"key": pinned.key, "etag": pinned.etag}
+    assert store.get("acme", job["id"]).source == {
+        "key": pinned.key,
+        "etag": pinned.etag,
+        "bytes": len(photo),
+    }
 
 
 def test_the_doorbell_rings_in_the_queue_of_model_and_priority(
