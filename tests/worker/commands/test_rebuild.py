@@ -1,0 +1,271 @@
+"""``facemend rebuild`` after Redis was lost whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from redis import Redis
+
+from shared.errors import NotFound, Unavailable
+from shared.installation import Installation
+from shared.jobs import Priority, Status, new_id
+from shared.keys import KeyRing
+from shared.manifest import Manifests
+from shared.recovery import Revival
+from shared.settings import Settings
+from shared.storage import INSTALLATION, ObjectStorage, manifest_key
+from shared.store import JobStore, NewJob, Outcome
+from worker.cli import main
+from worker.key_copies import KeyCopies
+from worker.rebuilder import Rebuilder
+
+TENANT = "acme"
+DONE = Outcome(Status.SUCCEEDED, result={"faces": []})
+
+
+@pytest.fixture
+def facemend(
+    stack_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Result]:
+    """Runs ``facemend rebuild …`` as a shell would."""
+    for name, value in stack_settings.items():
+        monkeypatch.setenv(f"FACEMEND_{name.upper()}", str(value))
+
+    def run(*arguments: str) -> Result:
+        return CliRunner().invoke(main, ["rebuild", *arguments], catch_exceptions=False)
+
+    return run
+
+
+Admit = Callable[..., str]
+
+
+@pytest.fixture
+def admit(store: JobStore, storage: ObjectStorage) -> Admit:
+    """A job as the API takes it; its id."""
+
+    def admit(**fields: Any) -> str:
+        job_id = new_id("job")
+        plain: dict[str, Any] = {
+            "id": job_id,
+            "tenant": TENANT,
+            "key_id": "key_1",
+            "model": job_id,  # a queue of its own: a claim takes whoever is next
+            "priority": Priority.NORMAL,
+            "request": {"metadata": {}},
+            "source": {"url": "https://example.com/photo.jpg"},
+        }
+        new = NewJob(**(plain | fields))
+        Manifests(storage).write(new)
+        store.create(new)
+        return job_id
+
+    return admit
+
+
+def run_to_its_end(store: JobStore, job_id: str, outcome: Outcome = DONE) -> str:
+    claim = store.claim(job_id, "worker-1")
+    assert claim is not None
+    assert store.finish(job_id, claim.token, outcome)
+    return claim.token
+
+
+def status(store: JobStore, job_id: str) -> Status | None:
+    try:
+        return store.get(TENANT, job_id).status
+    except NotFound:
+        return None
+
+
+def numbers(result: Result) -> dict[str, int]:
+    """``{words: number}`` as printed."""
+    lines = [line.strip().partition("  ") for line in result.stdout.splitlines()]
+    return {words: int(number) for number, _, words in lines if number.isdigit()}
+
+
+def test_every_unfinished_job_is_back_under_its_id_and_no_ended_one_runs_again(
+    facemend: Callable[..., Result],
+    store: JobStore,
+    storage: ObjectStorage,
+    redis: Redis,
+    admit: Admit,
+) -> None:
+    waiting = [admit() for _ in range(20)]
+    running = [admit() for _ in range(5)]
+    for job_id in running:
+        assert store.claim(job_id, "worker-1")
+    ended = [admit() for _ in range(5)]
+    for job_id in ended:
+        run_to_its_end(store, job_id)
+        Manifests(storage).remove(TENANT, job_id)
+    sealed = admit()  # its worker was killed before it removed the manifest
+    token = run_to_its_end(store, sealed)
+    Manifests(storage).seal(TENANT, sealed, token, DONE)
+    redis.flushdb()
+
+    rebuilt = facemend()
+    assert rebuilt.exit_code == 0, rebuilt.output
+    assert numbers(rebuilt) == {
+        "API keys restored": 0,
+        "in the queue again": 25,
+        "were done, and are so again": 1,
+    }
+    assert {status(store, job_id) for job_id in waiting + running} == {Status.QUEUED}
+    assert {status(store, job_id) for job_id in ended} == {None}
+    assert status(store, sealed) is Status.SUCCEEDED
+    assert {job.id for job in store.due()} == {*waiting, *running}
+    for job_id in waiting + running:
+        run_to_its_end(store, job_id)
+
+
+def test_keys_open_again_and_webhooks_are_signed_as_before(
+    facemend: Callable[..., Result],
+    store: JobStore,
+    storage: ObjectStorage,
+    redis: Redis,
+    settings: Settings,
+) -> None:
+    ring = KeyRing(redis, settings.api_key_pepper)
+    key, token = ring.create(TENANT, "shop")
+    secrets = ring.webhook_secrets(TENANT)
+    KeyCopies(ring, storage, Installation(store.recovery, storage)).save()
+    redis.flushdb()
+    with pytest.raises(Unavailable):  # and not Unauthorized, at which a client gives up
+        ring.authenticate(token)
+
+    assert numbers(facemend())["API keys restored"] == 1
+    assert ring.authenticate(token) == key
+    assert ring.webhook_secrets(TENANT) == secrets
+
+
+def test_a_request_sent_again_finds_the_job_that_it_had_made(
+    facemend: Callable[..., Result], store: JobStore, redis: Redis, admit: Admit
+) -> None:
+    store.begin_idempotent("key_1", "once", "f")
+    job_id = admit(idempotency_key="once", idempotency_fingerprint="f")
+    redis.flushdb()
+    facemend()
+    assert store.begin_idempotent("key_1", "once", "f") == job_id
+
+
+def test_of_two_requests_with_one_idempotency_key_the_later_becomes_the_job(
+    facemend: Callable[..., Result],
+    store: JobStore,
+    storage: ObjectStorage,
+    redis: Redis,
+    admit: Admit,
+) -> None:
+    keyed = {"idempotency_key": "once", "idempotency_fingerprint": "f"}
+    store.begin_idempotent("key_1", "once", "f")
+    killed = admit(**keyed)  # the API died before it answered; pretend: before it made the record
+    redis.flushdb()
+    store.begin_idempotent("key_1", "once", "f")
+    accepted = admit(**keyed)
+    redis.flushdb()
+    assert numbers(facemend())["sent again meanwhile, under another id"] == 1
+    assert (status(store, killed), status(store, accepted)) == (None, Status.QUEUED)
+    left = [stored.key for stored in storage.list("jobs/")]
+    assert left == [manifest_key(TENANT, accepted, 1)]
+
+
+def test_it_can_be_run_again_and_by_two_at_once(
+    facemend: Callable[..., Result],
+    store: JobStore,
+    storage: ObjectStorage,
+    redis: Redis,
+    admit: Admit,
+) -> None:
+    jobs = [admit() for _ in range(30)]
+    redis.flushdb()
+    with ThreadPoolExecutor(2) as pool:
+        both = [*pool.map(lambda _: Rebuilder(store, storage).all(), range(2))]
+    assert sum(came[Revival.QUEUED] for came in both) == 30
+    assert sum(came[Revival.KNOWN] for came in both) == 30
+    assert store.counts()["queued"] == 30
+    claim = store.claim(jobs[0], "worker-1")
+    assert claim
+    assert numbers(facemend()) == {
+        "API keys restored": 0,
+        "in the queue again": 0,
+        "were there": 30,
+    }
+    assert store.finish(jobs[0], claim.token, DONE)
+
+
+def test_a_dry_run_tells_and_changes_nothing(
+    facemend: Callable[..., Result], storage: ObjectStorage, redis: Redis, admit: Admit
+) -> None:
+    for _ in range(3):
+        admit()
+    redis.flushdb()
+    before = [stored.key for stored in storage.list("")]
+    told = facemend("--dry-run")
+    assert told.exit_code == 0
+    assert "Nothing was changed" in told.stdout
+    assert numbers(told) == {"in the queue again": 3}
+    assert redis.keys("*") == []
+    assert [stored.key for stored in storage.list("")] == before
+
+
+def test_the_notifier_sweeps_again_only_when_the_rebuilding_is_done(
+    facemend: Callable[..., Result],
+    store: JobStore,
+    storage: ObjectStorage,
+    redis: Redis,
+) -> None:
+    installation = Installation(store.recovery, storage)
+    name = installation.name()
+    redis.flushdb()
+    with pytest.raises(Unavailable):
+        installation.name()
+    facemend("--dry-run")
+    with pytest.raises(Unavailable):
+        installation.name()
+    facemend()
+    assert installation.name() == name
+
+
+def test_a_manifest_that_cannot_be_read_is_told_of_and_holds_up_no_other(
+    facemend: Callable[..., Result],
+    store: JobStore,
+    storage: ObjectStorage,
+    redis: Redis,
+    admit: Admit,
+) -> None:
+    job_id = admit()
+    storage.put(manifest_key(TENANT, "job_" + "f" * 32, 1), b"{", "application/json")
+    redis.flushdb()
+    rebuilt = facemend()
+    assert rebuilt.exit_code == 1
+    assert numbers(rebuilt)["with a manifest that cannot be read; see the log"] == 1
+    assert status(store, job_id) is Status.QUEUED
+
+
+def test_the_redis_of_another_bucket_is_refused_before_anything_is_written(
+    facemend: Callable[..., Result],
+    store: JobStore,
+    storage: ObjectStorage,
+    redis: Redis,
+    admit: Admit,
+) -> None:
+    job_id = admit()
+    redis.flushdb()
+    store.recovery.name_installation("another")
+    storage.put(INSTALLATION, b"this", "text/plain")
+    refused = facemend()
+    assert refused.exit_code == 3
+    assert "different installations" in refused.stderr
+    assert status(store, job_id) is None
+
+
+def test_a_redis_that_is_away_is_told_in_words(
+    facemend: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FACEMEND_REDIS_URL", "redis://127.0.0.1:1/0")
+    away = facemend()
+    assert away.exit_code == 3
+    assert away.stderr.startswith("unavailable: ")
