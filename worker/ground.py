@@ -9,7 +9,7 @@ from collections.abc import Callable
 import redis
 from botocore.exceptions import ClientError
 
-from shared.errors import InputNotFound, SettingsInvalid, Unavailable
+from shared.errors import BucketMissing, SettingsInvalid, Unavailable
 from shared.settings import Settings
 from shared.storage import ObjectStorage
 from shared.store import JobStore
@@ -31,11 +31,11 @@ def check_ground(settings: Settings, wait_s: float = _WAIT_FOR_PARTS_S) -> None:
 
 
 def _wait_for(ping: Callable[[], None], wait_s: float) -> None:
-    give_up_s = time.monotonic() + wait_s
+    give_up_s, said = time.monotonic() + wait_s, ""
     while True:
         try:
             return ping()
-        except InputNotFound as error:
+        except BucketMissing as error:
             raise SettingsInvalid(
                 "FACEMEND_S3_BUCKET: the object storage has no bucket of that name"
             ) from error
@@ -43,7 +43,8 @@ def _wait_for(ping: Callable[[], None], wait_s: float) -> None:
             _refuse_wrong_keys(error.__cause__)
             if time.monotonic() > give_up_s:
                 raise
-            _log.warning("waiting: %s", error.detail)
+            if error.detail != said:
+                _log.warning("waiting: %s", said := error.detail)
             time.sleep(0.5)
 
 

@@ -36,9 +36,7 @@ def send(to: socket.socket, message: Mapping[str, Any], files: Sequence[int] = (
 def receive(source: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
     """The next message and its files; None: the other side is gone. Raises TimeoutError."""
     try:
-        data, files, _, _ = socket.recv_fds(
-            source, _MAX_BYTES, _MAX_FILES, socket.MSG_CMSG_CLOEXEC
-        )
+        data, files, _, _ = socket.recv_fds(source, _MAX_BYTES, _MAX_FILES, socket.MSG_CMSG_CLOEXEC)
     except ConnectionError:
         return None, []
     return (json.loads(data), files) if data else (None, files)
