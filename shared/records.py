@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from shared.jobs import Job, Priority, Progress, Stage, Status
+from shared.packing import pack, unpack
 
 #: A record as the scripts return it: HGETALL of the small fields, spec, outcome if there is one.
 View = tuple[list[str], str, str | None]
@@ -64,6 +65,11 @@ class Outcome:
     error: dict[str, Any] | None = None
     warnings: tuple[str, ...] = ()
     timings_ms: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def faces_restored(self) -> int:
+        faces = (self.result or {}).get("faces", ())
+        return sum(face.get("status") == "restored" for face in faces)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +129,7 @@ def spec_json(new: NewJob) -> str:
     return to_json(
         {
             "key_id": new.key_id,
-            "request": new.request,
+            "request": pack(new.request),
             "source": new.source,
             "webhook": new.webhook,
         }
@@ -133,7 +139,7 @@ def spec_json(new: NewJob) -> str:
 def outcome_json(outcome: Outcome) -> str:
     """Only what is there: finished jobs are many and stay for days."""
     content = {
-        "result": outcome.result,
+        "result": outcome.result and pack(outcome.result),
         "error": outcome.error,
         "warnings": list(outcome.warnings),
         "timings_ms": outcome.timings_ms,
@@ -166,7 +172,7 @@ def to_job(job_id: str, view: View, position: int | None = None) -> Job:
         status=Status(record["status"]),
         model=record["model"],
         priority=Priority(record["priority"]),
-        request=spec["request"],
+        request=unpack(spec["request"]),
         source=spec["source"],
         created_at=float(record["created_at"]),
         started_at=_seconds(record, "started_at"),
@@ -176,7 +182,7 @@ def to_job(job_id: str, view: View, position: int | None = None) -> Job:
         generation=int(record.get("generation", 1)),
         cancel_requested="cancel" in record,
         progress=_progress(record),
-        result=outcome.get("result"),
+        result=unpack(outcome.get("result")),
         error=outcome.get("error"),
         warnings=tuple(outcome.get("warnings", ())),
         timings_ms=outcome.get("timings_ms", {}),

@@ -62,7 +62,10 @@ class Runs:
             *(job_id, worker[:64], token),
             *(self._settings.lease_s, self._settings.job_deadline_s, _TOO_LATE),
         )
-        return to_claim(*answer, token) if answer else None
+        if not answer:
+            return None
+        started, view = answer
+        return to_claim(started, view, token)
 
     def beat(self, job_id: str, token: str) -> Beat:
         """Prolong the lease, every ``settings.beat_s``."""
@@ -77,7 +80,7 @@ class Runs:
         A cancel accepted before makes it canceled, whatever ``outcome`` says. False: fenced,
         nothing changed.
         """
-        args = (job_id, token, outcome.status, outcome_json(outcome))
+        args = (job_id, token, outcome.status, outcome_json(outcome), outcome.faces_restored)
         return bool(self._scripts.run("finish", *args))
 
     def release(

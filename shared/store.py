@@ -104,7 +104,7 @@ class JobStore(Runs):
             self._settings.job_deadline_s,
             self._settings.result_ttl_s,
             *self._bounds,
-            *(reservation, fingerprint),
+            *(reservation, fingerprint, new.key_id, new.source.get("bytes", 0)),
         )
         match answer:
             case "full":

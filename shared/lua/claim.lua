@@ -43,5 +43,5 @@ if job.start_before then  -- met; what is left is the time for the whole job
 end
 redis.call('ZADD', key('leases'), text(at + tonumber(lease_s)), job.id)
 redis.call('SET', key('claim', token), job.id, 'PX', math.ceil(1000 * tonumber(lease_s)))
-if job.attempt == 0 then post(job, 'started', at) end
+if job.attempt == 0 then post(job, spec_of(job).webhook, 'started', at) end
 return {job.id, view(job.id)}

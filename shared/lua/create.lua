@@ -1,7 +1,7 @@
 -- The idempotency check, the quota, the record and its indexes, in one step.
 local id, tenant, model, priority, spec = unpack(ARGV, 1, 5)
 local start_before, deadline_s, ttl_s, max_queued, max_age_s = unpack(ARGV, 6, 10)
-local reservation, fingerprint = ARGV[11], ARGV[12]
+local reservation, fingerprint, key_id, bytes = unpack(ARGV, 11, 14)
 
 local record = key('job', id)
 local there = redis.call('HGET', record, 'tenant')
@@ -31,7 +31,7 @@ redis.call('HSET', record, 'tenant', tenant, 'status', 'queued', 'model', model,
   'priority', priority, 'created_at', job.since, 'version', 1,
   'deadline', text(at + wait), 'ttl_s', ttl_s)
 redis.call('SET', record .. ':spec', spec)
-count_use(spec, {created = 1, input_bytes = cjson.decode(spec).source.bytes or 0})
+count_use(key_id, {created = 1, input_bytes = tonumber(bytes)})
 enqueue(job, 0, 1)  -- who creates a job rings at once; the dispatcher covers for them
 redis.call('ZADD', key('deadlines'), text(at + wait), id)
 redis.call('ZADD', key('tenant', tenant, 'jobs'), job.since, id)

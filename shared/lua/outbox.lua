@@ -88,8 +88,7 @@ local function letter(delivery)
 end
 
 -- `kind`: started, or the terminal state.
-local function post(job, kind, at)
-  local webhook = cjson.decode(redis.call('GET', key('job', job.id, 'spec'))).webhook
+local function post(job, webhook, kind, at)
   if webhook == cjson.null then return end
   local event = 'restoration.' .. kind
   for _, wanted in ipairs(webhook.events) do

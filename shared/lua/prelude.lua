@@ -44,6 +44,10 @@ local function load(id)
   return job
 end
 
+local function spec_of(job)
+  return cjson.decode(redis.call('GET', key('job', job.id, 'spec')))
+end
+
 -- The job if it runs under this token, else nil: the fence.
 local function owned(id, token)
   local job = load(id)
@@ -52,18 +56,10 @@ local function owned(id, token)
 end
 
 -- What the API key that asked for a job has used; shared/usage.py reads it.
-local function count_use(spec, counts)
-  local used = key('usage', cjson.decode(spec).key_id)
-  for field, number in pairs(counts) do redis.call('HINCRBY', used, field, number) end
-end
-
-local function faces_restored(outcome)
-  local result, restored = cjson.decode(outcome).result, 0
-  local faces = type(result) == 'table' and result.faces
-  for _, face in ipairs(type(faces) == 'table' and faces or {}) do
-    if face.status == 'restored' then restored = restored + 1 end
+local function count_use(key_id, counts)
+  for field, number in pairs(counts) do
+    if number ~= 0 then redis.call('HINCRBY', key('usage', key_id), field, number) end
   end
-  return restored
 end
 
 -- Ids in an index whose time has come. One without a record (somebody deleted it by hand) is

@@ -28,8 +28,9 @@ local function move(job, to)
   job.status = to
 end
 
--- The terminal state with all that belongs to it: outcome, expiry, event and delivery.
-local function settle(job, status, outcome)
+-- The terminal state with all that belongs to it: outcome, expiry, what was used, event and delivery.
+-- `faces`: how many were restored.
+local function settle(job, status, outcome, faces)
   local at = now()
   move(job, status)
   local expires = text(at + tonumber(job.ttl_s))
@@ -40,8 +41,9 @@ local function settle(job, status, outcome)
     'spent_transient', 'spent_drain', 'spent_lost', 'spent_crash')
   redis.call('ZREM', key('deadlines'), job.id)
   redis.call('ZADD', key('expiry'), expires, job.id)
-  count_use(redis.call('GET', record .. ':spec'), {[status] = 1, faces = faces_restored(outcome)})
-  post(job, status, at)
+  local spec = spec_of(job)
+  count_use(spec.key_id, {[status] = 1, faces = faces or 0})
+  post(job, spec.webhook, status, at)
 end
 
 local function fail(job, problem)
