@@ -29,7 +29,7 @@ def test_a_redis_that_forgets_is_refused(settings: Settings, redis: Redis) -> No
     redis.config_set("maxmemory", "500mb")
     redis.config_set("maxmemory-policy", "allkeys-lru")
     try:
-        with pytest.raises(SettingsInvalid, match="allkeys-lru.*noeviction"):
+        with pytest.raises(SettingsInvalid, match=r"allkeys-lru.*noeviction"):
             check_ground(settings, WAIT_S)
     finally:
         redis.config_set("maxmemory", "0")

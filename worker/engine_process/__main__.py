@@ -33,7 +33,7 @@ EXIT_DEVICE_BROKEN = 70
 _BROKEN_DEVICE = ("CUDA error", "CUDA failure", "HIP error")
 
 
-class _Stopped(Exception):  # noqa: N818
+class _Stopped(Exception):
     """Nobody waits for this job any more."""
 
 
@@ -54,7 +54,7 @@ def main() -> None:
     except FacemendError as error:
         wire.send(control, {"refused": wire.told(error)})
         return
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # whatever it is, the worker cannot start
         _log.exception("the models cannot be loaded")
         words = f"{type(error).__name__} while the models were loaded: {error}"
         wire.send(control, {"refused": wire.told(ModelUnavailable(words[:1000]))})
@@ -106,7 +106,7 @@ class _Job:
             raise
         except FacemendError as error:
             self._tell({"error": wire.told(error)})
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # logged whole, the worker told nothing
             _log.exception("the engine failed")
             _leave_a_broken_device(error)
             self._tell({"error": wire.told(Internal())})

@@ -31,8 +31,10 @@ _DEATH_S = 5.0  # how long the kernel may take to clear a dead process away
 _LAST_WORDS_BYTES = 8_000
 #: What of the environment the child may see: nothing of ours, so no secret.
 _NAMES = ("HOME", "LANG", "LD_LIBRARY_PATH", "LD_PRELOAD", "PATH", "TMPDIR", "TZ", "USER")
-_PREFIXES = ("CUDA", "HIP_", "KMP_", "LC_", "MALLOC_", "MKL_", "NVIDIA_", "OMP_", "OPENBLAS_")
-_PREFIXES += ("PYTHON", "PYTORCH_", "ROCR_", "TORCH", "XDG_CACHE")
+_PREFIXES = (
+    *("CUDA", "HIP_", "KMP_", "LC_", "MALLOC_", "MKL_", "NVIDIA_", "OMP_", "OPENBLAS_"),
+    *("PYTHON", "PYTORCH_", "ROCR_", "TORCH", "XDG_CACHE"),
+)
 
 OnProgress = Callable[[str, int, int | None], None]
 

@@ -1,4 +1,4 @@
-"""The engine as the worker sees it: always one child, a new one when it dies, and whose fault it was."""
+"""The engine as the worker sees it: one child, a new one when it dies, and whose fault it was."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class EngineProcess:
     def pid(self) -> int | None:
         """The child's, while there is one that works."""
         child = self._child
-        return child and child.pid
+        return child.pid if child else None
 
     def restore(
         self,

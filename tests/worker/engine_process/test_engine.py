@@ -205,7 +205,7 @@ def test_a_job_that_nobody_waits_for_any_more_is_stopped_in_the_child(
     def cancel() -> None:
         raise JobCanceled
 
-    fd_count = len(os.listdir("/proc/self/fd"))
+    files = len(list(Path("/proc/self/fd").iterdir()))
     with pytest.raises(JobCanceled):
         restore(engine, Act.REST, check=cancel)
     with pytest.raises(JobCanceled):
@@ -215,7 +215,7 @@ def test_a_job_that_nobody_waits_for_any_more_is_stopped_in_the_child(
         assert time.monotonic() < give_up_s
         time.sleep(0.01)
     assert_works(engine)
-    assert len(os.listdir("/proc/self/fd")) == fd_count
+    assert len(list(Path("/proc/self/fd").iterdir())) == files
 
 
 def test_a_child_that_cannot_start_again_speaks_for_the_job(

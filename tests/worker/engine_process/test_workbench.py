@@ -90,5 +90,5 @@ def test_too_little_memory_of_this_machine_is_said_so_and_may_pass() -> None:
 
 
 def test_a_model_that_is_not_loaded_is_named() -> None:
-    with pytest.raises(ModelUnavailable, match="gpen-9 is not loaded by this worker .scripted"):
+    with pytest.raises(ModelUnavailable, match=r"gpen-9 is not loaded by this worker \(scripted\)"):
         Workbench({MODEL: ScriptedRestorer()}).carry_out(order("gpen-9"), PHOTO, quietly)
