@@ -41,7 +41,11 @@ def test_an_object_is_pinned_to_what_it_is_now(
     assert answer.status_code == 202
     assert answer.get_json()["input"] == {"key": stored}
     here = storage.head(file_key("acme", stored))
-    assert store.get("acme", answer.get_json()["id"]).source == {"key": here.key, "etag": here.etag}
+    assert store.get("acme", answer.get_json()["id"]).source == {
+        "key": here.key,
+        "etag": here.etag,
+        "bytes": here.bytes,
+    }
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from redis import Redis
 
 from deploy.child import free_port
 from shared.database import connect
+from shared.jobs import Progress, Stage
 from shared.keys import KeyRing
 from shared.settings import Settings
 
@@ -51,9 +52,10 @@ def starts(stack_settings: dict[str, Any], tmp_path_factory: Any) -> Iterator[An
     """Starts a server; all are stopped at the end."""
     started: list[Server] = []
 
-    def start() -> Server:
+    def start(**settings: object) -> Server:
         port = free_port()
-        environ = {f"FACEMEND_{name.upper()}": str(value) for name, value in stack_settings.items()}
+        changed = stack_settings | settings
+        environ = {f"FACEMEND_{name.upper()}": str(value) for name, value in changed.items()}
         log = tmp_path_factory.mktemp("api") / "log"
         with log.open("wb") as file:
             process = subprocess.Popen(
@@ -174,3 +176,133 @@ def test_waiting_requests_end_and_the_process_with_them_on_sigterm(
     waiting.join(timeout=20)
     assert answers == [200]
     assert server.process.wait(timeout=20) == 0
+
+
+@pytest.fixture(scope="module")
+def hasty(starts: Any) -> Server:
+    """One that gives a request a second to come in."""
+    started: Server = starts(upload_timeout_s=1.0)
+    return started
+
+
+def drip(server: Server, head: str, piece: bytes) -> tuple[int, dict[str, Any], float]:
+    """Send ``piece`` again and again, slowly, until there is an answer; how long that took."""
+    began = time.monotonic()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as client:
+        client.sendall(head.encode())
+        client.settimeout(0.2)
+        while True:
+            try:
+                client.recv(1, socket.MSG_PEEK)
+                break
+            except TimeoutError:
+                client.sendall(piece)
+        client.settimeout(30)
+        answer = http.client.HTTPResponse(client)
+        answer.begin()
+        return answer.status, json.load(answer), time.monotonic() - began
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "Content-Type: application/json\r\nContent-Length: 5000\r\n\r\n{",
+        "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 5000\r\n\r\n--b\r\n",
+        "X-Slow: ",
+    ],
+    ids=["body", "chunks", "parts", "header"],
+)
+def test_a_request_that_drips_in_is_given_up(hasty: Server, key: str, more: str) -> None:
+    head = f"POST /v1/restorations HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n{more}"
+    piece = b"1\r\na\r\n" if "chunked" in more else b"a"
+    status, body, took_s = drip(hasty, head, piece)
+    assert (status, body["status"], body["code"]) == (408, 408, "invalid-request")
+    assert body["retryable"]
+    assert took_s < 5  # a thread is free again; without an end it would drip for ever
+    assert "Traceback" not in hasty.log.read_text()
+
+
+def test_a_client_that_falls_silent_is_given_up(hasty: Server, key: str) -> None:
+    status, _, body = hasty.say(
+        f"POST /v1/restorations HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n"
+        "Content-Type: application/json\r\nContent-Length: 5000\r\n\r\n{".encode()
+    )
+    assert (status, body["code"]) == (408, "invalid-request")
+
+
+def test_slow_clients_do_not_keep_the_others_out(hasty: Server, key: str) -> None:
+    head = f"POST /v1/restorations HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\n"
+    head += "Content-Type: application/json\r\nContent-Length: 5000\r\n\r\n{"
+    with contextlib.ExitStack() as open_ones:
+        for _ in range(40):  # more than there are threads
+            client = socket.create_connection(("127.0.0.1", hasty.port), timeout=30)
+            open_ones.enter_context(client)
+            client.sendall(head.encode())
+        status, _, body = hasty.say(b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert (status, body["code"]) == (404, "not-found")
+
+
+def test_a_connection_is_used_again_after_longer_than_a_request_may_take(
+    hasty: Server, key: str
+) -> None:
+    with contextlib.closing(hasty.connection()) as connection:
+        for _ in range(2):
+            connection.request("GET", "/v1/models", headers={"Authorization": f"Bearer {key}"})
+            answer = connection.getresponse()
+            assert answer.status == 200
+            assert json.load(answer)["data"]
+            used = connection.sock
+            time.sleep(1.2)
+        assert connection.sock is used
+
+
+def test_a_stream_tells_of_the_job_as_it_goes_on_and_ends_on_sigterm(
+    starts: Any, key: str, submit: Any, client: Any, store: Any
+) -> None:
+    server = starts()
+    job_id = submit(client).get_json()["id"]
+    with contextlib.closing(server.connection()) as connection:
+        path = f"/v1/restorations/{job_id}/events"
+        connection.request("GET", path, headers={"Authorization": f"Bearer {key}"})
+        stream = connection.getresponse()
+        assert stream.headers["Content-Type"] == "text/event-stream"
+        assert [stream.readline() for _ in range(4)][2:] == [b"id: 1\n", b"event: status\n"]
+        assert json.loads(stream.readline().removeprefix(b"data: "))["status"] == "queued"
+        assert store.claim(job_id, "worker-1")
+        assert [stream.readline() for _ in range(3)][1:] == [b"id: 2\n", b"event: status\n"]
+        assert json.loads(stream.readline().removeprefix(b"data: "))["status"] == "running"
+        server.process.send_signal(signal.SIGTERM)
+        assert stream.read() == b"\n"  # whole, and nothing after the last event
+    assert server.process.wait(timeout=20) == 0
+
+
+def test_a_client_that_left_gives_its_place_back(
+    starts: Any, key: str, submit: Any, client: Any, store: Any
+) -> None:
+    server = starts(api_threads=3)  # one place for a stream
+    job_id = submit(client).get_json()["id"]
+    path = f"/v1/restorations/{job_id}/events"
+
+    def stays(seconds: float) -> bool:
+        """Whether a stream goes on after it told what is there."""
+        with contextlib.closing(server.connection()) as connection:
+            connection.request("GET", path, headers={"Authorization": f"Bearer {key}"})
+            stream = connection.getresponse()
+            assert stream.readline().startswith(b"retry")
+            assert connection.sock is not None
+            connection.sock.settimeout(seconds)
+            try:
+                stream.read()
+            except TimeoutError:
+                return True
+            return False
+
+    assert stays(0.5)
+    assert not stays(0.5)  # the first one has left, but nothing was sent that would have shown it
+    claim = store.claim(job_id, "worker-1")
+    give_up = time.monotonic() + 20
+    while not stays(1.0):
+        store.progress(job_id, claim.token, Progress(Stage.FETCHING))
+        time.sleep(0.3)
+        assert time.monotonic() < give_up
