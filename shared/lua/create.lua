@@ -20,19 +20,7 @@ if reservation ~= '' then
   redis.call('EXPIRE', reservation, 86400)
 end
 
-local at = now()
-local wait = tonumber(deadline_s)
-if start_before ~= '' then
-  wait = math.min(wait, tonumber(start_before))
-  redis.call('HSET', record, 'start_before', start_before)
-end
-job.since = text(at)
-redis.call('HSET', record, 'tenant', tenant, 'status', 'queued', 'model', model,
-  'priority', priority, 'created_at', job.since, 'version', 1,
-  'deadline', text(at + wait), 'ttl_s', ttl_s)
-redis.call('SET', record .. ':spec', spec)
+record_job(job, now(), spec, start_before, deadline_s, ttl_s)
 count_use(key_id, {created = 1, input_bytes = tonumber(bytes)})
 enqueue(job, 0, 1)  -- who creates a job rings at once; the dispatcher covers for them
-redis.call('ZADD', key('deadlines'), text(at + wait), id)
-redis.call('ZADD', key('tenant', tenant, 'jobs'), job.since, id)
 return view(id)

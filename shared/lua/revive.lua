@@ -23,24 +23,17 @@ if reservation ~= '' and tonumber(age_s) < day then
   redis.call('HDEL', reservation, 'call')
   redis.call('EXPIRE', reservation, math.ceil(day - tonumber(age_s)))
 end
-local record, at = key('job', id), now() - tonumber(age_s)
-local wait = tonumber(deadline_s)
-if start_before ~= '' then
-  wait = math.min(wait, tonumber(start_before))
-  redis.call('HSET', record, 'start_before', start_before)
-end
-redis.call('HSET', record, 'tenant', tenant, 'status', 'queued', 'model', model, 'priority', priority,
-  'created_at', text(at), 'version', 1, 'deadline', text(at + wait), 'ttl_s', ttl_s)
+local record = key('job', id)
+job = {id = id, tenant = tenant, model = model, priority = priority}
+record_job(job, now() - tonumber(age_s), spec, start_before, deadline_s, ttl_s)
 if tonumber(generation) > 1 then redis.call('HSET', record, 'generation', generation) end
-redis.call('SET', record .. ':spec', spec)
-redis.call('ZADD', key('deadlines'), text(at + wait), id)
-redis.call('ZADD', key('tenant', tenant, 'jobs'), text(at), id)
 job = load(id)
+count_use(spec_of(job).key_id, {created = 1})
 enqueue(job, 0, 0)
 if became == 'succeeded' then
   redis.call('HSET', record, 'attempt', 1, 'started_at', text(now()))
   move(job, 'running')
-  settle(job, became, outcome)
+  settle(job, became, outcome, 0)
   redis.call('HSET', record, 'token', token)
 end
 return became

@@ -9,6 +9,22 @@ local NEXT = {
   canceled = {queued = true},
 }
 
+-- The record of a job that was taken at `at`, queued, with the indexes that do not depend on its state.
+local function record_job(job, at, spec, start_before, deadline_s, ttl_s)
+  local record, wait = key('job', job.id), tonumber(deadline_s)
+  if start_before ~= '' then
+    wait = math.min(wait, tonumber(start_before))
+    redis.call('HSET', record, 'start_before', start_before)
+  end
+  job.since, job.status = text(at), 'queued'
+  redis.call('HSET', record, 'tenant', job.tenant, 'status', job.status, 'model', job.model,
+    'priority', job.priority, 'created_at', job.since, 'version', 1,
+    'deadline', text(at + wait), 'ttl_s', ttl_s)
+  redis.call('SET', record .. ':spec', spec)
+  redis.call('ZADD', key('deadlines'), text(at + wait), job.id)
+  redis.call('ZADD', key('tenant', job.tenant, 'jobs'), job.since, job.id)
+end
+
 -- Out of the indexes of the old state, into the new one. Refused before anything is written.
 local function move(job, to)
   if not NEXT[job.status][to] then
