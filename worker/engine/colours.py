@@ -15,16 +15,27 @@ def to_rgb(
     Ink colours are converted, by their own profile if they carry one; all others keep values and
     profile. What had to be changed is appended to ``warnings``.
     """
+    if image.mode == "CMYK":
+        own = icc if _readable(icc, warnings) == "CMYK" else None
+        warnings.append("The photo is in CMYK: the result is in RGB (sRGB).")
+        return _ink_to_srgb(image, own), None
+    kept = fitting(icc, "GRAY" if image.mode == "L" else "RGB", warnings)
+    return image.convert("RGB"), kept
+
+
+def fitting(icc: bytes | None, wanted: str, warnings: list[str]) -> bytes | None:
+    """The profile if it describes ``wanted`` colours; where it is dropped, ``warnings`` says so."""
+    space = _readable(icc, warnings)
+    if space not in {None, wanted}:
+        warnings.append(f"The colour profile is for {space}, the pixels are not: it was dropped.")
+    return icc if space == wanted else None
+
+
+def _readable(icc: bytes | None, warnings: list[str]) -> str | None:
     space = profile_space(icc)
     if icc and space is None:
         warnings.append("The colour profile is damaged and was dropped.")
-    if image.mode == "CMYK":
-        warnings.append("The photo is in CMYK: the result is in RGB (sRGB).")
-        return _ink_to_srgb(image, icc if space == "CMYK" else None), None
-    fits = space == ("GRAY" if image.mode == "L" else "RGB")
-    if space is not None and not fits:
-        warnings.append(f"The colour profile is for {space}, the pixels are not: it was dropped.")
-    return image.convert("RGB"), icc if fits else None
+    return space
 
 
 def profile_space(icc: bytes | None) -> str | None:

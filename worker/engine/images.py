@@ -12,11 +12,11 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from shared.errors import CorruptImage, ImageTooManyPixels, UnsupportedImage
 from worker.engine import sixteen_bit
-from worker.engine.colours import to_rgb
+from worker.engine.colours import fitting, to_rgb
 from worker.engine.limits import Limits
 from worker.engine.sixteen_bit import Samples
 
@@ -88,17 +88,22 @@ def decode(data: bytes, limits: Limits) -> Photo:
     rawmodes = sixteen_bit.rawmodes(image)  # loading forgets them
     _load(image, data)
     orientation = _orientation(image)
-    flat = _eight_bit(image)
-    rgb, icc = to_rgb(flat, image.info.get("icc_profile"), warnings)
+    profile = image.info.get("icc_profile")
     deep = _deep(image, rawmodes, data, warnings)
+    alpha: NDArray[Any] | None = None
     if deep is not None:
+        grey_file = image.mode.startswith("I;16")
+        image.close()  # large as it is
+        icc = fitting(profile, "GRAY" if grey_file else "RGB", warnings)
         deep = _upright(deep, orientation)
         pixels = sixteen_bit.rounded(deep[:, :, :3])
         alpha = sixteen_bit.rounded(deep[:, :, 3]) if deep.shape[2] == 4 else None
     else:
+        flat = _eight_bit(image)
+        rgb, icc = to_rgb(flat, profile, warnings)
         pixels = _upright(np.asarray(rgb), orientation)
-        alpha = np.asarray(flat.getchannel("A")) if flat.mode == "RGBA" else None
-        alpha = None if alpha is None else _upright(alpha, orientation)
+        if flat.mode == "RGBA":
+            alpha = _upright(np.asarray(flat.getchannel("A")), orientation)
     return Photo(
         pixels=pixels,
         alpha=alpha,
@@ -134,9 +139,9 @@ def _open(data: bytes) -> Image.Image:
         raise ImageTooManyPixels(str(error)) from None
     except Exception as error:  # noqa: BLE001 - decoders raise anything; all of it means this
         if _looks_like_an_image(data):
-            raise CorruptImage(
-                f"the file begins like an image, but cannot be read: {error}"
-            ) from None
+            # Pillow's words for a file that nobody knows name an address in memory.
+            why = "" if isinstance(error, UnidentifiedImageError) else f": {error}"
+            raise CorruptImage(f"the file begins like an image, but cannot be read{why}") from None
         raise UnsupportedImage(f"the content is not an image; {_ALLOWED} are read") from None
 
 
@@ -205,8 +210,6 @@ def _upright(array: NDArray[Any], orientation: int) -> NDArray[Any]:
 
 def _eight_bit(image: Image.Image) -> Image.Image:
     """Mode L, RGB, RGBA, CMYK or YCbCr of a loaded image."""
-    if image.mode.startswith("I;16"):
-        return Image.fromarray(sixteen_bit.rounded(np.asarray(image).astype(np.uint16)))
     if image.mode not in _EIGHT_BIT_MODES:
         raise UnsupportedImage(f"pixels of type {image.mode} are not read; save it as 8-bit RGB")
     if image.has_transparency_data:
@@ -220,11 +223,12 @@ def _deep(
     image: Image.Image, rawmodes: set[str], data: bytes, warnings: list[str]
 ) -> Samples | None:
     """The 16-bit samples of a loaded image; where some cannot be had, ``warnings`` says so."""
-    if not any(";16" in rawmode or ";12" in rawmode for rawmode in rawmodes):
+    grey = image.mode.startswith("I;16")
+    if not grey and not any(";16" in rawmode or ";12" in rawmode for rawmode in rawmodes):
         return None
     try:
         # A colour that stands for transparent is only known to the 8-bit way.
-        keyed = "transparency" in image.info and not image.mode.startswith("I;16")
+        keyed = "transparency" in image.info and not grey
         samples = None if keyed else sixteen_bit.read(image, rawmodes, lambda: _open(data))
     except Exception as error:  # noqa: BLE001 - as the first time
         raise CorruptImage(f"the pixels cannot be decoded: {error}") from None

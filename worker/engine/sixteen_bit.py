@@ -47,20 +47,39 @@ def read(loaded: Image.Image, found: set[str], reopen: Callable[[], Image.Image]
         return None
     again = reopen()
     if kind == "LA":  # two samples of two bytes are four bytes
-        return _joined(_reload(again, "RGBA"))[:, :, [0, 0, 0, 1]]
-    low = _reload(again, f"{kind};16{_OTHER_END[order]}")
-    samples = np.asarray(loaded).astype(np.uint16)
-    samples <<= 8
-    samples |= low
-    return samples
+        _unpack_as(again, "RGBA")
+        return _assembled(again, 4, lambda part, _: _joined(part)[:, :, [0, 0, 0, 1]])
+    _unpack_as(again, f"{kind};16{_OTHER_END[order]}")
+
+    def both(low: NDArray[np.uint8], rows: slice) -> Samples:
+        high = _rows(loaded, rows).astype(np.uint16)
+        return np.asarray((high << 8) | low, np.uint16)
+
+    return _assembled(again, _CHANNELS[kind], both)
 
 
-def _reload(image: Image.Image, rawmode: str) -> NDArray[np.uint8]:
+def _unpack_as(image: Image.Image, rawmode: str) -> None:
     image.tile = [  # type: ignore[attr-defined]  # only images of files have tiles
         tile._replace(args=rawmode if isinstance(tile.args, str) else (rawmode, *tile.args[1:]))
         for tile in image.tile  # type: ignore[attr-defined]
     ]
-    return np.asarray(image, np.uint8)
+
+
+def _assembled(
+    image: Image.Image,
+    channels: int,
+    samples_of: Callable[[NDArray[np.uint8], slice], Samples],
+) -> Samples:
+    """Put together from some rows at a time: all at once there would be four times the memory."""
+    answer = np.empty((image.height, image.width, channels), np.uint16)
+    for start in range(0, image.height, _ROWS):
+        rows = slice(start, min(start + _ROWS, image.height))
+        answer[rows] = samples_of(_rows(image, rows), rows)
+    return answer
+
+
+def _rows(image: Image.Image, rows: slice) -> NDArray[np.uint8]:
+    return np.asarray(image.crop((0, rows.start, image.width, rows.stop)))
 
 
 def _joined(high_low: NDArray[np.uint8]) -> Samples:
@@ -72,8 +91,8 @@ def rounded(samples: Samples) -> NDArray[np.uint8]:
     """The nearest 8-bit values."""
     answer = np.empty(samples.shape, np.uint8)
     for start in range(0, len(samples), _ROWS):
-        part = samples[start : start + _ROWS]
-        answer[start : start + _ROWS] = part // 257 + (part % 257 > 128)
+        part = samples[start : start + _ROWS].astype(np.uint32)
+        answer[start : start + _ROWS] = (part * 255 + 32_895) >> 16  # as / 257, but much faster
     return answer
 
 
