@@ -1,7 +1,7 @@
-"""The decoder's door: a customer's bytes in, raw pixels out, read in a process that can do no harm.
+"""The decoder's door: a stranger's bytes in, raw pixels out, read in a process that can do no harm.
 
-``Decoder`` belongs to who has the bytes, ``photo_of`` to who needs the picture; the memory file in a
-``Decoded`` goes from one to the other. ``Decoder`` imports neither numpy nor Pillow.
+``Decoder`` belongs to who has the bytes, ``photo_of`` to who needs the picture; the memory file in
+a ``Decoded`` goes from one to the other. ``Decoder`` imports neither numpy nor Pillow.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ class Decoder:
         self._limits, self._bounds = limits, bounds
         self._slots = threading.BoundedSemaphore(at_once or len(os.sched_getaffinity(0)))
         orders = {"limits": asdict(limits), "bounds": asdict(bounds), "read": read}
-        self._nursery = Nursery(orders, bounds.wall_s)
+        self._nursery = Nursery(orders, bounds.patience_s)
 
     def __enter__(self) -> Self:
         self.start()
@@ -100,9 +100,9 @@ class Decoder:
             raise Internal(f"the decoder child left with {ending.exit_code}")
         if ending.starved:
             raise Unavailable("the machine was too busy to decode the photo")
-        if ending.overdue or ending.cpu_s >= self._bounds.cpu_s:
+        late = ending.overdue or ending.cpu_s >= self._bounds.cpu_s
+        if late or ending.exit_code == -signal.SIGXCPU:
             raise CorruptImage("the photo cannot be decoded in time")
         if ending.exit_code == -signal.SIGKILL:
             raise Unavailable("the decoder was killed from outside, as when memory runs out")
         raise CorruptImage(f"the photo crashes the decoder ({name})")
-

@@ -37,7 +37,7 @@ main(orders)
 class Ending:
     """How a child ended: its exit code or, negative, its signal, and the CPU time it took.
 
-    ``overdue``: the nursery ended it, its time was up; ``starved``: for it had hardly been let run.
+    ``overdue``: the nursery ended it; ``starved``: although it had not been let run for its time.
     """
 
     exit_code: int
@@ -49,10 +49,10 @@ class Ending:
 class Nursery:
     """Safe to call from many threads at once."""
 
-    def __init__(self, orders: Mapping[str, Any], wall_s: float) -> None:
-        """``orders`` are for ``nursery_process.main``; ``wall_s`` is what it gives a child."""
+    def __init__(self, orders: Mapping[str, Any], patience_s: float) -> None:
+        """``orders`` are for ``nursery_process.main``; ``patience_s``: a child's time at most."""
         self._orders = dict(orders)
-        self._patience_s = wall_s + _GRACE_S
+        self._patience_s = patience_s + _GRACE_S
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None

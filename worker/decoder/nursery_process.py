@@ -29,7 +29,6 @@ from worker.engine import Limits
 
 _TICK_S = 0.1
 _LATE_S = 0.5  # a tick that took longer: we were not let run ourselves
-_STARVED = 0.5  # of its time, waiting for a processor
 _FDS = 3
 
 
@@ -56,14 +55,22 @@ def main(orders: Mapping[str, Any]) -> None:
 
 @dataclass
 class _Child:
+    """``starved``: it was ended although it had not had its time."""
+
     reply: socket.socket
-    left_s: float
+    awake_s: float = 0
     overdue: bool = False
     starved: bool = False
 
+    def has_had(self, passed_s: float, waited_s: float, bounds: Bounds) -> bool:
+        """Is its time up? What it waited for a processor counts only against our patience."""
+        self.awake_s += passed_s
+        self.starved = self.awake_s - waited_s < bounds.wall_s
+        return not self.starved or self.awake_s >= bounds.patience_s
+
     def tell(self, exit_code: int, cpu_s: float) -> None:
         """The last that is heard of it."""
-        ending = Ending(exit_code, cpu_s, self.overdue, self.starved)
+        ending = Ending(exit_code, cpu_s, self.overdue, self.overdue and self.starved)
         with self.reply, suppress(OSError):  # who asked may be gone
             self.reply.send(json.dumps(asdict(ending)).encode())
 
@@ -99,12 +106,12 @@ class _Loop:
                 os.close(fd)
             return bool(message)
         photo, answer = fds[:2]
-        child = _Child(socket.socket(fileno=fds[2]), self._cradle.bounds.wall_s)
+        child = _Child(socket.socket(fileno=fds[2]))
         try:
             nursery = os.getpid()
             self._living[fork(lambda: self._cradle.hatch(nursery, photo, answer))] = child
         except OSError:  # no room for one more process
-            child.starved = True
+            child.overdue = child.starved = True
             child.tell(-signal.SIGKILL, 0)
         finally:
             os.close(photo)
@@ -113,10 +120,8 @@ class _Loop:
 
     def _end_overdue(self, passed_s: float) -> None:
         for pid, child in self._living.items():
-            child.left_s -= passed_s
-            if child.left_s <= 0 and not child.overdue:
+            if child.has_had(passed_s, _waited_s(pid), self._cradle.bounds) and not child.overdue:
                 child.overdue = True
-                child.starved = _waited_s(pid) > _STARVED * self._cradle.bounds.wall_s
                 os.kill(pid, signal.SIGKILL)
 
     def _bury(self) -> None:

@@ -21,8 +21,8 @@ from shared.errors import (
     CorruptImage,
     FacemendError,
     ImageTooManyPixels,
-    Internal,
     InputTooLarge,
+    Internal,
     UnsupportedImage,
 )
 

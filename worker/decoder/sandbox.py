@@ -1,13 +1,13 @@
 """What a decoder child may not do, whatever the file makes of it. Linux.
 
-| it cannot                     | because of                                                        |
-|-------------------------------|-------------------------------------------------------------------|
-| open a file or a socket       | no descriptor left to be had; the kernel's filter of system calls |
-| start a process or a thread   | the filter; the limit on processes                                |
-| fill the memory               | the limit on address space, and on the size of files              |
-| stay                          | limits on its CPU time and, by its nursery, on its stay           |
-| get rights, or be looked into | no_new_privs; another user, where we are root; not dumpable       |
-| outlive its nursery           | the parent-death signal                                           |
+| it cannot                     | because of                                              |
+|-------------------------------|---------------------------------------------------------|
+| open a file or a socket       | no descriptor is to be had; the filter of system calls  |
+| start a process or a thread   | the filter; the limit on processes                      |
+| fill the memory               | limits on address space and on the size of files        |
+| stay                          | limits on its CPU time and, by its nursery, on its stay |
+| get rights, or be looked into | no_new_privs; nobody, where we are root; not dumpable   |
+| outlive its nursery           | the parent-death signal                                 |
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import os
 import resource
 import signal
 from dataclasses import dataclass
+from pathlib import Path
 
 from worker.decoder import kernel
 from worker.decoder.seccomp import Filter
@@ -27,11 +28,18 @@ _LAST_FD = 1_048_576
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What one photo may take: address space, CPU time, time in all."""
+    """What one photo may take: address space beyond the nursery's own, CPU time, time in all.
+
+    Time in which it waits for a processor is not counted, up to ``patience_s``.
+    """
 
     memory_bytes: int = 1 << 30
     cpu_s: int = 5
     wall_s: float = 5.5
+
+    @property
+    def patience_s(self) -> float:
+        return 4 * self.wall_s
 
 
 def keep_only(*fds: int) -> None:
@@ -66,7 +74,7 @@ def confine(nursery: int, bounds: Bounds, parcel_bytes: int, allowed: Filter | N
 
 def _limit(bounds: Bounds, parcel_bytes: int) -> None:
     limits = {
-        resource.RLIMIT_AS: bounds.memory_bytes,
+        resource.RLIMIT_AS: _address_space_bytes() + bounds.memory_bytes,
         resource.RLIMIT_FSIZE: parcel_bytes,
         resource.RLIMIT_NOFILE: 0,
         resource.RLIMIT_NPROC: 0,
@@ -76,3 +84,8 @@ def _limit(bounds: Bounds, parcel_bytes: int) -> None:
         resource.setrlimit(what, (most, most))
     # the first is a signal that says what happened, the second one that cannot be caught
     resource.setrlimit(resource.RLIMIT_CPU, (bounds.cpu_s, bounds.cpu_s + 1))
+
+
+def _address_space_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    return pages * resource.getpagesize()

@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image, ImageCms
 
-_SIZE = (64, 48)
+_SIZE = (640, 480)
 
 
 def photos() -> dict[str, bytes]:
