@@ -20,7 +20,6 @@ from shared.errors import (
     FacemendError,
     IdempotencyInProgress,
     InputError,
-    InputNotFound,
     InputTooLarge,
     InvalidRequest,
     MalformedRequest,
@@ -240,10 +239,7 @@ def _store(image: bytes, caller: ApiKey, job_id: str, services: Services) -> dic
     found = photos.glance(image)
     photos.check_size(found, max_pixels=settings.max_pixels, max_side_px=settings.max_side_px)
     key = input_key(caller.tenant, job_id)
-    try:
-        stored = services.storage.put(key, image, found.content_type)
-    except InputNotFound:  # what a storage without our bucket answers: no fault of the photo
-        raise Unavailable("The bucket is missing") from None
+    stored = services.storage.put(key, image, found.content_type)
     return _stored(stored)
 
 

@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 
 from api import Services, create_app
 from api.openapi import Application
-from shared.errors import InputNotFound
+from shared.errors import BucketMissing
 from shared.settings import Settings
 from shared.storage import ObjectStorage, StoredObject, file_key
 from shared.store import JobStore, ServedModel
@@ -211,7 +211,7 @@ class Bucketless(ObjectStorage):
     """Answers as S3 does when the bucket is missing; SeaweedFS would make it."""
 
     def put(self, *_: Any, **__: Any) -> StoredObject:
-        raise InputNotFound
+        raise BucketMissing
 
 
 def test_a_storage_without_the_bucket_is_no_fault_of_the_photo(
