@@ -164,8 +164,7 @@ class Notifier:
         for _ in range(MAX_BATCHES):
             # A batch may be short while there is more: each receiver has only its share of it.
             batch = self._store.take_deliveries(BATCH, self._delivery_lease_s)
-            for delivery in batch:
-                self._sender.offer(delivery)
+            self._sender.offer(batch)
             taken += len(batch)
             if not batch:
                 break

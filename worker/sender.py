@@ -1,23 +1,24 @@
 """Many deliveries at once, so that no receiver has to wait for another one.
 
-An endpoint (tenant, scheme, host and port) has at most two connections, and all endpoints that
-were slow the last time share half of the threads: what is left always serves the others.
+An endpoint (tenant, scheme, host and port) has at most two connections; one that we know nothing
+of, only one. How it did the last time decides whose threads it shares: those of quick endpoints, of
+slow ones or of new ones. A quick one that gets stuck gives its thread's place back after a second.
 """
 
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from threading import Lock
 from urllib.parse import urlsplit
 
 from shared.store import Delivery
 
 THREADS = 64
-PER_ENDPOINT = 2
 SLOW_S = 1.0
 #: Bounds of what is remembered here; whatever does not fit is taken from the store again later.
 MAX_WAITING_PER_ENDPOINT = 200
@@ -40,6 +41,26 @@ class _Lane:
     in_flight: int = 0
 
 
+class _Pace(Enum):
+    """How an endpoint did the last time."""
+
+    NEW = auto()
+    QUICK = auto()
+    SLOW = auto()
+
+
+_CONNECTIONS = {_Pace.NEW: 1, _Pace.QUICK: 2, _Pace.SLOW: 2}
+
+
+@dataclass(slots=True, eq=False)
+class _Try:
+    """``pace`` is what was known of the endpoint when it began."""
+
+    endpoint: Endpoint
+    pace: _Pace
+    since: float
+
+
 class Sender:
     """Calls ``send`` in threads. ``send`` must not raise; ``offer`` never waits for it.
 
@@ -57,24 +78,33 @@ class Sender:
     ) -> None:
         self._send = send
         self._keep_s = keep_s
-        self._threads = threads
+        self._share = {
+            _Pace.NEW: threads,
+            _Pace.QUICK: threads,
+            _Pace.SLOW: max(1, threads // 2),
+        }
+        self._most = 4 * threads
         self._slow_s = slow_s
-        self._pool = ThreadPoolExecutor(threads, "send")
+        self._pool = ThreadPoolExecutor(self._most, "send")
         self._lock = Lock()
         self._lanes: dict[Endpoint, _Lane] = {}
-        self._slow: set[Endpoint] = set()
-        self._in_flight = 0
-        self._slow_in_flight = 0
+        self._paces: dict[Endpoint, _Pace] = {}
+        self._tries: set[_Try] = set()
         self._closed = False
 
     @property
     def in_flight(self) -> int:
-        return self._in_flight
+        return len(self._tries)
 
-    def offer(self, delivery: Delivery) -> None:
-        """Send it as soon as its endpoint's turn comes; what is too much is dropped."""
+    def offer(self, deliveries: Iterable[Delivery]) -> None:
+        """Send each as soon as its endpoint's turn comes; what is too much is dropped.
+
+        To be called now and then even with nothing: time alone may make room.
+        """
         with self._lock:
-            self._put(delivery, time.monotonic() + self._keep_s)
+            until = time.monotonic() + self._keep_s
+            for delivery in deliveries:
+                self._put(delivery, until)
             self._start_all()
 
     def close(self) -> None:
@@ -96,42 +126,54 @@ class Sender:
 
         Called with the lock held.
         """
+        room = self._room()
         for key in list(self._lanes):
-            lane = self._lanes[key]
-            while lane.waiting and self._may_start(key, lane):
-                delivery, until = lane.waiting.popleft()
-                if until > time.monotonic():
-                    self._start(key, lane, delivery)
-                    self._lanes[key] = self._lanes.pop(key)  # to the end of the turn
-            if not lane.waiting and not lane.in_flight:
-                del self._lanes[key]
+            left = self._most - len(self._tries)
+            if self._closed or not left or not any(room.values()):
+                return
+            pace = self._paces.get(key, _Pace.NEW)
+            room[pace] -= self._start_some(key, pace, min(room[pace], left))
 
-    def _may_start(self, key: Endpoint, lane: _Lane) -> bool:
-        if self._closed or self._in_flight >= self._threads or lane.in_flight >= PER_ENDPOINT:
-            return False
-        return key not in self._slow or self._slow_in_flight < self._threads // 2
+    def _room(self) -> dict[_Pace, int]:
+        """How many more tries of each pace may start now."""
+        stuck_since = time.monotonic() - self._slow_s
+        taken = Counter(
+            each.pace
+            for each in self._tries
+            if each.pace is not _Pace.QUICK or each.since > stuck_since
+        )
+        return {pace: max(0, share - taken[pace]) for pace, share in self._share.items()}
 
-    def _start(self, key: Endpoint, lane: _Lane, delivery: Delivery) -> None:
-        slow = key in self._slow
-        lane.in_flight += 1
-        self._in_flight += 1
-        self._slow_in_flight += slow
-        self._pool.submit(self._run, key, lane, delivery, slow=slow)
+    def _start_some(self, key: Endpoint, pace: _Pace, room: int) -> int:
+        """Start what one endpoint may have of ``room``; the number of tries."""
+        lane, started = self._lanes[key], 0
+        while lane.waiting and lane.in_flight < _CONNECTIONS[pace] and started < room:
+            delivery, until = lane.waiting.popleft()
+            if until > time.monotonic():
+                lane.in_flight += 1
+                started += 1
+                this = _Try(key, pace, time.monotonic())
+                self._tries.add(this)
+                self._pool.submit(self._run, this, lane, delivery)
+        if started:
+            self._lanes[key] = self._lanes.pop(key)  # to the end of the turn
+        elif not lane.waiting and not lane.in_flight:
+            del self._lanes[key]
+        return started
 
-    def _run(self, key: Endpoint, lane: _Lane, delivery: Delivery, *, slow: bool) -> None:
-        started = time.monotonic()
+    def _run(self, this: _Try, lane: _Lane, delivery: Delivery) -> None:
         try:
             self._send(delivery)
         finally:
             with self._lock:
                 lane.in_flight -= 1
-                self._in_flight -= 1
-                self._slow_in_flight -= slow
-                self._judge(key, time.monotonic() - started)
+                self._tries.remove(this)
+                self._judge(this)
                 self._start_all()
 
-    def _judge(self, key: Endpoint, took_s: float) -> None:
-        if took_s <= self._slow_s:
-            self._slow.discard(key)
-        elif len(self._slow) < MAX_ENDPOINTS:
-            self._slow.add(key)
+    def _judge(self, ended: _Try) -> None:
+        self._paces.pop(ended.endpoint, None)
+        if len(self._paces) >= MAX_ENDPOINTS:
+            del self._paces[next(iter(self._paces))]  # not heard of for longest
+        slow = time.monotonic() - ended.since > self._slow_s
+        self._paces[ended.endpoint] = _Pace.SLOW if slow else _Pace.QUICK
