@@ -90,7 +90,12 @@ class Notifier:
             timeout_s=settings.webhook_timeout_s,
         )
         self._sender = Sender(courier.deliver, keep_s=settings.webhook_timeout_s)
-        self._sweeper = Sweeper(store, storage, input_ttl_s=settings.input_ttl_s)
+        self._sweeper = Sweeper(
+            store,
+            storage,
+            input_ttl_s=settings.input_ttl_s,
+            stopping=lambda: self._stop.is_set(),
+        )
         self._key_copies = KeyCopies(keys, storage, Installation(store.recovery, storage))
 
     def run(self, stop: Event) -> None:

@@ -32,10 +32,19 @@ T = TypeVar("T")
 class Sweeper:
     """Raises Unavailable; what was not swept then is swept the next time."""
 
-    def __init__(self, store: JobStore, storage: ObjectStorage, *, input_ttl_s: float) -> None:
+    def __init__(
+        self,
+        store: JobStore,
+        storage: ObjectStorage,
+        *,
+        input_ttl_s: float,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """``stopping`` is asked now and then; if so, what is left is left to the next time."""
         self._recovery = store.recovery
         self._storage = storage
         self._input_ttl_s = input_ttl_s
+        self._stopping = stopping
         self._manifests = Manifests(storage)
         self._installation = Installation(store.recovery, storage)
         self._rebuilder = Rebuilder(store, storage)
@@ -105,7 +114,7 @@ class Sweeper:
     ) -> Iterator[tuple[list[T], dict[str, Whereabouts]]]:
         """What the records know of each item's job; read after the item was seen."""
         installation, rest = self._installation.name(), iter(items)
-        while batch := list(islice(rest, _BATCH)):
+        while not self._stopping() and (batch := list(islice(rest, _BATCH))):
             ids = list(dict.fromkeys(map(job_id, batch)))
             yield batch, self._recovery.whereabouts(installation, ids)
 

@@ -315,6 +315,18 @@ def test_a_photo_goes_after_a_day_but_not_before_its_job_has_ended(
     assert photos() == sorted(input_key(TENANT, new.id) for new in (waiting, running))
 
 
+def test_a_sweep_stops_when_the_process_does(
+    store: JobStore, objects: LaterStorage, admit: Admit
+) -> None:
+    store.cancel(TENANT, admit().id)
+    put(objects, picture(new_job(), "t"))
+    objects.later_s = 48 * HOUR
+    before = keys(objects)
+    stopping = Sweeper(store, objects, input_ttl_s=1, stopping=lambda: True)
+    assert (stopping.sweep_manifests(), stopping.sweep_objects()) == (0, 0)
+    assert keys(objects) == before
+
+
 # --- a Redis that does not know -------------------------------------------------------------
 
 

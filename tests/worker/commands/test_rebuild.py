@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -269,3 +271,11 @@ def test_a_redis_that_is_away_is_told_in_words(
     away = facemend()
     assert away.exit_code == 3
     assert away.stderr.startswith("unavailable: ")
+
+
+def test_it_needs_nothing_of_the_engine() -> None:
+    """It is run where the API is."""
+    heavy = "{'torch', 'numpy', 'cv2', 'PIL', 'flask'}"
+    script = f"import sys, worker.commands.rebuild; print(sorted({heavy} & sys.modules.keys()))"
+    out = subprocess.check_output([sys.executable, "-c", script], text=True)
+    assert out.strip() == "[]"
