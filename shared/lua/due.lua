@@ -3,7 +3,7 @@
 local limit, ring_again_s, max_bells = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local at, due = now(), {}
 
-for _, id in ipairs(come(key('later'), at, limit)) do  -- the wait before another try is over
+for _, id in ipairs(come(key('later'), at, 10 * limit)) do  -- the wait before another try is over
   local job = load(id)
   redis.call('ZREM', key('later'), id)
   redis.call('ZADD', key('due', queue_of(job)), text(at), id)
