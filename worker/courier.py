@@ -16,6 +16,7 @@ from shared.representation import represent
 from shared.storage import ObjectStorage
 from shared.store import Delivery, JobStore
 from shared.telemetry import DELIVERY_TRIES, ENDPOINTS_CHANGED, bind
+from worker.sender import endpoint
 
 _logger = logging.getLogger(__name__)
 _CHANGED = {
@@ -121,4 +122,6 @@ def _tell(delivery: Delivery, attempt: webhooks.Attempt, noted: Noted) -> None:
     _logger.info("webhook %s: %s", delivery.event, outcome, extra=facts)
     if noted.endpoint:
         ENDPOINTS_CHANGED.labels(noted.endpoint).inc()
-        _logger.warning(_CHANGED[noted.endpoint], extra={"tenant": delivery.tenant})
+        tenant, scheme, host = endpoint(delivery)
+        whose = {"tenant": tenant, "receiver": f"{scheme}://{host}"}
+        _logger.warning(_CHANGED[noted.endpoint], extra=whose)

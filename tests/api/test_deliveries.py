@@ -183,6 +183,13 @@ def test_the_secret_is_replaced_and_the_old_one_signs_for_a_day(
     assert new not in caplog.text
 
 
+def test_replaced_often_there_are_not_more_signatures_than_receivers_can_use(
+    client: Any, services: Services
+) -> None:
+    made = [client.post("/v1/webhooks/secret").get_json()["secret"] for _ in range(6)]
+    assert services.keys.webhook_secrets(TENANT) == tuple(made[:1:-1])
+
+
 def test_only_an_admin_replaces_it(enrol: Any, problem: Problem, services: Services) -> None:
     secrets = services.keys.webhook_secrets(TENANT)
     usual = enrol(TENANT, frozenset({"restorations:read", "restorations:write"}))
