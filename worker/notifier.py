@@ -94,7 +94,7 @@ class Notifier:
             store,
             storage,
             input_ttl_s=settings.input_ttl_s,
-            stopping=lambda: self._stop.is_set(),
+            stopping=self._stopping,
         )
         self._key_copies = KeyCopies(keys, storage, Installation(store.recovery, storage))
 
@@ -135,6 +135,9 @@ class Notifier:
             else:
                 return True
         return False
+
+    def _stopping(self) -> bool:
+        return self._stop.is_set()
 
     def close(self) -> None:
         """Wait for the webhooks that are being sent."""
