@@ -1,6 +1,6 @@
 # The first command: make demo. All commands: make help.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check unit e2e chaos coverage fmt lock compose-check bench-engine clean
+.PHONY: help setup demo up test check unit e2e chaos coverage fuzz fmt lock compose-check bench-engine clean
 SHELL := /bin/bash
 
 # The first Python that will do; another one: make setup PYTHON=/path/to/python3
@@ -50,6 +50,9 @@ coverage: setup ## Which lines and branches the tests reach
 fmt: setup ## Format, and repair what can be repaired
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
+
+fuzz: setup ## Thousands of requests made from the API's own document
+	FUZZ_EXAMPLES=300 $(BIN)/python -m pytest tests/api/test_fuzz.py -rP
 
 bench-engine: setup ## Measure the engine beside its peer, into benchmarks/results (wants a quiet machine)
 	$(BIN)/python -m benchmarks.engine --ship

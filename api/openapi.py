@@ -117,6 +117,15 @@ def answers(
     }
 
 
+def linked(responses: Responses, *operations: str) -> Responses:
+    """The same ``responses``; the ``id`` in each is a ``job_id`` that ``operations`` take."""
+    links = {
+        name: {"operationId": name, "parameters": {"job_id": "$response.body#/id"}}
+        for name in operations
+    }
+    return {status: response | {"links": links} for status, response in responses.items()}
+
+
 def problems(*kinds: type[FacemendError]) -> Responses:
     """OpenAPI responses for errors of ours, one example a code."""
     by_status: dict[int, list[type[FacemendError]]] = {}

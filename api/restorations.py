@@ -18,7 +18,7 @@ from api.auth import caller
 from api.context import services
 from api.erasure import erase
 from api.examples import REQUEST_BODY, SUBMIT_HEADERS
-from api.openapi import answers, problems
+from api.openapi import answers, linked, problems
 from api.submission import read
 from api.waiting import preferred_wait_s, wait_until_terminal
 from shared import errors
@@ -36,6 +36,8 @@ _ACCEPTED = {
     "Location": "Path of the job.",
     "Retry-After": "Seconds to wait before asking for the job.",
 }
+#: What may be done with a job that was made.
+_GO_ON = ("get", "cancel", "retry", "erase", "deliveries")
 _ETAG = {"ETag": "Changes whenever the answer does; send it as If-None-Match."}
 
 
@@ -83,12 +85,18 @@ class ListQuery(BaseModel):
     operation_id="submit",
     summary="Restore the faces of a photo",
     responses={
-        **answers(Restoration, 200, headers={"Preference-Applied": "The wait that was granted."}),
-        **answers(
-            Restoration,
-            202,
-            headers=_ACCEPTED
-            | {"Idempotent-Replayed": "`true`: an earlier request with this key made the job."},
+        **linked(
+            answers(Restoration, 200, headers={"Preference-Applied": "The wait that was granted."}),
+            *_GO_ON,
+        ),
+        **linked(
+            answers(
+                Restoration,
+                202,
+                headers=_ACCEPTED
+                | {"Idempotent-Replayed": "`true`: an earlier request with this key made the job."},
+            ),
+            *_GO_ON,
         ),
         **problems(
             errors.MalformedRequest,

@@ -25,7 +25,7 @@ def dead(store: JobStore) -> Callable[[], str]:
 
     def dead() -> str:
         job_id = finish(store, URL)
-        (delivery,) = store.take_deliveries(10, 30)
+        (delivery,) = store.outbox.take(10, 30)
         store.outbox.note(delivery, Went.GONE, TRY)
         return job_id
 
@@ -37,7 +37,7 @@ def dead(store: JobStore) -> Callable[[], str]:
 
 def test_a_jobs_webhooks_are_shown_with_all_tries(client: Any, store: JobStore) -> None:
     job_id = finish(store, URL)
-    (delivery,) = store.take_deliveries(10, 30)
+    (delivery,) = store.outbox.take(10, 30)
     store.outbox.note(delivery, Went.FAILED, TRY, 300)
     answer = client.get(f"/v1/restorations/{job_id}/deliveries")
     assert answer.status_code == 200
@@ -89,7 +89,7 @@ def test_dead_letters_are_listed_page_by_page_and_sent_again(
     assert again.status_code == 202
     assert again.get_json()["state"] == "pending"
     assert again.get_json()["event_id"] == letters[0]["event_id"]
-    (taken,) = store.take_deliveries(10, 30)
+    (taken,) = store.outbox.take(10, 30)
     assert taken.event_id == letters[0]["event_id"]
     assert len(client.get("/v1/deliveries").get_json()["data"]) == 2
 
@@ -111,7 +111,7 @@ def test_another_tenants_delivery_is_missing_on_every_route(
         ]:
             assert problem(stranger.open(path, method=method)) == (404, "not-found")
     assert stranger.get("/v1/deliveries").get_json()["data"] == []
-    assert store.take_deliveries(10, 30) == []
+    assert store.outbox.take(10, 30) == []
 
 
 # --- tests of receivers ---
@@ -126,7 +126,7 @@ def test_a_test_is_sent_through_the_same_outbox(client: Any, store: JobStore) ->
         "pending",
         None,
     )
-    (delivery,) = store.take_deliveries(10, 30)
+    (delivery,) = store.outbox.take(10, 30)
     assert (delivery.id, delivery.tenant, delivery.url) == (made["id"], TENANT, URL)
     store.outbox.note(delivery, Went.DELIVERED, TRY | {"status_code": 204, "error": None})
     shown = client.get(answer.headers["Location"]).get_json()

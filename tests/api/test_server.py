@@ -5,79 +5,33 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 from redis import Redis
 
-from deploy.child import free_port
 from shared.database import connect
 from shared.jobs import Progress, Stage
 from shared.keys import KeyRing
 from shared.settings import Settings
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-@dataclass
-class Server:
-    process: subprocess.Popen[bytes]
-    port: int
-    log: Path
-
-    def connection(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-
-    def say(self, data: bytes) -> tuple[int, str, dict[str, Any]]:
-        """Status, content type and JSON of the answer to raw bytes."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as client:
-            client.sendall(data)
-            answer = http.client.HTTPResponse(client)
-            answer.begin()
-            return answer.status, answer.headers["Content-Type"], json.load(answer)
+from tests.api.serving import Server, serve
 
 
 @pytest.fixture(scope="module")
 def starts(stack_settings: dict[str, Any], tmp_path_factory: Any) -> Iterator[Any]:
     """Starts a server; all are stopped at the end."""
-    started: list[Server] = []
+    with contextlib.ExitStack() as running:
 
-    def start(**settings: object) -> Server:
-        port = free_port()
-        changed = stack_settings | settings
-        environ = {f"FACEMEND_{name.upper()}": str(value) for name, value in changed.items()}
-        log = tmp_path_factory.mktemp("api") / "log"
-        with log.open("wb") as file:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "gunicorn", "-c", "deploy/gunicorn.conf.py", "api.wsgi:app"],
-                cwd=ROOT,
-                env={**os.environ, **environ, "FACEMEND_API_BIND": f"127.0.0.1:{port}"},
-                stdout=file,
-                stderr=file,
-            )
-        server = Server(process, port, log)
-        started.append(server)
-        while process.poll() is None:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    return server
-            time.sleep(0.05)
-        raise AssertionError(log.read_text())
+        def start(**settings: object) -> Server:
+            log = tmp_path_factory.mktemp("api") / "log"
+            return running.enter_context(serve(stack_settings | settings, log))
 
-    yield start
-    for server in started:
-        server.process.kill()
-        server.process.wait()
+        yield start
 
 
 @pytest.fixture(scope="module")
