@@ -64,9 +64,10 @@ class Outbox:
     def note(
         self, delivery: Delivery, went: Went, record: dict[str, Any], delay_s: float | None = None
     ) -> Noted | None:
-        """Log one try; another one follows after ``delay_s``, without it the delivery is dead.
+        """Log one try, ``{at, status_code, latency_ms, error}``.
 
-        None, and nothing written, if the lease was over and another sender has it now.
+        After ``delay_s`` another one follows; without it the delivery is dead. None, and nothing
+        written, if the lease was over and another sender has it now.
         """
         entry = to_json({"attempt": delivery.attempt, **record})
         args = (delivery.id, delivery.token, went, "" if delay_s is None else delay_s, entry)

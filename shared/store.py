@@ -25,7 +25,7 @@ from shared.fleet import Fleet
 from shared.idempotency import Idempotency, digest, reservation_key
 from shared.jobs import Job, Status
 from shared.listing import Listing
-from shared.outbox import Outbox, Went
+from shared.outbox import Outbox
 from shared.records import (
     Beat,
     Claim,
@@ -183,20 +183,6 @@ class JobStore(Runs):
         return self._fleet.alive(host)
 
     # --- the notifier's side ----------------------------------------------------------------
-
-    def take_deliveries(self, limit: int, lease_s: float) -> builtins.list[Delivery]:
-        return self.outbox.take(limit, lease_s)
-
-    def delivered(self, delivery: Delivery, record: dict[str, Any]) -> None:
-        """``record`` is one try: ``{at, status_code, latency_ms, error}``."""
-        self.outbox.note(delivery, Went.DELIVERED, record)
-
-    def retry_delivery(self, delivery: Delivery, record: dict[str, Any], delay_s: float) -> None:
-        self.outbox.note(delivery, Went.FAILED, record, delay_s)
-
-    def bury_delivery(self, delivery: Delivery, record: dict[str, Any]) -> None:
-        """No further try: a dead letter."""
-        self.outbox.note(delivery, Went.FAILED, record)
 
     def deliveries(self, tenant: str, job_id: str) -> builtins.list[dict[str, Any]]:
         return self.outbox.of_job(tenant, job_id)

@@ -10,6 +10,7 @@ from redis import Redis
 
 from shared.errors import NotFound
 from shared.jobs import Event, Status, new_id
+from shared.outbox import Went
 from shared.store import Delivery, JobStore, NewJob, Outcome
 from tests.jobs import make_due
 from tests.shared.conftest import at_once, redis_time
@@ -27,7 +28,7 @@ def ended(store: JobStore, new: NewJob, status: Status = Status.SUCCEEDED) -> st
 
 
 def taken(store: JobStore) -> Delivery:
-    (delivery,) = store.take_deliveries(10, 30)
+    (delivery,) = store.outbox.take(10, 30)
     return delivery
 
 
@@ -57,7 +58,7 @@ def test_event_ids_differ_between_jobs_and_look_like_all_ids(
 
     for _ in range(5):
         ended(store, new_job())
-    ids = [delivery.event_id for delivery in store.take_deliveries(10, 30)]
+    ids = [delivery.event_id for delivery in store.outbox.take(10, 30)]
     assert len(set(ids)) == 5
     assert all(uuid.UUID(event_id[4:]).version == 7 for event_id in ids)
 
@@ -65,10 +66,10 @@ def test_event_ids_differ_between_jobs_and_look_like_all_ids(
 def test_a_delivery_is_taken_by_one_sender(store: JobStore, new_job: NewJobs) -> None:
     for _ in range(20):
         ended(store, new_job())
-    parts = at_once(4, lambda _: store.take_deliveries(10, 30))
+    parts = at_once(4, lambda _: store.outbox.take(10, 30))
     ids = [delivery.id for part in parts for delivery in part]
     assert len(ids) == len(set(ids)) == 20
-    assert store.take_deliveries(10, 30) == []
+    assert store.outbox.take(10, 30) == []
 
 
 def test_what_a_dead_sender_took_comes_again_as_the_same_event(
@@ -79,9 +80,11 @@ def test_what_a_dead_sender_took_comes_again_as_the_same_event(
     make_due(redis)
     second = taken(store)
     assert (second.id, second.event_id, second.attempt) == (first.id, first.event_id, 1)
-    store.delivered(first, TRY)  # the dead one was only slow: it changes nothing any more
+    store.outbox.note(
+        first, Went.DELIVERED, TRY
+    )  # the dead one was only slow: it changes nothing any more
     assert store.counts()["deliveries_pending"] == 1
-    store.delivered(second, TRY)
+    store.outbox.note(second, Went.DELIVERED, TRY)
     assert store.counts()["deliveries_pending"] == 0
 
 
@@ -90,8 +93,8 @@ def test_a_failed_try_comes_again_after_its_delay_with_the_next_number(
 ) -> None:
     job_id = ended(store, new_job())
     first = taken(store)
-    store.retry_delivery(first, TRY, 300)
-    assert store.take_deliveries(10, 30) == []
+    store.outbox.note(first, Went.FAILED, TRY, 300)
+    assert store.outbox.take(10, 30) == []
     (entry,) = store.deliveries("acme", job_id)
     assert entry["state"] == "pending"
     assert entry["next_try_at"] == pytest.approx(redis_time(redis) + 300, abs=60)
@@ -106,17 +109,17 @@ def test_an_ended_delivery_is_kept_with_all_its_tries(
 ) -> None:
     job_id = ended(store, new_job())
     first = taken(store)
-    store.retry_delivery(first, TRY, 0)
+    store.outbox.note(first, Went.FAILED, TRY, 0)
     second = taken(store)
-    (store.delivered if end == "delivered" else store.bury_delivery)(second, TRY)
+    store.outbox.note(second, Went.DELIVERED if end == "delivered" else Went.FAILED, TRY)
     (entry,) = store.deliveries("acme", job_id)
     assert entry["state"] == end
     assert entry["next_try_at"] is None
     assert entry["attempts"] == [{"attempt": 1, **TRY}, {"attempt": 2, **TRY}]
     assert (entry["id"], entry["event_id"]) == (first.id, first.event_id)
-    assert store.take_deliveries(10, 30) == []
+    assert store.outbox.take(10, 30) == []
     make_due(redis)
-    assert store.take_deliveries(10, 30) == []
+    assert store.outbox.take(10, 30) == []
 
 
 def test_deliveries_of_a_foreign_or_missing_job_are_not_found(
@@ -135,7 +138,7 @@ def test_a_delivery_without_its_record_holds_up_nobody(
     job_ids = [ended(store, new_job()) for _ in range(2)]
     lost, kept = (store.deliveries("acme", job_id)[0]["id"] for job_id in job_ids)
     redis.delete(f"fm:delivery:{lost}")
-    assert [delivery.id for delivery in store.take_deliveries(2, 30)] == [kept]
+    assert [delivery.id for delivery in store.outbox.take(2, 30)] == [kept]
     assert store.counts()["deliveries_pending"] == 1
 
 
@@ -154,7 +157,7 @@ def test_a_flood_for_one_receiver_leaves_every_other_its_share(
     others = [hooked(store, new_job, f"https://{number}.example/hook") for number in range(3)]
     others.append(hooked(store, new_job, "https://flooded.example/0", tenant="globex"))
     others.append(hooked(store, new_job, "https://flooded.example:8443/0"))
-    taken = store.take_deliveries(12, 30)
+    taken = store.outbox.take(12, 30)
     assert len(taken) <= 12
     assert {delivery.job_id for delivery in taken} >= set(others)
 
@@ -166,7 +169,7 @@ def test_all_of_a_flood_is_taken_in_the_end_and_each_once(
         hooked(store, new_job, f"https://flooded.example/{number}")
     hooked(store, new_job, "https://a.example/hook")
     ids: list[str] = []
-    while batch := store.take_deliveries(10, 30):
+    while batch := store.outbox.take(10, 30):
         ids += [delivery.id for delivery in batch]
     assert len(ids) == len(set(ids)) == 41
 
@@ -177,8 +180,8 @@ def test_more_receivers_than_a_batch_holds_have_their_turn(
     for number in range(10):
         for _ in range(2):
             hooked(store, new_job, f"https://{number}.example/hook")
-    first = [delivery.url for delivery in store.take_deliveries(5, 30)]
-    second = [delivery.url for delivery in store.take_deliveries(5, 30)]
+    first = [delivery.url for delivery in store.outbox.take(5, 30)]
+    second = [delivery.url for delivery in store.outbox.take(5, 30)]
     assert len({*first, *second}) == 10
 
 
@@ -186,8 +189,8 @@ def test_a_new_event_does_not_wait_for_one_of_its_receiver_that_waits(
     store: JobStore, new_job: NewJobs
 ) -> None:
     job_id = hooked(store, new_job, "https://a.example/hook")
-    store.retry_delivery(taken(store), TRY, 3600)
-    assert store.take_deliveries(10, 30) == []
+    store.outbox.note(taken(store), Went.FAILED, TRY, 3600)
+    assert store.outbox.take(10, 30) == []
     second = hooked(store, new_job, "https://a.example/hook")
     assert taken(store).job_id == second != job_id
 
@@ -196,8 +199,8 @@ def test_nothing_is_left_of_a_receiver_that_has_all(
     store: JobStore, new_job: NewJobs, redis: Redis
 ) -> None:
     hooked(store, new_job, "https://a.example/hook")
-    store.delivered(taken(store), TRY)
+    store.outbox.note(taken(store), Went.DELIVERED, TRY)
     make_due(redis)
-    assert store.take_deliveries(10, 30) == []
+    assert store.outbox.take(10, 30) == []
     assert redis.keys("fm:lane:*") == []
     assert not redis.exists("fm:deliveries")

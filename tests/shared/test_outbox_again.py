@@ -21,7 +21,7 @@ WEEK_S = 7 * 86_400
 
 
 def taken(store: JobStore) -> Delivery:
-    (delivery,) = store.take_deliveries(10, 30)
+    (delivery,) = store.outbox.take(10, 30)
     return delivery
 
 
@@ -81,7 +81,7 @@ def test_what_waits_need_not_wait_longer(store: JobStore) -> None:
     finish(store, URL)
     first = taken(store)
     store.outbox.note(first, Went.FAILED, TRY, 3600)
-    assert store.take_deliveries(10, 30) == []
+    assert store.outbox.take(10, 30) == []
     store.outbox.redeliver(TENANT, first.id)
     assert taken(store).attempt == 1
 
@@ -90,7 +90,7 @@ def test_what_is_on_its_way_is_not_sent_twice(store: JobStore) -> None:
     job_id = finish(store, URL)
     first = taken(store)
     store.outbox.redeliver(TENANT, first.id)
-    assert store.take_deliveries(10, 30) == []
+    assert store.outbox.take(10, 30) == []
     store.outbox.note(first, Went.DELIVERED, TRY)
     assert only_delivery(store, job_id)["state"] == "delivered"
 
@@ -227,7 +227,7 @@ def test_erasing_a_job_takes_every_delivery_with_it(store: JobStore, redis: Redi
     assert redis.keys("fm:delivery:*") == []
     assert store.outbox.note(delivery, Went.DELIVERED, TRY) is None
     make_due(redis)
-    assert store.take_deliveries(10, 30) == []
+    assert store.outbox.take(10, 30) == []
     assert store.counts()["deliveries_pending"] == 0
 
 
@@ -244,7 +244,7 @@ def test_after_a_retry_the_old_event_still_tells_of_the_first_end(store: JobStor
     claim = store.claim(job_id, "worker-1")
     assert claim is not None
     store.finish(job_id, claim.token, Outcome(Status.SUCCEEDED))
-    old, new = sorted(store.take_deliveries(10, 30), key=lambda each: each.created_at)
+    old, new = sorted(store.outbox.take(10, 30), key=lambda each: each.created_at)
     assert (old.event, new.event) == ("restoration.failed", "restoration.succeeded")
     assert old.event_id != new.event_id
     assert old.job is not None

@@ -20,7 +20,7 @@ TRY: dict[str, Any] = {"at": 1.5, "status_code": 500, "latency_ms": 12, "error":
 
 
 def taken(store: JobStore) -> Delivery:
-    (delivery,) = store.take_deliveries(10, 30)
+    (delivery,) = store.outbox.take(10, 30)
     return delivery
 
 

@@ -9,6 +9,7 @@ from redis import Redis
 
 from shared.errors import QueueFull
 from shared.jobs import Event, Priority, Release, Status
+from shared.outbox import Went
 from shared.store import JobStore, NewJob, Outcome
 from tests.shared.conftest import claimed, redis_time, wait_until
 
@@ -166,9 +167,9 @@ def test_a_finished_job_is_small_in_redis(store: JobStore, new_job: NewJobs, red
         store.begin_idempotent("key_1", order, "body")
         claim = claimed(store, new_job(webhook=hook, idempotency_key=order))
         store.finish(claim.job.id, claim.token, Outcome(Status.SUCCEEDED, result))
-        (delivery,) = store.take_deliveries(1, 30)
+        (delivery,) = store.outbox.take(1, 30)
         sent = {"at": redis_time(redis), "status_code": 204, "latency_ms": 12, "error": None}
-        store.delivered(delivery, sent)
+        store.outbox.note(delivery, Went.DELIVERED, sent)
 
     def used() -> int:
         return int(redis.info("memory")["used_memory_dataset"])

@@ -53,7 +53,7 @@ def send_due(store: JobStore, courier: Courier) -> SendDue:
     """Deliver what is due, once."""
 
     def send_due() -> None:
-        for delivery in store.take_deliveries(100, 60):
+        for delivery in store.outbox.take(100, 60):
             courier.deliver(delivery)
 
     return send_due
@@ -193,7 +193,7 @@ def test_a_private_receiver_is_never_connected_to_unless_allowed(
     job_id = finish(store, receiver.url("/hook"))
     strict = Fetcher(allow_private=False)
     courier = Courier(store=store, storage=storage, keys=keys, fetcher=strict, timeout_s=10)
-    (delivery,) = store.take_deliveries(100, 60)
+    (delivery,) = store.outbox.take(100, 60)
     courier.deliver(delivery)
     assert receiver.requests == []
     assert only_delivery(store, job_id)["state"] == "pending"
@@ -215,20 +215,20 @@ def test_a_job_erased_before_its_webhook_went_out_is_not_told(
     store: JobStore, courier: Courier, receiver: Origin
 ) -> None:
     job_id = finish(store, receiver.url("/hook"))
-    (delivery,) = store.take_deliveries(100, 60)
+    (delivery,) = store.outbox.take(100, 60)
     store.erase(TENANT, job_id)
     courier.deliver(delivery)
     assert receiver.requests == []
-    assert store.take_deliveries(100, 60) == []
+    assert store.outbox.take(100, 60) == []
 
 
 def test_a_delivery_that_another_sender_has_by_now_is_not_noted_twice(
     store: JobStore, courier: Courier, receiver: Origin, redis: Redis
 ) -> None:
     job_id = finish(store, receiver.url("/hook"))
-    (late,) = store.take_deliveries(100, 60)
+    (late,) = store.outbox.take(100, 60)
     make_due(redis)
-    (taken,) = store.take_deliveries(100, 60)
+    (taken,) = store.outbox.take(100, 60)
     receiver.answers["/hook"] = http("500 Oh no")
     courier.deliver(late)
     receiver.answers["/hook"] = http("200 OK")

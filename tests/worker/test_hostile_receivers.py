@@ -50,7 +50,7 @@ def send_due(store: JobStore, storage: ObjectStorage, redis: Redis, settings: Se
     )
 
     def send_due() -> None:
-        for delivery in store.take_deliveries(100, 60):
+        for delivery in store.outbox.take(100, 60):
             courier.deliver(delivery)
 
     return send_due
