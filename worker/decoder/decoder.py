@@ -71,24 +71,34 @@ class Decoder:
         doing, so that it may go well later; Internal for a mistake of ours.
         """
         self._limits.require_bytes(len(data))
-        photo, answer = parcel.memory_file("photo"), parcel.memory_file("pixels")
+        try:
+            return self._decode(data)
+        except Internal as error:  # what went wrong with us is for our log alone
+            _log.error("the decoder made a mistake: %s", error.detail)  # no stack here
+            raise Internal from None
+        except OSError as error:  # no memory, no descriptor left
+            raise Unavailable(f"there is no room to decode the photo: {error}") from None
+
+    def _decode(self, data: bytes) -> Decoded:
+        photo = parcel.memory_file("photo")
         try:
             parcel.write(photo, data)
             parcel.seal(photo)
+            return self._read(photo)
+        finally:
+            os.close(photo)
+
+    def _read(self, photo: int) -> Decoded:
+        answer = parcel.memory_file("pixels")
+        try:
             with self._slots:
                 ending = self._nursery.read(photo, answer)
             self._judge(ending)
             parcel.seal(answer)
             return Decoded(answer)
-        except Internal as error:  # what went wrong with us is for our log alone
-            os.close(answer)
-            _log.exception("the decoder made a mistake: %s", error.detail)
-            raise Internal from None
         except BaseException:
             os.close(answer)
             raise
-        finally:
-            os.close(photo)
 
     def _judge(self, ending: Ending) -> None:
         """Raise unless the child came to an end of its own."""

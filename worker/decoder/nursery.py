@@ -118,30 +118,34 @@ class Nursery:
 
     def _spawn(self) -> tuple[subprocess.Popen[bytes], socket.socket]:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        path = [str(Path(entry).absolute()) for entry in sys.path]
-        orders = {**self._orders, "path": path, "control": theirs.fileno()}
         with theirs:
-            process = subprocess.Popen(  # noqa: S603  # our own command line
-                [sys.executable, "-I", "-B", "-c", _BOOT, json.dumps(orders)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                env=_ENVIRONMENT,
-                cwd=os.sep,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,  # signals meant for us are not meant for it
-            )
+            try:
+                process = self._boot(theirs.fileno())
+            except OSError as error:
+                ours.close()
+                raise Unavailable(f"the photo decoder does not start: {error}") from None
         self._process, self._control = process, ours
-        ours.settimeout(_START_S)
-        try:
-            ready = json.loads(ours.recv(_MESSAGE_BYTES) or b"{}")
-        except OSError:
-            ready = {}
+        ready = _first_words(ours)
         if "filtered" not in ready:
             self._stop()
-            raise Unavailable(f"the photo decoder does not start: {_reason(ready, process)}")
+            why = ready.get("error") or f"it ended with {process.returncode}; see standard error"
+            raise Unavailable(f"the photo decoder does not start: {why}")
         self.filtered = bool(ready["filtered"])
         ours.settimeout(self._patience_s)
         return process, ours
+
+    def _boot(self, control: int) -> subprocess.Popen[bytes]:
+        path = [str(Path(entry).absolute()) for entry in sys.path]
+        orders = json.dumps({**self._orders, "path": path, "control": control})
+        return subprocess.Popen(  # noqa: S603  # our own command line
+            [sys.executable, "-I", "-B", "-c", _BOOT, orders],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            env=_ENVIRONMENT,
+            cwd=os.sep,
+            pass_fds=[control],
+            start_new_session=True,  # signals meant for us are not meant for it
+        )
 
     def _stop(self) -> None:
         process, control = self._process, self._control
@@ -154,5 +158,10 @@ class Nursery:
             process.wait()
 
 
-def _reason(said: Mapping[str, Any], process: subprocess.Popen[bytes]) -> str:
-    return str(said.get("error") or f"it ended with {process.returncode}; its log is on stderr")
+def _first_words(control: socket.socket) -> dict[str, Any]:
+    control.settimeout(_START_S)
+    try:
+        said: dict[str, Any] = json.loads(control.recv(_MESSAGE_BYTES) or b"{}")
+    except OSError:
+        return {}
+    return said

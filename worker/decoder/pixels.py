@@ -57,7 +57,7 @@ def pack(photo: Photo, fd: int) -> None:
     for name, part in header.parts().items():
         thing = given[name]
         if isinstance(thing, np.ndarray):
-            parcel.write(fd, memoryview(np.ascontiguousarray(thing)), part.start)
+            parcel.write(fd, np.ascontiguousarray(thing).data, part.start)
         elif thing:
             parcel.write(fd, thing, part.start)
     parcel.write_header(fd, header)

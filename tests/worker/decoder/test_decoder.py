@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import resource
 import signal
 import struct
 import subprocess
@@ -297,6 +298,23 @@ def test_a_sandbox_in_which_nothing_can_be_read_is_found_at_the_start() -> None:
     narrow = Bounds(memory_bytes=1 << 20)
     with pytest.raises(Unavailable, match="sandbox"):
         Decoder(Limits(), bounds=narrow).start()
+
+
+def test_without_a_free_descriptor_the_photo_is_to_be_tried_again(decoder: Decoder) -> None:
+    decoder.start()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    free = os.dup(0)
+    os.close(free)
+    for room in range(4):  # so that it fails at one place after the other
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free + room, hard))
+        try:
+            with pytest.raises(Unavailable):
+                decoder.decode(PHOTOS["palette"])
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    again = os.dup(0)
+    os.close(again)
+    assert again == free, "nothing is left open"
 
 
 def test_its_processes_go_when_it_is_closed() -> None:

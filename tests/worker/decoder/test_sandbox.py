@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import resource
+import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +15,7 @@ import pytest
 
 from shared.errors import FacemendError, Internal
 from tests.worker.engine.photos import file_of, gradient
-from worker.decoder import Bounds, Decoder, photo_of
+from worker.decoder import Bounds, Decoder, kernel, photo_of, sandbox
 from worker.engine import Limits
 
 SLOT_BACK_S = 6.0  # the bound of the fault matrix for files that hang or kill the decoder
@@ -135,3 +140,35 @@ def test_a_mistake_of_ours_is_told_to_the_log_alone(
     assert "KeyError in " in caplog.text
     assert "_mistake:" in caplog.text
     assert "a secret of the photo" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("deed", "refusal"),
+    [
+        (lambda: os.open("/dev/null", os.O_RDONLY), errno.EMFILE),
+        (socket.socket, errno.EMFILE),
+        (os.fork, errno.EAGAIN),
+        (lambda: bytearray(2 << 30), errno.ENOMEM),
+        (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100)), errno.EPERM),
+    ],
+    ids=["open", "socket", "fork", "memory", "setrlimit"],
+)
+def test_where_no_system_calls_are_filtered_the_limits_hold(
+    deed: Callable[[], object], refusal: int
+) -> None:
+    parent = os.getpid()
+
+    def life() -> int:
+        sandbox.keep_only()
+        sandbox.confine(parent, Bounds(), 1 << 20, allowed=None)
+        try:
+            deed()
+        except OSError as error:
+            return error.errno or 255
+        except ValueError:  # as Python calls it for limits
+            return errno.EPERM
+        except MemoryError:
+            return errno.ENOMEM
+        return 0
+
+    assert kernel.exit_code_of(kernel.fork(life)) == refusal
