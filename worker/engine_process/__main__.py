@@ -125,6 +125,7 @@ class _Job:
             os.close(self._photo)
             raise
         with decoded:
+            self._tell({"thread": threading.get_ident()})  # who crashes, does so in his thread
             photo = photo_of(decoded)
         return workbench.carry_out(self._order, photo, self._progress)
 

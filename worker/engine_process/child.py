@@ -5,22 +5,20 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from pydantic import SecretStr
-
 from shared.errors import FacemendError, ModelUnavailable
 from shared.settings import Settings
 from worker.decoder.parcel import memory_file
 from worker.engine_process import wire
+from worker.engine_process.autopsy import Hand, in_words, suspects
+from worker.engine_process.birth import spawn, without_secrets
 from worker.engine_process.finished import Finished
 from worker.engine_process.order import Order
 
@@ -29,13 +27,6 @@ _LOOK_S = 0.25
 _LINGER_S = 2.0  # how long a job that is stopped may take to hear of it
 _DEATH_S = 5.0  # how long the kernel may take to clear a dead process away
 _LAST_WORDS_BYTES = 8_000
-#: What of the environment the child may see: nothing of ours, so no secret.
-_NAMES = ("HOME", "LANG", "LD_LIBRARY_PATH", "LD_PRELOAD", "PATH", "TMPDIR", "TZ", "USER")
-_PREFIXES = (
-    *("CUDA", "HIP_", "KMP_", "LC_", "MALLOC_", "MKL_", "NVIDIA_", "OMP_", "OPENBLAS_"),
-    *("PYTHON", "PYTORCH_", "ROCR_", "TORCH", "XDG_CACHE"),
-)
-
 OnProgress = Callable[[str, int, int | None], None]
 
 
@@ -62,20 +53,14 @@ class EngineChild:
         self._last_words = memory_file("last-words")
         self._lock = threading.Lock()
         self._gone = threading.Event()
+        self._buried = threading.Event()
         self._killed_for = ""
+        self._stalled_s: float | None = None
         self._signs_of_life = 0
-        self._jobs: list[str] = []
+        self._hands: list[Hand] = []
+        self._suspects: tuple[str, ...] = ()
         with theirs:
-            files = (theirs.fileno(), self._last_words)
-            self._process = subprocess.Popen(  # noqa: S603  # our own program
-                [
-                    *(sys.executable, "-P", "-m", "worker.engine_process"),
-                    *map(str, (os.getpid(), *files)),
-                ],
-                env=environment(),
-                pass_fds=files,
-                stdin=subprocess.DEVNULL,
-            )
+            self._process = spawn(theirs.fileno(), self._last_words)
         with contextlib.suppress(OSError):  # dead already: ``loaded`` will tell
             wire.send(
                 self._control,
@@ -89,7 +74,7 @@ class EngineChild:
     @property
     def jobs(self) -> Sequence[str]:
         """In its hands now; of a dead child, at its death."""
-        return tuple(self._jobs)
+        return tuple(hand.job_id for hand in self._hands)
 
     # --- for the thread that keeps it -------------------------------------------------------
 
@@ -132,13 +117,16 @@ class EngineChild:
             self._control.close()
         stack = os.pread(self._last_words, _LAST_WORDS_BYTES, 0).decode(errors="replace")
         os.close(self._last_words)
-        death = self._killed_for or _death(self._process.returncode)
+        death = self._killed_for or in_words(self._process.returncode)
+        self._suspects = suspects(self._hands, stack, self._stalled_s)
+        self._buried.set()
         _log.log(
             logging.ERROR if self._process.returncode else logging.INFO,
             "the engine process %d ended: %s",
             self.pid,
             death,
-            extra={"jobs": list(self._jobs)} | ({"stack": stack} if stack else {}),
+            extra={"jobs": self.jobs, "suspects": self._suspects}
+            | ({"stack": stack} if stack else {}),
         )
         return death
 
@@ -166,20 +154,26 @@ class EngineChild:
         ours, theirs = wire.pair()
         with ours:
             with theirs:
-                self._begin(order, theirs, photo)
+                hand = self._begin(order, theirs, photo)
             ours.settimeout(_LOOK_S)
             try:
-                finished = self._follow(ours, on_progress, check)
+                finished = self._follow(ours, hand, on_progress, check)
             except EngineCrashed:
-                raise  # and the job stays on the list
+                raise  # and the job stays in its hands
             except BaseException:
                 self._stop(ours)
-                self._jobs.remove(order.job_id)
+                self._hands.remove(hand)
                 raise
-            self._jobs.remove(order.job_id)
+            self._hands.remove(hand)
             return finished
 
-    def _begin(self, order: Order, answers: socket.socket, photo: int) -> None:
+    def may_be_guilty(self, job_id: str, check: Callable[[], None]) -> bool:
+        """Whether a job of its last ones may have been the cause of its death."""
+        while not self._buried.wait(_LOOK_S):
+            check()
+        return job_id in self._suspects
+
+    def _begin(self, order: Order, answers: socket.socket, photo: int) -> Hand:
         with self._lock:
             if self._gone.is_set():
                 raise NotBegun
@@ -187,33 +181,42 @@ class EngineChild:
                 wire.send(self._control, asdict(order), [answers.fileno(), photo])
             except OSError as error:
                 raise NotBegun from error
-            self._jobs.append(order.job_id)
+            hand = Hand(order.job_id)
+            self._hands.append(hand)
+            return hand
 
     def _follow(
-        self, ours: socket.socket, on_progress: OnProgress, check: Callable[[], None]
+        self, ours: socket.socket, hand: Hand, on_progress: OnProgress, check: Callable[[], None]
     ) -> Finished:
-        silent_s, signs = 0.0, self._signs_of_life
+        signs = self._signs_of_life
         while True:
             try:
                 message, files = wire.receive(ours)
             except TimeoutError:
                 check()
                 # Counted in looks, not by the clock: while all of us were frozen, nobody stalled.
-                silent_s = silent_s + _LOOK_S if signs == self._signs_of_life else 0.0
+                hand.silent_s = hand.silent_s + _LOOK_S if signs == self._signs_of_life else 0.0
                 signs = self._signs_of_life
-                if silent_s > self._stall_s:
+                if hand.silent_s > self._stall_s:
+                    self._stalled_s = self._stall_s
                     self.kill(f"no progress for {self._stall_s:g} s")
                 continue
-            silent_s = 0.0
+            hand.silent_s = 0.0
             if message is None:
                 raise EngineCrashed(self)
-            if "error" in message:
-                raise wire.heard(message["error"])
             if "finished" in message:
                 return Finished(files[0])
-            stage, done, total = message["progress"]
-            self._signs_of_life += stage == "enlarging"  # the device works, if for another job
-            on_progress(stage, done, total)
+            self._take(message, hand, on_progress)
+
+    def _take(self, message: dict[str, Any], hand: Hand, on_progress: OnProgress) -> None:
+        if "error" in message:
+            raise wire.heard(message["error"])
+        if "thread" in message:
+            hand.thread = message["thread"]
+            return
+        stage, done, total = message["progress"]
+        self._signs_of_life += stage == "enlarging"  # the device works, if for another job
+        on_progress(stage, done, total)
 
     def _stop(self, ours: socket.socket) -> None:
         """Tell the child that nobody waits for this job any more; it stops at its next step."""
@@ -225,32 +228,3 @@ class EngineChild:
             while message is not None and time.monotonic() < give_up_s:
                 message, files = wire.receive(ours)
                 wire.close(files)
-
-
-def environment() -> dict[str, str]:
-    """What the child sees of ours, and where Python finds our code."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if name in _NAMES or name.startswith(_PREFIXES)
-    }
-    return kept | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-
-
-def without_secrets(settings: Settings) -> dict[str, Any]:
-    """The settings as JSON; a secret is left out, so the child has its default."""
-    secret = {name for name in type(settings).model_fields if _is_secret(getattr(settings, name))}
-    return settings.model_dump(mode="json", exclude=secret)
-
-
-def _is_secret(value: object) -> bool:
-    return isinstance(value, SecretStr)
-
-
-def _death(code: int) -> str:
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        return signal.Signals(-code).name
-    except ValueError:
-        return f"signal {-code}"

@@ -17,10 +17,7 @@ class Crashes:
         self._marked: set[str] = set()
 
     def died(self, jobs: Sequence[str]) -> None:
-        """The child died with these jobs in its hands.
-
-        Of several nobody knows which one it was: they run alone next time.
-        """
+        """The child died with these jobs in its hands; only one that was alone is surely why."""
         if len(jobs) == 1:
             self._guilty.add(jobs[0])
         self._idle += not jobs

@@ -102,14 +102,20 @@ class EngineProcess:
         """Have one photo restored: ``photo`` is the memory file of a ``Decoded``.
 
         ``alone``: nobody else's photo is at the engine meanwhile. ``check`` is called all the
-        time and raises to stop. Raises what the engine raises, EngineCrashed (then ask
-        ``fault``) and EngineLost.
+        time and raises to stop. A job that was there when another one crashed the child is begun
+        again by the next child. Raises what the engine raises, EngineCrashed if this job may be
+        why (then ask ``fault``), and EngineLost.
         """
         with self._gate.passing(check, alone=alone):
             while True:
+                child = self._working_child(check)
                 try:
-                    finished = self._working_child(check).work(order, photo, on_progress, check)
+                    finished = child.work(order, photo, on_progress, check)
                 except NotBegun:
+                    continue
+                except EngineCrashed:
+                    if child.may_be_guilty(order.job_id, check):
+                        raise
                     continue
                 with self._changed:
                     self._crashes.went_well()
