@@ -57,6 +57,41 @@ def test_every_line_of_a_request_has_its_id_and_none_after_it(
     assert "request_id" not in lines()[-1]
 
 
+def test_each_change_leaves_a_line_for_the_audit_and_looking_does_not(
+    client: Any, submit: Any, services: Services, lines: Any, enrol: Any
+) -> None:
+    (key,) = services.keys.list("acme")
+    path = submit(client).headers["Location"]
+    client.get(path)
+    client.post(f"{path}/cancel")
+    client.post(f"{path}/cancel")
+    client.post(f"{path}/retry")
+    enrol("other").open(path, method="DELETE")
+    client.open(path, method="DELETE")
+    job_id = path.rpartition("/")[2]
+    told = [line for line in lines() if line["logger"] == "facemend.audit"]
+    route = "/v1/restorations/<job_id>"
+    assert [(line["event"], line["status"], line["tenant"]) for line in told] == [
+        ("POST /v1/restorations", 202, "acme"),
+        (f"POST {route}/cancel", 202, "acme"),
+        (f"POST {route}/cancel", 409, "acme"),
+        (f"POST {route}/retry", 202, "acme"),
+        (f"DELETE {route}", 404, "other"),
+        (f"DELETE {route}", 204, "acme"),
+    ]
+    assert {line["job_id"] for line in told} == {job_id}
+    assert told[0]["key_id"] == key.id
+    assert len({line["request_id"] for line in told}) == len(told)
+
+
+def test_a_stranger_who_tries_to_change_something_is_in_the_audit(
+    anonymous: FlaskClient, lines: Any
+) -> None:
+    anonymous.delete("/v1/restorations/job_" + "0" * 32)
+    (line,) = [line for line in lines() if line["logger"] == "facemend.audit"]
+    assert (line["status"], "key_id" in line) == (401, False)
+
+
 def test_probes_do_not_fill_the_log(anonymous: FlaskClient, lines: Any) -> None:
     anonymous.get("/healthz")
     (line,) = [line for line in lines() if line["logger"] == "api.journal"]
