@@ -6,8 +6,9 @@ import errno
 import os
 import resource
 import socket
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -34,15 +35,14 @@ def decodes(decoder: Decoder) -> bool:
 
 
 @pytest.fixture
-def secret(tmp_path: Path) -> Path:
-    """A file that anybody may read and write, in folders open to anybody."""
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder.owner() == tmp_path.owner() and folder.is_relative_to("/tmp"):
-            folder.chmod(folder.stat().st_mode | 0o755)
-    path = tmp_path / "secret"
-    path.write_text("the pepper")
-    path.chmod(0o666)
-    return path
+def secret() -> Iterator[Path]:
+    """A file that anybody may read and write, in a folder open to anybody."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "secret"
+        path.write_text("the pepper")
+        path.chmod(0o666)
+        path.parent.chmod(0o777)
+        yield path
 
 
 @pytest.mark.parametrize(
