@@ -11,6 +11,7 @@ from tests.chaos.customer import ALL_EVENTS, Customer
 from tests.chaos.receiver import Receiver
 from tests.chaos.rows import Run, row
 from tests.chaos.service import Part, Service, eventually
+from tests.jobs import make_due
 
 _HEALTHY_S = 2.0
 _TRY_S = 15.0
@@ -68,20 +69,13 @@ def _down(run: Run, customer: Customer, receiver: Receiver) -> None:
     wait_s = (delivery["next_try_at"] or 0.0) - (came[-1] if came else 0.0)
     run.row.require(239 <= wait_s <= 362, f"the third try is due after {wait_s:.0f} s")
     receiver.good.set()
-    _hurry(customer.service, delivery)
+    make_due(customer.service.redis)
     run.row.require(
         eventually(lambda: len(receiver.arrivals("/down")) == 3, 5), "nothing came after the outage"
     )
     ids = {arrival.event_id for arrival in receiver.arrivals("/down")}
     run.row.require(len(ids) == 1, f"{len(ids)} event ids for one event")
     run.row.note("after the second try the schedule's five minutes are cut short by hand")
-
-
-def _hurry(service: Service, delivery: dict[str, Any]) -> None:
-    """Let the next try be due now."""
-    for index in service.redis.scan_iter("fm:*deliver*", _type="zset"):
-        if service.redis.zscore(index, delivery["id"]) is not None:
-            service.redis.zadd(index, {delivery["id"]: 1.0})
 
 
 def _gone(run: Run, customer: Customer, receiver: Receiver) -> None:
