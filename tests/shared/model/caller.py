@@ -1,0 +1,43 @@
+"""A process around the store, cut into the steps between which it can die.
+
+Each caller is a list of steps; ``run`` stops after each one, and a caller that is never resumed
+was killed there. ``test_callers`` holds the lists against the product's own code.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.shared.model.world import World
+
+MODEL = "starter"
+TENANTS = ("acme", "globex")
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What each caller does, in order."""
+
+    submission: tuple[str, ...] = ("reserve", "upload", "manifest", "create", "ring", "answer")
+    run: tuple[str, ...] = ("claim", "fetch", "enter", "restore", "put", "seal", "finish", "forget")
+    delivery: tuple[str, ...] = ("take", "send", "note")
+    expiry: tuple[str, ...] = ("expired", "objects", "record")
+    again: tuple[str, ...] = ("look", "promise", "retry", "ring")
+    erasure: tuple[str, ...] = ("cancel", "objects", "break_promise", "record", "objects")
+
+
+class Caller:
+    """Does its steps in order; ``todo`` may change on the way."""
+
+    def __init__(self, world: World, order: tuple[str, ...]) -> None:
+        self.world = world
+        self.todo = deque(order)
+
+    def run(self) -> Iterator[None]:
+        while self.todo:
+            getattr(self, self.todo.popleft())()
+            yield

@@ -1,0 +1,46 @@
+"""Time in a story: it passes when the story says so, for the scripts and for keys that expire."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from redis import Redis
+
+from tests.shared.model.editions import CLOCK
+
+_BEGIN_S = 1_800_000_000
+
+
+class Clock:
+    """What the scripts take for Redis' clock (see ``editions``)."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._us = _BEGIN_S * 1_000_000
+        self._show()
+
+    @property
+    def now(self) -> float:
+        return self._us / 1_000_000
+
+    def forward(self, seconds: float) -> None:
+        self._us += round(seconds * 1_000_000)
+        self._show()
+        if seconds >= 1:
+            self._age_keys(int(seconds))
+
+    def _show(self) -> None:
+        seconds, micros = divmod(self._us, 1_000_000)
+        self._redis.hset(CLOCK, mapping={"s": seconds, "us": micros})
+
+    def _age_keys(self, seconds: int) -> None:
+        """Redis' own time to live knows nothing of our clock."""
+        names = cast("list[str]", self._redis.keys("fm:*"))
+        with self._redis.pipeline(transaction=False) as pipe:
+            for name in names:
+                pipe.ttl(name)
+            lives: list[Any] = pipe.execute()
+            for name, life_s in zip(names, lives, strict=True):
+                if life_s >= 0:
+                    pipe.expire(name, max(life_s - seconds, 0))
+            pipe.execute()

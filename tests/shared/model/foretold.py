@@ -1,0 +1,59 @@
+"""What a job should look like after each call of the store, by the rules alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from shared.jobs import MAX_STARTS, RELEASE_BUDGET, TERMINAL_EVENT, Event, Release, Status
+from shared.store import NewJob
+
+
+@dataclass
+class Foretold:
+    new: NewJob
+    deadline: float
+    status: Status = Status.QUEUED
+    generation: int = 1
+    attempt: int = 0
+    starts: int = 0
+    cancel: bool = False
+    erased: bool = False
+    tokens: list[str] = field(default_factory=list)  # of all starts; the last one may be valid
+    spent: Counter[Release] = field(default_factory=Counter)
+    winner: str | None = None
+    events: list[Event] = field(default_factory=list)
+
+    def start(self, token: str) -> None:
+        self.status = Status.RUNNING
+        self.attempt += 1
+        self.starts += 1
+        self.tokens.append(token)
+        if self.attempt == 1:
+            self.events.append(Event.STARTED)
+
+    def end(self, status: Status) -> None:
+        self.status = Status.CANCELED if self.cancel else status
+        self.cancel = False
+        self.spent.clear()
+        self.events.append(TERMINAL_EVENT[self.status])
+
+    def give_back(self, reason: Release) -> None:
+        self.spent[reason] += 1
+        self.starts -= reason is Release.DRAIN
+        spent = self.spent[reason] > RELEASE_BUDGET[reason] or self.starts >= MAX_STARTS
+        if self.cancel or spent:
+            self.end(Status.FAILED)
+        else:
+            self.status = Status.QUEUED
+
+    def retry(self, deadline: float) -> None:
+        self.status, self.deadline, self.winner = Status.QUEUED, deadline, None
+        self.generation += 1
+        self.attempt = self.starts = 0
+
+    def absolve(self) -> None:
+        self.starts -= self.spent.pop(Release.CRASH, 0)
+
+    def runs_under(self, token: str) -> bool:
+        return not self.erased and self.status is Status.RUNNING and self.tokens[-1:] == [token]

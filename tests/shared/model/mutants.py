@@ -1,0 +1,102 @@
+"""Nine mistakes that lose, double or corrupt jobs in real systems, each as a small change.
+
+A story machine that does not find every one of them proves nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tests.shared.model.caller import Orders
+from tests.shared.model.editions import Edit
+from tests.shared.model.promises import Promise
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """``breaks`` are the promises of which one must be found broken."""
+
+    name: str
+    breaks: frozenset[Promise]
+    edits: tuple[Edit, ...]
+    orders: Orders
+
+
+def _mutant(
+    name: str, *breaks: Promise, edits: tuple[Edit, ...] = (), **orders: tuple[str, ...]
+) -> Mutant:
+    return Mutant(name, frozenset(breaks), edits, Orders(**orders))
+
+
+_POST = """
+local job = load(ARGV[1])
+post(job, spec_of(job).webhook, job.status, now())
+"""
+_COUNT = "redis.call('HINCRBY', key('job', id), 'attempt', 1)\n"
+
+MUTANTS = (
+    _mutant(
+        "no dispatcher",
+        Promise.SOON,
+        edits=(Edit("due", "\nreturn due\n", "\nreturn {}\n"),),
+    ),
+    _mutant(
+        "no reaper",
+        Promise.SOON,
+        edits=(Edit("reap", "come(key('leases'), at, limit)", "{}"),),
+    ),
+    _mutant(
+        "no token check",
+        Promise.FENCED,
+        edits=(
+            Edit("prelude", " and job.token == token then return job end", " then return job end"),
+            Edit("finish", "if not job or job.token ~= token then", "if not job then"),
+        ),
+    ),
+    _mutant(
+        "claim without state check",
+        Promise.ALONE,
+        Promise.STAYS,
+        edits=(
+            Edit("claim", "local job = startable(name)", "local job = rung"),
+            Edit("states", "if not NEXT[job.status][to] then", "if false then"),
+        ),
+    ),
+    _mutant(
+        "attempt counted at the end",
+        Promise.COUNTED,
+        Promise.CAPPED,
+        edits=(
+            Edit("claim", "'attempt', job.attempt + 1, 'starts', job.starts + 1, ", ""),
+            Edit("finish", "\nsettle(job, ", f"\n{_COUNT}settle(job, "),
+            Edit("release", "\nreturn ", f"\n{_COUNT}job.starts = job.starts + 1\nreturn "),
+        ),
+    ),
+    _mutant(
+        "no cap",
+        Promise.CAPPED,
+        edits=(
+            Edit("states", "'spent_' .. reason, 1) > tonumber(budget)", "'spent', 0) < 0"),
+            Edit("states", "elseif job.starts >= tonumber(max_starts) then", "elseif false then"),
+        ),
+    ),
+    _mutant(
+        "pointer before upload",
+        Promise.THERE,
+        run=("claim", "fetch", "enter", "restore", "finish", "put", "seal", "forget"),
+    ),
+    _mutant(
+        "event in a second step",
+        Promise.ANNOUNCED,
+        edits=(
+            Edit("states", "  post(job, spec.webhook, status, at)\n", ""),
+            Edit("post_event", "", _POST),
+        ),
+        run=("claim", "fetch", "enter", "restore", "put", "seal", "finish", "announce", "forget"),
+    ),
+    _mutant(
+        "publish before create",
+        Promise.KNOWN,
+        submission=("reserve", "upload", "manifest", "ring", "create", "answer"),
+    ),
+)

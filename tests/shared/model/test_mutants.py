@@ -1,0 +1,33 @@
+"""Each of nine known mistakes breaks a promise that the stories look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import Phase
+from hypothesis import settings as profile
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.shared.model.conftest import Worlds
+from tests.shared.model.mutants import MUTANTS, Mutant
+from tests.shared.model.promises import BrokenPromise
+from tests.shared.model.stories import Stories
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "-"))
+def test_a_mutant_is_caught(
+    mutant: Mutant, worlds: Worlds, stories: profile, tell: Callable[[str], None]
+) -> None:
+    make, told = worlds(mutant), 0
+
+    def story() -> Stories:
+        nonlocal told
+        told += 1
+        return Stories(make)
+
+    only_find = profile(stories, phases=[Phase.generate], report_multiple_bugs=False)
+    with pytest.raises(BrokenPromise) as caught:
+        run_state_machine_as_test(story, settings=only_find)
+    assert caught.value.promise in mutant.breaks
+    tell(f"{mutant.name}: found after {told} stories ({caught.value.promise})")
