@@ -38,9 +38,12 @@ def make_celery(settings: Settings, *, role: Role, models: Sequence[str] = ()) -
     served = models or settings.served_models
     queues = [Queue(restore_queue(model, rank)) for rank in Priority for model in served]
     app.conf.update(
-        task_acks_late=True,
+        # A message is a doorbell: once heard, it has done its work. What is still to be acknowledged
+        # when Redis goes away ends a Celery worker (kombu 5.7 asks a connection that is closed).
+        task_acks_late=False,
         task_reject_on_worker_lost=False,  # it would run a poison job for ever
         worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,  # with every place taken, bells ring for other workers
         worker_concurrency=settings.jobs_in_flight,
         worker_hijack_root_logger=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,

@@ -136,9 +136,10 @@ def test_the_bell_rings_although_all_keys_of_celery_were_deleted(
 
 def test_celery_neither_retries_nor_stores_nor_reads_anything_but_json(settings: Settings) -> None:
     conf = make_celery(settings, role="worker").conf
-    assert conf.task_acks_late
+    assert not conf.task_acks_late
     assert not conf.task_reject_on_worker_lost
     assert conf.worker_prefetch_multiplier == 1
+    assert conf.worker_disable_prefetch
     assert conf.task_ignore_result
     assert conf.result_backend is None
     assert conf.accept_content == ["json"]
