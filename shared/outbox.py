@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -55,10 +56,13 @@ class Outbox:
     def __init__(self, scripts: Scripts) -> None:
         self._scripts = scripts
 
-    def take(self, limit: int, lease_s: float) -> list[Delivery]:
-        """Deliveries that are due, for the caller alone during ``lease_s``; receivers in turn."""
+    def take(self, limit: int, lease_s: float, full: Iterable[str] = ()) -> list[Delivery]:
+        """Deliveries that are due, for the caller alone during ``lease_s``.
+
+        Receivers have their turn, but for the lanes that are ``full``.
+        """
         token = secrets.token_hex(8)
-        taken = self._scripts.run("take_deliveries", limit, lease_s, token)
+        taken = self._scripts.run("take_deliveries", limit, lease_s, token, *full)
         return [_delivery(*entry) for entry in taken]
 
     def note(
@@ -111,7 +115,7 @@ class Outbox:
 
 
 def _delivery(
-    delivery_id: str, flat: list[str], frozen: str | None, disabled: str | None
+    delivery_id: str, flat: list[str], lane: str, frozen: str | None, disabled: str | None
 ) -> Delivery:
     record = pairs(flat)
     job_id = record.get("job_id", "")
@@ -125,6 +129,7 @@ def _delivery(
         attempt=int(record["tries"]) + 1,
         created_at=float(record["created_at"]),
         token=record["token"],
+        lane=lane,
         job=to_job(job_id, json.loads(frozen)) if frozen else None,
         disabled=disabled,
     )

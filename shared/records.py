@@ -76,6 +76,7 @@ class Outcome:
 class Delivery:
     """One webhook to be sent now; ``attempt`` is 1 for the first try.
 
+    All that go to one receiver (a tenant's scheme, host and port) have the same ``lane``.
     ``job_id`` is empty for an event that tells of no job. ``job`` is the one to tell of, if that is
     another than the record has now. ``disabled``: why nothing is sent to its endpoint.
     """
@@ -89,6 +90,7 @@ class Delivery:
     attempt: int
     created_at: float
     token: str
+    lane: str
     job: Job | None = None
     disabled: str | None = None
 

@@ -6,6 +6,7 @@ import logging
 import random
 import time
 from typing import Any
+from urllib.parse import urlsplit
 
 from shared import webhooks
 from shared.errors import FacemendError
@@ -16,7 +17,6 @@ from shared.representation import represent
 from shared.storage import ObjectStorage
 from shared.store import Delivery, JobStore
 from shared.telemetry import DELIVERY_TRIES, ENDPOINTS_CHANGED, bind
-from worker.sender import endpoint
 
 _logger = logging.getLogger(__name__)
 _CHANGED = {
@@ -122,6 +122,6 @@ def _tell(delivery: Delivery, attempt: webhooks.Attempt, noted: Noted) -> None:
     _logger.info("webhook %s: %s", delivery.event, outcome, extra=facts)
     if noted.endpoint:
         ENDPOINTS_CHANGED.labels(noted.endpoint).inc()
-        tenant, scheme, host = endpoint(delivery)
-        whose = {"tenant": tenant, "receiver": f"{scheme}://{host}"}
+        to = urlsplit(delivery.url)
+        whose = {"tenant": delivery.tenant, "receiver": f"{to.scheme}://{to.netloc}"}
         _logger.warning(_CHANGED[noted.endpoint], extra=whose)

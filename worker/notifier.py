@@ -171,7 +171,8 @@ class Notifier:
         taken = 0
         for _ in range(MAX_BATCHES):
             # A batch may be short while there is more: each receiver has only its share of it.
-            batch = self._store.outbox.take(BATCH, self._delivery_lease_s)
+            full = self._sender.full()
+            batch = self._store.outbox.take(BATCH, self._delivery_lease_s, full)
             self._sender.offer(batch)
             taken += len(batch)
             if not batch:

@@ -1,8 +1,8 @@
 """Many deliveries at once, so that no receiver has to wait for another one.
 
-An endpoint (tenant, scheme, host and port) has at most two connections; one that we know nothing
-of, only one. How it did the last time decides whose threads it shares: those of quick endpoints, of
-slow ones or of new ones. A quick one that gets stuck gives its thread's place back after a second.
+A receiver has a lane, and at most two connections; one that we know nothing of, only one. How it
+did the last time decides whose threads it shares: those of quick receivers, of slow ones or of new
+ones. A quick one that gets stuck gives its thread's place back after a second.
 """
 
 from __future__ import annotations
@@ -14,35 +14,27 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from threading import Lock
-from urllib.parse import urlsplit
 
 from shared.store import Delivery
 
 THREADS = 64
 SLOW_S = 1.0
-#: Bounds of what is remembered here; whatever does not fit is taken from the store again later.
-MAX_WAITING_PER_ENDPOINT = 200
-MAX_ENDPOINTS = 10_000
-
-Endpoint = tuple[str, str, str]
-
-
-def endpoint(delivery: Delivery) -> Endpoint:
-    """Whom a delivery goes to. Tenants do not share one: each has its own two connections."""
-    parts = urlsplit(delivery.url)
-    return delivery.tenant, parts.scheme, parts.netloc
+#: A lane with so many waiting is full: the rest is better kept by the store.
+FULL = 100
+#: Receivers whose pace is remembered.
+MAX_KNOWN = 10_000
 
 
 @dataclass(slots=True)
 class _Lane:
-    """What waits for one endpoint, with the monotonic time until which it is ours to send."""
+    """What waits for one receiver, with the monotonic time until which it is ours to send."""
 
     waiting: deque[tuple[Delivery, float]] = field(default_factory=deque)
     in_flight: int = 0
 
 
 class _Pace(Enum):
-    """How an endpoint did the last time."""
+    """How a receiver did the last time."""
 
     NEW = auto()
     QUICK = auto()
@@ -54,9 +46,9 @@ _CONNECTIONS = {_Pace.NEW: 1, _Pace.QUICK: 2, _Pace.SLOW: 2}
 
 @dataclass(slots=True, eq=False)
 class _Try:
-    """``pace`` is what was known of the endpoint when it began."""
+    """``pace`` is what was known of the receiver when it began."""
 
-    endpoint: Endpoint
+    lane: str
     pace: _Pace
     since: float
 
@@ -87,8 +79,8 @@ class Sender:
         self._slow_s = slow_s
         self._pool = ThreadPoolExecutor(self._most, "send")
         self._lock = Lock()
-        self._lanes: dict[Endpoint, _Lane] = {}
-        self._paces: dict[Endpoint, _Pace] = {}
+        self._lanes: dict[str, _Lane] = {}
+        self._paces: dict[str, _Pace] = {}
         self._tries: set[_Try] = set()
         self._closed = False
 
@@ -96,15 +88,20 @@ class Sender:
     def in_flight(self) -> int:
         return len(self._tries)
 
+    def full(self) -> list[str]:
+        """Lanes in which enough are waiting."""
+        with self._lock:
+            return [key for key, lane in self._lanes.items() if len(lane.waiting) >= FULL]
+
     def offer(self, deliveries: Iterable[Delivery]) -> None:
-        """Send each as soon as its endpoint's turn comes; what is too much is dropped.
+        """Send each as soon as its receiver's turn comes.
 
         To be called now and then even with nothing: time alone may make room.
         """
         with self._lock:
             until = time.monotonic() + self._keep_s
             for delivery in deliveries:
-                self._put(delivery, until)
+                self._lanes.setdefault(delivery.lane, _Lane()).waiting.append((delivery, until))
             self._start_all()
 
     def close(self) -> None:
@@ -113,16 +110,8 @@ class Sender:
             self._closed = True
         self._pool.shutdown()
 
-    def _put(self, delivery: Delivery, until: float) -> None:
-        key = endpoint(delivery)
-        if key not in self._lanes and len(self._lanes) >= MAX_ENDPOINTS:
-            return
-        lane = self._lanes.setdefault(key, _Lane())
-        if len(lane.waiting) < MAX_WAITING_PER_ENDPOINT:
-            lane.waiting.append((delivery, until))
-
     def _start_all(self) -> None:
-        """Start what may start, the endpoint first that was not served for longest.
+        """Start what may start, the receiver first that was not served for longest.
 
         Called with the lock held.
         """
@@ -144,8 +133,8 @@ class Sender:
         )
         return {pace: max(0, share - taken[pace]) for pace, share in self._share.items()}
 
-    def _start_some(self, key: Endpoint, pace: _Pace, room: int) -> int:
-        """Start what one endpoint may have of ``room``; the number of tries."""
+    def _start_some(self, key: str, pace: _Pace, room: int) -> int:
+        """Start what one receiver may have of ``room``; the number of tries."""
         lane, started = self._lanes[key], 0
         while lane.waiting and lane.in_flight < _CONNECTIONS[pace] and started < room:
             delivery, until = lane.waiting.popleft()
@@ -172,8 +161,8 @@ class Sender:
                 self._start_all()
 
     def _judge(self, ended: _Try) -> None:
-        self._paces.pop(ended.endpoint, None)
-        if len(self._paces) >= MAX_ENDPOINTS:
+        self._paces.pop(ended.lane, None)
+        if len(self._paces) >= MAX_KNOWN:
             del self._paces[next(iter(self._paces))]  # not heard of for longest
         slow = time.monotonic() - ended.since > self._slow_s
-        self._paces[ended.endpoint] = _Pace.SLOW if slow else _Pace.QUICK
+        self._paces[ended.lane] = _Pace.SLOW if slow else _Pace.QUICK

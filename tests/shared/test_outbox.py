@@ -185,6 +185,31 @@ def test_more_receivers_than_a_batch_holds_have_their_turn(
     assert len({*first, *second}) == 10
 
 
+def test_a_lane_is_a_tenants_host_and_port(store: JobStore, new_job: NewJobs) -> None:
+    for tenant, url in [
+        ("acme", "https://a.example/one"),
+        ("acme", "https://A.example/two?three#four"),
+        ("globex", "https://a.example/one"),
+        ("acme", "https://a.example:8443/one"),
+        ("acme", "http://a.example/one"),
+    ]:
+        hooked(store, new_job, url, tenant)
+    lanes = [each.lane for each in sorted(store.outbox.take(10, 30), key=lambda d: d.created_at)]
+    assert lanes[0] == lanes[1]
+    assert len(set(lanes)) == 4
+
+
+def test_a_full_lane_is_left_alone_and_comes_again(store: JobStore, new_job: NewJobs) -> None:
+    flooded = [hooked(store, new_job, "https://flooded.example/hook") for _ in range(3)]
+    other = hooked(store, new_job, "https://a.example/hook")
+    (first, *_) = store.outbox.take(2, 30)
+    assert first.job_id == flooded[0]
+    rest = store.outbox.take(10, 30, [first.lane])
+    assert {each.job_id for each in rest} <= {other}
+    again = store.outbox.take(10, 30)
+    assert {each.job_id for each in again} == set(flooded[1:])
+
+
 def test_a_new_event_does_not_wait_for_one_of_its_receiver_that_waits(
     store: JobStore, new_job: NewJobs
 ) -> None:

@@ -9,20 +9,21 @@ import pytest
 
 from shared.store import Delivery
 from worker import sender
-from worker.sender import Sender, endpoint
+from worker.sender import Sender
 
 
-def delivery(number: int, host: str = "a.example", tenant: str = "acme") -> Delivery:
+def delivery(number: int, host: str = "a.example") -> Delivery:
     return Delivery(
         id=f"dlv_{number}",
         event_id=f"evt_{number}",
         job_id=f"job_{number}",
-        tenant=tenant,
+        tenant="acme",
         url=f"https://{host}/hook?{number}",
         event="restoration.succeeded",
         attempt=1,
         created_at=0.0,
         token="token",
+        lane=host,
     )
 
 
@@ -72,13 +73,7 @@ def receivers() -> Iterator[Receivers]:
     receivers.free.set()
 
 
-def test_an_endpoint_is_a_tenants_host_and_port() -> None:
-    assert endpoint(delivery(1)) == endpoint(delivery(2))
-    assert endpoint(delivery(1)) != endpoint(delivery(1, tenant="other"))
-    assert endpoint(delivery(1)) != endpoint(delivery(1, host="a.example:8443"))
-
-
-def test_everything_offered_is_sent_once_and_in_order_of_its_endpoint(receivers: Receivers) -> None:
+def test_everything_offered_is_sent_once_and_in_order_of_its_receiver(receivers: Receivers) -> None:
     courier = Sender(receivers.send, keep_s=10, threads=1)
     for number in range(50):
         courier.offer([delivery(number, host=f"{number % 5}.example")])
@@ -88,7 +83,7 @@ def test_everything_offered_is_sent_once_and_in_order_of_its_endpoint(receivers:
         assert receivers.numbers(f"{host}.example") == list(range(host, 50, 5))
 
 
-def test_an_endpoint_never_has_more_than_two_connections_and_a_new_one_has_one(
+def test_a_receiver_never_has_more_than_two_connections_and_a_new_one_has_one(
     receivers: Receivers,
 ) -> None:
     courier = Sender(receivers.send, keep_s=10)
@@ -114,7 +109,7 @@ def test_a_stuck_receiver_holds_up_nobody_else(receivers: Receivers) -> None:
     courier.close()
 
 
-def test_slow_endpoints_together_leave_half_of_the_threads_to_others(
+def test_slow_receivers_together_leave_half_of_the_threads_to_others(
     receivers: Receivers,
 ) -> None:
     courier = Sender(receivers.send, keep_s=10, threads=4, slow_s=0)  # one try makes it slow
@@ -196,15 +191,17 @@ def test_what_waited_too_long_is_dropped_for_another_may_have_it(receivers: Rece
     assert receivers.numbers("stuck.example") == [0, 5]
 
 
-def test_what_waits_for_one_endpoint_is_bounded(receivers: Receivers) -> None:
+def test_a_lane_in_which_many_wait_is_full_until_they_are_sent(receivers: Receivers) -> None:
     receivers.stuck.add("stuck.example")
     courier = Sender(receivers.send, keep_s=10)
-    for number in range(sender.MAX_WAITING_PER_ENDPOINT + 50):
-        courier.offer([delivery(number, host="stuck.example")])
+    courier.offer([delivery(number, host="stuck.example") for number in range(sender.FULL)])
+    assert courier.full() == []  # one is on its way
+    courier.offer([delivery(sender.FULL, host="stuck.example"), delivery(0, host="a.example")])
+    assert courier.full() == ["stuck.example"]
     receivers.free.set()
-    receivers.wait_for(lambda: len(receivers.arrived) == sender.MAX_WAITING_PER_ENDPOINT + 1)
+    receivers.wait_for(lambda: len(receivers.numbers("stuck.example")) == sender.FULL + 1)
     courier.close()
-    assert len(receivers.arrived) == sender.MAX_WAITING_PER_ENDPOINT + 1
+    assert courier.full() == []
 
 
 def test_closing_waits_for_what_is_in_flight_and_starts_nothing_more(receivers: Receivers) -> None:
