@@ -6,11 +6,13 @@ code 1: something was lost, doubled or late, or a row could not be run to its en
 
 from __future__ import annotations
 
+import faulthandler
 import importlib
 import shutil
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -42,7 +44,7 @@ _RESULT = "row.json"
 @click.option("--keep", is_flag=True, help="Keep folders and logs of rows that held, too.")
 @click.option("--one", is_flag=True, hidden=True, help="Run this row here, in --folder.")
 @click.option("--folder", type=click.Path(path_type=Path), help="Where everything is put.")
-def main(
+def main(  # noqa: PLR0917  # click's
     names: Sequence[str], seed: int, lanes: int, keep: bool, one: bool, folder: Path | None
 ) -> None:
     """Break the service in every way of the fault matrix (or only in those NAMED: F1 F14)."""
@@ -68,13 +70,12 @@ def _run(spec: Spec, folder: Path, seed: int) -> None:
     """One row, in this process; what it came to lies in the folder afterwards."""
     row = Row(spec.name, spec.fault, spec.bound)
     started = time.monotonic()
+    faulthandler.dump_traceback_later(spec.limit_s - 5, file=sys.stderr)
     try:
         spec.run(Run(row, folder, seed))
     except Skipped as reason:
         row.skipped = str(reason)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # the row has failed, and says how
-        import traceback
-
         traceback.print_exc()
         row.breach(f"{type(error).__name__}: {error}"[:500])
     row.took_s = time.monotonic() - started

@@ -1,4 +1,4 @@
-"""What must hold after every row: nothing lost, nothing twice, nothing wrong, no secret in a log."""
+"""What must hold after every row: nothing lost, twice or wrong, and no secret in a log."""
 
 from __future__ import annotations
 

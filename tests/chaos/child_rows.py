@@ -41,7 +41,7 @@ def crash_child(run: Run) -> None:
         run.row.require("SIGSEGV" in worker.log(), "the log does not name the signal")
 
 
-@row("F3", f"that input {_BAD} times among {_GOOD} good ones", "good p95 ≤ 2 × without",
+@row("F3", f"that input {_BAD} times among {_GOOD} good ones", "good p95 ≤ twice without",
      alone=True, limit_s=240)  # fmt: skip
 def crash_often(run: Run) -> None:
     with run.service() as service, Receiver() as receiver:

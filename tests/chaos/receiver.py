@@ -32,8 +32,10 @@ class Arrival:
 
 
 class Receiver:
-    """``/ok`` takes all; ``/drip``, ``/redirect``, ``/astray``, ``/huge``, ``/bomb``, ``/gone``, ``/later``,
-    ``/lost`` and ``/down`` do what they are called. ``good`` makes all of them good."""
+    """``/ok`` takes all; ``/drip``, ``/redirect``, ``/huge``, ``/gone`` … do what they are called.
+
+    ``good`` makes all of them good.
+    """
 
     def __init__(self) -> None:
         self.good = Event()
@@ -43,8 +45,7 @@ class Receiver:
         self.most_at_once = 0
         self._arrivals: list[Arrival] = []
         self._lock = Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
-        self._server.daemon_threads = True
+        self._server = _Server(self)
         self._thread = Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
         self.closing = Event()
 
@@ -81,97 +82,103 @@ class Receiver:
         self._thread.join()
 
 
-def _handler(receiver: Receiver) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        timeout = 30
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
 
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            message: dict[str, Any] = json.loads(body)
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            receiver.note(
-                Arrival(
-                    time.time(),
-                    self.path,
-                    headers["webhook-id"],
-                    message["type"],
-                    message["data"].get("id", ""),
-                    headers,
-                    body,
-                )
+    def __init__(self, receiver: Receiver) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.receiver = receiver
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    timeout = 30
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        message: dict[str, Any] = json.loads(body)
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self.server.receiver.note(
+            Arrival(
+                time.time(),
+                self.path,
+                headers["webhook-id"],
+                message["type"],
+                message["data"].get("id", ""),
+                headers,
+                body,
             )
-            answer = getattr(self, f"_{self.path.strip('/')}", self._ok)
-            if receiver.good.is_set():
-                answer = self._ok
-            try:
-                answer()
-            except OSError:
-                self.close_connection = True
-
-        def do_GET(self) -> None:
-            """Nobody may follow a redirect of a webhook: this would be heard."""
-            receiver.note(Arrival(time.time(), f"GET {self.path}", "", "", "", {}, b""))
-            self._end(200)
-
-        def _ok(self) -> None:
-            self._end(204)
-
-        def _down(self) -> None:
-            self._end(500)
-
-        def _gone(self) -> None:
-            self._end(410)
-
-        def _later(self) -> None:
-            self._end(429, ("Retry-After", str(receiver.retry_after_s)))
-
-        def _redirect(self) -> None:
-            self._end(302, ("Location", METADATA_URL))
-
-        def _astray(self) -> None:
-            self._end(302, ("Location", receiver.url("/stolen")))
-
-        def _lost(self) -> None:
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        )
+        answer = getattr(self, f"_{self.path.strip('/')}", self._ok)
+        if self.server.receiver.good.is_set():
+            answer = self._ok
+        try:
+            answer()
+        except OSError:
             self.close_connection = True
 
-        def _drip(self) -> None:
-            receiver.enter(1)
-            try:
-                while not receiver.closing.wait(0.5):
-                    self.wfile.write(b"H")
-                    self.wfile.flush()
-            finally:
-                receiver.enter(-1)
+    def do_GET(self) -> None:
+        """Nobody may follow a redirect of a webhook: this would be heard."""
+        self.server.receiver.note(Arrival(time.time(), f"GET {self.path}", "", "", "", {}, b""))
+        self._end(200)
 
-        def _huge(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", str(1 << 30))
-            self.end_headers()
-            for _ in range((1 << 30) // len(_ENDLESS)):
-                self.wfile.write(_ENDLESS)
-                receiver.sent_bytes += len(_ENDLESS)
+    def _ok(self) -> None:
+        self._end(204)
 
-        def _bomb(self) -> None:
-            """128 MiB of zeros, compressed; whoever unpacks it is seen in its memory."""
-            packed = _bomb()
-            self.send_response(200)
-            self.send_header("Content-Encoding", "gzip")
-            self.send_header("Content-Length", str(len(packed)))
-            self.end_headers()
-            self.wfile.write(packed)
+    def _down(self) -> None:
+        self._end(500)
 
-        def _end(self, status: int, *headers: tuple[str, str]) -> None:
-            self.send_response(status)
-            for name, value in headers:
-                self.send_header(name, value)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+    def _gone(self) -> None:
+        self._end(410)
 
-        def log_message(self, format: str, *args: object) -> None:
-            """Stay silent: the list of arrivals says it all."""
+    def _later(self) -> None:
+        self._end(429, ("Retry-After", str(self.server.receiver.retry_after_s)))
 
-    return Handler
+    def _redirect(self) -> None:
+        self._end(302, ("Location", METADATA_URL))
+
+    def _astray(self) -> None:
+        self._end(302, ("Location", self.server.receiver.url("/stolen")))
+
+    def _lost(self) -> None:
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close_connection = True
+
+    def _drip(self) -> None:
+        self.server.receiver.enter(1)
+        try:
+            while not self.server.receiver.closing.wait(0.5):
+                self.wfile.write(b"H")
+                self.wfile.flush()
+        finally:
+            self.server.receiver.enter(-1)
+
+    def _huge(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(1 << 30))
+        self.end_headers()
+        for _ in range((1 << 30) // len(_ENDLESS)):
+            self.wfile.write(_ENDLESS)
+            self.server.receiver.sent_bytes += len(_ENDLESS)
+
+    def _bomb(self) -> None:
+        """128 MiB of zeros, compressed; whoever unpacks it is seen in its memory."""
+        packed = _bomb()
+        self.send_response(200)
+        self.send_header("Content-Encoding", "gzip")
+        self.send_header("Content-Length", str(len(packed)))
+        self.end_headers()
+        self.wfile.write(packed)
+
+    def _end(self, status: int, *headers: tuple[str, str]) -> None:
+        self.send_response(status)
+        for name, value in headers:
+            self.send_header(name, value)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # its name there
+        """Stay silent: the list of arrivals says it all."""
 
 
 @cache

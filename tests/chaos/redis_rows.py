@@ -48,7 +48,7 @@ def kill_redis(run: Run) -> None:
     with run.service(appendfsync="always") as service, Receiver() as receiver:
         service.start("api", "notifier", "worker")
         customer = run.customer(service, receiver)
-        with submitting(customer, every_s=0.15, seconds=0.5):
+        with submitting(customer, every_s=0.3, seconds=0.5):
             for _ in range(5):
                 time.sleep(run.die.uniform(1.5, 3.0))
                 service.valkey.kill()
@@ -82,7 +82,7 @@ def redis_away(run: Run) -> None:
 
 def _await_work(run: Run, customer: Customer, since: float) -> None:
     """Redis is back: how long until a job begins that is handed in now?"""
-    job_id = customer.submit(patience_s=30)
+    job_id = customer.submit(patience_s=30, priority="high")  # not behind what has gathered
     customer.wait([job_id], 30)
     job = customer.service.job(job_id)
     if job is None or job.started_at is None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tests.chaos.customer import Customer
 from tests.chaos.receiver import Receiver
@@ -26,7 +26,9 @@ class Run:
     def __post_init__(self) -> None:
         self.die = random.Random(f"{self.seed} {self.row.name}")
 
-    def service(self, *, appendfsync: str = "everysec", **settings: object) -> Service:
+    def service(
+        self, *, appendfsync: Literal["everysec", "always"] = "everysec", **settings: object
+    ) -> Service:
         """A service of this row's own, empty."""
         folder = self.folder / f"service-{time.monotonic_ns()}"
         return Service(folder, self.seed, appendfsync=appendfsync, settings=settings)

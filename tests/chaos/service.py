@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Literal, Self
 
 import httpx
 from redis import Redis
@@ -62,7 +62,9 @@ class Part:
         return self.child.pid
 
     def kill(self) -> None:
-        """SIGKILL for the leader alone, as the kernel does; what it leaves is its own business."""
+        """SIGKILL: all of gunicorn, else the leader alone; what it leaves is its own business."""
+        if self.kind == "api":
+            self.child.kill_group()
         self.child.signal(signal.SIGKILL)
         while self.child.running:
             time.sleep(0.005)
@@ -85,7 +87,7 @@ class Service:
 
     folder: Path
     seed: int = 0
-    appendfsync: str = "everysec"
+    appendfsync: Literal["everysec", "always"] = "everysec"
     settings: Mapping[str, object] = field(default_factory=dict)
     parts: list[Part] = field(default_factory=list)
 
@@ -117,7 +119,7 @@ class Service:
 
     # --- processes ----------------------------------------------------------------------------
 
-    def start(self, *kinds: str, **env: object) -> list[Part]:
+    def start(self, *kinds: str, **env: Any) -> list[Part]:
         """Start one process of each kind, and wait until all are ready."""
         started = [self.launch(kind, **env) for kind in kinds]
         for part in started:

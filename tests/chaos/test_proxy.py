@@ -114,9 +114,12 @@ def test_bandwidth_is_held_down(proxy: Proxy) -> None:
 
 
 def test_reset_cuts_whoever_speaks(proxy: Proxy) -> None:
-    with connect(proxy) as connection, proxy.bad(Weather(reset=True)):
-        with pytest.raises(ConnectionResetError):
-            say(connection, b"hello")
+    with (
+        connect(proxy) as connection,
+        proxy.bad(Weather(reset=True)),
+        pytest.raises(ConnectionResetError),
+    ):
+        say(connection, b"hello")
 
 
 def test_a_truncated_answer_ends_early(proxy: Proxy) -> None:
@@ -133,9 +136,12 @@ def test_busy_answers_without_asking_upstream(proxy: Proxy, echo: Echo) -> None:
 
 
 def test_a_lost_answer_was_given_all_the_same(proxy: Proxy, echo: Echo) -> None:
-    with connect(proxy) as connection, proxy.bad(Weather(lost_answer_share=1.0)):
-        with pytest.raises(ConnectionResetError):
-            say(connection, b"PUT /x HTTP/1.1\r\n\r\n")
+    with (
+        connect(proxy) as connection,
+        proxy.bad(Weather(lost_answer_share=1.0)),
+        pytest.raises(ConnectionResetError),
+    ):
+        say(connection, b"PUT /x HTTP/1.1\r\n\r\n")
     assert echo.heard.startswith(b"PUT /x")
     with connect(proxy) as connection:
         assert say(connection, b"GET /x HTTP/1.1\r\n\r\n") == _ANSWER

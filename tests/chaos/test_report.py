@@ -4,8 +4,8 @@ from tests.chaos.photos import Act, Order, is_result, photo, read
 from tests.chaos.report import Row, table
 
 
-def make(**counts: int) -> Row:
-    return Row("F1", "something breaks", "≤ 15 s", **counts)
+def make(injected: int = 0, lost: int = 0, duplicated: int = 0) -> Row:
+    return Row("F1", "something breaks", "≤ 15 s", injected, lost, duplicated)
 
 
 def test_a_row_holds_when_something_was_injected_and_nothing_broke() -> None:

@@ -18,6 +18,7 @@ from tests.chaos.service import Part, Service, eventually
 
 _KILLS = 30
 _RESTART_S = 15.0
+_STRUCK_AT_MOST = 4  # times that one job may lose its worker here; its budget is 6
 _ROUNDS = 10
 _DRAIN_S = 25.0
 
@@ -39,10 +40,14 @@ def kill_workers(run: Run) -> None:
 
 
 def _kill_one(run: Run, service: Service, restarts: Restarts) -> None:
-    workers = service.all("worker")
-    run.die.shuffle(workers)
-    for worker in workers:
-        if worker.child.running and (victims := restarts.victims(worker)):
+    """Kill one that works, while another one is there, and never a job again and again."""
+    ready = [
+        part for part in service.all("worker") if part.child.running and service.is_ready(part)
+    ]
+    run.die.shuffle(ready)
+    for worker in ready if len(ready) > 1 else []:
+        victims = restarts.victims(worker)
+        if victims and max(victims.values()) <= _STRUCK_AT_MOST:
             worker.kill()
             restarts.struck(victims)
             run.row.injected += 1
