@@ -20,8 +20,9 @@ from shared.settings import Settings
 from shared.storage import ObjectStorage, file_key, input_key, result_key
 from shared.store import JobStore
 from tests.jobs import MODEL, TENANT, eventually, finish, only_delivery, take
-from tests.origin import Origin, http
+from tests.origin import Origin, headers, http
 from worker.notifier import BATCH, Notifier
+from worker.sender import FULL
 
 Build = Callable[..., Notifier]
 
@@ -92,6 +93,20 @@ def test_a_stuck_receiver_holds_up_no_other_and_gets_one_connection(
     free.set()
     notifier.close()
     stuck.close()
+
+
+def test_a_long_queue_for_one_receiver_is_worked_off_without_a_pause(
+    store: JobStore, notifier: Notifier, receiver: Origin
+) -> None:
+    jobs = [finish(store, receiver.url("/hook")) for _ in range(3 * FULL)]
+
+    def done() -> bool:
+        notifier.tick_deliveries()
+        return store.counts()["deliveries_pending"] == 0
+
+    eventually(done)
+    assert {only_delivery(store, job)["state"] for job in jobs} == {"delivered"}
+    assert len({headers(request)["webhook-id"] for request in receiver.requests}) == len(jobs)
 
 
 # --- dispatch and reaping ---
