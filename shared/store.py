@@ -152,7 +152,7 @@ class JobStore(Runs):
     def retry(self, tenant: str, job_id: str) -> Job:
         """Queue a failed or canceled job once more under its id, as if it were new.
 
-        Raises NotFound; Conflict for a job in another state; QueueFull.
+        Raises NotFound; Conflict for a job in another state or past its expiry; QueueFull.
         """
         call = secrets.token_hex(4)
         deadline_s = self._settings.job_deadline_s

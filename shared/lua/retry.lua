@@ -4,6 +4,9 @@ local job = load(id)
 if not job or job.tenant ~= tenant then return false end
 if job.retry == call then return view(id) end  -- the answer was lost
 if not NEXT[job.status].queued or job.status == 'running' then return job.status end
+-- Past its time its objects may be going this moment.
+local expires = redis.call('ZSCORE', key('expiry'), id)
+if expires and tonumber(expires) <= now() then return 'expired' end
 if too_much(job, tonumber(max_queued), tonumber(max_age_s)) then return 'full' end
 
 local record, at = key('job', id), now()

@@ -121,6 +121,18 @@ def test_what_did_not_end_badly_is_not_run_again(
     assert store.get("acme", new.id) == before
 
 
+def test_what_was_kept_long_enough_is_not_run_again(
+    store: JobStore, new_job: NewJobs, redis: Redis
+) -> None:
+    """Somebody may be deleting its photo."""
+    failed(store, new := new_job())
+    redis.zadd("fm:expiry", {new.id: redis_time(redis)})
+    (job,) = store.expired()
+    with pytest.raises(Conflict, match="expired"):
+        store.retry("acme", new.id)
+    assert store.get("acme", new.id) == job
+
+
 def test_nobody_retries_a_foreign_or_an_erased_job(store: JobStore, new_job: NewJobs) -> None:
     failed(store, new := new_job())
     with pytest.raises(NotFound):

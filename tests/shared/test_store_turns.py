@@ -169,6 +169,18 @@ def test_a_full_list_of_doorbells_does_not_keep_a_try_from_its_turn(
     assert store.claim(job, "w") is not None
 
 
+@pytest.mark.parametrize("way", ["cancel", "erase"])
+def test_a_job_between_two_tries_goes_without_a_trace(
+    store: JobStore, queue: Queue, redis: Redis, way: str
+) -> None:
+    (job,) = queue("acme", 1)
+    claim = store.claim(job, "w")
+    assert claim
+    store.release(job, claim.token, Release.TRANSIENT, delay_s=60)
+    getattr(store, way)("acme", job)
+    assert not redis.exists("fm:later", "fm:queue:normal:starter", "fm:tenant:acme:queued")
+
+
 def test_a_record_deleted_by_hand_holds_up_nobody(
     store: JobStore, queue: Queue, redis: Redis
 ) -> None:
