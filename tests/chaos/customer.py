@@ -166,6 +166,8 @@ class Customer:
                 self.odd.append(f"{answer.status_code} as {kind or 'nothing'}")
             else:
                 code = str(answer.json().get("code"))
+            if answer.status_code in {400, 422, 500}:
+                self.odd.append(f"{answer.status_code} {code}")
             if answer.status_code in {429, 503} and "retry-after" not in answer.headers:
                 self.odd.append(f"{answer.status_code} without Retry-After")
         self.answers.append(Answer(answer.status_code, seconds, code))

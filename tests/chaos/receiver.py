@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import select
 import socket
 import struct
 import time
@@ -15,6 +16,7 @@ from threading import Event, Lock, Thread
 from typing import Any, Self
 
 METADATA_URL = "http://169.254.169.254/latest/meta-data/"
+_DRIP_S = 0.5
 _ENDLESS = b"x" * 65_536
 
 
@@ -69,6 +71,10 @@ class Receiver:
     def enter(self, step: int) -> None:
         with self._lock:
             self.at_once += step
+
+    def look(self) -> None:
+        """Count those who are here now; who has just left may still be in ``at_once``."""
+        with self._lock:
             self.most_at_once = max(self.most_at_once, self.at_once)
 
     def __enter__(self) -> Self:
@@ -145,13 +151,18 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def _drip(self) -> None:
-        self.server.receiver.enter(1)
+        """A byte now and then, until the other side has had enough."""
+        receiver = self.server.receiver
+        receiver.enter(1)
         try:
-            while not self.server.receiver.closing.wait(0.5):
+            while not receiver.closing.is_set():
+                if select.select([self.connection], [], [], _DRIP_S)[0]:
+                    return
+                receiver.look()
                 self.wfile.write(b"H")
                 self.wfile.flush()
         finally:
-            self.server.receiver.enter(-1)
+            receiver.enter(-1)
 
     def _huge(self) -> None:
         self.send_response(200)

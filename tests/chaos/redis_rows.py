@@ -22,6 +22,7 @@ from tests.chaos.service import Service, eventually
 _ERROR_S = 3.0
 _MEASURING_S = 0.3  # what our own machine may add to it
 _BACK_S = 15.0
+_STUFFING = {f"stuffing-{number}": "x" * 500 for number in range(7)}
 
 
 @contextmanager
@@ -185,7 +186,7 @@ def _fill(run: Run, customer: Customer, what: str) -> None:
 
     def refused() -> bool:
         order = customer.order(seconds=1.0)
-        customer.post(order, key=f"photo-{order.serial}", metadata={"stuffing": "x" * 3000})
+        customer.post(order, key=f"photo-{order.serial}", metadata=_STUFFING)
         return any(answer.status == 503 for answer in customer.answers[before:])
 
     full = eventually(refused, 30)
