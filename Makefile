@@ -52,7 +52,7 @@ fmt: setup ## Format, and repair what can be repaired
 	$(BIN)/ruff format .
 
 fuzz: setup ## Thousands of requests made from the API's own document
-	FUZZ_EXAMPLES=300 $(BIN)/python -m pytest tests/api/test_fuzz.py -rP
+	FUZZ_EXAMPLES=800 FUZZ_LEAST=5000 $(BIN)/python -m pytest tests/api/test_fuzz.py -rP
 
 bench-engine: setup ## Measure the engine beside its peer, into benchmarks/results (wants a quiet machine)
 	$(BIN)/python -m benchmarks.engine --ship

@@ -19,12 +19,13 @@ from shared.keys import KeyRing
 from shared.settings import Settings
 from tests.api.serving import serve
 
-#: So many for each operation; CI sets it in ``make fuzz``.
+#: So many for each operation at most, and in all at least; ``make fuzz`` sets both.
 EXAMPLES = os.environ.get("FUZZ_EXAMPLES", "10")
+LEAST = int(os.environ.get("FUZZ_LEAST", "500"))
 
 
 @pytest.mark.e2e
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(2400)
 def test_no_request_finds_an_answer_that_the_document_does_not_know(
     stack_settings: dict[str, Any], settings: Settings, storage: Any, redis: Any, tmp_path: Path
 ) -> None:
@@ -49,4 +50,4 @@ def test_no_request_finds_an_answer_that_the_document_does_not_know(
     assert "Traceback" not in (tmp_path / "log").read_text()
     cases = re.search(r"(\d+) generated, (\d+) passed", run.stdout)
     assert cases is not None
-    assert int(cases[1]) == int(cases[2]) >= 10 * int(EXAMPLES)
+    assert int(cases[1]) == int(cases[2]) >= LEAST
