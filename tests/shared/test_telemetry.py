@@ -33,6 +33,14 @@ def test_a_json_line_tells_what_when_where() -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", event["at"])
 
 
+def test_no_field_takes_the_place_of_what_a_line_says_itself() -> None:
+    with bind(process="other"):
+        event = json.loads(line(JsonLines, "x", at=1.5, event="y", level=0, logger="z", count=3))
+    assert (event["event"], event["level"], event["process"]) == ("x", "info", "api")
+    assert (event["logger"], event["count"]) == ("api.x", 3)
+    assert re.match(r"\d{4}-\d\d-\d\dT", event["at"])
+
+
 @pytest.mark.parametrize("formatter", FORMATTERS)
 def test_what_is_bound_stands_on_every_line_of_the_block(
     formatter: type[logging.Formatter],
