@@ -17,7 +17,7 @@ local function startable(name)
     local id, tenant = next_in(name)
     if not id then return nil end
     local job = load(id)
-    if not job then  -- somebody deleted it by hand
+    if not job or job.status ~= 'queued' then  -- somebody wrote by hand
       dequeue({id = id, tenant = tenant, model = rung.model, priority = rung.priority})
     elseif at < tonumber(job.deadline) then
       return job

@@ -76,11 +76,9 @@ local function dequeue(job)
   local name = queue_of(job)
   redis.call('ZREM', key('queue', name), job.id)
   redis.call('ZREM', key('tenant', job.tenant, 'queued'), job.id)
-  if redis.call('ZREM', key('due', name), job.id) == 1 then
-    leave_line(job)
-  else
-    redis.call('ZREM', key('later'), job.id)
-  end
+  redis.call('ZREM', key('due', name), job.id)
+  redis.call('ZREM', key('later'), job.id)
+  leave_line(job)
 end
 
 -- Whether one more job of this tenant is too much: so many wait, or one of its own has waited for

@@ -181,11 +181,23 @@ def test_a_job_between_two_tries_goes_without_a_trace(
     assert not redis.exists("fm:later", "fm:queue:normal:starter", "fm:tenant:acme:queued")
 
 
-def test_a_record_deleted_by_hand_holds_up_nobody(
-    store: JobStore, queue: Queue, redis: Redis
+@pytest.mark.parametrize("by_hand", ["no record", "no record, rung", "no bells", "ended"])
+def test_what_is_written_by_hand_holds_up_nobody(
+    store: JobStore, queue: Queue, redis: Redis, by_hand: str
 ) -> None:
     gone, left = queue("acme", 2)
-    redis.delete(f"fm:job:{gone}")
+    if by_hand == "no bells":
+        claim = store.claim(left, "w")
+        assert claim
+        store.finish(claim.job.id, claim.token, DONE)
+        redis.delete("fm:due:normal:starter")
+    elif by_hand == "ended":
+        redis.hset(f"fm:job:{gone}", "status", "failed")
+    else:
+        redis.delete(f"fm:job:{gone}")
+        if "rung" in by_hand:
+            redis.zadd("fm:due:normal:starter", {gone: 0})
+            store.due()
     claim = store.claim(left, "w")
     assert claim
     assert claim.job.id == left
