@@ -25,6 +25,7 @@ from shared.errors import (
     MalformedRequest,
     NotFound,
     QueueFull,
+    Refused,
     Unavailable,
 )
 from shared.fetch import vet
@@ -84,6 +85,7 @@ def again(caller: ApiKey, job_id: str, services: Services) -> Job:
         raise Conflict(f"The job is {before.status}; failed and canceled ones run again.")
     if "key" in before.source:
         services.storage.head(before.source["key"])  # told now, not by a run that cannot succeed
+    services.store.check_room(before.tenant, before.model, before.priority)
     new = _of(before, caller)
     services.manifests.write(new, before.generation + 1)
     try:
@@ -123,6 +125,7 @@ def _accept(
 ) -> Job:
     model = _check_model(submission.parameters.model, services)
     _check_addresses(submission, caller, services)
+    services.store.check_room(caller.tenant, model, submission.parameters.priority)
     job_id = new_id("job")
     source = _source(submission, caller, job_id, services)
     parameters = submission.parameters
@@ -148,6 +151,9 @@ def _accept(
         services.manifests.remove(new.tenant, new.id)
         if submission.image is not None:
             services.storage.delete([source["key"]])
+        raise
+    except Refused:
+        services.manifests.remove(new.tenant, new.id)  # nothing was promised to anybody
         raise
     JOBS_CREATED.labels(model=job.model, priority=job.priority).inc()
     _ring(job, services)

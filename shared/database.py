@@ -18,7 +18,7 @@ from redis.backoff import NoBackoff
 from redis.connection import AbstractConnection
 from redis.retry import Retry
 
-from shared.errors import Internal, Unavailable
+from shared.errors import Internal, Refused, Unavailable
 from shared.patience import limit_s, waiting
 from shared.settings import Settings
 
@@ -101,6 +101,8 @@ def connect(settings: Settings) -> redis.Redis:
 def redis_errors() -> Iterator[None]:
     """Translate what redis-py raises: Unavailable for an outage, Internal for a bug of ours.
 
+    Refused, an Unavailable, if Redis is there and says that nothing was done.
+
     The block counts as waiting for Redis (see ``shared.patience``).
     """
     with waiting("redis"):
@@ -109,7 +111,7 @@ def redis_errors() -> Iterator[None]:
         except (redis.ResponseError, redis.DataError) as error:
             words = any(word in str(error) for word in _NOT_NOW_WORDS)
             if isinstance(error, _NOT_NOW) or words:
-                raise Unavailable("The job store cannot serve at the moment") from error
+                raise Refused("The job store cannot serve at the moment") from error
             raise Internal(f"Redis refused a command: {error}") from error
         except redis.RedisError as error:
             raise Unavailable("The job store does not answer") from error

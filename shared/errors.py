@@ -6,7 +6,7 @@ FacemendError
 │   ├── SignatureInvalid (an Unauthorized),
 │   ├── Conflict, IdempotencyInProgress, IdempotencyMismatch, PayloadTooLarge, SlowRequest,
 │   └── UnsupportedMediaType, RateLimited, QueueFull, Unavailable,
-│       BucketMissing (an Unavailable)
+│       BucketMissing, Refused (an Unavailable)
 ├── InputError          the photo cannot be restored as it is
 │   ├── InputNotFound, InputForbidden, InputTooLarge, InputTimeout, InputChanged,
 │   ├── UnsupportedImage, CorruptImage, ImageTooManyPixels,
@@ -160,6 +160,10 @@ class BucketMissing(Unavailable):
     """The object storage answers, but our bucket is not there."""
 
     title = "The storage has no bucket for us"
+
+
+class Refused(Unavailable):
+    """Redis answers that it takes nothing now: what was asked for has not happened."""
 
 
 # --- the photo ------------------------------------------------------------------------------

@@ -102,6 +102,17 @@ def test_a_job_that_is_refused_leaves_no_promise_and_no_photo(
     assert accepted in keys(services.storage, MANIFESTS)[0]
 
 
+def test_a_redis_that_is_full_leaves_nothing_that_would_become_a_job_later(
+    client: Any, submit: Submit, problem: Problem, storage: ObjectStorage, redis: Redis
+) -> None:
+    redis.config_set("maxmemory", 1)
+    try:
+        assert problem(submit(client)) == (503, "unavailable")
+    finally:
+        redis.config_set("maxmemory", 0)
+    assert keys(storage, MANIFESTS) == []
+
+
 def test_a_canceled_job_is_promised_no_longer(
     client: Any, submit: Submit, store: JobStore, storage: ObjectStorage, redis: Redis
 ) -> None:
