@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,11 @@ from worker.engine_process import batches
 
 if TYPE_CHECKING:
     from worker.engine import Restorer
+
+
+def prepare() -> None:
+    """Import what ``load_restorers`` needs: seconds that a restart of the engine then saves."""
+    importlib.import_module("worker.engine.loading")
 
 
 def load_restorers(settings: Settings) -> dict[str, Restorer]:

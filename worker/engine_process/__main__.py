@@ -1,7 +1,8 @@
 """The engine child: ``python -m worker.engine_process``, started by the worker alone.
 
-It loads the models, says what they are, and then does what comes in over the control socket, each
-photo in a thread of its own. It ends with the control socket, or at once with its parent.
+It imports what is slow to import and waits until it is needed. Then it loads the models, says what
+they are, and does what comes in over the control socket, each photo in a thread of its own. It ends
+with the control socket, or at once with its parent.
 """
 
 from __future__ import annotations
@@ -50,7 +51,11 @@ def main() -> None:
     configure_logging(settings, "engine")
     batches.send_to(lambda content: wire.send(control, content))
     try:
-        workbench = _load(settings, hello["load_restorers"])
+        load = _prepare(hello["load_restorers"])
+        begin, _ = wire.receive(control)
+        if begin is None:
+            return
+        workbench = load(settings)
     except FacemendError as error:
         wire.send(control, {"refused": wire.told(error)})
         return
@@ -64,14 +69,16 @@ def main() -> None:
     os._exit(0)  # whatever still runs, nobody waits for it
 
 
-def _load(settings: Settings, load_restorers: str) -> Workbench:
+def _prepare(load_restorers: str) -> Callable[[Settings], Workbench]:
+    """Import all that loading takes; what loads."""
     from worker.engine_process.workbench import Workbench  # noqa: PLC0415  # with numpy and OpenCV
 
-    module, _, name = load_restorers.partition(":")
-    load: Callable[[Settings], Mapping[str, ImageRestorer]] = getattr(
-        importlib.import_module(module), name
-    )
-    return Workbench(load(settings))
+    name, _, function = load_restorers.partition(":")
+    module = importlib.import_module(name)
+    load: Callable[[Settings], Mapping[str, ImageRestorer]] = getattr(module, function)
+    if hasattr(module, "prepare"):
+        module.prepare()
+    return lambda settings: Workbench(load(settings))
 
 
 def _serve(control: socket.socket, workbench: Workbench) -> None:

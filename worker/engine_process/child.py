@@ -45,7 +45,10 @@ class EngineCrashed(FacemendError):
 
 
 class EngineChild:
-    """Started from a thread that stays: the child dies with the thread that made it."""
+    """Started from a thread that stays: the child dies with the thread that made it.
+
+    A new child gets its code ready and waits: models are loaded when it is told to ``begin``.
+    """
 
     def __init__(self, settings: Settings, load_restorers: str) -> None:
         self._stall_s = settings.stall_s
@@ -54,6 +57,7 @@ class EngineChild:
         self._lock = threading.Lock()
         self._gone = threading.Event()
         self._buried = threading.Event()
+        self._dismissed = False
         self._killed_for = ""
         self._stalled_s: float | None = None
         self._signs_of_life = 0
@@ -61,11 +65,7 @@ class EngineChild:
         self._suspects: tuple[str, ...] = ()
         with theirs:
             self._process = spawn(theirs.fileno(), self._last_words)
-        with contextlib.suppress(OSError):  # dead already: ``loaded`` will tell
-            wire.send(
-                self._control,
-                {"settings": without_secrets(settings), "load_restorers": load_restorers},
-            )
+        self._tell({"settings": without_secrets(settings), "load_restorers": load_restorers})
 
     @property
     def pid(self) -> int:
@@ -77,6 +77,14 @@ class EngineChild:
         return tuple(hand.job_id for hand in self._hands)
 
     # --- for the thread that keeps it -------------------------------------------------------
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def begin(self) -> None:
+        """Have the models loaded."""
+        self._tell({"begin": True})
 
     def loaded(self, timeout_s: float) -> list[dict[str, Any]]:
         """Wait until the child can work: its models. Raises what it says; ModelUnavailable."""
@@ -121,7 +129,7 @@ class EngineChild:
         self._suspects = suspects(self._hands, stack, self._stalled_s)
         self._buried.set()
         _log.log(
-            logging.ERROR if self._process.returncode else logging.INFO,
+            logging.INFO if self._dismissed else logging.ERROR,
             "the engine process %d ended: %s",
             self.pid,
             death,
@@ -130,16 +138,23 @@ class EngineChild:
         )
         return death
 
-    def dismiss(self) -> None:
-        """Ask the child to end: it hears the end of the stream."""
+    def dismiss(self, *, at_once: bool = False) -> None:
+        """Let the child go: it hears the end of the stream, unless it is busy with itself."""
+        self._dismissed = True
         with contextlib.suppress(OSError):
             self._control.shutdown(socket.SHUT_RDWR)
+        if at_once:
+            self.kill("not needed any more")
 
     def kill(self, why: str) -> None:
         """SIGKILL, unless it is dead already."""
-        if self._process.poll() is None:
+        if self.alive:
             self._killed_for = self._killed_for or why
             self._process.kill()
+
+    def _tell(self, message: dict[str, Any]) -> None:
+        with contextlib.suppress(OSError):  # dead already: ``loaded`` will say how
+            wire.send(self._control, message)
 
     # --- for the threads of jobs ------------------------------------------------------------
 

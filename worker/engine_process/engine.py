@@ -55,8 +55,9 @@ class EngineProcess:
         self._changed = threading.Condition()
         self._crashes = Crashes()
         self._faults: dict[EngineChild, Fault] = {}
-        self._newest: EngineChild | None = None
-        self._child: EngineChild | None = None  # the newest, once it can work
+        self._begun: EngineChild | None = None
+        self._child: EngineChild | None = None  # the one begun, once it can work
+        self._spare: EngineChild | None = None  # takes over when that one dies; the keeper's
         self._lost: FacemendError | None = None
         self._closing = False
         # One thread that stays: children die with the thread that started them.
@@ -77,10 +78,8 @@ class EngineProcess:
         """End the child and all that it does."""
         with self._changed:
             self._closing = True
-            if self._child:
-                self._child.dismiss()
-            elif self._newest:
-                self._newest.kill("not needed any more")
+            if self._begun:
+                self._begun.dismiss(at_once=self._child is None)
         if self._keeper.is_alive():
             self._keeper.join()
 
@@ -151,38 +150,51 @@ class EngineProcess:
 
     def _keep(self) -> None:
         before: EngineChild | None = None
-        while True:
-            with self._changed:
-                if self._closing:
-                    return None
-                child = self._newest = EngineChild(self._settings, self._load_restorers)
+        while child := self._next():
             try:
                 models = child.loaded(self._settings.engine_start_s)
             except FacemendError as error:
-                return self._give_up(error, before)
-            if not self._open(child, models, before):
-                child.dismiss()
-                child.bury()
-                return None
+                self._give_up(error, before)
+                break
+            self._open(child, models, before)
             child.listen(self._on_batch)
             if not self._died(child):
-                return None
+                break
             before = child
+        if self._spare:
+            self._spare.dismiss(at_once=True)
+            self._spare.bury()
+
+    def _next(self) -> EngineChild | None:
+        """The spare child, or a new one if that is dead; None: the end has come."""
+        with self._changed:
+            if self._closing:
+                return None
+            spare, self._spare = self._spare, None
+            child = spare if spare and spare.alive else self._new()
+            self._begun = child
+        if spare and spare is not child:
+            spare.bury()
+        child.begin()
+        return child
+
+    def _new(self) -> EngineChild:
+        return EngineChild(self._settings, self._load_restorers)
 
     def _open(
         self, child: EngineChild, models: Sequence[dict[str, Any]], before: EngineChild | None
-    ) -> bool:
+    ) -> None:
         """Let jobs in. The child before died of its jobs, then, since this machine is sound."""
         with self._changed:
-            if self._closing:
-                return False
             self.models = tuple(map(_served_model, models))
             self._child = child
             if before:
                 self._faults[before] = Fault.JOB
             self._changed.notify_all()
+            if self._closing:
+                child.dismiss()
         _log.info("the engine process %d is ready", child.pid)
-        return True
+        self._spare = self._new()
 
     def _died(self, child: EngineChild) -> bool:
         """Whether there is to be another one."""

@@ -16,7 +16,9 @@ from worker.engine import FaceOptions, Photo, Restoration
 from worker.engine_process import batches
 from worker.engine_process.workbench import OnProgress
 
-FORGOTTEN = "stopped"  # a file beside the models: the job that nobody waited for has heard of it
+# Files beside the models:
+FORGOTTEN = "stopped"  # the job that nobody waited for has heard of it
+GO = "go"  # those that wait need not wait any longer
 
 
 class Act(IntEnum):
@@ -31,12 +33,14 @@ class Act(IntEnum):
     BREAK_THE_DEVICE = 70
     STARVE = 80
     REST = 90
+    WAIT = 100
 
 
 class ObedientRestorer(ScriptedRestorer):
     def __init__(self, settings: Settings) -> None:
         super().__init__()
         self._forgotten = settings.models_dir / FORGOTTEN
+        self._go = settings.models_dir / GO
 
     def restore(
         self, photo: Photo, options: FaceOptions, on_progress: OnProgress = lambda *_: None
@@ -44,6 +48,9 @@ class ObedientRestorer(ScriptedRestorer):
         act = Act(int(photo.pixels[0, 0, 0]))
         if act is Act.GO_ON_AND_ON:
             self._go_on_and_on(on_progress)
+        while act is Act.WAIT and not self._go.exists():
+            on_progress("restoring", 0, 1)
+            time.sleep(0.02)
         self.during = _DEEDS.get(act, lambda: None)
         batches.made(MODEL, [0.25, 0.5])
         return super().restore(photo, options, on_progress)

@@ -105,6 +105,12 @@ def wait_for(condition: Callable[[], bool], seconds: float = 15) -> None:
         time.sleep(0.01)
 
 
+def count_memory_files() -> int:
+    """Of this process: photos, results and last words of children."""
+    links = [str(file.readlink()) for file in Path("/proc/self/fd").iterdir() if file.is_symlink()]
+    return sum("memfd:" in link for link in links)
+
+
 def assert_works(engine: EngineProcess) -> None:
     assert (restore(engine, Act.INVERT) == 255 - Act.INVERT).all()
 
@@ -178,11 +184,12 @@ def test_who_was_at_the_engine_when_another_crashed_it_is_begun_again(
     engine: EngineProcess, settings: Settings
 ) -> None:
     done: list[np.ndarray] = []
-    bystander = in_the_background(lambda: done.append(restore(engine, Act.REST, "job_2")), engine)
+    bystander = in_the_background(lambda: done.append(restore(engine, Act.WAIT, "job_2")), engine)
     crash = crash_of(engine, Act.CRASH, "job_1")
     assert sorted(crash.child.jobs) == ["job_1", "job_2"]
+    settings.models_dir.joinpath(restorers.GO).touch()
     bystander.join()
-    assert (done[0] == 255 - Act.REST).all()
+    assert (done[0] == 255 - Act.WAIT).all()
 
 
 def test_where_nobody_can_tell_who_it_was_all_are_suspects(engine: EngineProcess) -> None:
@@ -234,14 +241,15 @@ def test_a_job_that_nobody_waits_for_any_more_is_stopped_in_the_child(
     def cancel() -> None:
         raise JobCanceled
 
-    files = len(list(Path("/proc/self/fd").iterdir()))
+    wait_for(lambda: engine._spare is not None)
+    memory_files = count_memory_files()
     with pytest.raises(JobCanceled):
         restore(engine, Act.REST, check=cancel)
     with pytest.raises(JobCanceled):
         restore(engine, Act.GO_ON_AND_ON, on_progress=lambda *_: cancel())
     wait_for((settings.models_dir / restorers.FORGOTTEN).exists)
     assert_works(engine)
-    assert len(list(Path("/proc/self/fd").iterdir())) == files
+    assert count_memory_files() == memory_files
 
 
 def test_a_child_that_cannot_start_again_speaks_for_the_job(
@@ -289,7 +297,7 @@ def test_what_cannot_be_loaded_is_said_in_words(
     start: Callable[..., EngineProcess], load: str, kind: type[FacemendError], words: str
 ) -> None:
     with pytest.raises(kind, match=words):
-        start(load, engine_start_s=3.0)
+        start(load, engine_start_s=3.0 if load == "load_for_ever" else 30.0)
 
 
 def test_the_child_knows_no_secret(engine: EngineProcess, tmp_path: Path) -> None:
@@ -343,3 +351,13 @@ def test_closed_it_leaves_no_process_behind(start: Callable[..., EngineProcess])
     pid = engine.pid
     engine.close()
     assert not Path(f"/proc/{pid}").exists()
+
+
+def test_a_spare_child_that_was_killed_is_not_missed(engine: EngineProcess) -> None:
+    wait_for(lambda: engine._spare is not None)
+    assert engine._spare is not None
+    os.kill(engine._spare.pid, signal.SIGKILL)
+    wait_for(lambda: engine._spare is not None and not engine._spare.alive)
+    crash = crash_of(engine, Act.CRASH)
+    assert engine.fault(crash, go_on) is Fault.JOB
+    assert_works(engine)
