@@ -11,10 +11,11 @@ from pathlib import Path
 from shared.jobs import Status
 from tests.chaos.audit import Expected, audit
 from tests.chaos.customer import Customer
+from tests.chaos.devices import gpu_there
 from tests.chaos.photos import Act
 from tests.chaos.receiver import Receiver
 from tests.chaos.restarts import Restarts
-from tests.chaos.rows import Run, row
+from tests.chaos.rows import Run, Skipped, row
 from tests.chaos.service import Service, eventually
 
 _CRASHES = 2
@@ -92,7 +93,11 @@ def _count_crashes(run: Run, service: Service, customer: Customer) -> None:
 
 @row("F7", "device out of memory once; always", "worker stays up; same lease")
 def starve(run: Run) -> None:
-    with run.service() as service, Receiver() as receiver:
+    _starve(run)
+
+
+def _starve(run: Run, device: str = "cpu") -> None:
+    with run.service(device=device) as service, Receiver() as receiver:
         service.start("api", "notifier", "worker")
         customer = run.customer(service, receiver)
         (worker,) = service.all("worker")
@@ -118,12 +123,15 @@ def starve(run: Run) -> None:
         codes = frozenset({"out-of-memory"})
         starved = {a.order.serial: codes for i, a in customer.book.items() if i == always}
         audit(run.row, service, customer, receiver, expected=starved)
-        run.row.note("on a GPU: tests of the engine, where there is one")
 
 
 @row("F8", "engine child hangs; its device's context is broken", "again ≤ stall limit + 5 s")
 def hang(run: Run) -> None:
-    with run.service(stall_s=_STALL_S) as service, Receiver() as receiver:
+    _hang(run)
+
+
+def _hang(run: Run, device: str = "cpu") -> None:
+    with run.service(stall_s=_STALL_S, device=device) as service, Receiver() as receiver:
         service.start("api", "notifier", "worker", "worker")
         customer = run.customer(service, receiver)
         restarts = Restarts(run.row, customer, _STALL_S + 5)
@@ -141,6 +149,23 @@ def hang(run: Run) -> None:
         run.row.note(
             f"stall limit {_STALL_S:g} s; the context is broken by an error in CUDA's words"
         )
+
+
+@row("F7g", "the same on a GPU, filled for real", "worker stays up; same lease")
+def starve_gpu(run: Run) -> None:
+    _needs_gpu()
+    _starve(run, "cuda")
+
+
+@row("F8g", "the same on a GPU, its context broken for real", "again ≤ stall limit + 5 s")
+def break_gpu(run: Run) -> None:
+    _needs_gpu()
+    _hang(run, "cuda")
+
+
+def _needs_gpu() -> None:
+    if not gpu_there():
+        raise Skipped("this machine has no NVIDIA GPU")
 
 
 @row("F9", "host memory: the kernel picks its victim", "child is picked; parent and API live")

@@ -26,7 +26,6 @@ class Act(IntEnum):
     HANG = 3  # no progress, for ever
     STARVE = 4  # the device has too little memory
     BREAK = 5  # the device's context is broken, as CUDA leaves it after a bad kernel
-    GORGE = 6  # takes memory of the host until there is none
 
 
 @dataclass(frozen=True, slots=True)

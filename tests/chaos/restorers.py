@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from shared.settings import Settings
+from tests.chaos.devices import Device, Gpu, Pretence
 from tests.chaos.photos import Act, Order, read
 from worker.engine import FaceOptions, FaceRecord, ModelInfo, Photo, Restoration
 from worker.engine.batching import Answer, Batcher
@@ -27,26 +28,26 @@ MODEL = "chaos"
 RUNS = "runs"
 _STEP_S = 0.25
 _FACES = 4  # of each photo: enough for a batch that can be halved
-_GORGE_BYTES = 1 << 30  # the most that GORGE takes, wherever it runs
 
 
 def load_restorers(settings: Settings) -> Mapping[str, ImageRestorer]:
     """The one model of this suite."""
-    return {MODEL: ObedientRestorer(settings.models_dir)}
+    device = Gpu() if settings.device == "cuda" else Pretence()
+    return {MODEL: ObedientRestorer(settings.models_dir, device)}
 
 
 class ObedientRestorer:
     """Inverts the photo, after it has done what the photo orders."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, device: Device) -> None:
         self._runs = folder / RUNS
+        self._device = device
         self._starved: set[int] = set()
-        self._broken = False
         self._batcher = Batcher(
             self._invert,
             max_batch=16,
             max_wait_ms=1,
-            is_out_of_memory=lambda error: isinstance(error, MemoryError),
+            is_out_of_memory=device.is_out_of_memory,
         )
 
     @property
@@ -95,19 +96,17 @@ class ObedientRestorer:
 
     def _invert(self, crops: Sequence[Pixels], seed: int, controls: Controls) -> Sequence[Answer]:
         """The network. Memory and context are those of the whole device, as on a GPU."""
-        orders = [read(crop) for crop in crops]
-        for order in orders:
+        for order in map(read, crops):
             if order.act is Act.STARVE and not (order.once and order.serial in self._starved):
                 self._starved.add(order.serial)
-                raise MemoryError("too little memory, as ordered")
-            self._broken |= order.act is Act.BREAK and self._first_run(order)
-        if self._broken:
-            raise RuntimeError("CUDA error: an illegal memory access was encountered")
-        return [255 - crop for crop in crops]
+                self._device.starve()
+            if order.act is Act.BREAK and self._first_run(order):
+                self._device.break_down()
+        return self._device.invert(crops)
 
     def _first_run(self, order: Order) -> bool:
         begun = self._runs.read_text().split("\n")
-        return not order.once or sum(f"{order.serial} " in line for line in begun) == 1
+        return not order.once or sum(line.startswith(f"{order.serial} ") for line in begun) == 1
 
 
 def _obey(act: Act) -> None:
@@ -115,9 +114,6 @@ def _obey(act: Act) -> None:
         signal.raise_signal(signal.SIGSEGV)
     elif act is Act.HANG:
         threading.Event().wait()
-    elif act is Act.GORGE:
-        taken = [bytearray(b"x" * (1 << 24)) for _ in range(_GORGE_BYTES >> 24)]
-        raise MemoryError(f"{len(taken)} pieces were not enough")
 
 
 def _face(before: Photo, after: Photo, options: FaceOptions) -> FaceRecord:
