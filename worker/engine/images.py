@@ -186,6 +186,14 @@ def _load(image: Image.Image, data: bytes) -> None:
         image.load()
     except Exception as error:  # noqa: BLE001 - decoders raise anything; all of it means this
         raise CorruptImage(f"the pixels cannot be decoded: {error}") from None
+    # Nor does it mind one whose pixels point into a palette that is not there.
+    if image.format == "PNG" and image.mode == "P" and not _has_whole_palette(image):
+        raise CorruptImage("the PNG file has no palette, or a damaged one")
+
+
+def _has_whole_palette(image: Image.Image) -> bool:
+    colours = (image.palette.palette if image.palette else None) or b""
+    return len(colours) > 0 and len(colours) % 3 == 0
 
 
 def _orientation(image: Image.Image) -> int:
