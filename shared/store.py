@@ -23,7 +23,7 @@ from shared.errors import (
 )
 from shared.fleet import Fleet
 from shared.idempotency import Idempotency, digest, reservation_key
-from shared.jobs import Job, Status
+from shared.jobs import Job, Priority, Status
 from shared.listing import Listing
 from shared.outbox import Outbox
 from shared.records import (
@@ -114,6 +114,11 @@ class JobStore(Runs):
             case "exists":
                 raise Conflict("There is or was a job of this id")
         return to_job(new.id, answer)
+
+    def check_room(self, tenant: str, model: str, priority: Priority) -> None:
+        """Raises QueueFull if ``create`` would, before anything is stored in vain."""
+        if not self._scripts.run("room", tenant, model, priority, *self._bounds):
+            raise QueueFull(retry_after_s=_FULL_S)
 
     def get(self, tenant: str, job_id: str) -> Job:
         """Raises NotFound, alike for a missing job and for another tenant's."""

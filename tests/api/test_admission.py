@@ -12,8 +12,9 @@ from api import Services, create_app
 from api.openapi import Application
 from shared.errors import BucketMissing
 from shared.settings import Settings
-from shared.storage import ObjectStorage, StoredObject, file_key
+from shared.storage import MANIFESTS, ObjectStorage, StoredObject, file_key
 from shared.store import JobStore, ServedModel
+from tests.shared.conftest import at_once
 
 Submit = Callable[..., Any]
 Problem = Callable[[Any], tuple[int, str]]
@@ -175,6 +176,31 @@ def test_a_full_queue_is_told_and_keeps_no_photo(
     assert problem(answer) == (429, "queue-full")
     assert int(answer.headers["Retry-After"]) > 0
     assert len(list(storage.list("tenants/acme/inputs/"))) == 1
+
+
+def test_a_full_queue_is_told_before_anything_is_stored(
+    services: Services, settings: Settings, client: Any, submit: Submit, problem: Problem
+) -> None:
+    submit(client)
+    full = settings.model_copy(update={"max_queued_per_tenant": 1})
+    away = settings.model_copy(update={"s3_endpoint_url": "http://127.0.0.1:9"})
+    narrow = dataclasses.replace(
+        services, store=JobStore.connect(full), storage=ObjectStorage(away)
+    )
+    guest = type(client)(create_app(narrow).test_client(), client.secret)
+    assert problem(submit(guest)) == (429, "queue-full")
+
+
+def test_of_many_at_once_no_more_are_taken_than_there_is_room_for(
+    services: Services, client: Any, submit: Submit, storage: ObjectStorage
+) -> None:
+    settings = services.settings.model_copy(update={"max_queued_per_tenant": 2})
+    narrow = create_app(dataclasses.replace(services, store=JobStore.connect(settings)))
+    guests = [type(client)(narrow.test_client(), client.secret) for _ in range(8)]
+    statuses = sorted(at_once(8, lambda number: submit(guests[number]).status_code))
+    assert statuses == [202] * 2 + [429] * 6
+    assert len(list(storage.list("tenants/acme/inputs/"))) == 2
+    assert len(list(storage.list(MANIFESTS))) == 2
 
 
 # --- parts that are away --------------------------------------------------------------------

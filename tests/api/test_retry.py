@@ -9,7 +9,7 @@ from api import Services
 from shared.errors import CorruptImage
 from shared.jobs import Job, Priority, Status
 from shared.queue import restore_queue
-from shared.storage import ObjectStorage, input_key, manifest_key
+from shared.storage import MANIFESTS, ObjectStorage, input_key, manifest_key
 from shared.store import JobStore, Outcome
 
 
@@ -54,6 +54,18 @@ def test_it_is_promised_anew(client: Any, failed: str, services: Services) -> No
     client.post(f"/v1/restorations/{failed}/retry")
     promises = {promise.key for promise in services.manifests.all()}
     assert manifest_key("acme", failed, 2) in promises
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_each_time_is_a_promise_of_its_own(
+    client: Any, submit: Any, storage: ObjectStorage, times: int
+) -> None:
+    path = submit(client).headers["Location"]
+    for _ in range(times):
+        client.post(f"{path}/cancel")
+        client.post(f"{path}/retry")
+    promised = [stored.key for stored in storage.list(MANIFESTS)]
+    assert promised == [manifest_key("acme", path.rpartition("/")[2], 1 + times)]
 
 
 def test_only_what_failed_or_was_cancelled_runs_again(
