@@ -7,10 +7,10 @@ time limits are not used: a message may be lost or doubled at will.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from celery import Celery
-from kombu import Queue
+from kombu import Connection, Queue
 from kombu.exceptions import OperationalError
 from redis import RedisError
 
@@ -19,6 +19,8 @@ from shared.jobs import Priority
 from shared.settings import Settings
 
 RESTORE_TASK = "facemend.restore"
+#: The longest pause of a worker between two looks for a Redis that is away.
+LOOK_AGAIN_S = 5
 #: What a process does with the queues: the worker reads them, the others only ring.
 Role = Literal["worker", "api", "notifier"]
 
@@ -38,8 +40,8 @@ def make_celery(settings: Settings, *, role: Role, models: Sequence[str] = ()) -
     served = models or settings.served_models
     queues = [Queue(restore_queue(model, rank)) for rank in Priority for model in served]
     app.conf.update(
-        # A message is a doorbell: once heard, it has done its work. What is still to be acknowledged
-        # when Redis goes away ends a Celery worker (kombu 5.7 asks a connection that is closed).
+        # A message is a doorbell: once heard, it has done its work. One that is to be acknowledged
+        # later ends the worker when Redis goes away meanwhile (kombu 5.7 asks a closed connection).
         task_acks_late=False,
         task_reject_on_worker_lost=False,  # it would run a poison job for ever
         worker_prefetch_multiplier=1,
@@ -57,8 +59,11 @@ def make_celery(settings: Settings, *, role: Role, models: Sequence[str] = ()) -
         broker_transport_options=_transport_options(settings, role),
         broker_pool_limit=settings.api_threads if role == "api" else 10,
     )
-    if role == "worker" and queues:
-        app.conf.update(task_queues=queues)
+    if role == "worker":
+        app.amqp.Connection = _PatientConnection
+        app.conf.broker_connection_max_retries = None  # as long as it takes
+        if queues:
+            app.conf.update(task_queues=queues)
     return app
 
 
@@ -83,6 +88,14 @@ def _transport_options(settings: Settings, role: Role) -> dict[str, object]:
             "max_retries": 0,  # of connecting; the dispatcher rings again
         }
     return options
+
+
+class _PatientConnection(Connection):
+    """Looks for a Redis that is away every few seconds; kombu would come to look every 30."""
+
+    def ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
+        waits = {"interval_start": 1, "interval_step": 1, "interval_max": LOOK_AGAIN_S}
+        return super().ensure_connection(*args, **(waits | kwargs))
 
 
 class Doorbell:

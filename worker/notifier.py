@@ -101,7 +101,7 @@ class Notifier:
     def run(self, stop: Event) -> None:
         """Work until ``stop`` is set, then let the webhooks that are being sent come to an end."""
         self._stop = stop
-        if not self._checked_policy():
+        if not self._succeeds(self._store.check_policy):
             return
         _logger.info("ready")
         duties = (
@@ -124,13 +124,16 @@ class Notifier:
             thread.join()
         self.close()
 
-    def _checked_policy(self) -> bool:
-        """Wait for Redis. False: told to stop meanwhile. Raises SettingsInvalid."""
+    def _succeeds(self, asking: Callable[[], None]) -> bool:
+        """Ask Redis until it answers. False: told to stop meanwhile."""
+        warned = False
         while not self._stop.is_set():
             try:
-                self._store.check_policy()
+                asking()
             except Unavailable as error:
-                _logger.warning("waiting: %s", error.detail)
+                if not warned:
+                    _logger.warning("waiting: %s", error.detail)
+                warned = True
                 self._stop.wait(EVERY_S)
             else:
                 return True
@@ -213,6 +216,8 @@ class Notifier:
             except Unavailable as error:
                 if well:
                     _logger.warning("%s has to wait: %s", duty.name, error.detail)
+                if duty.settle_s:
+                    self._succeeds(self._store.ping)  # the settling begins when Redis is back
                 well, pause_s = False, max(duty.every_s, duty.settle_s)
             except Exception:
                 _logger.exception("%s failed", duty.name)

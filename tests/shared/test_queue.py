@@ -149,3 +149,23 @@ def test_celery_neither_retries_nor_stores_nor_reads_anything_but_json(settings:
 
 def test_making_the_application_contacts_nobody(settings: Settings, refused: str) -> None:
     make_celery(at_url(settings, refused), role="worker", models=["starter"])
+
+
+def test_a_worker_looks_often_for_a_redis_that_is_away_and_never_gives_up(
+    settings: Settings, refused: str
+) -> None:
+    app = make_celery(at_url(settings, refused), role="worker")
+    pauses: list[float] = []
+
+    class Enough(Exception):
+        pass
+
+    def note(error: Exception, pause_s: float) -> None:
+        pauses.append(pause_s)
+        if len(pauses) == 3:
+            raise Enough
+
+    with pytest.raises(Enough):
+        app.connection_for_read().ensure_connection(note, app.conf.broker_connection_max_retries)
+    assert pauses == [1, 2, 3]
+    assert app.conf.broker_connection_max_retries is None
