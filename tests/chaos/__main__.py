@@ -55,9 +55,11 @@ def main(  # noqa: PLR0917  # click's
         _run(SPECS[names[0]], folder, seed)
         return
     wanted = [spec for name, spec in SPECS.items() if not names or name in names]
+    started = time.monotonic()
     place = folder or Path(tempfile.mkdtemp(prefix="facemend-chaos-"))
     rows = Lanes(place, seed, lanes).run(wanted)
-    click.echo(f"\nseed {seed}; folder {place}\n\n{table(rows)}")
+    took_s = time.monotonic() - started
+    click.echo(f"\nseed {seed}; folder {place}; {took_s:.0f} s\n\n{table(rows)}")
     broken = [row.name for row in rows if row.verdict == "BREACHED"]
     if broken:
         click.echo(f"\nbreached: {', '.join(broken)}", err=True)

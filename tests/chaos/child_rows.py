@@ -60,14 +60,19 @@ def _stream(run: Run, customer: Customer, *, bad: int) -> list[str]:
     """Good jobs, and bad ones among them, as they come in over a while; the good ones' ids."""
     acts = [Act.SLEEP] * _GOOD + [Act.CRASH] * bad
     run.die.shuffle(acts)
-    good = []
+    good, revived = [], 0
     for act in acts:
         seconds = 0.5 if act is Act.CRASH else 3.0
         job_id = customer.submit(customer.order(act, seconds))
         good += [job_id] if act is Act.SLEEP else []
         time.sleep(0.4)
+        revived += customer.service.revive()
     run.row.injected += bad
-    customer.wait(timeout_s=90)
+    give_up = time.monotonic() + 90
+    while customer.wait(timeout_s=1) and time.monotonic() < give_up:
+        revived += customer.service.revive()
+    if revived:
+        run.row.note(f"{revived} workers took themselves out")
     return good
 
 

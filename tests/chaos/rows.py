@@ -68,7 +68,7 @@ def row(
     *,
     alone: bool = False,
     long: bool = False,
-    limit_s: float = 180.0,
+    limit_s: float = 240.0,
 ) -> Callable[[Callable[[Run], None]], Callable[[Run], None]]:
     """Put a function into the matrix."""
 

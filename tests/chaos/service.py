@@ -152,6 +152,13 @@ class Service:
         """Start a dead process anew, in its place, and do not wait."""
         self._start(part)
 
+    def revive(self) -> int:
+        """Start again whatever has died, as those do who run the service; how many that were."""
+        dead = [part for part in self.parts if not part.child.running]
+        for part in dead:
+            self.again(part)
+        return len(dead)
+
     def wait_ready(self, part: Part) -> None:
         part.child.wait_until(lambda: self.is_ready(part), timeout_s=_READY_S)
 
