@@ -23,7 +23,16 @@ class Orders:
     """What each caller does, in order."""
 
     submission: tuple[str, ...] = ("reserve", "upload", "manifest", "create", "ring", "answer")
-    run: tuple[str, ...] = ("claim", "fetch", "enter", "restore", "put", "seal", "finish", "forget")
+    run: tuple[str, ...] = (
+        "claim",
+        "fetch",
+        "enter",
+        "restore",
+        "put",
+        "seal",
+        "finish",
+        "break_promise",
+    )
     delivery: tuple[str, ...] = ("take", "send", "note")
     expiry: tuple[str, ...] = ("expired", "objects", "record")
     again: tuple[str, ...] = ("look", "promise", "retry", "ring")

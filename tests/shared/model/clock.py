@@ -17,7 +17,7 @@ class Clock:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._us = _BEGIN_S * 1_000_000
-        self._show()
+        self.show()
 
     @property
     def now(self) -> float:
@@ -25,11 +25,11 @@ class Clock:
 
     def forward(self, seconds: float) -> None:
         self._us += round(seconds * 1_000_000)
-        self._show()
+        self.show()
         if seconds >= 1:
             self._age_keys(int(seconds))
 
-    def _show(self) -> None:
+    def show(self) -> None:
         seconds, micros = divmod(self._us, 1_000_000)
         self._redis.hset(CLOCK, mapping={"s": seconds, "us": micros})
 

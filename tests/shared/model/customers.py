@@ -52,6 +52,8 @@ class Submission(Caller):
             self.todo = deque(["clean", "abandon"])
         except IdempotencyInProgress:
             self.todo = deque(["clean"])
+        except Conflict:
+            self.todo = deque(["abandon"])
         else:
             self.world.ledger.created(self.job_id, self.client)
 
@@ -93,8 +95,10 @@ class Again(Caller):
     def retry(self) -> None:
         try:
             self.world.store.retry(self.story.tenant, self.story.job_id)
-        except (Conflict, NotFound, QueueFull):
+        except QueueFull:
             self.todo = deque(["break_promise"])
+        except (Conflict, NotFound):
+            self.todo.clear()  # the promise may be another request's, which came first
         else:
             self.world.ledger.retried(self.story)
 

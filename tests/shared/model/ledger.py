@@ -6,6 +6,7 @@ Kept by the callers' steps, never read from Redis: it is the other side of the c
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from shared.jobs import MAX_STARTS, RELEASE_BUDGET, Job, Release, Status
@@ -43,6 +44,7 @@ class Story:
     accepted: bool = False
     canceled: bool = False
     erased: bool = False
+    forgotten: bool = False  # Redis was lost since then
     fading: bool = False  # kept long enough: its objects go, then its record
     generation: int = 1
     holder: str | None = None
@@ -70,14 +72,35 @@ class Ledger:
     def left(self) -> list[Story]:
         return [story for story in self.stories.values() if not story.erased]
 
+    def lost(self, found: Mapping[str, Job]) -> None:
+        """Redis was lost; ``found`` is what came back."""
+        self.tally["times that Redis was lost"] += 1
+        for story in self.left:
+            job = found.get(story.job_id)
+            over = story.ended or story.fading or not story.accepted
+            require(job or over, Promise.REBUILT, f"{story.job_id} is lost")
+            self.tally["jobs that came back"] += job is not None
+            story.forgotten = True
+            story.holder = None
+            if job is None:
+                story.erased = True
+            else:
+                fading = story.fading  # whoever is erasing it goes on
+                story.generation, story.ended = job.generation - 1, True
+                self.retried(story, job.created_at)
+                story.fading = fading
+
     # --- the API's side ---------------------------------------------------------------------
 
     def created(self, job_id: str, client: Client, at: float | None = None) -> None:
+        if job_id in self.stories:
+            return  # somebody was faster, and brought it back from its manifest
         since = self._clock.now - DAY_S  # a key is remembered for a day
         others = [
             story.job_id
             for story in self.stories.values()
             if client.keyed and story.client is client and story.created_at > since
+            if not story.forgotten
         ]
         require(not others, Promise.ONCE, [*others, job_id])
         self.stories[job_id] = Story(job_id, client, self._clock.now if at is None else at)
@@ -87,7 +110,7 @@ class Ledger:
         self.stories[job_id].accepted = True
         self.stories[job_id].client.answered = True
 
-    def retried(self, story: Story) -> None:
+    def retried(self, story: Story, at: float | None = None) -> None:
         require(story.ended, Promise.STAYS, f"{story.job_id} was retried before it ended")
         story.generation += 1
         self.tally["retries"] += 1
@@ -95,7 +118,8 @@ class Ledger:
         story.spent.clear()
         story.ended, story.final = False, None
         story.canceled = story.fading = False
-        story.created_at = self._clock.now
+        story.ends = story.ends[: story.generation - 1]
+        story.created_at = self._clock.now if at is None else at
 
     def erased(self, story: Story) -> None:
         self.tally["jobs erased"] += 1

@@ -83,7 +83,7 @@ MUTANTS = (
     _mutant(
         "pointer before upload",
         Promise.THERE,
-        run=("claim", "fetch", "enter", "restore", "finish", "put", "seal", "forget"),
+        run=("claim", "fetch", "enter", "restore", "finish", "put", "seal", "break_promise"),
     ),
     _mutant(
         "event in a second step",
@@ -92,7 +92,17 @@ MUTANTS = (
             Edit("states", "  post(job, spec.webhook, status, at)\n", ""),
             Edit("post_event", "", _POST),
         ),
-        run=("claim", "fetch", "enter", "restore", "put", "seal", "finish", "announce", "forget"),
+        run=(
+            "claim",
+            "fetch",
+            "enter",
+            "restore",
+            "put",
+            "seal",
+            "finish",
+            "announce",
+            "break_promise",
+        ),
     ),
     _mutant(
         "publish before create",

@@ -26,6 +26,7 @@ ROUNDS_S = (*[1.0] * 5, *[60.0] * 8, *[3600.0] * 30)
 
 def come_to_rest(world: World) -> None:
     """Raises BrokenPromise."""
+    world.watched = False
     for process in [*world.processes]:
         world.kill(process)
     world.bells.lose_all()
@@ -110,7 +111,8 @@ def _came_to_its_end(world: World, story: Story) -> None:
         state = _state(world, story, letter)
         require(state != "pending", Promise.HEARD, f"{letter} is {state}")
         require(state != "delivered" or event_id in story.heard, Promise.HEARD, letter)
-    require(story.heard <= set(story.letters.values()), Promise.HEARD, story)
+    known = set(story.letters.values())
+    require(story.forgotten or story.heard <= known, Promise.HEARD, story)
 
 
 def _nothing_is_left(world: World) -> None:

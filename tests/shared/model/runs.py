@@ -107,7 +107,7 @@ class Run(Caller):
         """Only a mutant does this."""
         self.world.scripts.run("post_event", self.job_id)
 
-    def forget(self) -> None:
+    def break_promise(self) -> None:
         self.world.manifests.remove(self.tenant, self.job_id, self.generation)
 
     def give_back(self) -> None:
@@ -122,7 +122,7 @@ class Run(Caller):
         answer = store.release(self.job_id, token, reason, delay_s=delay_s, error=error)
         self.world.ledger.released(self.job_id, token, reason, answer)
         if answer is not None and answer.terminal:
-            self.todo = deque(["forget"])
+            self.todo = deque(["break_promise"])
 
     def _report(self, stage: Stage) -> None:
         answer = self.world.store.progress(self.job_id, self._token, Progress(stage))
@@ -135,7 +135,7 @@ class Run(Caller):
 
     def _end(self, outcome: Outcome) -> None:
         self.outcome, self.inside = outcome, False
-        self.todo = deque(["finish", "forget"])
+        self.todo = deque(["finish", "break_promise"])
 
     @property
     def _success(self) -> Outcome:

@@ -167,6 +167,12 @@ class Stories(RuleBasedStateMachine):
         else:
             self.world.bells.double_all()
 
+    @precondition(lambda self: self.world.ledger.tally["times that Redis was lost"] == 0)
+    @rule(really=RARELY)
+    def redis_is_lost(self, really: bool) -> None:
+        if really:
+            self.world.lose_redis()
+
     # --- what must hold ---------------------------------------------------------------------
 
     @invariant()

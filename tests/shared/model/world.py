@@ -10,6 +10,7 @@ from redis import Redis
 
 from shared.database import Scripts
 from shared.errors import NotFound
+from shared.installation import Installation
 from shared.jobs import Priority, Release
 from shared.manifest import Manifests
 from shared.queue import restore_queue
@@ -19,8 +20,10 @@ from tests.shared.model.caller import MODEL, Caller, Orders
 from tests.shared.model.clock import Clock
 from tests.shared.model.duties import Dispatch, Reaping
 from tests.shared.model.ledger import Client, Ledger, Story
+from tests.shared.model.observation import look, observe
 from tests.shared.model.runs import Engine, Run
 from tests.shared.model.shelf import Shelf
+from worker.rebuilder import Rebuilder
 from worker.sweeper import Sweeper
 
 QUOTA = 4
@@ -88,6 +91,7 @@ class World:
         self.processes: list[Process] = []
         self.clients: list[Client] = []
         self.steps: Counter[str] = Counter()
+        self.watched = True  # after each step, by everyone
         self._ids = 0
 
     def new_id(self) -> str:
@@ -107,6 +111,8 @@ class World:
             if next(process.steps, "done") == "done":
                 self.forget(process)
                 return
+            if self.watched:
+                observe(self)
 
     def forget(self, process: Process) -> None:
         if process in self.processes:
@@ -170,6 +176,18 @@ class World:
         """One round of the notifier's sweeper, which may bring jobs back."""
         self.sweeper.sweep_manifests()
         self.sweeper.sweep_objects()
+        self._notice_revived()
+
+    def lose_redis(self) -> None:
+        """It comes back empty, and somebody runs ``facemend rebuild``."""
+        for process in [*self.processes]:
+            if isinstance(process.caller, Run) and "break_promise" in [*process.caller.todo][:1]:
+                self.kill(process)  # it would take back the promise of a job that runs again
+        self.redis.flushdb()
+        self.clock.show()
+        Rebuilder(self.store, self.shelf).all()
+        Installation(self.store.recovery, self.shelf).adopt()
+        self.ledger.lost(look(self, self.ledger.stories).jobs)
         self._notice_revived()
 
     def _notice_revived(self) -> None:
