@@ -44,10 +44,11 @@ JOBS_REAPED = Counter(
     "facemend_jobs_reaped", "Jobs taken from silent workers or past a deadline.", ["status"]
 )
 JOBS_REVIVED = Counter(
-    "facemend_jobs_revived", "Jobs that Redis had lost, made again from manifests.", ["status"]
+    "facemend_jobs_revived", "Manifests that had no record, by what became of the job.", ["status"]
 )
-SWEPT = Counter(
-    "facemend_swept", "Objects that had no owner any more, and were deleted.", ["what"]
+SWEPT = Counter("facemend_swept", "Objects that had no owner any more, and were deleted.", ["what"])
+ENGINE_DEATHS = Counter(
+    "facemend_engine_deaths", "Engine processes that died under a worker.", ["cause"]
 )
 STAGE_SECONDS = Histogram(
     "facemend_stage_seconds", "Time a job spent in a stage.", ["model", "stage"], buckets=_SECONDS

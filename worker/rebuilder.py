@@ -10,9 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from shared.errors import Conflict, Internal, NotFound, QueueFull
 from shared.manifest import Manifests, Promise
 from shared.recovery import Manifest, Revival, SealedRun
-from shared.storage import ObjectStorage
+from shared.storage import ObjectStorage, results_root
 from shared.store import JobStore
-from shared.telemetry import JOBS_REVIVED
 
 _log = logging.getLogger(__name__)
 _READERS = 16
@@ -27,6 +26,7 @@ class Rebuilder:
 
     def __init__(self, store: JobStore, storage: ObjectStorage) -> None:
         self._store = store
+        self._storage = storage
         self._manifests = Manifests(storage)
 
     def revive(self, promise: Promise) -> Revival | None:
@@ -34,7 +34,7 @@ class Rebuilder:
 
         Raises Unavailable; Internal for a manifest that cannot be read.
         """
-        return self._revive(promise, self._read(promise))
+        return self._revive(promise, self._read(promise, ran=True))
 
     def all(
         self, *, dry_run: bool = False, on_progress: Callable[[int, int], None] = lambda *_: None
@@ -47,11 +47,19 @@ class Rebuilder:
         order = sorted(
             self._manifests.all(), key=lambda each: (each.job_id, each.generation), reverse=True
         )
+        ran = self._with_results(order)
         came: Counter[Revival | None] = Counter()
+
+        def read(promise: Promise) -> _Found | Internal:
+            try:
+                return self._read(promise, ran=promise.job_id in ran)
+            except Internal as error:
+                return error
+
         with ThreadPoolExecutor(_READERS) as pool:
             for start in range(0, len(order), _BATCH):
                 batch = order[start : start + _BATCH]
-                found = pool.map(self._try_to_read, batch)
+                found = pool.map(read, batch)
                 came.update(self._revive_all(batch, found, dry_run=dry_run))
                 on_progress(start + len(batch), len(order))
         return came
@@ -66,17 +74,22 @@ class Rebuilder:
             elif (became := self._revive(promise, each, dry_run=dry_run)) is not None:
                 yield became
 
-    def _try_to_read(self, promise: Promise) -> _Found | Internal:
-        try:
-            return self._read(promise)
-        except Internal as error:
-            return error
+    def _with_results(self, promises: list[Promise]) -> set[str]:
+        """Jobs of which some run has stored something: few, and found a thousand at a time."""
+        promised = {promise.job_id for promise in promises}
+        return {
+            job_id
+            for tenant in {promise.tenant for promise in promises}
+            for job_id in self._storage.folders(results_root(tenant))
+            if job_id in promised
+        }
 
-    def _read(self, promise: Promise) -> _Found:
+    def _read(self, promise: Promise, *, ran: bool) -> _Found:
         manifest = self._manifests.read(promise)
         if manifest is None:
             return None
-        return manifest, self._manifests.sealed(promise.tenant, promise.job_id)
+        sealed = self._manifests.sealed(promise.tenant, promise.job_id) if ran else None
+        return manifest, sealed
 
     def _revive(self, promise: Promise, found: _Found, *, dry_run: bool = False) -> Revival | None:
         if found is None:
@@ -90,17 +103,9 @@ class Rebuilder:
         return became
 
     def _follow_up(self, promise: Promise, became: Revival) -> None:
-        match became:
-            case Revival.QUEUED | Revival.SUCCEEDED:
-                JOBS_REVIVED.labels(became).inc()
-                _log.warning(
-                    "a job that Redis had lost is back: %s",
-                    became,
-                    extra={"job_id": promise.job_id},
-                )
-            case Revival.OLDER:
-                self._retry(promise)
-        if became in {Revival.SUCCEEDED, Revival.ERASED, Revival.SUPERSEDED}:
+        if became is Revival.OLDER:
+            self._retry(promise)
+        elif became in {Revival.SUCCEEDED, Revival.ERASED, Revival.SUPERSEDED}:
             self._manifests.remove(promise.tenant, promise.job_id, promise.generation)
 
     def _retry(self, promise: Promise) -> None:

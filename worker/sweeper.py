@@ -18,7 +18,7 @@ from shared.manifest import Manifests, Promise
 from shared.recovery import Whereabouts
 from shared.storage import ObjectStorage, StoredObject, inputs_prefix, results_root, tenants
 from shared.store import JobStore
-from shared.telemetry import SWEPT
+from shared.telemetry import JOBS_REVIVED, SWEPT
 from worker.rebuilder import Rebuilder
 
 _log = logging.getLogger(__name__)
@@ -78,11 +78,17 @@ class Sweeper:
         return over
 
     def _revive(self, promise: Promise) -> bool:
+        about = {"job_id": promise.job_id}
         try:
-            return self._rebuilder.revive(promise) is not None
+            became = self._rebuilder.revive(promise)
         except Internal as error:
-            _log.error("%s", error.detail, extra={"job_id": promise.job_id})
+            _log.error("%s", error.detail, extra=about)
             return False
+        if became is None:
+            return False
+        JOBS_REVIVED.labels(became).inc()
+        _log.warning("a manifest had no record: the job is %s", became, extra=about)
+        return True
 
     def _sweep(
         self, what: str, prefix: str, doomed: Callable[[str, StoredObject, Whereabouts], bool]
