@@ -40,9 +40,9 @@ class Cradle:
             decode(data, Limits())
         nursery = os.getpid()
         code = exit_code_of(fork(lambda: self._rehearse_confined(nursery, photos)))
-        return (
-            None if code == 0 else f"a {tuple(photos)[code - 1]} photo" if code > 0 else "nothing"
-        )
+        if code == 0:
+            return None
+        return f"a {tuple(photos)[code - 1]} photo" if 0 < code <= len(photos) else "any photo"
 
     def hatch(self, nursery: int, photo: int, answer: int) -> int:
         """In the child: read the photo and write what came of it; answer the exit code."""

@@ -47,7 +47,7 @@ def main(orders: Mapping[str, Any]) -> None:
     )
     failed = cradle.rehearse()
     if failed:
-        control.send(json.dumps({"error": f"{failed} cannot be read in its sandbox"}).encode())
+        control.send(json.dumps({"error": f"{failed} cannot be read in the sandbox"}).encode())
         return
     control.send(json.dumps({"filtered": cradle.allowed is not None}).encode())
     _Loop(control, cradle).run()

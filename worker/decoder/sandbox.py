@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,6 @@ from worker.decoder.seccomp import Filter
 
 _NOBODY = 65_534
 _FIRST_OF_OURS = 3  # after stdin, stdout and stderr
-_LAST_FD = 1_048_576
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +45,11 @@ class Bounds:
 def keep_only(*fds: int) -> None:
     """Close all else; standard output and error lead nowhere from here on."""
     os.dup2(1, 2)  # the nursery's standard output is /dev/null
-    start = _FIRST_OF_OURS
-    for fd in sorted(fds):
-        os.closerange(start, fd)
-        start = fd + 1
-    os.closerange(start, _LAST_FD)
+    for entry in list(Path("/proc/self/fd").iterdir()):
+        fd = int(entry.name)
+        if fd >= _FIRST_OF_OURS and fd not in fds:
+            with suppress(OSError):  # the one that the list was read through
+                os.close(fd)
 
 
 def confine(nursery: int, bounds: Bounds, parcel_bytes: int, allowed: Filter | None) -> None:

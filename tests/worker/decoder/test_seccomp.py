@@ -13,13 +13,15 @@ import pytest
 from worker.decoder import kernel
 from worker.decoder.seccomp import ALLOWED, Filter
 
-pytestmark = pytest.mark.skipif(Filter.in_force() is None, reason="no filter in this kernel")
+# other tests may have left threads behind; what is forked here calls none of their code
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 
 
 def confined(deed: Callable[[], object]) -> int:
     """Exit code of a process that does this behind the filter: 0, or the error's number."""
     allowed = Filter.in_force()
-    assert allowed is not None
+    if allowed is None:
+        pytest.skip("this kernel filters no system calls")
 
     def life() -> int:
         kernel.prctl(kernel.SET_NO_NEW_PRIVS, 1)
