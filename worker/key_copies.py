@@ -23,11 +23,11 @@ class KeyCopies:
         What the copy has and Redis has not is brought back first: keys are never deleted, so Redis
         has lost it. Raises Unavailable, also when Redis is not the one that the copy is of.
         """
-        self._installation.name()
         if self._last is None:
             self._last = self._read()
         if self._last == self._keys.copy():
-            return False
+            return False  # told by Redis alone: this is asked often
+        self._installation.name()
         if self._last:
             self._keys.restore(self._last)
         copy = self._keys.copy()
