@@ -1,6 +1,6 @@
 # The first command: make demo. All commands: make help.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check unit e2e chaos coverage fuzz fmt lock compose-check bench-engine clean
+.PHONY: help setup demo up test check unit e2e chaos coverage fuzz fmt lock compose-check bench-engine bench-service clean
 SHELL := /bin/bash
 
 # The first Python that will do; another one: make setup PYTHON=/path/to/python3

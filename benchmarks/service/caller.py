@@ -1,0 +1,94 @@
+"""Many clients in a process of their own: ``python -m benchmarks.service.caller``, JSON in and out.
+
+Without a rate each client asks again as soon as it has its answer. With one, requests are due at
+even intervals, and the time of an answer counts from when its request was due, so that one slow
+answer does not hide those behind it.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import math
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from itertools import count
+from threading import Lock
+from urllib.parse import urlsplit
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """``rate`` is requests a second in all, or None: as many as there can be."""
+
+    url: str
+    key: str
+    body: str
+    seconds: float
+    clients: int = 8
+    rate: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    accepted: int
+    refused: int
+    rate: float
+    p50_ms: float
+    p99_ms: float
+
+
+def call(load: Load) -> Answers:
+    """Ask for ``load.seconds``."""
+    numbers, lock = count(), Lock()
+    start_s = time.perf_counter() + 0.2
+
+    def due_s() -> float:
+        with lock:
+            return start_s + (next(numbers) / load.rate if load.rate else 0)
+
+    with ThreadPoolExecutor(load.clients) as clients:
+        runs = [clients.submit(_client, load, start_s, due_s) for _ in range(load.clients)]
+        asked = [each for run in runs for each in run.result()]
+    times_s = sorted(seconds for seconds, status in asked if status == _ACCEPTED)
+    return Answers(
+        accepted=len(times_s),
+        refused=len(asked) - len(times_s),
+        rate=len(times_s) / (time.perf_counter() - start_s),
+        p50_ms=1000 * _percentile(times_s, 0.50),
+        p99_ms=1000 * _percentile(times_s, 0.99),
+    )
+
+
+_ACCEPTED = 202
+
+
+def _client(load: Load, start_s: float, due_s: Callable[[], float]) -> list[tuple[float, int]]:
+    parts = urlsplit(load.url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=30)
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {load.key}"}
+    found = []
+    while True:
+        due = max(due_s(), start_s)
+        if due >= start_s + load.seconds or time.perf_counter() >= start_s + load.seconds:
+            return found
+        time.sleep(max(0.0, due - time.perf_counter()))
+        begun_s = due if load.rate else time.perf_counter()
+        connection.request(
+            "POST", parts.path, load.body, headers | {"Idempotency-Key": uuid.uuid4().hex}
+        )
+        answer = connection.getresponse()
+        answer.read()
+        found.append((time.perf_counter() - begun_s, answer.status))
+
+
+def _percentile(ordered: list[float], share: float) -> float:
+    return ordered[math.ceil(share * len(ordered)) - 1] if ordered else math.nan
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(asdict(call(Load(**json.load(sys.stdin))))))

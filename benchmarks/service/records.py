@@ -1,0 +1,169 @@
+"""What a job costs Redis: time of its scripts, memory at its end; and both with many queued."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from redis import Redis
+
+from benchmarks.report import Report
+from deploy.devstack import Valkey
+from shared.database import connect
+from shared.jobs import Priority, Status, new_id
+from shared.settings import Settings
+from shared.store import JobStore, NewJob, Outcome
+
+_MODEL = "facemend-starter"
+_MAX_SCRIPT_MS, _MAX_BYTES, _MAX_SLOWER = 1.0, 2048.0, 1.2
+_FEW, _MANY = 100, 100_000
+_JOBS, _ROUND = 2000, 50
+
+
+def measure_scripts(report: Report, folder: Path) -> None:
+    """Redis' own time for each script, and its memory for each job that is over."""
+    with _store(folder / "scripts") as (store, client):
+        for job_id in [_create(store) for _ in range(_ROUND)]:
+            _finish(store, job_id)
+        before_bytes = _memory(client)
+        costs: dict[str, float] = {}
+        ids: list[str] = []
+        costs["create"] = _cost_ms(client, lambda: ids.extend(_create(store) for _ in range(_JOBS)))
+        claims: list[Any] = []
+        costs["claim"] = _cost_ms(
+            client, lambda: claims.extend(store.claim(job_id, "worker-1") for job_id in ids)
+        )
+        costs["beat"] = _cost_ms(
+            client, lambda: [store.beat(claim.job.id, claim.token) for claim in claims]
+        )
+        costs["finish"] = _cost_ms(
+            client, lambda: [store.finish(each.job.id, each.token, _OUTCOME) for each in claims]
+        )
+        bytes_per_job = (_memory(client) - before_bytes) / _JOBS
+    report.section(
+        "Scripts", f"Redis' own time a call, mean of {_JOBS}; memory of a job with one face."
+    )
+    report.table("scripts", ("script", "ms"), list(costs.items()))
+    for name in ("claim", "finish"):
+        report.bar(f"{name}, time of Redis", costs[name], "<=", _MAX_SCRIPT_MS, " ms")
+    report.bar("memory of a finished job", bytes_per_job, "<=", _MAX_BYTES, " bytes")
+
+
+def measure_depth(report: Report, folder: Path) -> None:
+    """Submit and claim with few and with many queued, in turns."""
+    with _store(folder / "few") as few, _store(folder / "many") as many:
+        _fill(few[0], _FEW)
+        _fill(many[0], _MANY)
+        times: dict[str, list[float]] = {}
+        for _ in range(_JOBS // _ROUND):
+            for name, (store, _) in ((str(_FEW), few), (str(_MANY), many)):
+                start_s = time.perf_counter()
+                ids = [_create(store) for _ in range(_ROUND)]
+                created_s = time.perf_counter()
+                claims = [store.claim(job_id, "worker-1") for job_id in ids]
+                claimed_s = time.perf_counter()
+                for claim in claims:
+                    assert claim is not None  # noqa: S101 - it was queued
+                    store.finish(claim.job.id, claim.token, _OUTCOME)
+                times.setdefault(f"submit {name}", []).append(created_s - start_s)
+                times.setdefault(f"claim {name}", []).append(claimed_s - created_s)
+                store.due()
+    ms = {name: 1000 * statistics.median(each) / _ROUND for name, each in times.items()}
+    report.section("Depth of the queue", "Milliseconds a call as the caller sees it, in turns.")
+    rows = [(what, ms[f"{what} {_FEW}"], ms[f"{what} {_MANY}"]) for what in ("submit", "claim")]
+    report.table("depth", ("call", f"{_FEW} queued", f"{_MANY} queued"), rows)
+    for what, shallow, deep in rows:
+        name = f"{what} with {_MANY} queued against {_FEW}"
+        report.bar(name, deep / shallow, "<=", _MAX_SLOWER, "x")
+
+
+@contextmanager
+def _store(folder: Path) -> Iterator[tuple[JobStore, Redis]]:
+    with Valkey(folder) as valkey:
+        settings = Settings(_env_file=None, redis_url=valkey.url, max_queued_per_tenant=10**9)  # type: ignore[arg-type] # pydantic converts
+        client = connect(settings)
+        yield JobStore(client, settings), client
+        client.close()
+
+
+def _fill(store: JobStore, count: int) -> None:
+    for _ in range(count):
+        _create(store)
+
+
+def _create(store: JobStore) -> str:
+    job_id = new_id("job")
+    store.create(
+        NewJob(
+            id=job_id,
+            tenant="acme",
+            key_id="key_1",
+            model=_MODEL,
+            priority=Priority.NORMAL,
+            request=_REQUEST,
+            source={"key": f"tenants/acme/inputs/{job_id}", "etag": "9" * 32},
+        )
+    )
+    return job_id
+
+
+def _finish(store: JobStore, job_id: str) -> None:
+    claim = store.claim(job_id, "worker-1")
+    assert claim is not None  # noqa: S101 - it was queued
+    store.finish(job_id, claim.token, _OUTCOME)
+
+
+def _cost_ms(client: Redis, calls: Callable[[], object]) -> float:
+    """Redis' own time for each script that ``calls`` runs."""
+    client.config_resetstat()
+    calls()
+    stats: Any = client.info("commandstats")
+    runs = [each for name, each in stats.items() if name in {"cmdstat_evalsha", "cmdstat_fcall"}]
+    return float(sum(each["usec"] for each in runs) / sum(each["calls"] for each in runs) / 1000)
+
+
+def _memory(client: Redis) -> int:
+    memory: Any = client.info("memory")
+    return int(memory["used_memory_dataset"])
+
+
+_REQUEST: dict[str, Any] = {
+    "model": _MODEL,
+    "options": {"faces": "all", "strength": 1.0, "seed": 0, "background": "keep"},
+    "output": {"format": "png", "quality": 95, "face_crops": False, "comparison": False},
+    "priority": "normal",
+    "metadata": {"album": "1927"},
+}
+_PICTURE = {
+    "key": f"tenants/acme/results/job_{'0' * 32}/{'f' * 32}/restored.png",
+    "width": 1328,
+    "height": 568,
+    "format": "png",
+    "bytes": 1_204_331,
+    "sha256": "8" * 64,
+}
+_FACE = {
+    "index": 0,
+    "box": [100.25, 50.5, 190.75, 170.0],
+    "landmarks": [[120.5, 90.25], [160.0, 90.5], [140.25, 112.0], [125.5, 140.0], [156.0, 141.5]],
+    "score": 0.9993,
+    "status": "restored",
+    "reason": None,
+    "identity_similarity": None,
+    "crop": None,
+}
+_OUTCOME = Outcome(
+    Status.SUCCEEDED,
+    result={
+        "image": _PICTURE,
+        "comparison": None,
+        "faces": [_FACE],
+        "model": {"name": _MODEL, "sha256": "a" * 64, "precision": "fp32", "backend": "torch"},
+        "background": None,
+    },
+    timings_ms={"queue": 3, "fetch": 9, "detect": 40, "restore": 90, "paste": 4, "publish": 20},
+)
