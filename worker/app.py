@@ -39,7 +39,8 @@ from worker.tasks import Worker
 
 _log = logging.getLogger(__name__)
 _ANNOUNCE_S = 5.0
-_LAST_S = 1.5  # after the time to drain: to give back what is left
+_GRACE_S = 1.0  # after the time to drain, for those that have heard of it
+_LAST_S = 2.0  # to give back what is still held
 EXIT_CANNOT_START = 3
 EXIT_AT_FAULT = 4
 
@@ -154,8 +155,10 @@ def _leave_when_at_fault(worker: Worker) -> None:
 
 def _end(worker: Worker, drain_s: float) -> None:
     """End the process in time, whatever some job still waits for."""
-    time.sleep(drain_s + _LAST_S)
-    worker.let_go()
+    time.sleep(drain_s + _GRACE_S)
+    last = threading.Thread(target=worker.let_go, daemon=True)
+    last.start()
+    last.join(_LAST_S)
     _log.warning("ended without waiting any longer")
     os._exit(EXIT_AT_FAULT if worker.at_fault.is_set() else 0)
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from prometheus_client import REGISTRY
 
-from worker.app import count_batch
+from worker.engine_process.batches import count as count_batch
 
 
 def sample(name: str) -> float:

@@ -16,6 +16,7 @@ class Hand:
     """One job in the child's hands."""
 
     job_id: str
+    marked: bool = False  # a suspect already
     thread: int | None = None  # of the child, once the job has begun
     silent_s: float = 0.0
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from shared.errors import FacemendError, ModelUnavailable
 from shared.settings import Settings
+from shared.telemetry import ENGINE_DEATHS
 from worker.decoder.parcel import memory_file
 from worker.engine_process import wire
 from worker.engine_process.autopsy import Hand, in_words, suspects
@@ -72,9 +73,14 @@ class EngineChild:
         return self._process.pid
 
     @property
-    def jobs(self) -> Sequence[str]:
-        """In its hands now; of a dead child, at its death."""
-        return tuple(hand.job_id for hand in self._hands)
+    def hands(self) -> Sequence[Hand]:
+        """What is in its hands now; of a dead child, at its death."""
+        return tuple(self._hands)
+
+    @property
+    def suspects(self) -> Sequence[str]:
+        """Of a child that is buried: the jobs that may be why."""
+        return self._suspects
 
     # --- for the thread that keeps it -------------------------------------------------------
 
@@ -128,12 +134,14 @@ class EngineChild:
         death = self._killed_for or in_words(self._process.returncode)
         self._suspects = suspects(self._hands, stack, self._stalled_s)
         self._buried.set()
+        if not self._dismissed:
+            ENGINE_DEATHS.labels(death).inc()
         _log.log(
             logging.INFO if self._dismissed else logging.ERROR,
             "the engine process %d ended: %s",
             self.pid,
             death,
-            extra={"jobs": self.jobs, "suspects": self._suspects}
+            extra={"jobs": [hand.job_id for hand in self._hands], "suspects": self._suspects}
             | ({"stack": stack} if stack else {}),
         )
         return death
@@ -159,9 +167,15 @@ class EngineChild:
     # --- for the threads of jobs ------------------------------------------------------------
 
     def work(
-        self, order: Order, photo: int, on_progress: OnProgress, check: Callable[[], None]
+        self,
+        order: Order,
+        photo: int,
+        on_progress: OnProgress,
+        check: Callable[[], None],
+        *,
+        marked: bool,
     ) -> Finished:
-        """Have one photo (the memory file of a ``Decoded``) restored.
+        """Have one photo (the memory file of a ``Decoded``) restored; ``marked``: of a suspect.
 
         Raises NotBegun, EngineCrashed, what the engine raises, and what ``on_progress`` and
         ``check`` raise: then the child is told to stop.
@@ -169,7 +183,7 @@ class EngineChild:
         ours, theirs = wire.pair()
         with ours:
             with theirs:
-                hand = self._begin(order, theirs, photo)
+                hand = self._begin(Hand(order.job_id, marked), order, theirs, photo)
             ours.settimeout(_LOOK_S)
             try:
                 finished = self._follow(ours, hand, on_progress, check)
@@ -188,7 +202,7 @@ class EngineChild:
             check()
         return job_id in self._suspects
 
-    def _begin(self, order: Order, answers: socket.socket, photo: int) -> Hand:
+    def _begin(self, hand: Hand, order: Order, answers: socket.socket, photo: int) -> Hand:
         with self._lock:
             if self._gone.is_set():
                 raise NotBegun
@@ -196,7 +210,6 @@ class EngineChild:
                 wire.send(self._control, asdict(order), [answers.fileno(), photo])
             except OSError as error:
                 raise NotBegun from error
-            hand = Hand(order.job_id)
             self._hands.append(hand)
             return hand
 

@@ -109,7 +109,7 @@ class EngineProcess:
             while True:
                 child = self._working_child(check)
                 try:
-                    finished = child.work(order, photo, on_progress, check)
+                    finished = child.work(order, photo, on_progress, check, marked=alone)
                 except NotBegun:
                     continue
                 except EngineCrashed:
@@ -207,7 +207,7 @@ class EngineProcess:
                 self._faults[child] = Fault.WORKER
                 self._changed.notify_all()
                 return False
-            self._crashes.died(child.jobs)
+            self._crashes.died(child.hands, child.suspects)
             if not self._crashes.worker_at_fault:
                 return True
         self._give_up(

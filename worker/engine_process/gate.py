@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -13,15 +15,16 @@ _LOOK_S = 0.25
 class Gate:
     """Suspects and the others take turns: nobody waits for ever.
 
-    When a suspect leaves, all who were waiting to go together go before the next suspect. While
-    one waits, those who come later wait too.
+    A suspect goes when nobody is there. After ``patience_s`` without such a moment, those who come
+    later wait for it. When it leaves, all who were waiting go before the next suspect.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, patience_s: float = 5.0) -> None:
+        self._patience_s = patience_s
         self._changed = threading.Condition()
         self._tickets = count()
         self._together: set[int] = set()  # waiting
-        self._alone: set[int] = set()  # waiting
+        self._alone: dict[int, float] = {}  # waiting, since when
         self._inside = 0
         self._one_alone_inside = False
         self._served_to = -1  # tickets up to this one go before the next suspect
@@ -38,17 +41,19 @@ class Gate:
     def _enter(self, check: Callable[[], None], *, alone: bool) -> None:
         with self._changed:
             ticket = next(self._tickets)
-            queue, may_enter = (
-                (self._alone, self._may_be_alone) if alone else (self._together, self._may_join)
-            )
-            queue.add(ticket)
+            may_enter = self._may_be_alone if alone else self._may_join
+            if alone:
+                self._alone[ticket] = time.monotonic()
+            else:
+                self._together.add(ticket)
             try:
                 while not self._changed.wait_for(lambda: may_enter(ticket), _LOOK_S):
                     check()
                 self._inside += 1
                 self._one_alone_inside = alone
             finally:
-                queue.remove(ticket)
+                self._alone.pop(ticket, None)
+                self._together.discard(ticket)
                 self._changed.notify_all()
 
     def _leave(self, *, alone: bool) -> None:
@@ -64,7 +69,13 @@ class Gate:
         return turn and self._inside == 0
 
     def _may_join(self, ticket: int) -> bool:
-        return not self._one_alone_inside and (not self._alone or ticket <= self._served_to)
+        if self._one_alone_inside:
+            return False
+        return ticket <= self._served_to or not self._patience_is_over()
+
+    def _patience_is_over(self) -> bool:
+        oldest = min(self._alone.values(), default=math.inf)
+        return time.monotonic() - oldest >= self._patience_s
 
     def _waiting_turn(self) -> bool:
         return any(ticket <= self._served_to for ticket in self._together)

@@ -14,7 +14,7 @@ Thread 0x00007f0000000001 (most recent call first):
 Current thread 0x00007f0000000002 (most recent call first):
   File "restorer.py", line 1 in restore
 """
-_HANDS = (Hand("job_1", 0x7F0000000001), Hand("job_2", 0x7F0000000002), Hand("job_3"))
+_HANDS = (Hand("job_1", thread=0x7F0000000001), Hand("job_2", thread=0x7F0000000002), Hand("job_3"))
 
 
 def test_the_one_in_whose_thread_it_happened() -> None:

@@ -176,7 +176,7 @@ def in_the_background(do: Callable[[], None], engine: EngineProcess) -> threadin
     """Do something at the engine; it is there when this returns."""
     thread = threading.Thread(target=do)
     thread.start()
-    wait_for(lambda: bool(engine._child and engine._child.jobs))
+    wait_for(lambda: bool(engine._child and engine._child.hands))
     return thread
 
 
@@ -186,7 +186,7 @@ def test_who_was_at_the_engine_when_another_crashed_it_is_begun_again(
     done: list[np.ndarray] = []
     bystander = in_the_background(lambda: done.append(restore(engine, Act.WAIT, "job_2")), engine)
     crash = crash_of(engine, Act.CRASH, "job_1")
-    assert sorted(crash.child.jobs) == ["job_1", "job_2"]
+    assert sorted(hand.job_id for hand in crash.child.hands) == ["job_1", "job_2"]
     settings.models_dir.joinpath(restorers.GO).touch()
     bystander.join()
     assert (done[0] == 255 - Act.WAIT).all()
@@ -203,7 +203,7 @@ def test_where_nobody_can_tell_who_it_was_all_are_suspects(engine: EngineProcess
         )
         for job_id in ("job_1", "job_2")
     ]
-    wait_for(lambda: bool(engine._child and len(engine._child.jobs) == 2))
+    wait_for(lambda: bool(engine._child and len(engine._child.hands) == 2))
     assert engine.pid is not None
     os.kill(engine.pid, signal.SIGKILL)  # as the kernel does that has no memory left
     for thread in threads:

@@ -34,7 +34,8 @@ class Visitor(threading.Thread):
 
 @pytest.fixture
 def gate() -> Gate:
-    return Gate()
+    """Suspects have no patience: those who come later wait from the first moment."""
+    return Gate(patience_s=0)
 
 
 @pytest.fixture
@@ -103,6 +104,20 @@ def test_two_suspects_are_never_there_at_once_and_the_others_go_in_between(
         others[0].leave.set()
     others[1].leave.set()
     assert second.inside.wait(WAIT_S)
+
+
+@pytest.mark.parametrize("gate", [Gate(patience_s=60)])
+def test_a_suspect_lets_others_pass_for_a_while_and_goes_when_nobody_is_there(
+    send: Callable[..., Visitor],
+) -> None:
+    first = send()
+    suspect = send(alone=True)
+    later = send()
+    assert later.inside.wait(WAIT_S)
+    with kept_waiting(suspect):
+        first.leave.set()
+    later.leave.set()
+    assert suspect.inside.wait(WAIT_S)
 
 
 def test_who_gives_up_is_in_nobodys_way(gate: Gate, send: Callable[..., Visitor]) -> None:
