@@ -62,9 +62,13 @@ local function let_expire(delivery)
   end
 end
 
+-- A tenant has 10,000 dead letters at most: the oldest make room.
 local function bury(delivery, tenant, at)
   local dead = key('tenant', tenant, 'dead')
   redis.call('ZADD', dead, text(at), delivery)
+  if redis.call('ZCARD', dead) > 10000 then
+    forget_delivery(redis.call('ZPOPMIN', dead)[1])
+  end
   redis.call('ZREMRANGEBYSCORE', dead, '-inf', text(at - 3456000))  -- longer than a job and a week
 end
 

@@ -134,6 +134,22 @@ def test_a_cursor_that_is_none_of_ours_is_refused(store: JobStore, cursor: str) 
         store.outbox.dead_letters(TENANT, 10, cursor)
 
 
+def test_beyond_ten_thousand_the_oldest_dead_letter_is_forgotten(
+    store: JobStore, redis: Redis
+) -> None:
+    oldest, second = dead(store), dead(store)
+    score = redis.zscore(f"fm:tenant:{TENANT}:dead", second)
+    redis.zadd(f"fm:tenant:{TENANT}:dead", {f"dlv_{n}": score for n in range(9_997)})
+    kept = [second, dead(store)]
+    assert redis.zcard(f"fm:tenant:{TENANT}:dead") == 10_000
+    assert store.outbox.find(TENANT, oldest)["state"] == "dead"
+    kept.append(dead(store))
+    assert redis.zcard(f"fm:tenant:{TENANT}:dead") == 10_000
+    assert {store.outbox.find(TENANT, each)["state"] for each in kept} == {"dead"}
+    with pytest.raises(NotFound):
+        store.outbox.find(TENANT, oldest)
+
+
 # --- tests of receivers ---
 
 
