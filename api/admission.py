@@ -89,7 +89,7 @@ def again(caller: ApiKey, job_id: str, services: Services) -> Job:
     new = _of(before, caller)
     services.manifests.write(new, before.generation + 1)
     try:
-        job = services.store.retry(caller.tenant, job_id)
+        job = services.store.retry(caller.tenant, job_id, before.generation)
     except QueueFull:
         # Only here: otherwise it may be the promise of another request, which came first.
         services.manifests.remove(new.tenant, new.id, before.generation + 1)

@@ -24,7 +24,7 @@ def erase(tenant: str, job_id: str, found: Services) -> None:
     with contextlib.suppress(Conflict):  # it has ended: nothing to cancel
         job = found.store.cancel(tenant, job_id)
     _delete_objects(tenant, job_id, found)
-    found.manifests.remove(tenant, job_id, job.generation)
+    found.manifests.remove_all(tenant, job_id)
     if Status.RUNNING in {job.status, found.store.erase(tenant, job_id)}:
         try:
             _delete_objects(tenant, job_id, found)

@@ -70,6 +70,11 @@ class Manifests:
         except Unavailable as error:
             _log.warning("manifest not removed yet: %s", error.detail, extra={"job_id": job_id})
 
+    def remove_all(self, tenant: str, job_id: str) -> None:
+        """Whatever was promised of a job that is erased. Raises Unavailable."""
+        prefix = manifest_key(tenant, job_id, 1).removesuffix("1.json")
+        self._storage.delete([stored.key for stored in self._storage.list(prefix)])
+
     def all(self) -> Iterator[Promise]:
         """Every promise, in the order of keys. Raises Unavailable while it is walked through."""
         for stored in self._storage.list(MANIFESTS):

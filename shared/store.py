@@ -154,14 +154,18 @@ class JobStore(Runs):
             raise Conflict(f"The job is already {answer}")
         return to_job(job_id, answer)
 
-    def retry(self, tenant: str, job_id: str) -> Job:
+    def retry(self, tenant: str, job_id: str, generation: int | None = None) -> Job:
         """Queue a failed or canceled job once more under its id, as if it were new.
 
-        Raises NotFound; Conflict for a job in another state or past its expiry; QueueFull.
+        ``generation`` is what the caller takes it to be: the next one has a manifest. Raises
+        NotFound; Conflict for a job of another generation, in another state or past its expiry;
+        QueueFull.
         """
-        call = secrets.token_hex(4)
-        deadline_s = self._settings.job_deadline_s
-        answer = self._scripts.run("retry", job_id, tenant, deadline_s, *self._bounds, call)
+        answer = self._scripts.run(
+            "retry",
+            *(job_id, tenant, self._settings.job_deadline_s, *self._bounds),
+            *(secrets.token_hex(4), "" if generation is None else generation),
+        )
         match answer:
             case None:
                 raise NotFound

@@ -111,8 +111,11 @@ class Rebuilder:
     def _retry(self, promise: Promise) -> None:
         """What was promised is a retry that the record does not know of."""
         try:
-            self._store.retry(promise.tenant, promise.job_id)
+            self._store.retry(promise.tenant, promise.job_id, promise.generation - 1)
         except QueueFull:
             return  # the manifest stays: the next sweep tries again
-        except (Conflict, NotFound):
-            self._manifests.remove(promise.tenant, promise.job_id, promise.generation)
+        except NotFound:
+            return  # erased a moment ago, manifests and all
+        except Conflict:
+            if self._store.get(promise.tenant, promise.job_id).generation < promise.generation:
+                self._manifests.remove(promise.tenant, promise.job_id, promise.generation)

@@ -1,8 +1,9 @@
 -- failed or canceled -> queued: the same job once more, as if it were new.
-local id, tenant, deadline_s, max_queued, max_age_s, call = unpack(ARGV)
+local id, tenant, deadline_s, max_queued, max_age_s, call, generation = unpack(ARGV)
 local job = load(id)
 if not job or job.tenant ~= tenant then return false end
 if job.retry == call then return view(id) end  -- the answer was lost
+if generation ~= '' and job.generation ~= tonumber(generation) then return 'retried' end
 if not NEXT[job.status].queued or job.status == 'running' then return job.status end
 -- Past its time its objects may be going this moment.
 local expires = redis.call('ZSCORE', key('expiry'), id)

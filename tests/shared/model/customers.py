@@ -94,7 +94,7 @@ class Again(Caller):
 
     def retry(self) -> None:
         try:
-            self.world.store.retry(self.story.tenant, self.story.job_id)
+            self.world.store.retry(self.story.tenant, self.story.job_id, self.job.generation)
         except QueueFull:
             self.todo = deque(["break_promise"])
         except (Conflict, NotFound):
@@ -132,8 +132,7 @@ class Erasure(Caller):
             self.world.shelf.delete(found.key for found in [*self.world.shelf.list(prefix)])
 
     def break_promise(self) -> None:
-        story = self.story
-        self.world.manifests.remove(story.tenant, story.job_id, story.generation)
+        self.world.manifests.remove_all(self.story.tenant, self.story.job_id)
 
     def record(self) -> None:
         self.world.store.erase(self.story.tenant, self.story.job_id)
