@@ -100,3 +100,10 @@ def test_nobody_else_reads_the_environment() -> None:
         if re.search(r"\bos\.(environ|getenv)|from os import.*\b(environ|getenv)", path.read_text())
     }
     assert readers == set()
+
+
+@pytest.mark.parametrize("name", ["input_ttl_s", "result_ttl_s"])
+def test_photos_of_faces_are_never_kept_longer_than_thirty_days(name: str) -> None:
+    assert getattr(load_settings(**{name: 30 * 86_400}), name) == 30 * 86_400
+    with pytest.raises(SettingsInvalid, match=f"FACEMEND_{name.upper()}"):
+        load_settings(**{name: 30 * 86_400 + 1})
