@@ -71,7 +71,7 @@ def _client(load: Load, start_s: float, due_s: Callable[[], float]) -> list[tupl
     parts = urlsplit(load.url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=30)
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {load.key}"}
-    found = []
+    found: list[tuple[float, int]] = []
     while True:
         due = max(due_s(), start_s)
         if due >= start_s + load.seconds or time.perf_counter() >= start_s + load.seconds:

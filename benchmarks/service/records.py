@@ -84,7 +84,7 @@ def measure_depth(report: Report, folder: Path) -> None:
 @contextmanager
 def _store(folder: Path) -> Iterator[tuple[JobStore, Redis]]:
     with Valkey(folder) as valkey:
-        settings = Settings(_env_file=None, redis_url=valkey.url, max_queued_per_tenant=10**9)  # type: ignore[arg-type] # pydantic converts
+        settings = Settings(_env_file=None, redis_url=valkey.url, max_queued_per_tenant=10**9)
         client = connect(settings)
         yield JobStore(client, settings), client
         client.close()
