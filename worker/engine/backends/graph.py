@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
@@ -46,13 +47,13 @@ class _Graph:
         self._epsilon = self._constant(torch.tensor([1e-8]))
         self._root2 = self._constant(torch.tensor([_ROOT2]))
         self._one = self._constant(torch.tensor([1.0]))
+        self._noise_scale, self._truncation = map(self._control, (NOISE_SCALE, TRUNCATION))
         self._columns = self._constant(torch.tensor([1]))
         self._plane = self._constant(torch.tensor([2, 3]))
 
     def model(self) -> onnx.ModelProto:
         features, encoded = self._encoder()
         latent = self._truncated(self._mapping(encoded))
-        self._noise_scale = self._input(NOISE_SCALE, [1])
         maps = [each for each in features for _ in range(2)][1:]
         self._decoder(latent, maps + self._noise_maps())
         self._graph.output.append(_images(OUTPUT, self._config.size))
@@ -84,10 +85,9 @@ class _Graph:
 
     def _truncated(self, latent: str) -> str:
         """At 1 bit for bit the latent itself."""
-        psi = self._input(TRUNCATION, [1])
-        rest = self._op("Sub", self._one, psi)
+        rest = self._op("Sub", self._one, self._truncation)
         mean = self._op("Mul", self._constant(self._generator.mean_latent()), rest)
-        return self._op("Add", self._op("Mul", latent, psi), mean)
+        return self._op("Add", self._op("Mul", latent, self._truncation), mean)
 
     def _decoder(self, latent: str, maps: list[str]) -> None:
         decoder: Any = self._generator.generator
@@ -176,6 +176,11 @@ class _Graph:
     def _input(self, name: str, shape: list[int]) -> str:
         self._graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
         return name
+
+    def _control(self, name: str) -> str:
+        """An input that is 1 where nobody gives it."""
+        self._graph.initializer.append(numpy_helper.from_array(np.ones(1, np.float32), name))
+        return self._input(name, [1])
 
     def _op(self, kind: str, *inputs: str, **attributes: Any) -> str:
         name = f"{kind.lower()}{len(self._graph.node)}"

@@ -11,7 +11,7 @@ import torch
 
 from shared.errors import ModelUnavailable
 from worker.engine.backends import INSTALL, Images, to_answers, to_images
-from worker.engine.backends.inputs import Inputs
+from worker.engine.backends.inputs import Inputs, turned
 from worker.engine.batching import Answer
 from worker.engine.controls import DEFAULT, Controls
 from worker.engine.images import Pixels
@@ -43,7 +43,7 @@ class OnnxRuntimeBackend:
             raise ModelUnavailable(f"{name} cannot use {device}: see its own message above")
         self.in_px = int(self._session.get_inputs()[0].shape[-1])
         self.out_px = int(self._session.get_outputs()[0].shape[-1])
-        self._inputs = Inputs({each.name: each.shape for each in self._session.get_inputs()})
+        self._inputs = Inputs((each.name, each.shape) for each in self._session.get_inputs())
 
     @property
     def takes_seed(self) -> bool:
@@ -52,7 +52,7 @@ class OnnxRuntimeBackend:
 
     def infer(self, images: Images, seed: int = 0, controls: Controls = DEFAULT) -> Images:
         """See `backends.Backend`."""
-        inputs = self._inputs.of(images, seed, controls)
+        inputs = self._inputs.of(images, seed, controls) | turned(controls)
         try:
             answer: Images = self._session.run(None, inputs)[0]
         except Exception as error:  # its errors share no other base

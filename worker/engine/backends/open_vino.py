@@ -79,7 +79,7 @@ class _Request:
     """A compiled model with the room for its answers."""
 
     def __init__(self, compiled: Any) -> None:
-        self.inputs = Inputs({each.any_name: _shape(each) for each in compiled.inputs})
+        self.inputs = Inputs((each.any_name, _shape(each)) for each in compiled.inputs)
         self._request = compiled.create_infer_request()
 
     def __call__(self, images: Images, seed: int, controls: Controls) -> Images:
@@ -100,11 +100,18 @@ def _compile(
         model = core.read_model(file)
         size = model.input(INPUT).get_partial_shape()[3]
         model.reshape({INPUT: [batch, 3, size, size]})
-        for name in () if controls else (NOISE_SCALE, TRUNCATION):
-            parameter = model.input(name).get_node()
-            known = openvino.op.Constant(np.ones(1, np.float32))
-            parameter.output(0).replace(known.output(0))
-            model.remove_parameter(parameter)
+        if controls:
+            _free_controls(model)
         return core.compile_model(model, "CPU", config)
     except RuntimeError as error:
         raise ModelUnavailable(f"openvino cannot load {file}: {error!s:.300}") from None
+
+
+def _free_controls(model: Any) -> None:
+    """Make inputs of the constants that stand for them: OpenVINO knows no default for an input."""
+    for node in model.get_ordered_ops():
+        if (name := node.get_friendly_name()) in {NOISE_SCALE, TRUNCATION}:
+            parameter = openvino.op.Parameter(openvino.Type.f32, openvino.Shape([1]))
+            parameter.output(0).set_names({name})
+            node.output(0).replace(parameter.output(0))
+            model.add_parameters([parameter])
