@@ -28,8 +28,8 @@ def measure_batching(
     """The figures that ``backend auto`` goes by."""
     report.section(
         f"Batches of {size_px} px faces",
-        "Milliseconds a face, by faces at a time. Chosen: by the measurement at warm-up, which is "
-        "another one than that of the table.",
+        f"Milliseconds a face, by faces at a time, the best of {repetitions} repetitions in turns. "
+        "Chosen: by the measurement at warm-up, which is another one than that of the table.",
     )
     sizes = _SIZES[size_px]
     backends = open_backends(models_dir, size_px)
@@ -40,8 +40,8 @@ def measure_batching(
         run = partial(_run, backend)
         chosen = best_batch(measure_batches(run, sizes[-1]))
         turns: dict[str, Callable[[], object]] = {str(n): partial(run, n) for n in sizes}
-        times = time_in_turns(turns, max(2, repetitions // 2))
-        ms = {n: 1000 * times[str(n)].median_s / n for n in sizes}
+        times = time_in_turns(turns, repetitions)
+        ms = {n: 1000 * times[str(n)].best_s / n for n in sizes}
         losses[name] = ms[chosen] / min(ms.values())
         rows.append((name, *ms.values(), chosen, losses[name]))
         figures.append(

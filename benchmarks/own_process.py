@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from benchmarks.report import Report
 
 _MAX_GB = 1.5
 _MAX_START_S = 5.0
+_STARTS = 3
 
 
 def measure_first_result(report: Report, models_dir: Path, model: str) -> None:
@@ -19,7 +22,8 @@ def measure_first_result(report: Report, models_dir: Path, model: str) -> None:
     report.section(
         "One restoration in its own process",
         "From the start of Python to the encoded result of a photo with one face. The first line "
-        "finds the weights only, and makes its export; the second finds that too.",
+        "finds the weights only, and makes its export; the second finds that too. Medians of "
+        f"{_STARTS} starts, but for the first.",
     )
     rows = []
     for what, backend in (
@@ -30,15 +34,20 @@ def measure_first_result(report: Report, models_dir: Path, model: str) -> None:
         if what == "weights only":
             for file in (models_dir / "exported").glob("*"):
                 file.unlink()
-        start_s = time.perf_counter()
-        argv = [sys.executable, "-m", "benchmarks.own_process", str(models_dir), model, backend]
-        done = subprocess.run(argv, check=True, stdout=subprocess.PIPE)  # noqa: S603 - ours
-        seconds = time.perf_counter() - start_s
-        found = json.loads(done.stdout)
-        rows.append((what, found["runs"], seconds, found["peak_gb"]))
+        starts = 1 if what == "weights only" else _STARTS
+        done = [_start(models_dir, model, backend) for _ in range(starts)]
+        seconds = statistics.median(each[0] for each in done)
+        rows.append((what, done[0][1]["runs"], seconds, max(each[1]["peak_gb"] for each in done)))
     report.table("own_process", ("found on disk", "runs", "seconds", "peak GB"), rows)
     report.bar("peak memory of a restoration", rows[1][3], "<=", _MAX_GB, " GB")
     report.bar("start to first result", rows[1][2], "<=", _MAX_START_S, " s")
+
+
+def _start(models_dir: Path, model: str, backend: str) -> tuple[float, dict[str, Any]]:
+    start_s = time.perf_counter()
+    argv = [sys.executable, "-m", "benchmarks.own_process", str(models_dir), model, backend]
+    done = subprocess.run(argv, check=True, stdout=subprocess.PIPE)  # noqa: S603 - ours
+    return time.perf_counter() - start_s, json.loads(done.stdout)
 
 
 def _restore_one(models_dir: Path, model: str, backend: str) -> None:

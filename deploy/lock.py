@@ -20,7 +20,7 @@ UV = "uv==0.13.8"
 #: Lock file → what goes in: files, and extras of pyproject.toml.
 LOCKS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "api.lock": (("pyproject.toml",), ("api",)),
-    "worker.lock": (("pyproject.toml", "requirements/torch.in"), ("worker",)),
+    "worker.lock": (("pyproject.toml", "requirements/torch.in"), ("worker", "openvino")),
     "dev.lock": (
         ("pyproject.toml", "requirements/torch.in", "requirements/build.in"),
         ("api", "worker", "background", "identity", "onnx", "openvino", "embedded", "demo", "dev"),

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shared.errors import OptionUnavailable
-
 
 @dataclass(frozen=True, slots=True)
 class Controls:
@@ -23,12 +21,3 @@ class Controls:
 
 
 DEFAULT = Controls()
-
-
-def require_default(controls: Controls, backend: str) -> None:
-    """For a backend whose graph is fixed: raise OptionUnavailable unless nothing is turned."""
-    if controls != DEFAULT:
-        raise OptionUnavailable(
-            f"backend {backend} cannot take noise_scale and truncation other than 1; "
-            "backend torch can"
-        )

@@ -53,12 +53,12 @@ def load_restorer(
     is loaded when a photo first asks for it, and makes no picture of more than
     ``max_output_pixels``.
     """
-    shelf = open_shelf(model, models_dir=models_dir, accepted_licences=accepted_licences)
-    entry = find_entry(model, models_dir)
-    template = template_of(entry, shelf.weights)
     chosen_device = choose_device(device)
-    with ThreadPoolExecutor(1) as beside:  # a second of imports, while the backend compiles
+    with ThreadPoolExecutor(1) as beside:  # half a second of imports, while the backend compiles
         detecting = beside.submit(load_detector, models_dir, chosen_device)
+        shelf = open_shelf(model, models_dir=models_dir, accepted_licences=accepted_licences)
+        entry = find_entry(model, models_dir)
+        template = template_of(entry, shelf.weights)
         network, batch = load_backend(
             shelf,
             chosen_device,

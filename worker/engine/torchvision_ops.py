@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -20,8 +23,33 @@ _libraries: list[torch.library.Library] = []
 
 def import_torchvision() -> None:
     """Import torchvision, defining in plain torch what its compiled part would have brought."""
+    with _without_compiler():
+        _import_torchvision()
+
+
+@contextmanager
+def _without_compiler() -> Iterator[None]:
+    """Keep ``torchvision.ops.roi_align`` from importing torch's compiler.
+
+    It does so, for nearly two seconds, to ask one thing when it is called; nothing here calls it.
+    """
+    names = ("torch._dynamo", "torch._dynamo.utils")
+    if names[0] in sys.modules:
+        yield
+        return
+    stand_ins = {name: ModuleType(name) for name in names}
+    vars(stand_ins[names[1]])["is_compile_supported"] = lambda _device: False
+    sys.modules.update(stand_ins)
     try:
-        importlib.import_module("torchvision")
+        yield
+    finally:
+        for name in names:
+            del sys.modules[name]
+
+
+def _import_torchvision() -> None:
+    try:
+        importlib.import_module("torchvision.models")
     except RuntimeError as error:
         if "torchvision::nms" not in str(error):
             raise
@@ -30,6 +58,7 @@ def import_torchvision() -> None:
         _define_operators()
         extension = importlib.import_module("torchvision.extension")
         vars(extension)["_has_ops"] = lambda: True  # there is no public way to say so
+        importlib.import_module("torchvision.models")
 
 
 def _define_operators() -> None:

@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from shared.errors import OptionUnavailable
-from worker.engine.controls import Controls, require_default
+from worker.engine.controls import Controls
 from worker.engine.gpen import Generator, GpenConfig
 
 FORMS = [GpenConfig(32, 32, 2, 0.125), GpenConfig(32, 64, 2, 0.125)]
@@ -86,9 +85,3 @@ def test_the_mean_latent_is_near_that_of_many_other_vectors_and_always_the_same(
     assert float((mean - latents.mean(0)).norm() / spread) < 0.06
     again = generator(FORMS[0])
     assert torch.equal(again.mean_latent(), mean)
-
-
-def test_a_backend_with_a_fixed_graph_refuses_other_controls_by_name() -> None:
-    require_default(Controls(), "openvino")
-    with pytest.raises(OptionUnavailable, match="openvino cannot take noise_scale"):
-        require_default(Controls(truncation=0.5), "openvino")

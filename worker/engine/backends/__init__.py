@@ -18,8 +18,9 @@ from worker.engine.images import Pixels
 #: RGB in [-1, 1], (N, 3, S, S), not clamped.
 Images = NDArray[np.float32]
 
-#: What an exported graph calls its images.
+#: What an exported graph calls its images, and the inputs for `Controls`, of shape (1,).
 INPUT, OUTPUT = "image", "restored"
+NOISE_SCALE, TRUNCATION = "noise_scale", "truncation"
 
 #: Each backend's name, and how to get what it needs.
 INSTALL = {
@@ -51,10 +52,7 @@ class Backend(Protocol):
         ...
 
     def infer(self, images: Images, seed: int = 0, controls: Controls = DEFAULT) -> Images:
-        """What the network makes of ``images``, in float32: nothing is rounded or clamped.
-
-        Raises OptionUnavailable when it cannot take ``controls``.
-        """
+        """What the network makes of ``images``, in float32: nothing is rounded or clamped."""
         ...
 
     def run(

@@ -11,12 +11,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
-from worker.engine.backends import INPUT, OUTPUT
+from worker.engine.backends import INPUT, NOISE_SCALE, OUTPUT, TRUNCATION
 from worker.engine.gpen import Generator
 from worker.engine.layers import EqualLinear, ModulatedConv2d, StyledConv, ToRGB
 
@@ -45,12 +46,14 @@ class _Graph:
         self._graph = self._model.graph
         self._epsilon = self._constant(torch.tensor([1e-8]))
         self._root2 = self._constant(torch.tensor([_ROOT2]))
+        self._one = self._constant(torch.tensor([1.0]))
+        self._noise_scale, self._truncation = map(self._control, (NOISE_SCALE, TRUNCATION))
         self._columns = self._constant(torch.tensor([1]))
         self._plane = self._constant(torch.tensor([2, 3]))
 
     def model(self) -> onnx.ModelProto:
         features, encoded = self._encoder()
-        latent = self._mapping(encoded)
+        latent = self._truncated(self._mapping(encoded))
         maps = [each for each in features for _ in range(2)][1:]
         self._decoder(latent, maps + self._noise_maps())
         self._graph.output.append(_images(OUTPUT, self._config.size))
@@ -80,6 +83,12 @@ class _Graph:
             latent = self._linear(latent, layer)
         return latent
 
+    def _truncated(self, latent: str) -> str:
+        """At 1 bit for bit the latent itself."""
+        rest = self._op("Sub", self._one, self._truncation)
+        mean = self._op("Mul", self._constant(self._generator.mean_latent()), rest)
+        return self._op("Add", self._op("Mul", latent, self._truncation), mean)
+
     def _decoder(self, latent: str, maps: list[str]) -> None:
         decoder: Any = self._generator.generator
         start = self._constant(decoder.input.input)
@@ -100,9 +109,7 @@ class _Graph:
             shape = [self._config.channels(resolution), resolution, resolution]
             tail = self._constant(torch.tensor(shape))
             for _ in range(2):
-                name = f"{NOISE}{len(maps)}"
-                value = helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, *shape])
-                self._graph.input.append(value)
+                name = self._input(f"{NOISE}{len(maps)}", [1, *shape])
                 maps.append(self._op("Expand", name, self._op("Concat", batch, tail, axis=0)))
         return maps
 
@@ -111,7 +118,8 @@ class _Graph:
         bias = (layer.activate.bias * _ROOT2).view(1, -1, 1, 1)
         middle = bias.shape[1] // 2
         out = self._op("Add", out, self._constant(bias[:, :middle]))
-        extra = self._op("Mul", features, self._constant(layer.noise.weight * _ROOT2))
+        weight = self._constant(layer.noise.weight * _ROOT2)
+        extra = self._op("Mul", features, self._op("Mul", self._noise_scale, weight))
         extra = self._op("Add", extra, self._constant(bias[:, middle:]))
         return self._op("Concat", self._leaky(out), self._leaky(extra), axis=1)
 
@@ -164,6 +172,15 @@ class _Graph:
 
     def _inverse_root(self, x: str) -> str:
         return self._op("Reciprocal", self._op("Sqrt", self._op("Add", x, self._epsilon)))
+
+    def _input(self, name: str, shape: list[int]) -> str:
+        self._graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+        return name
+
+    def _control(self, name: str) -> str:
+        """An input that is 1 where nobody gives it."""
+        self._graph.initializer.append(numpy_helper.from_array(np.ones(1, np.float32), name))
+        return self._input(name, [1])
 
     def _op(self, kind: str, *inputs: str, **attributes: Any) -> str:
         name = f"{kind.lower()}{len(self._graph.node)}"

@@ -10,10 +10,10 @@ import onnxruntime
 import torch
 
 from shared.errors import ModelUnavailable
-from worker.engine.backends import INPUT, INSTALL, Images, to_answers, to_images
-from worker.engine.backends.noise import noise_maps
+from worker.engine.backends import INSTALL, Images, to_answers, to_images
+from worker.engine.backends.inputs import Inputs, turned
 from worker.engine.batching import Answer
-from worker.engine.controls import DEFAULT, Controls, require_default
+from worker.engine.controls import DEFAULT, Controls
 from worker.engine.images import Pixels
 
 _PROVIDERS = {
@@ -43,17 +43,16 @@ class OnnxRuntimeBackend:
             raise ModelUnavailable(f"{name} cannot use {device}: see its own message above")
         self.in_px = int(self._session.get_inputs()[0].shape[-1])
         self.out_px = int(self._session.get_outputs()[0].shape[-1])
-        self._noise = {each.name: each.shape for each in self._session.get_inputs()[1:]}
+        self._inputs = Inputs((each.name, each.shape) for each in self._session.get_inputs())
 
     @property
     def takes_seed(self) -> bool:
         """Only the super-resolving form draws noise."""
-        return bool(self._noise)
+        return self._inputs.takes_seed
 
     def infer(self, images: Images, seed: int = 0, controls: Controls = DEFAULT) -> Images:
         """See `backends.Backend`."""
-        require_default(controls, self.name)
-        inputs = {INPUT: images, **noise_maps(self._noise, seed)}
+        inputs = self._inputs.of(images, seed, controls) | turned(controls)
         try:
             answer: Images = self._session.run(None, inputs)[0]
         except Exception as error:  # its errors share no other base

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 #: Raise when the same weights give another graph or another proof: what is kept is made anew.
-VERSION = 1
+VERSION = 2
 SUFFIXES = {"onnx": ".onnx", "openvino": ".xml"}
 
 

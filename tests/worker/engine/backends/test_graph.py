@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from shared.errors import OptionUnavailable
 from tests.worker.engine.backends.conftest import CPU
 from tests.worker.engine.test_gpen import (
     CONFIGS,
@@ -25,7 +24,7 @@ from worker.engine.backends.open_vino import OpenVinoBackend
 from worker.engine.backends.proof import make_proof, relative_error
 from worker.engine.controls import Controls
 from worker.engine.devices import choose_precision
-from worker.engine.gpen import Generator
+from worker.engine.gpen import Generator, GpenConfig
 
 RUNTIMES: dict[str, tuple[str, Callable[..., Backend]]] = {
     "onnx": ("model.onnx", OnnxRuntimeBackend),
@@ -104,10 +103,18 @@ def test_an_answer_stays_when_the_next_is_asked_for(form: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("form", RUNTIMES)
-def test_a_fixed_graph_takes_no_controls_and_says_so(form: str, tmp_path: Path) -> None:
-    backend = exported(golden_generator(CONFIGS["tiny-32"]), form, tmp_path)
-    with pytest.raises(OptionUnavailable, match="backend torch can"):
-        backend.infer(golden_input(1, 32).numpy(), controls=Controls(truncation=0.5))
+@pytest.mark.parametrize("turned", [Controls(noise_scale=0.3), Controls(truncation=0.5)])
+@pytest.mark.parametrize("config", [CONFIGS["tiny-32"], SUPER_RESOLVING])
+def test_controls_turn_what_they_turn_in_torch(
+    form: str, turned: Controls, config: GpenConfig, tmp_path: Path
+) -> None:
+    generator = golden_generator(config)
+    backend = exported(generator, form, tmp_path)
+    images = golden_input(2, 32)
+    with torch.inference_mode():
+        expected = generator(images, controls=turned).numpy()
+    assert relative_error(backend.infer(images.numpy(), controls=turned), expected) < 1e-5
+    assert relative_error(backend.infer(images.numpy()), expected) > 1e-3
 
 
 @pytest.mark.parametrize("form", RUNTIMES)
