@@ -101,7 +101,6 @@ def kill_between(run: Run) -> None:
         restarts = Restarts(run.row, customer, 30.0)
         for _ in range(_BETWEEN):
             _kill_after_put(run, service, customer, restarts)
-        restarts.watch(30)
         audit(run.row, service, customer, receiver)
         started = time.monotonic()
         eventually(lambda: not _orphans(service, customer), _SWEPT_S, pause_s=1)
@@ -117,14 +116,15 @@ def _kill_after_put(run: Run, service: Service, customer: Customer, restarts: Re
     if worker is None:
         run.row.breach("the record does not say who runs the job")
         return
-    with worker.redis.bad(Weather(black_hole=True)):  # so that it cannot tell of the end
+    with worker.s3.bad(Weather(latency_s=1.0)):  # it hears late that the object is there
         written = eventually(lambda: _results(service, job_id), 20)
-        run.row.require(written, "no result was written")
         victims = restarts.victims(worker)
         worker.kill()
+    run.row.require(written and victims, "the worker was not caught between PUT and finish")
     restarts.struck(victims)
     run.row.injected += 1
     service.again(worker)
+    restarts.watch(30)
     service.wait_ready(worker)
 
 
