@@ -30,11 +30,11 @@ profile.register_profile(
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-#: For a long night: pytest tests/shared/model --hypothesis-profile=long --hypothesis-seed=1
+#: pytest tests/shared/model/test_stories.py --hypothesis-profile=long --hypothesis-seed=1
 profile.register_profile(
     "long",
     profile.get_profile("stories"),
-    max_examples=1000,
+    max_examples=400,
     stateful_step_count=80,
     derandomize=False,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import Phase
@@ -10,6 +11,7 @@ from hypothesis import settings as profile
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.shared.model.conftest import Worlds
+from tests.shared.model.editions import Edit, edition
 from tests.shared.model.mutants import MUTANTS, Mutant
 from tests.shared.model.promises import BrokenPromise
 from tests.shared.model.stories import Stories
@@ -26,8 +28,16 @@ def test_a_mutant_is_caught(
         told += 1
         return Stories(make)
 
-    only_find = profile(stories, phases=[Phase.generate], report_multiple_bugs=False)
+    only_find = profile(
+        stories, max_examples=200, phases=[Phase.generate], report_multiple_bugs=False
+    )
     with pytest.raises(BrokenPromise) as caught:
         run_state_machine_as_test(story, settings=only_find)
     assert caught.value.promise in mutant.breaks
     tell(f"{mutant.name}: found after {told} stories ({caught.value.promise})")
+
+
+def test_a_mutant_whose_place_is_gone_is_told(tmp_path: Path) -> None:
+    edit = Edit("finish", "what no script has ever said", "")
+    with pytest.raises(LookupError, match=r"finish\.lua"):
+        edition(tmp_path / "lua", [edit])

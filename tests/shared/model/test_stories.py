@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
+import pytest
 from hypothesis import settings as profile
 from hypothesis.stateful import run_state_machine_as_test
 
@@ -17,6 +18,7 @@ from tests.shared.model.stories import Stories
 from tests.shared.model.world import World
 
 
+@pytest.mark.timeout(1800)  # a long profile, or a story that has to be shortened
 def test_every_promise_is_kept(
     worlds: Worlds, stories: profile, tell: Callable[[str], None]
 ) -> None:
