@@ -1,6 +1,6 @@
 # The first command: make demo. All commands: make help.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check unit e2e chaos coverage fuzz fmt lock compose-check bench-engine bench-service clean
+.PHONY: help setup demo up test check unit e2e chaos stories coverage fuzz fmt lock compose-check bench-engine bench-service clean
 SHELL := /bin/bash
 
 # The first Python that will do; another one: make setup PYTHON=/path/to/python3
@@ -43,6 +43,10 @@ e2e: setup ## The tests of the whole stack
 
 chaos: setup ## Break the service in every way we know of, and count (ROWS="F1 F14", SEED=7)
 	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(ROWS)
+
+stories: setup ## Many long stories of jobs whose processes die between any two steps (SEED=1)
+	$(BIN)/python -m pytest tests/shared/model/test_stories.py --hypothesis-profile=long \
+	  --hypothesis-seed=$(or $(SEED),0)
 
 coverage: setup ## Which lines and branches the tests reach
 	$(BIN)/python -m pytest -m "not e2e" --cov --cov-report=term-missing:skip-covered

@@ -58,6 +58,12 @@ class Story:
     heard: set[str] = field(default_factory=set)  # event ids that reached the receiver
 
     @property
+    def shown(self) -> str:
+        """The key of the result that everyone sees."""
+        result = self.final and self.final.result
+        return str(result["image"]["key"]) if result else ""
+
+    @property
     def tenant(self) -> str:
         return self.client.tenant
 
@@ -170,7 +176,8 @@ class Ledger:
         story = self.stories[job_id]
         if story.holder != token:
             self.tally["zombies that finish"] += 1
-            require(not won, Promise.FENCED, f"{job_id} was ended by {token}")
+            known = won and token in story.shown  # brought back as it had ended, under this token
+            require(known or not won, Promise.FENCED, f"{job_id} was ended by {token}")
             return
         require(won, Promise.LEASED, f"{job_id} was taken from {token}")
         story.holder, story.ended = None, True

@@ -119,11 +119,7 @@ def _nothing_is_left(world: World) -> None:
     """No photo after its time, no result that nobody shows, no manifest, no record."""
     world.clock.forward(world.settings.input_ttl_s)
     world.sweep()
-    shown = {
-        story.final.result["image"]["key"].rpartition("/")[0]
-        for story in world.ledger.left
-        if story.final and story.final.result
-    }
+    shown = {story.shown.rpartition("/")[0] for story in world.ledger.left}
     stored = {
         found.key.rpartition("/")[0]
         for found in world.shelf.list("tenants/")
