@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from shared.schemas import ImageFormat
 from worker.decoder.parcel import memory_file, write
+
+if TYPE_CHECKING:
+    from shared.schemas import ImageFormat
 
 _TAIL_BYTES = 8
 
