@@ -84,7 +84,7 @@ def test_what_hangs_is_ended_and_its_slot_is_free_again(prey: Decoder) -> None:
 
 
 def test_what_computes_without_end_is_ended() -> None:
-    bounds = Bounds(cpu_s=1)
+    bounds = Bounds(cpu_s=1, wall_s=30)
     with Decoder(Limits(), bounds=bounds, read="tests.worker.decoder.deeds:read") as decoder:
         assert outcome(decoder, "loop") == "CorruptImage: the photo cannot be decoded in time"
         assert decodes(decoder)
