@@ -18,6 +18,7 @@ from tests.chaos.photos import Act, Order, photo
 from tests.chaos.service import TENANT, Service, eventually
 
 _RETRY_PAUSE_S = 0.1
+_PATIENT_S = 3.0
 ALL_EVENTS = ["restoration.succeeded", "restoration.failed", "restoration.canceled"]
 
 
@@ -84,7 +85,7 @@ class Customer:
             answer = self.post(order, key=key, **request)
             if answer is not None and answer.status_code == 202:
                 return str(answer.json()["id"])
-            time.sleep(_RETRY_PAUSE_S)
+            time.sleep(_pause_s(answer))
         raise TimeoutError(f"not accepted in {patience_s:g} s")
 
     def post(
@@ -171,3 +172,9 @@ class Customer:
             if answer.status_code in {429, 503} and "retry-after" not in answer.headers:
                 self.odd.append(f"{answer.status_code} without Retry-After")
         self.answers.append(Answer(answer.status_code, seconds, code))
+
+
+def _pause_s(answer: httpx.Response | None) -> float:
+    """As long as the answer asks for, within reason."""
+    asked = answer.headers.get("Retry-After") if answer is not None else None
+    return min(float(asked), _PATIENT_S) if asked else _RETRY_PAUSE_S
