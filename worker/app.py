@@ -86,7 +86,7 @@ def serve(settings: Settings, load_restorers: LoadRestorers = LOAD_RESTORERS) ->
     finally:
         engine.close()
         decoder.close()
-    if worker.at_fault.is_set():
+    if engine.lost.is_set():
         _log.error("this worker is at fault, not its jobs: it takes itself out")
         sys.exit(EXIT_AT_FAULT)
 
@@ -129,7 +129,7 @@ def _listen(worker: Worker, celery: Celery, settings: Settings) -> None:
     def announce(**_: object) -> None:
         _log.info("ready: %s", ", ".join(model.name for model in worker.engine.models))
         threading.Thread(target=_announce, args=(worker,), daemon=True).start()
-        threading.Thread(target=_leave_when_at_fault, args=(worker,), daemon=True).start()
+        threading.Thread(target=_leave_without_engine, args=(worker,), daemon=True).start()
 
     setup_logging.connect(_keep_our_logging, weak=False)
     worker_ready.connect(announce, weak=False)
@@ -148,8 +148,9 @@ def _keep_our_logging(**_: object) -> None:
     """Celery sets up logging of its own, unless somebody listens to this signal."""
 
 
-def _leave_when_at_fault(worker: Worker) -> None:
-    worker.at_fault.wait()
+def _leave_without_engine(worker: Worker) -> None:
+    worker.engine.lost.wait()
+    worker.leave()
     os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -160,7 +161,7 @@ def _end(worker: Worker, drain_s: float) -> None:
     last.start()
     last.join(_LAST_S)
     _log.warning("ended without waiting any longer")
-    os._exit(EXIT_AT_FAULT if worker.at_fault.is_set() else 0)
+    os._exit(EXIT_AT_FAULT if worker.engine.lost.is_set() else 0)
 
 
 def _announce(worker: Worker) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import random
-import threading
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,10 +40,7 @@ class _GiveBack:
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """All that one worker process works with.
-
-    ``at_fault`` is set when it cannot work any more, whatever the jobs are.
-    """
+    """All that one worker process works with."""
 
     name: str
     store: JobStore
@@ -52,7 +48,6 @@ class Worker:
     engine: EngineProcess
     drain: Drain
     beat_s: float
-    at_fault: threading.Event = field(default_factory=threading.Event)
     held: dict[str, Claim] = field(default_factory=dict)
 
     def restore(self, job_id: str) -> None:
@@ -74,11 +69,19 @@ class Worker:
         for claim in list(self.held.values()):
             with bind(job_id=claim.job.id):
                 try:
-                    self.store.release(claim.job.id, claim.token, Release.DRAIN)
+                    if self.store.release(claim.job.id, claim.token, Release.DRAIN):
+                        _log.warning("given back, for the process ends")
                 except Unavailable as error:
                     _log.warning("not given back, the lease will end: %s", error.detail)
-                else:
-                    _log.warning("given back, for the process ends")
+
+    def leave(self) -> None:
+        """Take no more: the engine is lost, whatever the jobs were. Strike out their crashes."""
+        self.drain.begin()
+        charged = self.engine.wrongly_charged
+        try:
+            self.store.absolve(charged)
+        except Unavailable as error:
+            _log.warning("crashes not struck out for %s: %s", ", ".join(charged), error.detail)
 
     def _run(self, claim: Claim) -> None:
         attempt, alone = claim.job.attempt, claim.suspect
@@ -103,7 +106,7 @@ class Worker:
             except EngineCrashed as crash:
                 return self._after(crash, lease)
         except EngineLost:
-            self._leave()
+            self.leave()
             return _GiveBack(Release.DRAIN)
         except FacemendError as error:
             return _meaning(error, claim.job)
@@ -116,16 +119,6 @@ class Worker:
         if self.engine.fault(crash, lease.check) is Fault.JOB:
             return _GiveBack(Release.CRASH, problem=Poisoned().problem())
         raise EngineLost
-
-    def _leave(self) -> None:
-        """No job of this worker is to blame: strike out what they were charged with, and go."""
-        self.drain.begin()
-        self.at_fault.set()
-        charged = self.engine.wrongly_charged
-        try:
-            self.store.absolve(charged)
-        except Unavailable as error:
-            _log.warning("crashes not struck out for %s: %s", ", ".join(charged), error.detail)
 
     def _write_down(self, claim: Claim, end: Outcome | _GiveBack | None) -> Status | None:
         """Tell the record; while Redis is away, try again, for the work is done. None: fenced."""

@@ -214,6 +214,7 @@ def test_a_child_that_cannot_start_again_charges_nobody(
     assert spent(redis, job) == {"spent_drain": "1"}
 
 
+@pytest.mark.usefixtures("redis")
 def test_killed_it_takes_its_children_along(start: Start) -> None:
     worker = start()
     family = descendants(worker.pid)
@@ -249,3 +250,18 @@ def test_what_the_engine_counts_is_among_the_workers_metrics(
     metrics = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
     assert 'facemend_batch_faces_sum{model="scripted"} 2.0' in metrics
     assert 'facemend_jobs_ended_total{code="",model="scripted",status="succeeded"} 1.0' in metrics
+
+
+@pytest.mark.usefixtures("redis")
+def test_a_worker_whose_engine_is_lost_while_nobody_asks_for_it_leaves_too(start: Start) -> None:
+    worker = start("load_once")
+    engine = [pid for pid in descendants(worker.pid) if is_engine(pid)]
+    for pid in engine:
+        os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: not worker.running)
+    assert worker.exit_code == 4
+    assert "the weights are not what they were" in worker.log_tail(1000)
+
+
+def is_engine(pid: int) -> bool:
+    return "worker.engine_process" in Path(f"/proc/{pid}/cmdline").read_text()

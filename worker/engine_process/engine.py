@@ -48,6 +48,7 @@ class EngineProcess:
         on_batch: OnBatch = lambda _model, _waits_s: None,
     ) -> None:
         self.models: tuple[ServedModel, ...] = ()
+        self.lost = threading.Event()  # there is no child any more, and there will be none
         self._settings = settings
         self._load_restorers = load_restorers
         self._on_batch = on_batch
@@ -58,7 +59,7 @@ class EngineProcess:
         self._begun: EngineChild | None = None
         self._child: EngineChild | None = None  # the one begun, once it can work
         self._spare: EngineChild | None = None  # takes over when that one dies; the keeper's
-        self._lost: FacemendError | None = None
+        self._why_lost: FacemendError | None = None
         self._closing = False
         # One thread that stays: children die with the thread that started them.
         self._keeper = threading.Thread(target=self._keep, name="engine-keeper", daemon=True)
@@ -70,9 +71,9 @@ class EngineProcess:
         """
         self._keeper.start()
         with self._changed:
-            self._changed.wait_for(lambda: self._child or self._lost)
-            if self._lost:
-                raise self._lost
+            self._changed.wait_for(lambda: self._child or self._why_lost)
+            if self._why_lost:
+                raise self._why_lost
 
     def close(self) -> None:
         """End the child and all that it does."""
@@ -140,7 +141,7 @@ class EngineProcess:
 
     def _working_child(self, check: Check) -> EngineChild:
         with self._changed:
-            while not self._changed.wait_for(lambda: self._child or self._lost, _LOOK_S):
+            while not self._changed.wait_for(lambda: self._child or self._why_lost, _LOOK_S):
                 check()
             if self._child is None:
                 raise EngineLost
@@ -203,7 +204,7 @@ class EngineProcess:
         child.bury()
         with self._changed:
             if self._closing:
-                self._lost = EngineLost()
+                self._why_lost = EngineLost()
                 self._faults[child] = Fault.WORKER
                 self._changed.notify_all()
                 return False
@@ -219,7 +220,8 @@ class EngineProcess:
     def _give_up(self, error: FacemendError, before: EngineChild | None) -> None:
         _log.error("no engine process: %s", error.detail)
         with self._changed:
-            self._lost = error
+            self._why_lost = error
+            self.lost.set()
             if before:
                 self._faults[before] = Fault.WORKER
             self._changed.notify_all()
