@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from threading import Event, Thread
+
+from redis import Redis
+
+from shared.keys import KeyRing
+from shared.manifest import Manifests
+from shared.settings import Settings
+from shared.storage import INSTALLATION, KEY_COPIES, ObjectStorage, result_key
+from shared.store import JobStore, NewJob
+from tests.jobs import TENANT, eventually, take
+from worker.notifier import build
+
+
+def test_a_notifier_sweeps_and_copies_keys_without_being_asked(
+    store: JobStore, storage: ObjectStorage, redis: Redis, settings: Settings
+) -> None:
+    KeyRing(redis, settings.api_key_pepper).create(TENANT, "shop")
+    job = store.get(TENANT, take(store))
+    new = NewJob(
+        id=job.id,
+        tenant=job.tenant,
+        key_id="key_1",
+        model=job.model,
+        priority=job.priority,
+        request=job.request,
+        source=job.source,
+    )
+    Manifests(storage).write(new)
+    store.erase(TENANT, job.id)
+    storage.put(result_key(TENANT, job.id, "late", "restored.png"), b"x", "image/png")
+
+    stop = Event()
+    running = Thread(target=build(settings.model_copy(update={"sweep_s": 0.2})).run, args=[stop])
+    running.start()
+    try:
+        eventually(
+            lambda: {stored.key for stored in storage.list("")} == {INSTALLATION, KEY_COPIES}
+        )
+    finally:
+        stop.set()
+        running.join()
