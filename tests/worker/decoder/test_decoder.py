@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import resource
-import signal
 import struct
 import subprocess
 import sys
-import threading
-import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -153,90 +149,6 @@ def test_nothing_is_left_open(decoder: Decoder) -> None:
     assert use() == use() == use()
 
 
-def test_a_nursery_that_is_killed_is_replaced(decoder: Decoder) -> None:
-    before = decoder.pid
-    assert before is not None
-    os.kill(before, signal.SIGKILL)
-    os.waitid(os.P_PID, before, os.WEXITED | os.WNOWAIT)
-    with decoder.decode(PHOTOS["palette"]):
-        pass
-    assert decoder.pid not in {None, before}
-
-
-def children_of(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def eventually(condition: Callable[[], object]) -> None:
-    give_up_s = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < give_up_s
-        time.sleep(0.01)
-
-
-def hold(decoder: Decoder) -> tuple[threading.Thread, list[FacemendError], int]:
-    """Start a photo that never ends; answers its thread, what is raised there, and its process."""
-    raised: list[FacemendError] = []
-
-    def read() -> None:
-        try:
-            decoder.decode(b"hang")
-        except FacemendError as error:
-            raised.append(error)
-
-    decoder.start()
-    assert decoder.pid is not None
-    thread = threading.Thread(target=read)
-    thread.start()
-    eventually(lambda: children_of(decoder.pid or 0))
-    return thread, raised, children_of(decoder.pid)[0]
-
-
-def test_a_photo_whose_nursery_dies_may_go_well_later() -> None:
-    with Decoder(Limits(), read="tests.worker.decoder.deeds:read") as decoder:
-        thread, raised, child = hold(decoder)
-        os.kill(decoder.pid or 0, signal.SIGKILL)
-        thread.join()
-        assert isinstance(raised[0], Unavailable)
-        eventually(lambda: not Path(f"/proc/{child}").exists())
-
-
-def test_a_child_that_somebody_else_kills_says_nothing_against_its_photo() -> None:
-    with Decoder(Limits(), read="tests.worker.decoder.deeds:read") as decoder:
-        thread, raised, child = hold(decoder)
-        os.kill(child, signal.SIGKILL)
-        thread.join()
-        assert isinstance(raised[0], Unavailable)
-
-
-def test_a_nursery_that_hangs_is_replaced() -> None:
-    bounds = Bounds(wall_s=0.5)
-    with Decoder(Limits(), bounds=bounds, read="tests.worker.decoder.deeds:read") as decoder:
-        before = decoder.pid or 0
-        os.kill(before, signal.SIGSTOP)
-        with pytest.raises(Unavailable):
-            decoder.decode(PHOTOS["palette"])
-        with decoder.decode(PHOTOS["palette"]):
-            assert decoder.pid != before
-
-
-def test_time_in_which_everything_stood_still_does_not_count() -> None:
-    bounds = Bounds(wall_s=2)
-    with Decoder(
-        Limits(), bounds=bounds, at_once=2, read="tests.worker.decoder.deeds:read"
-    ) as decoder:
-        thread, raised, child = hold(decoder)
-        for pid in (decoder.pid or 0, child):
-            os.kill(pid, signal.SIGSTOP)
-        time.sleep(2.5)
-        for pid in (decoder.pid or 0, child):
-            os.kill(pid, signal.SIGCONT)
-        with decoder.decode(PHOTOS["palette"]):  # so the nursery has looked after its children
-            assert Path(f"/proc/{child}").exists()
-        thread.join()
-    assert isinstance(raised[0], CorruptImage)  # hung when all went on, too
-
-
 def many_scans(side_px: int, count: int) -> bytes:
     """A progressive JPEG whose last refinement comes again and again: a few KB, endless work."""
     data = file_of(Image.new("L", (side_px, side_px), 99), "jpeg", progressive=True)
@@ -296,17 +208,6 @@ def test_the_largest_photo_of_16_bits_fits(patient: Decoder) -> None:
         assert decoded.header.deep
 
 
-def test_a_decoder_that_cannot_start_says_why() -> None:
-    with pytest.raises(Unavailable, match="does not start"):
-        Decoder(Limits(), read="no.such.module:decode").start()
-
-
-def test_a_sandbox_in_which_nothing_can_be_read_is_found_at_the_start() -> None:
-    narrow = Bounds(memory_bytes=1 << 20)
-    with pytest.raises(Unavailable, match="sandbox"):
-        Decoder(Limits(), bounds=narrow).start()
-
-
 def test_without_a_free_descriptor_the_photo_is_to_be_tried_again(decoder: Decoder) -> None:
     decoder.start()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -324,28 +225,6 @@ def test_without_a_free_descriptor_the_photo_is_to_be_tried_again(decoder: Decod
     assert again == free, "nothing is left open"
 
 
-def test_its_processes_go_when_it_is_closed() -> None:
-    decoder = Decoder(Limits())
-    decoder.start()
-    pid = decoder.pid
-    decoder.close()
-    assert not Path(f"/proc/{pid}").exists()
-    assert decoder.pid is None
-
-
-def test_its_processes_go_when_their_owner_is_killed() -> None:
-    script = (
-        "import time; from worker.decoder import Decoder; from worker.engine import Limits\n"
-        "decoder = Decoder(Limits()); decoder.start(); print(decoder.pid, flush=True)\n"
-        "time.sleep(60)"
-    )
-    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as owner:
-        assert owner.stdout is not None
-        nursery = int(owner.stdout.readline())
-        owner.kill()
-    eventually(lambda: not Path(f"/proc/{nursery}").exists())
-
-
 def test_who_has_the_bytes_loads_no_decoder() -> None:
     heavy = {"numpy", "PIL", "cv2", "torch", "pydantic"}
     script = f"import sys, worker.decoder; print(sorted({heavy} & sys.modules.keys()))"
@@ -353,13 +232,3 @@ def test_who_has_the_bytes_loads_no_decoder() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert answer.stdout.strip() == "[]"
-
-
-def test_what_ended_a_decoder_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    with (
-        Decoder(Limits(), read="tests.worker.decoder.deeds:read") as decoder,
-        caplog.at_level(logging.WARNING),
-        pytest.raises(FacemendError),
-    ):
-        decoder.decode(b"crash")
-    assert "SIGSEGV" in caplog.text
