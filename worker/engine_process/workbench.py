@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
@@ -87,9 +88,23 @@ def face_options(order: Order) -> FaceOptions:
 
 
 def _pack(order: Order, before: Photo, restoration: Restoration, info: ModelInfo) -> int:
+    """Raises OutOfMemory where the memory file has no room."""
+    writer = Writer()
+    try:
+        _write(writer, order, before, restoration, info)
+    except BaseException as error:
+        os.close(writer.fd)
+        if isinstance(error, OSError):
+            raise OutOfMemory("this machine has no room for the result") from error
+        raise
+    return writer.fd
+
+
+def _write(
+    writer: Writer, order: Order, before: Photo, restoration: Restoration, info: ModelInfo
+) -> None:
     start_s = time.monotonic()
     output, after = order.output, restoration.photo
-    writer = Writer()
     if output["comparison"]:
         pair = Photo.of_pixels(comparison(before.pixels, after.pixels))
         _add(writer, "comparison", pair, "jpeg", _COMPARISON_QUALITY)
@@ -111,7 +126,6 @@ def _pack(order: Order, before: Photo, restoration: Restoration, info: ModelInfo
             "timings_ms": {**restoration.timings_ms, "publish": encode_ms},
         }
     )
-    return writer.fd
 
 
 def _add(writer: Writer, name: str, photo: Photo, kind: Any, quality: int) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import resource
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -92,3 +94,18 @@ def test_too_little_memory_of_this_machine_is_said_so_and_may_pass() -> None:
 def test_a_model_that_is_not_loaded_is_named() -> None:
     with pytest.raises(ModelUnavailable, match=r"gpen-9 is not loaded by this worker \(scripted\)"):
         Workbench({MODEL: ScriptedRestorer()}).carry_out(order("gpen-9"), PHOTO, quietly)
+
+
+def test_a_result_that_finds_no_room_can_be_tried_again_and_leaves_nothing_open() -> None:
+    bench = Workbench({MODEL: ScriptedRestorer()})
+    bench.carry_out(order(), PHOTO, quietly)  # whatever stays open from the first time on
+    open_before = set(Path("/proc/self/fd").iterdir())
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with pytest.raises(OutOfMemory) as caught:
+            bench.carry_out(order(), PHOTO, quietly)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.retryable
+    assert set(Path("/proc/self/fd").iterdir()) == open_before
