@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import faulthandler
 import importlib
+import os
 import shutil
 import sys
 import tempfile
@@ -35,12 +36,13 @@ _MODULES = (
     "machine_rows",
 )
 _RESULT = "row.json"
+_LANES = 1 + (os.cpu_count() or 1)  # they wait more than they work
 
 
 @click.command()
 @click.argument("names", nargs=-1)
 @click.option("--seed", default=20_261_122, show_default=True, help="Of every die that is cast.")
-@click.option("--lanes", default=2, show_default=True, help="Rows at a time, beside the long ones.")
+@click.option("--lanes", default=_LANES, show_default=True, help="Rows at once, beside long ones.")
 @click.option("--keep", is_flag=True, help="Keep folders and logs of rows that held, too.")
 @click.option("--one", is_flag=True, hidden=True, help="Run this row here, in --folder.")
 @click.option("--folder", type=click.Path(path_type=Path), help="Where everything is put.")
@@ -93,7 +95,7 @@ class Lanes:
         self._done: dict[str, Row] = {}
 
     def run(self, specs: Sequence[Spec]) -> list[Row]:
-        waiting = sorted(specs, key=lambda spec: (not spec.long, spec.alone))
+        waiting = sorted(specs, key=lambda spec: (not spec.long, spec.alone, -spec.limit_s))
         try:
             while waiting or self._running:
                 for spec in [spec for spec in waiting if self._may_start(spec)][:1]:

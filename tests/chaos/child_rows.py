@@ -6,13 +6,13 @@ import os
 import signal
 import statistics
 import time
-from pathlib import Path
 
 from shared.jobs import Status
 from tests.chaos.audit import Expected, audit
 from tests.chaos.customer import Customer
 from tests.chaos.devices import gpu_there
 from tests.chaos.photos import Act
+from tests.chaos.processes import badness, name, tree
 from tests.chaos.receiver import Receiver
 from tests.chaos.restarts import Restarts
 from tests.chaos.rows import Run, Skipped, row
@@ -183,12 +183,12 @@ def squeeze(run: Run) -> None:
         for _ in range(3):
             jobs = [customer.submit(customer.order(seconds=2.0)) for _ in range(4)]
             eventually(lambda jobs=jobs: _all_run(service, jobs), 10)  # type: ignore[misc]
-            victim = max(_tree(os.getpid()), key=_badness)
+            victim = max(tree(os.getpid()), key=badness)
             run.row.require(
-                victim in _tree(worker.pid) - {worker.pid},
-                f"the kernel would pick {_name(victim)}",
+                victim in tree(worker.pid) - {worker.pid},
+                f"the kernel would pick {name(victim)}",
             )
-            if victim in _tree(worker.pid) - {worker.pid}:
+            if victim in tree(worker.pid) - {worker.pid}:
                 os.kill(victim, signal.SIGKILL)
                 run.row.injected += 1
             answer = customer.send("GET", "/readyz")
@@ -202,31 +202,3 @@ def squeeze(run: Run) -> None:
 def _all_run(service: Service, jobs: list[str]) -> bool:
     found = [service.job(job_id) for job_id in jobs]
     return all(job is not None and job.status is Status.RUNNING for job in found)
-
-
-def _tree(root: int) -> set[int]:
-    """A process and all that came of it."""
-    children: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parent = int(stat.read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            continue
-        children.setdefault(parent, []).append(int(stat.parent.name))
-    found, todo = {root}, [root]
-    while todo:
-        new = children.get(todo.pop(), [])
-        found.update(new)
-        todo += new
-    return found
-
-
-def _badness(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/oom_score").read_text())
-    except OSError:
-        return -1
-
-
-def _name(pid: int) -> str:
-    return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")[:80]

@@ -19,7 +19,7 @@ from tests.chaos.service import TENANT, Service, eventually
 _OUTAGE_S = 300.0
 _ERROR_S = 3.0
 _MEASURING_S = 0.3
-_BETWEEN = 5
+_BETWEEN = 3
 _SWEEP_S = 5.0
 _SWEPT_S = 30.0
 
