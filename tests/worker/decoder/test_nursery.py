@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -14,9 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from shared.errors import CorruptImage, FacemendError, Unavailable
+from shared.errors import CorruptImage, FacemendError, Internal, Unavailable
 from tests.worker.engine.photos import file_of, gradient
 from worker.decoder import Bounds, Decoder
+from worker.decoder.nursery import Ending
+from worker.decoder.nursery_process import _Child
 from worker.engine import Limits
 
 PHOTO = file_of(gradient(), "png")
@@ -170,3 +173,40 @@ def test_what_ended_a_decoder_is_in_the_log(caplog: pytest.LogCaptureFixture) ->
     ):
         decoder.decode(b"crash")
     assert "SIGSEGV" in caplog.text
+
+
+def test_time_spent_waiting_for_a_processor_counts_only_against_the_patience() -> None:
+    bounds = Bounds(wall_s=2)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        child = _Child(theirs)
+        assert not child.has_had(1.9, 0.0, bounds)
+        assert not child.has_had(3.0, 3.0, bounds)
+        assert child.starved
+        assert child.has_had(0.2, 3.0, bounds), "of its own time it had all"
+        assert not child.starved
+        child = _Child(theirs)
+        assert not child.has_had(bounds.patience_s - 0.1, 7.0, bounds)
+        assert child.has_had(0.1, 7.0, bounds), "nobody waits for ever"
+        assert child.starved
+
+
+@pytest.mark.parametrize(
+    ("ending", "kind"),
+    [
+        (Ending(-signal.SIGKILL, 0.3, overdue=True, starved=True), Unavailable),
+        (Ending(-signal.SIGKILL, 0.3, overdue=False, starved=False), Unavailable),
+        (Ending(-signal.SIGKILL, 0.3, overdue=True, starved=False), CorruptImage),
+        (Ending(-signal.SIGKILL, 5.9, overdue=False, starved=False), CorruptImage),
+        (Ending(-signal.SIGXCPU, 4.2, overdue=False, starved=False), CorruptImage),
+        (Ending(-signal.SIGSEGV, 0.3, overdue=False, starved=False), CorruptImage),
+        (Ending(1, 0.3, overdue=False, starved=False), Internal),
+    ],
+)
+def test_what_an_ending_means_for_the_photo(ending: Ending, kind: type[FacemendError]) -> None:
+    with pytest.raises(kind):
+        Decoder(Limits())._judge(ending)
+
+
+def test_a_child_that_came_to_its_end_leaves_the_word_to_its_answer() -> None:
+    Decoder(Limits())._judge(Ending(0, 9.9, overdue=True, starved=True))
