@@ -23,6 +23,7 @@ from tests.chaos.service import TENANT, Part, Service, eventually
 
 _KILLS = 50
 _START_S = 5.0
+_PATIENCE_S = 240.0  # each kill may block the key of a request for a minute
 _OVERLOAD_S = 60.0
 _REFUSED_S = 0.1
 _FLOOD = 1000
@@ -31,7 +32,7 @@ _ERASED_S = 30.0
 
 
 @row("F16", f"API killed between create and answer, {_KILLS} times", "a key 1 job; start ≤ 5 s",
-     limit_s=300)  # fmt: skip
+     limit_s=400)  # fmt: skip
 def kill_api(run: Run) -> None:
     with run.service() as service, Receiver() as receiver:
         service.start("api", "api", "api", "notifier", "worker")
@@ -46,7 +47,7 @@ def kill_api(run: Run) -> None:
                 _kill_while_it_answers(run, customer, api, order)
                 service.again(api)
                 if number % 2:  # got no answer and asks again with the same key, until there is one
-                    patient.append(pool.submit(customer.submit, order, patience_s=120))
+                    patient.append(pool.submit(customer.submit, order, patience_s=_PATIENCE_S))
             for api in service.all("api"):
                 service.wait_ready(api)
         for answer in patient:
