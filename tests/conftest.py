@@ -73,11 +73,13 @@ def redis(valkey: Valkey) -> Iterator[Redis]:
 
 
 @pytest.fixture(scope="session")
-def object_storage(stack_settings: dict[str, Any]) -> ObjectStorage:
+def object_storage(stack_settings: dict[str, Any]) -> Iterator[ObjectStorage]:
     """Made once: boto3 reads its service models anew for each client, half a second a time."""
     from shared.storage import ObjectStorage
 
-    return ObjectStorage(Settings(_env_file=None, **stack_settings))
+    storage = ObjectStorage(Settings(_env_file=None, **stack_settings))
+    yield storage
+    storage._client.close()
 
 
 @pytest.fixture

@@ -4,19 +4,22 @@ from threading import Event, Thread
 
 from redis import Redis
 
+from shared.fetch import Fetcher
 from shared.keys import KeyRing
 from shared.manifest import Manifests
+from shared.queue import Doorbell, make_celery
 from shared.settings import Settings
 from shared.storage import INSTALLATION, KEY_COPIES, ObjectStorage, result_key
 from shared.store import JobStore, NewJob
 from tests.jobs import TENANT, eventually, take
-from worker.notifier import build
+from worker.notifier import Notifier
 
 
 def test_a_notifier_sweeps_and_copies_keys_without_being_asked(
     store: JobStore, storage: ObjectStorage, redis: Redis, settings: Settings
 ) -> None:
-    KeyRing(redis, settings.api_key_pepper).create(TENANT, "shop")
+    keys = KeyRing(redis, settings.api_key_pepper)
+    keys.create(TENANT, "shop")
     job = store.get(TENANT, take(store))
     new = NewJob(
         id=job.id,
@@ -31,8 +34,16 @@ def test_a_notifier_sweeps_and_copies_keys_without_being_asked(
     store.erase(TENANT, job.id)
     storage.put(result_key(TENANT, job.id, "late", "restored.png"), b"x", "image/png")
 
+    notifier = Notifier(
+        store=store,
+        storage=storage,
+        keys=keys,
+        doorbell=Doorbell(make_celery(settings, role="notifier")),
+        fetcher=Fetcher(allow_private=False),
+        settings=settings.model_copy(update={"sweep_s": 0.2}),
+    )
     stop = Event()
-    running = Thread(target=build(settings.model_copy(update={"sweep_s": 0.2})).run, args=[stop])
+    running = Thread(target=notifier.run, args=[stop])
     running.start()
     try:
         eventually(

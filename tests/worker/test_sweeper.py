@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -42,8 +43,10 @@ class LaterStorage(ObjectStorage):
 
 
 @pytest.fixture(scope="module")
-def later_storage(stack_settings: dict[str, object]) -> LaterStorage:
-    return LaterStorage(Settings(_env_file=None, **stack_settings))  # type: ignore[arg-type]
+def later_storage(stack_settings: dict[str, Any]) -> Iterator[LaterStorage]:
+    storage = LaterStorage(Settings(_env_file=None, **stack_settings))
+    yield storage
+    storage._client.close()
 
 
 @pytest.fixture
