@@ -172,8 +172,8 @@ LARGEST = (7300, 5475)
 
 @pytest.fixture(scope="module")
 def patient() -> Iterator[Decoder]:
-    """With the usual memory and processor time, on a machine however busy."""
-    with Decoder(Limits(), bounds=Bounds(wall_s=30)) as decoder:
+    """With the usual memory, and time on a machine however busy."""
+    with Decoder(Limits(), bounds=Bounds(cpu_s=30, wall_s=30)) as decoder:
         yield decoder
 
 
