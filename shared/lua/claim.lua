@@ -31,6 +31,10 @@ local name = queue_of(rung)
 local job = startable(name)
 if not job then return false end
 
+if rung.id ~= job.id then  -- which has waited no less: it is due for a bell again
+  redis.call('ZADD', key('due', name), 'XX', text(at), rung.id)
+end
+
 local record = key('job', job.id)
 redis.call('ZINCRBY', key('turns', name), 1, job.tenant)
 move(job, 'running')

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck
+from hypothesis import HealthCheck, Phase
 from hypothesis import settings as profile
 from redis import Redis
 
@@ -28,6 +28,8 @@ profile.register_profile(
     deadline=None,
     database=None,
     derandomize=True,
+    phases=[Phase.generate],  # to shorten a story takes minutes; the long profile does
+    report_multiple_bugs=False,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 #: pytest tests/shared/model/test_stories.py --hypothesis-profile=long --hypothesis-seed=1
@@ -37,6 +39,7 @@ profile.register_profile(
     max_examples=400,
     stateful_step_count=80,
     derandomize=False,
+    phases=[Phase.generate, Phase.shrink],
 )
 
 

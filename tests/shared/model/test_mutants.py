@@ -28,11 +28,9 @@ def test_a_mutant_is_caught(
         told += 1
         return Stories(make)
 
-    only_find = profile(
-        stories, max_examples=200, phases=[Phase.generate], report_multiple_bugs=False
-    )
+    patient = profile(stories, max_examples=200, phases=[Phase.generate])
     with pytest.raises(BrokenPromise) as caught:
-        run_state_machine_as_test(story, settings=only_find)
+        run_state_machine_as_test(story, settings=patient)
     assert caught.value.promise in mutant.breaks
     tell(f"{mutant.name}: found after {told} stories ({caught.value.promise})")
 
