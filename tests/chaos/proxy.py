@@ -16,6 +16,8 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from deploy.child import free_port
+
 _PIECE_BYTES = 65_536
 _SLICES_A_SECOND = 10
 _VERBS = (b"GET ", b"PUT ", b"POST ", b"HEAD ", b"DELETE ")
@@ -55,7 +57,7 @@ class Proxy:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        self.port = 0
+        self.port = free_port()  # none that the kernel hands out while we are down
         self.up()
 
     def up(self) -> None:
@@ -100,7 +102,6 @@ class Proxy:
         self._server = await asyncio.start_server(
             self._serve, "127.0.0.1", self.port, limit=_PIECE_BYTES, reuse_address=True
         )
-        self.port = self._server.sockets[0].getsockname()[1]
 
     async def _stop_listening(self) -> None:
         if self._server is not None:

@@ -83,7 +83,7 @@ def stop_workers(run: Run) -> None:
 
 
 @row("F19", f"SIGTERM with 20 jobs in flight, {_ROUNDS} rolling rounds", "drain ≤ 25 s, 5xx 0",
-     limit_s=300)  # fmt: skip
+     limit_s=400)  # fmt: skip
 def roll(run: Run) -> None:
     with run.service(jobs_in_flight=20) as service, Receiver() as receiver:
         api, _, worker = service.start("api", "notifier", "worker")
