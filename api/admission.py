@@ -33,7 +33,7 @@ from shared.jobs import Job, Status, new_id
 from shared.keys import ApiKey
 from shared.storage import StoredObject, file_key, input_key
 from shared.store import NewJob
-from shared.telemetry import DOORBELLS, JOBS_CREATED
+from shared.telemetry import JOBS_CREATED
 
 _log = logging.getLogger(__name__)
 #: Share of a request's time that a refused one may use, beyond it, to leave nothing behind.
@@ -61,9 +61,13 @@ def admit(
 ) -> Admission:
     """Make the job, once. Raises RequestError or InputError; then nothing was accepted."""
     store = services.store
+    parameters = submission.parameters
+    model = parameters.model or services.settings.default_model
+    room_for = (caller.tenant, model, parameters.priority)
     if idempotency_key is None:
+        store.check_room(*room_for)
         return Admission(_accept(submission, caller, None, services), replayed=False)
-    job_id = store.begin_idempotent(caller.id, idempotency_key, submission.fingerprint)
+    job_id = store.begin_idempotent(caller.id, idempotency_key, submission.fingerprint, room_for)
     if job_id is not None:
         return Admission(_replay(job_id, caller, services), replayed=True)
     try:
@@ -88,14 +92,13 @@ def again(caller: ApiKey, job_id: str, services: Services) -> Job:
     services.store.check_room(before.tenant, before.model, before.priority)
     new = _of(before, caller)
     services.manifests.write(new, before.generation + 1)
+    bell = services.doorbell.message(new.id, new.model, new.priority)
     try:
-        job = services.store.retry(caller.tenant, job_id, before.generation)
+        return services.store.retry(caller.tenant, job_id, before.generation, bell)
     except QueueFull:
         # Only here: otherwise it may be the promise of another request, which came first.
         services.manifests.remove(new.tenant, new.id, before.generation + 1)
         raise
-    _ring(job, services)
-    return job
 
 
 def known_models(services: Services) -> frozenset[str]:
@@ -125,7 +128,6 @@ def _accept(
 ) -> Job:
     model = _check_model(submission.parameters.model, services)
     _check_addresses(submission, caller, services)
-    services.store.check_room(caller.tenant, model, submission.parameters.priority)
     job_id = new_id("job")
     source = _source(submission, caller, job_id, services)
     parameters = submission.parameters
@@ -145,7 +147,7 @@ def _accept(
     )
     services.manifests.write(new)
     try:
-        job = services.store.create(new)
+        job = services.store.create(new, services.doorbell.message(job_id, model, new.priority))
     except (QueueFull, IdempotencyInProgress):
         # Only here: after a timeout the job may exist all the same and need both.
         services.manifests.remove(new.tenant, new.id)
@@ -156,7 +158,6 @@ def _accept(
         services.manifests.remove(new.tenant, new.id)  # nothing was promised to anybody
         raise
     JOBS_CREATED.labels(model=job.model, priority=job.priority).inc()
-    _ring(job, services)
     return job
 
 
@@ -173,19 +174,6 @@ def _of(job: Job, caller: ApiKey) -> NewJob:
         webhook=job.request.get("webhook"),
         start_before_s=job.request.get("start_before_s"),
     )
-
-
-def _ring(job: Job, services: Services) -> None:
-    """Best effort: the dispatcher rings when there is room, and if the doorbell was not heard."""
-    try:
-        if not services.store.may_ring(job):
-            return
-        services.doorbell.ring(job.id, job.model, job.priority)
-    except Unavailable as error:
-        _log.warning("doorbell not rung: %s", error.detail, extra={"job_id": job.id})
-        DOORBELLS.labels(by="api", outcome="failed").inc()
-    else:
-        DOORBELLS.labels(by="api", outcome="rung").inc()
 
 
 def _check_model(wanted: str | None, services: Services) -> str:

@@ -23,8 +23,6 @@ from shared.usage import UsageBook
 _EXTENSION = "facemend"
 #: Threads that stay free for requests that do not wait.
 _THREADS_KEPT_FREE = 2
-#: What remains of a request's time when its job is made; the dispatcher rings if that is too short.
-_RING_S = 0.4
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,6 @@ class Services:
     def connect(cls, settings: Settings) -> Self:
         """Wire everything to what the settings name; connects at the first request."""
         redis = connect(settings)
-        bell = settings.model_copy(update={"redis_timeout_s": _RING_S})
         return cls(
             settings=settings,
             store=JobStore(redis, settings),
@@ -68,7 +65,7 @@ class Services:
             rates=RateLimiter(redis, settings),
             usage=UsageBook(redis),
             storage=PatientStorage(settings),
-            doorbell=Doorbell(make_celery(bell, role="api")),
+            doorbell=Doorbell(make_celery(settings, role="api")),
         )
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from hashlib import sha256
 
 from shared.database import Scripts, redis_key
-from shared.errors import IdempotencyInProgress, IdempotencyMismatch
+from shared.errors import IdempotencyInProgress, IdempotencyMismatch, QueueFull
 
 #: How long a request may take from its reservation to its job.
 RESERVED_S = 60
+FULL_S = 10  # after so long a full queue may have room
 
 
 class Idempotency:
@@ -18,14 +20,17 @@ class Idempotency:
     def __init__(self, scripts: Scripts) -> None:
         self._scripts = scripts
 
-    def begin(self, key_id: str, key: str, fingerprint: str) -> str | None:
+    def begin(
+        self, key_id: str, key: str, fingerprint: str, room: Sequence[str | float] = ()
+    ) -> str | None:
         """None: reserved, go on. An id: this request made that job before.
 
-        Raises IdempotencyInProgress, IdempotencyMismatch, Unavailable.
+        ``room`` is what the script ``room`` asks for. Raises QueueFull if there is none, then
+        nothing is reserved; IdempotencyInProgress, IdempotencyMismatch, Unavailable.
         """
         name = reservation_key(key_id, key)
         call = secrets.token_hex(8)
-        answer = self._scripts.run("reserve", name, digest(fingerprint), RESERVED_S, call)
+        answer = self._scripts.run("reserve", name, digest(fingerprint), RESERVED_S, call, *room)
         match answer:
             case ["reserved"]:
                 return None
@@ -33,6 +38,8 @@ class Idempotency:
                 return str(job_id)
             case ["mismatch"]:
                 raise IdempotencyMismatch
+            case ["full"]:
+                raise QueueFull(retry_after_s=FULL_S)
             case _:
                 raise IdempotencyInProgress
 

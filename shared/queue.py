@@ -6,8 +6,11 @@ time limits are not used: a message may be lost or doubled at will.
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Sequence
 from typing import Any, Literal
+from uuid import uuid4
 
 from celery import Celery
 from kombu import Connection, Queue
@@ -112,3 +115,25 @@ class Doorbell:
             )
         except (OperationalError, RedisError, OSError) as error:
             raise Unavailable("The queue does not answer") from error
+
+    def message(self, job_id: str, model: str, priority: Priority) -> str:
+        """What ``ring`` puts into the queue, for a script that puts it there with the job."""
+        task_id = str(uuid4())
+        task = self._celery.amqp.as_task_v2(task_id, RESTORE_TASK, args=(job_id,), kwargs={})
+        body = base64.b64encode(json.dumps(task.body).encode()).decode()
+        properties = {
+            "delivery_mode": 2,
+            "delivery_info": {"exchange": "", "routing_key": restore_queue(model, priority)},
+            "priority": 0,
+            "body_encoding": "base64",
+            "delivery_tag": str(uuid4()),
+        }
+        return json.dumps(
+            {
+                "body": body,
+                "content-encoding": "utf-8",
+                "content-type": "application/json",
+                "headers": task.headers,
+                "properties": task.properties | properties,
+            }
+        )

@@ -8,7 +8,7 @@ from typing import Any
 
 from shared.database import Scripts
 from shared.errors import DeadlineExceeded, Poisoned, WorkerLost
-from shared.jobs import MAX_STARTS, RELEASE_BUDGET, Job, Priority, Progress, Release, Status
+from shared.jobs import MAX_STARTS, RELEASE_BUDGET, Priority, Progress, Release, Status
 from shared.records import (
     Beat,
     Claim,
@@ -34,14 +34,6 @@ class Runs:
         self._settings = settings
 
     # --- doorbells --------------------------------------------------------------------------
-
-    def may_ring(self, job: Job) -> bool:
-        """Whether its queue has room for another doorbell; the dispatcher rings for the rest.
-
-        A doorbell stands for its queue, not for its job (see ``claim``), so nothing waits longer
-        because nobody rang for it.
-        """
-        return bool(self._scripts.run("may_ring", job.model, job.priority, MAX_DOORBELLS))
 
     def due(self, limit: int = 100) -> list[DueJob]:
         """Queued jobs whose doorbells should ring now, by priority; notes them as rung."""

@@ -16,7 +16,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-import boto3
+from boto3.session import Session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import SecretStr
@@ -30,6 +30,7 @@ from shared.errors import (
     Unavailable,
 )
 from shared.settings import Settings
+from shared.small_objects import SmallObjects
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -38,6 +39,7 @@ CONNECT_TIMEOUT_S = 3.0
 _TENANTS, MANIFESTS = "tenants/", "jobs/"
 INSTALLATION, KEY_COPIES = "installation/name", "installation/keys.json"
 _DELETE_AT_ONCE = 1000  # the most that one DeleteObjects takes
+_SMALL_BYTES = 65_536  # so much is signed and sent in no time
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +60,21 @@ class ObjectStorage:
         self._bucket = settings.s3_bucket
         self._region = settings.s3_region
         self._url_ttl_s = settings.url_ttl_s
-        self._client = _client(settings, settings.s3_endpoint_url)
+        session = Session(
+            aws_access_key_id=_reveal(settings.s3_access_key_id),
+            aws_secret_access_key=_reveal(settings.s3_secret_access_key),
+        )
+        self._client = _client(session, settings, settings.s3_endpoint_url)
         public = settings.s3_public_endpoint_url or settings.s3_endpoint_url
-        self._public = _client(settings, public)  # only signs, never connects
+        self._public = _client(session, settings, public)  # only signs, never connects
+        self._small = SmallObjects(
+            self._client.meta.endpoint_url,
+            settings.s3_bucket,
+            credentials=session.get_credentials(),
+            region=settings.s3_region,
+            connect_timeout_s=min(CONNECT_TIMEOUT_S, settings.s3_timeout_s),
+            timeout_s=settings.s3_timeout_s,
+        )
 
     def put(
         self, key: str, data: bytes, content_type: str, *, if_absent: bool = False
@@ -70,12 +84,17 @@ class ObjectStorage:
         After a lost answer the same call may be made again; with ``if_absent`` the second one
         then meets its own object.
         """
-        condition: dict[str, Any] = {"IfNoneMatch": "*"} if if_absent else {}
-        with _errors():
-            answer = self._client.put_object(
-                Bucket=self._bucket, Key=key, Body=data, ContentType=content_type, **condition
-            )
-        return StoredObject(key, len(data), answer["ETag"].strip('"'), content_type)
+        etag = None
+        if len(data) <= _SMALL_BYTES:
+            header = {"If-None-Match": "*"} if if_absent else {}
+            etag = self._small.put(key, data, {"Content-Type": content_type, **header})
+        if etag is None:
+            condition: dict[str, Any] = {"IfNoneMatch": "*"} if if_absent else {}
+            with _errors():
+                etag = self._client.put_object(
+                    Bucket=self._bucket, Key=key, Body=data, ContentType=content_type, **condition
+                )["ETag"]
+        return StoredObject(key, len(data), etag.strip('"'), content_type)
 
     def get(self, key: str, *, max_bytes: int, etag: str | None = None) -> bytes:
         """Read an object of at most ``max_bytes``, and with ``etag`` only that version of it.
@@ -213,13 +232,11 @@ def manifest_key(tenant: str, job_id: str, generation: int) -> str:
     return f"{MANIFESTS}{tenant}/{job_id}.{generation}.json"
 
 
-def _client(settings: Settings, endpoint_url: str | None) -> S3Client:
-    return boto3.session.Session().client(
+def _client(session: Session, settings: Settings, endpoint_url: str | None) -> S3Client:
+    return session.client(
         "s3",
         endpoint_url=endpoint_url,
         region_name=settings.s3_region,
-        aws_access_key_id=_reveal(settings.s3_access_key_id),
-        aws_secret_access_key=_reveal(settings.s3_secret_access_key),
         config=Config(
             signature_version="s3v4",
             s3={"addressing_style": "path"},

@@ -22,7 +22,7 @@ from shared.errors import (
     SettingsInvalid,
 )
 from shared.fleet import Fleet
-from shared.idempotency import Idempotency, digest, reservation_key
+from shared.idempotency import FULL_S, Idempotency, digest, reservation_key
 from shared.jobs import Job, Priority, Status
 from shared.listing import Listing
 from shared.outbox import Outbox
@@ -38,7 +38,7 @@ from shared.records import (
     to_job,
 )
 from shared.recovery import Recovery
-from shared.runs import Runs
+from shared.runs import MAX_DOORBELLS, Runs
 from shared.settings import Settings
 
 __all__ = [
@@ -53,7 +53,6 @@ __all__ = [
 ]
 
 TOMBSTONE_S = 86_400
-_FULL_S = 10  # after so long a full queue may have room
 
 
 class JobStore(Runs):
@@ -79,18 +78,29 @@ class JobStore(Runs):
 
     # --- taking and reading jobs ------------------------------------------------------------
 
-    def begin_idempotent(self, key_id: str, key: str, fingerprint: str) -> str | None:
-        """See ``Idempotency.begin``; ends after 60 s unless ``create`` binds a job to it."""
-        return self._idempotency.begin(key_id, key, fingerprint)
+    def begin_idempotent(
+        self,
+        key_id: str,
+        key: str,
+        fingerprint: str,
+        room_for: tuple[str, str, Priority] | None = None,
+    ) -> str | None:
+        """See ``Idempotency.begin``; ends after 60 s unless ``create`` binds a job to it.
+
+        With ``room_for``, tenant, model and priority of the job, also what ``check_room`` does.
+        """
+        room = (*room_for, *self._bounds) if room_for else ()
+        return self._idempotency.begin(key_id, key, fingerprint, room)
 
     def abandon_idempotent(self, key_id: str, key: str) -> None:
         self._idempotency.abandon(key_id, key)
 
-    def create(self, new: NewJob) -> Job:
-        """Take a job, whole: idempotency, quota, record, indexes.
+    def create(self, new: NewJob, bell: str = "") -> Job:
+        """Take a job, whole: idempotency, quota, record, indexes, doorbell.
 
-        Raises QueueFull; IdempotencyInProgress if the reservation ended or is another's by now;
-        Conflict if the id is or was in use.
+        ``bell`` (see ``queue.Doorbell.message``) rings if its queue has room for it. Raises
+        QueueFull; IdempotencyInProgress if the reservation ended or is another's by now; Conflict
+        if the id is or was in use.
         """
         reservation = fingerprint = ""
         if new.idempotency_key is not None:
@@ -105,10 +115,11 @@ class JobStore(Runs):
             self._settings.result_ttl_s,
             *self._bounds,
             *(reservation, fingerprint, new.key_id, new.source.get("bytes", 0)),
+            *(bell, MAX_DOORBELLS),
         )
         match answer:
             case "full":
-                raise QueueFull(retry_after_s=_FULL_S)
+                raise QueueFull(retry_after_s=FULL_S)
             case "reservation":
                 raise IdempotencyInProgress
             case "exists":
@@ -118,7 +129,7 @@ class JobStore(Runs):
     def check_room(self, tenant: str, model: str, priority: Priority) -> None:
         """Raises QueueFull if ``create`` would, before anything is stored in vain."""
         if not self._scripts.run("room", tenant, model, priority, *self._bounds):
-            raise QueueFull(retry_after_s=_FULL_S)
+            raise QueueFull(retry_after_s=FULL_S)
 
     def get(self, tenant: str, job_id: str) -> Job:
         """Raises NotFound, alike for a missing job and for another tenant's."""
@@ -154,23 +165,24 @@ class JobStore(Runs):
             raise Conflict(f"The job is already {answer}")
         return to_job(job_id, answer)
 
-    def retry(self, tenant: str, job_id: str, generation: int | None = None) -> Job:
+    def retry(self, tenant: str, job_id: str, generation: int | None = None, bell: str = "") -> Job:
         """Queue a failed or canceled job once more under its id, as if it were new.
 
-        ``generation`` is what the caller takes it to be: the next one has a manifest. Raises
-        NotFound; Conflict for a job of another generation, in another state or past its expiry;
-        QueueFull.
+        ``generation`` is what the caller takes it to be: the next one has a manifest. ``bell``
+        rings as in ``create``. Raises NotFound; Conflict for a job of another generation, in
+        another state or past its expiry; QueueFull.
         """
         answer = self._scripts.run(
             "retry",
             *(job_id, tenant, self._settings.job_deadline_s, *self._bounds),
             *(secrets.token_hex(4), "" if generation is None else generation),
+            *(bell, MAX_DOORBELLS),
         )
         match answer:
             case None:
                 raise NotFound
             case "full":
-                raise QueueFull(retry_after_s=_FULL_S)
+                raise QueueFull(retry_after_s=FULL_S)
             case str():
                 raise Conflict(f"The job is {answer}; only a failed or canceled one runs again")
         return to_job(job_id, answer)

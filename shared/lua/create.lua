@@ -1,7 +1,7 @@
--- The idempotency check, the quota, the record and its indexes, in one step.
+-- The idempotency check, the quota, the record, its indexes and its doorbell, in one step.
 local id, tenant, model, priority, spec = unpack(ARGV, 1, 5)
 local start_before, deadline_s, ttl_s, max_queued, max_age_s = unpack(ARGV, 6, 10)
-local reservation, fingerprint, key_id, bytes = unpack(ARGV, 11, 14)
+local reservation, fingerprint, key_id, bytes, bell, max_bells = unpack(ARGV, 11, 16)
 
 local record = key('job', id)
 local there = redis.call('HGET', record, 'tenant')
@@ -22,5 +22,6 @@ end
 
 record_job(job, now(), spec, start_before, deadline_s, ttl_s)
 count_use(key_id, {created = 1, input_bytes = tonumber(bytes)})
-enqueue(job, 0, 1)  -- who creates a job rings at once; the dispatcher covers for them
+enqueue(job, 0, 1)
+ring_at_once(job, bell, max_bells)
 return view(id)

@@ -1,5 +1,6 @@
 -- failed or canceled -> queued: the same job once more, as if it were new.
-local id, tenant, deadline_s, max_queued, max_age_s, call, generation = unpack(ARGV)
+local id, tenant, deadline_s, max_queued, max_age_s = unpack(ARGV, 1, 5)
+local call, generation, bell, max_bells = unpack(ARGV, 6, 9)
 local job = load(id)
 if not job or job.tenant ~= tenant then return false end
 if job.retry == call then return view(id) end  -- the answer was lost
@@ -21,4 +22,5 @@ redis.call('HSET', record, 'generation', job.generation + 1, 'retried_at', text(
 redis.call('ZADD', key('deadlines'), deadline, id)
 job.since = text(at)
 enqueue(job, 0, 1)
+ring_at_once(job, bell, max_bells)
 return view(id)

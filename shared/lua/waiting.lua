@@ -81,6 +81,15 @@ local function dequeue(job)
   leave_line(job)
 end
 
+-- Puts a doorbell into its queue, if that has room; the dispatcher rings for the rest. It stands for
+-- the queue, not for a job (see claim), so nothing waits longer because nobody rang for it.
+local function ring_at_once(job, bell, max_bells)
+  local list = bells(queue_of(job))
+  if bell ~= '' and redis.call('LLEN', list) < tonumber(max_bells) then
+    redis.call('LPUSH', list, bell)
+  end
+end
+
 -- Whether one more job of this tenant is too much: so many wait, or one of its own has waited for
 -- `max_age` seconds (0: any) that this one would have to wait for.
 local function too_much(job, max_queued, max_age)

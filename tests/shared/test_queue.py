@@ -64,6 +64,35 @@ def test_a_message_holds_the_id_of_the_job_and_nothing_else(api: Celery, redis: 
     assert (args, kwargs) == (["job_1"], {})
 
 
+def test_a_message_for_a_script_is_what_celery_would_send(api: Celery, redis: Redis) -> None:
+    Doorbell(api).ring("job_1", "starter", Priority.HIGH)
+    (sent,) = redis.lrange("restore.starter.high", 0, -1)
+    made = Doorbell(api).message("job_1", "starter", Priority.HIGH)
+    assert without_ids(json.loads(made)) == without_ids(json.loads(sent))
+
+
+def without_ids(message: dict[str, Any]) -> dict[str, Any]:
+    """The message, with marks where each one has a name of its own, and without the result's."""
+    del message["properties"]["reply_to"], message["headers"]["ignore_result"]
+    task_id, tag = message["headers"]["id"], message["properties"]["delivery_tag"]
+    assert task_id != tag
+    text = json.dumps(message).replace(task_id, "task").replace(tag, "tag")
+    return dict(json.loads(text))
+
+
+def test_a_worker_hears_what_a_script_has_put_there(
+    api: Celery, settings: Settings, redis: Redis
+) -> None:
+    queue = restore_queue("starter", Priority.NORMAL)
+    for number in range(3):
+        message = Doorbell(api).message(f"job_{number}", "starter", Priority.NORMAL)
+        redis.lpush(queue, message)
+    heard = Heard(3)
+    with worker(settings, heard):
+        assert heard.all.wait(20)
+    assert heard.calls == [("job_0",), ("job_1",), ("job_2",)]
+
+
 def test_high_is_heard_before_normal_before_low(
     api: Celery, settings: Settings, redis: Redis
 ) -> None:

@@ -22,7 +22,7 @@ TENANTS = ("acme", "globex")
 class Orders:
     """What each caller does, in order."""
 
-    submission: tuple[str, ...] = ("reserve", "upload", "manifest", "create", "ring", "answer")
+    submission: tuple[str, ...] = ("reserve", "upload", "manifest", "create", "answer")
     run: tuple[str, ...] = (
         "claim",
         "fetch",
@@ -35,7 +35,7 @@ class Orders:
     )
     delivery: tuple[str, ...] = ("take", "send", "note")
     expiry: tuple[str, ...] = ("expired", "objects", "record")
-    again: tuple[str, ...] = ("look", "promise", "retry", "ring")
+    again: tuple[str, ...] = ("look", "promise", "retry")
     erasure: tuple[str, ...] = ("cancel", "objects", "break_promise", "record", "objects")
 
 

@@ -47,7 +47,7 @@ class Submission(Caller):
 
     def create(self) -> None:
         try:
-            self.world.store.create(_new_job(self.client, self.job_id))
+            self.world.store.create(_new_job(self.client, self.job_id), bell=self.job_id)
         except QueueFull:
             self.todo = deque(["clean", "abandon"])
         except IdempotencyInProgress:
@@ -58,6 +58,7 @@ class Submission(Caller):
             self.world.ledger.created(self.job_id, self.client)
 
     def ring(self) -> None:
+        """In no order of ours: ``create`` rings. A mistake that must be found."""
         self.world.bells.ring(self.job_id, MODEL, Priority(self.client.priority))
 
     def answer(self) -> None:
@@ -94,16 +95,15 @@ class Again(Caller):
 
     def retry(self) -> None:
         try:
-            self.world.store.retry(self.story.tenant, self.story.job_id, self.job.generation)
+            self.world.store.retry(
+                self.story.tenant, self.story.job_id, self.job.generation, bell=self.job.id
+            )
         except QueueFull:
             self.todo = deque(["break_promise"])
         except (Conflict, NotFound):
             self.todo.clear()  # the promise may be another request's, which came first
         else:
             self.world.ledger.retried(self.story)
-
-    def ring(self) -> None:
-        self.world.bells.ring(self.job.id, self.job.model, self.job.priority)
 
     def break_promise(self) -> None:
         self.world.manifests.remove(self.job.tenant, self.job.id, self.job.generation + 1)

@@ -1,0 +1,124 @@
+"""Small objects: what is sent is what boto3 sends, and what goes wrong is left to boto3."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from botocore.credentials import Credentials
+
+from shared.settings import Settings
+from shared.small_objects import SmallObjects
+from shared.storage import ObjectStorage
+
+TYPE = {"Content-Type": "text/plain"}
+
+
+@pytest.fixture
+def small(settings: Settings) -> SmallObjects:
+    return of(settings)
+
+
+def of(settings: Settings, **changes: Any) -> SmallObjects:
+    assert settings.s3_access_key_id
+    assert settings.s3_secret_access_key
+    key_id = settings.s3_access_key_id.get_secret_value()
+    secret = settings.s3_secret_access_key.get_secret_value()
+    given: dict[str, Any] = {
+        "endpoint_url": settings.s3_endpoint_url,
+        "bucket": settings.s3_bucket,
+        "credentials": Credentials(key_id, secret),
+        "region": settings.s3_region,
+        "connect_timeout_s": 1,
+        "timeout_s": 1,
+    }
+    return SmallObjects(**(given | changes))
+
+
+@pytest.mark.parametrize("name", ["plain", "with blank", "ü/é.png", "a+b&c=d", "~*'()!", "a//b"])
+def test_an_object_of_any_name_is_there_afterwards(
+    small: SmallObjects, storage: ObjectStorage, name: str
+) -> None:
+    etag = small.put(f"small/{name}", b"content", TYPE)
+    assert etag is not None
+    stored = storage.head(f"small/{name}")
+    assert (stored.etag, stored.bytes) == (etag.strip('"'), 7)
+    assert stored.content_type == "text/plain"
+
+
+def test_what_is_there_is_kept_if_that_is_asked_for(
+    small: SmallObjects, storage: ObjectStorage
+) -> None:
+    assert small.put("small/once", b"first", TYPE | {"If-None-Match": "*"})
+    assert small.put("small/once", b"second", TYPE | {"If-None-Match": "*"}) is None
+    assert storage.get("small/once", max_bytes=10) == b"first"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"credentials": Credentials("nobody", "knows")},
+        {"credentials": None},
+    ],
+)
+def test_what_is_refused_is_not_answered(settings: Settings, changes: dict[str, Any]) -> None:
+    assert of(settings, **changes).put("small/refused", b"content", TYPE) is None
+
+
+def test_behind_a_proxy_nothing_is_sent(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "")
+    assert of(settings).put("small/proxy", b"content", TYPE) is None
+
+
+@contextmanager
+def answering(*answers: bytes, once: bool = True) -> Iterator[str]:
+    """A server that gives ``answers`` in turn; ``once``: to one request a connection."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            left = deque(answers)
+            while left:
+                client, _ = server.accept()
+                with client, client.makefile("rb") as requests:
+                    while left and requests.readline():
+                        while requests.readline().strip():
+                            pass
+                        requests.read(len(b"content"))
+                        client.sendall(left.popleft())
+                        if once:
+                            break
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        thread.join(5)
+
+
+GOOD = b'HTTP/1.1 200 OK\r\nETag: "1"\r\nContent-Length: 0\r\n\r\n'
+
+
+@pytest.mark.parametrize(
+    "bad", [b"", b"HTTP/1.1 200", b"nonsense\r\n\r\n", b"HTTP/1.1 500 No\r\n\r\n", GOOD[:30]]
+)
+def test_after_a_bad_answer_the_next_one_counts(settings: Settings, bad: bytes) -> None:
+    with answering(bad, GOOD, GOOD) as url:
+        small = of(settings, endpoint_url=url)
+        assert small.put("a", b"content", TYPE) is None
+        assert small.put("b", b"content", TYPE) == '"1"'
+        # That connection is closed, too, but nobody said so.
+        found = [small.put("c", b"content", TYPE) for _ in range(2)]
+        assert found == [None, '"1"']
+
+
+def test_the_connection_is_kept(settings: Settings) -> None:
+    with answering(GOOD, GOOD, GOOD, once=False) as url:  # a second connection nobody accepts
+        small = of(settings, endpoint_url=url)
+        assert [small.put(name, b"content", TYPE) for name in "abc"] == ['"1"', '"1"', '"1"']
