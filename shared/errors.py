@@ -55,9 +55,6 @@ class FacemendError(Exception):
         }
 
 
-# --- the HTTP request -----------------------------------------------------------------------
-
-
 class RequestError(FacemendError):
     code = "invalid-request"
     title = "The request is not valid"
@@ -166,9 +163,6 @@ class Refused(Unavailable):
     """Redis answers that it takes nothing now: what was asked for has not happened."""
 
 
-# --- the photo ------------------------------------------------------------------------------
-
-
 class InputError(FacemendError):
     code, title, http_status = "unsupported-image", "The photo cannot be used", 422
 
@@ -219,9 +213,6 @@ class IdentityTooLow(InputError):
     title = "A restored face is no longer recognisable as the same person"
 
 
-# --- the engine -----------------------------------------------------------------------------
-
-
 class EngineError(FacemendError):
     code, title, http_status = "model-unavailable", "The model cannot run", 503
 
@@ -251,9 +242,6 @@ class OutOfMemory(EngineError):
     retryable = True
 
 
-# --- the run --------------------------------------------------------------------------------
-
-
 class ExecutionError(FacemendError):
     """Something outside photo and model ended the run."""
 
@@ -276,9 +264,6 @@ class PublishFailed(ExecutionError):
 
 class Internal(ExecutionError):
     """Not foreseen. The log has the whole story, the customer only the request or job id."""
-
-
-# --- control --------------------------------------------------------------------------------
 
 
 class LeaseLost(FacemendError):
