@@ -76,9 +76,10 @@ def _admit() -> None:
     scope = SCOPES[_name(rule, request.method)]
     if scope is PUBLIC:
         return
-    key = services().keys.authenticate(_bearer_token(request.headers.get("Authorization", "")))
+    token = _bearer_token(request.headers.get("Authorization", ""))
+    key, allowance = services().keys.admit(token, services().rates.quota)
     g.api_key = key
-    limits.count(key)
+    limits.check(allowance)
     if scope not in key.scopes:
         raise Forbidden(f"This needs the scope {scope}; the key has {_list(key.scopes)}.")
 

@@ -62,7 +62,7 @@ class Services:
             settings=settings,
             store=JobStore(redis, settings),
             keys=KeyRing(redis, settings.api_key_pepper),
-            rates=RateLimiter(redis, settings),
+            rates=RateLimiter(settings),
             usage=UsageBook(redis),
             storage=PatientStorage(settings),
             doorbell=Doorbell(make_celery(settings, role="api")),

@@ -1,12 +1,11 @@
-"""How often a key may ask: counts each request, refuses the one too many, tells what is left."""
+"""How often a key may ask: refuses the request that is one too many, tells what is left."""
 
 from __future__ import annotations
 
 from flask import Flask, Response, g
 
 from api.context import services
-from shared.keys import ApiKey
-from shared.ratelimit import refusal
+from shared.ratelimit import Allowance, refusal
 
 
 def install(app: Flask) -> None:
@@ -14,9 +13,8 @@ def install(app: Flask) -> None:
     app.after_request(_tell)
 
 
-def count(key: ApiKey) -> None:
-    """Count a request of ``key``. Raises RateLimited, Unavailable."""
-    allowance = services().rates.take(key.id)
+def check(allowance: Allowance | None) -> None:
+    """Note what is left after this request. Raises RateLimited."""
     if allowance is None:
         return
     g.allowance = allowance

@@ -28,6 +28,7 @@ from pydantic import SecretStr
 from shared.database import Scripts, redis_errors, redis_key, tenant_key
 from shared.errors import InvalidRequest, NotFound, SettingsInvalid, Unauthorized, Unavailable
 from shared.jobs import new_id
+from shared.ratelimit import UNLIMITED, Allowance, Quota, allowance
 
 ALL_SCOPES = frozenset({"restorations:read", "restorations:write", "admin"})
 WEBHOOK_OVERLAP_S = 86_400
@@ -81,26 +82,32 @@ class KeyRing:
         return ApiKey(key_id, tenant, name, granted, created_at, revoked=False), token
 
     def authenticate(self, token: str) -> ApiKey:
-        """Raises Unauthorized, without telling why; Unavailable, also if there is no key at all.
+        """As ``admit`` does, and counts nothing."""
+        return self.admit(token, UNLIMITED)[0]
 
-        That is so when Redis was lost, and a client that is told 503 comes again.
+    def admit(self, token: str, quota: Quota) -> tuple[ApiKey, Allowance | None]:
+        """Whose token it is; one request of the key is counted in the same step.
+
+        Raises Unauthorized, without telling why; Unavailable, also if there is no key at all. That
+        is so when Redis was lost, and a client that is told 503 comes again.
         """
         match = _TOKEN.fullmatch(token)
         body, checksum = token[:-_CHECKSUM_LENGTH], token[-_CHECKSUM_LENGTH:]
         if match is None or not hmac.compare_digest(checksum, _checksum(body)):
             raise Unauthorized
         key_id = "key_" + match[1]
-        with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
-            pipe.hgetall(redis_key("key", key_id))
-            pipe.exists(redis_key("keys"))
-            record, any_keys = pipe.execute()
+        digest = self._digest(token)
+        any_keys, flat, counted = self._scripts.run(
+            "authenticate", key_id, digest, quota.requests, quota.window_s
+        )
         if not any_keys:
             raise Unavailable("There is no API key yet")
+        record = dict(zip(flat[::2], flat[1::2], strict=True))
         # Compared even if there is no such key: both answers take the same time.
-        right = hmac.compare_digest(self._digest(token), record.get("digest", ""))
+        right = hmac.compare_digest(digest, record.get("digest", ""))
         if not right or "revoked" in record:
             raise Unauthorized
-        return _api_key(key_id, record)
+        return _api_key(key_id, record), allowance(counted)
 
     def list(self, tenant: str | None = None) -> list[ApiKey]:
         """All keys, or one tenant's, oldest first; revoked ones too. Raises Unavailable."""

@@ -7,15 +7,24 @@ clients may start again together.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import redis
-
-from shared.database import Scripts
 from shared.errors import RateLimited
 from shared.settings import Settings
 
 _POLICY = '"key"'
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """So many requests of one key in so many seconds; none: as many as there are."""
+
+    requests: int
+    window_s: int
+
+
+UNLIMITED = Quota(0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,26 +42,24 @@ class Allowance:
 
 
 class RateLimiter:
-    """Thread-safe."""
+    """The quota of every key; ``KeyRing.admit`` counts."""
 
-    def __init__(self, client: redis.Redis, settings: Settings) -> None:
-        self._scripts = Scripts(client)
-        self._quota, self._window_s = settings.rate_limit, settings.rate_window_s
+    def __init__(self, settings: Settings) -> None:
+        self.quota = Quota(settings.rate_limit, settings.rate_window_s)
 
     @property
     def policy(self) -> str:
         """The field RateLimit-Policy of the same draft."""
-        return f"{_POLICY};q={self._quota};w={self._window_s}"
+        return f"{_POLICY};q={self.quota.requests};w={self.quota.window_s}"
 
-    def take(self, key_id: str) -> Allowance | None:
-        """Count one request. None: there is no limit. Raises Unavailable."""
-        if not self._quota:
-            return None
-        remaining, full_in_s, *wait = self._scripts.run(
-            "allow", key_id, self._quota, self._window_s
-        )
-        wait_s = max(1, math.ceil(float(wait[0]))) if wait else None
-        return Allowance(int(remaining), math.ceil(float(full_in_s)), wait_s)
+
+def allowance(counted: Sequence[str]) -> Allowance | None:
+    """What the script ``authenticate`` has counted; None if there is no limit."""
+    if not counted:
+        return None
+    remaining, full_in_s, *wait = counted
+    wait_s = max(1, math.ceil(float(wait[0]))) if wait else None
+    return Allowance(int(remaining), math.ceil(float(full_in_s)), wait_s)
 
 
 def refusal(allowance: Allowance) -> RateLimited:

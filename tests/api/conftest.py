@@ -112,7 +112,7 @@ def services(settings: Settings, redis: Redis, store: JobStore, storage: ObjectS
         settings=settings,
         store=store,
         keys=KeyRing(redis, settings.api_key_pepper),
-        rates=RateLimiter(redis, settings),
+        rates=RateLimiter(settings),
         usage=UsageBook(redis),
         storage=storage,
         doorbell=Doorbell(make_celery(settings, role="api")),

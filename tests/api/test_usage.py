@@ -102,7 +102,7 @@ def test_each_key_sees_its_own(client: Any, enrol: Any, submit: Any) -> None:
 
 def test_no_limit_is_null(services: Services) -> None:
     settings = services.settings.model_copy(update={"rate_limit": 0})
-    rates = type(services.rates)(services.store._redis, settings)
+    rates = type(services.rates)(settings)
     app = create_app(dataclasses.replace(services, settings=settings, rates=rates))
     app.test_client_class = CheckedClient
     _, token = services.keys.create("acme", "shop")
