@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, Literal
 from uuid import uuid4
 
@@ -118,10 +119,12 @@ class Doorbell:
 
     def message(self, job_id: str, model: str, priority: Priority) -> str:
         """What ``ring`` puts into the queue, for a script that puts it there with the job."""
-        task_id = str(uuid4())
-        task = self._celery.amqp.as_task_v2(task_id, RESTORE_TASK, args=(job_id,), kwargs={})
-        body = base64.b64encode(json.dumps(task.body).encode()).decode()
+        task_id, args = str(uuid4()), [job_id]
+        _, kwargs, embedded = self._blank.body
+        body = base64.b64encode(json.dumps([args, kwargs, embedded]).encode()).decode()
+        headers = {"id": task_id, "root_id": task_id, "argsrepr": repr(args)}
         properties = {
+            "correlation_id": task_id,
             "delivery_mode": 2,
             "delivery_info": {"exchange": "", "routing_key": restore_queue(model, priority)},
             "priority": 0,
@@ -133,7 +136,12 @@ class Doorbell:
                 "body": body,
                 "content-encoding": "utf-8",
                 "content-type": "application/json",
-                "headers": task.headers,
-                "properties": task.properties | properties,
+                "headers": self._blank.headers | headers,
+                "properties": self._blank.properties | properties,
             }
         )
+
+    @cached_property
+    def _blank(self) -> Any:
+        """Our task as Celery would send it, but for what each message has of its own."""
+        return self._celery.amqp.as_task_v2("", RESTORE_TASK, args=(), kwargs={})

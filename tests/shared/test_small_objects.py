@@ -7,13 +7,16 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from shared.settings import Settings
-from shared.small_objects import SmallObjects
+from shared.small_objects import SmallObjects, signed_headers
 from shared.storage import ObjectStorage
 
 TYPE = {"Content-Type": "text/plain"}
@@ -78,6 +81,28 @@ def test_behind_a_proxy_nothing_is_sent(
     assert of(settings).put("small/proxy", b"content", TYPE) is None
 
 
+@pytest.mark.parametrize("token", [None, "of a role"])
+def test_the_signature_is_the_one_that_botocore_makes(token: str | None) -> None:
+    credentials = Credentials("AKIAEXAMPLE", "secret/key", token).get_frozen_credentials()
+    headers = {"host": "s3.example.com:8333", "content-type": "text/plain", "if-none-match": "*"}
+    path, at = "/bucket/a%20b/%C3%BC~.json", datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
+    ours = signed_headers(
+        path, b"content", headers, credentials=credentials, region="eu-central-1", at=at
+    )
+    signer = S3SigV4Auth(credentials, "s3", "eu-central-1")
+    unsigned = {name: value for name, value in ours.items() if name != "authorization"}
+    url = f"https://s3.example.com:8333{path}"
+    request = AWSRequest("PUT", url, headers=unsigned, data=b"content")
+    request.context["timestamp"] = "20260203T040506Z"
+    text = signer.string_to_sign(request, signer.canonical_request(request))
+    assert ours["authorization"].endswith(f"Signature={signer.signature(text, request)}")
+    names = "content-type;host;if-none-match;x-amz-content-sha256;x-amz-date"
+    assert (
+        f"SignedHeaders={names}{';x-amz-security-token' if token else ''}, "
+        in (ours["authorization"])
+    )
+
+
 @contextmanager
 def answering(*answers: bytes, once: bool = True) -> Iterator[str]:
     """A server that gives ``answers`` in turn; ``once``: to one request a connection."""
@@ -116,6 +141,13 @@ def test_after_a_bad_answer_the_next_one_counts(settings: Settings, bad: bytes) 
         # That connection is closed, too, but nobody said so.
         found = [small.put("c", b"content", TYPE) for _ in range(2)]
         assert found == [None, '"1"']
+
+
+def test_a_connection_that_the_server_will_close_is_not_used_again(settings: Settings) -> None:
+    last = GOOD.replace(b"ETag", b"Connection: close\r\nETag")
+    with answering(last, last) as url:
+        small = of(settings, endpoint_url=url)
+        assert [small.put(name, b"content", TYPE) for name in "ab"] == ['"1"', '"1"']
 
 
 def test_the_connection_is_kept(settings: Settings) -> None:
