@@ -129,7 +129,7 @@ class Doorbell:
             "delivery_info": {"exchange": "", "routing_key": restore_queue(model, priority)},
             "priority": 0,
             "body_encoding": "base64",
-            "delivery_tag": str(uuid4()),
+            "delivery_tag": task_id,
         }
         return json.dumps(
             {

@@ -9,12 +9,14 @@ import re
 import subprocess
 import sys
 import threading
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from prometheus_client import REGISTRY
 
-from shared.telemetry import JsonLines, TextLines, bind, redact
+from shared.telemetry import JsonLines, TextLines, WholeLines, bind, redact
+from tests.shared.conftest import at_once
 
 ROOT = Path(__file__).resolve().parents[2]
 FORMATTERS = [JsonLines, TextLines]
@@ -170,3 +172,13 @@ def test_every_metric_of_ours_is_described_and_has_our_name() -> None:
         assert metric._name.startswith("facemend_")
         assert metric._documentation.endswith(".")
     assert {metric.name for metric in REGISTRY.collect()} >= {m._name for m in declared}
+
+
+def test_lines_of_many_threads_stay_whole(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with log.open("w") as stream:
+        handler = WholeLines(stream)
+        records = [logging.makeLogRecord({"msg": f"{number}" * 3000}) for number in range(8)]
+        at_once(8, lambda number: [handler.handle(records[number]) for _ in range(50)])
+    lines = log.read_text().splitlines()
+    assert Counter(lines) == {f"{number}" * 3000: 50 for number in range(8)}
