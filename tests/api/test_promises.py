@@ -140,10 +140,10 @@ def test_a_record_made_late_finds_the_job_that_was_brought_back(
     taken: list[NewJob] = []
 
     class Hanging(JobStore):
-        def create(self, new: NewJob) -> Any:
+        def create(self, new: NewJob, bell: str = "") -> Any:
             taken.append(new)
             Rebuilder(self, storage).all()
-            return super().create(new)
+            return super().create(new, bell)
 
     slow = dataclasses.replace(services, store=Hanging(redis, services.settings))
     answer = submit(type(client)(create_app(slow).test_client(), client.secret))
