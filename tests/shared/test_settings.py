@@ -99,7 +99,8 @@ def test_nobody_else_reads_the_environment() -> None:
         for path in (ROOT / part).rglob("*.py")
         if re.search(r"\bos\.(environ|getenv)|from os import.*\b(environ|getenv)", path.read_text())
     }
-    assert readers == set()
+    # It hands the environment on to a child, less all that is ours; it reads no setting in it.
+    assert readers == {"worker/engine_process/birth.py"}
 
 
 @pytest.mark.parametrize("name", ["input_ttl_s", "result_ttl_s"])
