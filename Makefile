@@ -8,6 +8,8 @@ PYTHON = $(shell for python in python3 python3.13 python3.12 python3.11 python3.
   $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null \
   && echo $$python && break; done)
 BIN := .venv/bin
+# Two at a time: many tests wait for something. Each has servers of its own; a file's stay together.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 help: ## Show this
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -24,7 +26,7 @@ up: setup ## Start the service here and keep it running; prints address and key
 	@exec $(BIN)/facemend up
 
 test: check ## All that CI runs: check, every test, and every fault
-	$(BIN)/python -m pytest
+	$(PYTEST)
 	$(BIN)/python -m tests.chaos
 
 check: setup compose-check ## Format, lint, types, layers, spelling, Dockerfiles
@@ -36,7 +38,7 @@ check: setup compose-check ## Format, lint, types, layers, spelling, Dockerfiles
 	$(BIN)/hadolint deploy/Dockerfile.*
 
 unit: setup ## All tests but those of the whole stack
-	$(BIN)/python -m pytest -m "not e2e"
+	$(PYTEST) -m "not e2e"
 
 e2e: setup ## The tests of the whole stack
 	$(BIN)/python -m pytest -m e2e
