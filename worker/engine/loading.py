@@ -19,6 +19,7 @@ from worker.engine.faces import FaceDetector, build_detector
 from worker.engine.parsing import load_parser
 from worker.engine.restoration import ModelInfo
 from worker.engine.restorer import Restorer
+from worker.engine.torchvision_ops import import_torchvision
 from worker.engine.weights import (
     checked_path,
     find_entry,
@@ -55,8 +56,10 @@ def load_restorer(
     """
     chosen_device = choose_device(device)
     with ThreadPoolExecutor(1) as beside:  # half a second of imports, while the backend compiles
+        importing = beside.submit(import_torchvision)
         detecting = beside.submit(load_detector, models_dir, chosen_device)
         shelf = open_shelf(model, models_dir=models_dir, accepted_licences=accepted_licences)
+        importing.result()  # before a backend may want torch's compiler
         entry = find_entry(model, models_dir)
         template = template_of(entry, shelf.weights)
         network, batch = load_backend(

@@ -22,7 +22,10 @@ _libraries: list[torch.library.Library] = []
 
 
 def import_torchvision() -> None:
-    """Import torchvision, defining in plain torch what its compiled part would have brought."""
+    """Import torchvision, defining in plain torch what its compiled part would have brought.
+
+    Meanwhile no other thread may import torch's compiler: it would get a stand-in.
+    """
     with _without_compiler():
         _import_torchvision()
 
@@ -53,7 +56,7 @@ def _import_torchvision() -> None:
     except RuntimeError as error:
         if "torchvision::nms" not in str(error):
             raise
-        for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+        for name in [name for name in list(sys.modules) if name.split(".")[0] == "torchvision"]:
             del sys.modules[name]  # half imported
         _define_operators()
         extension = importlib.import_module("torchvision.extension")
