@@ -278,7 +278,7 @@ def test_objects_that_nobody_has_ever_heard_of_go_when_they_are_old(
 ) -> None:
     unheard = new_job()
     put(objects, picture(unheard, "t"), input_key(TENANT, unheard.id))
-    objects.later_s = 899
+    objects.later_s = 870
     assert sweeper.sweep_objects() == 0  # a photo waits for its record, a record for its rebuilding
     objects.later_s = 901
     assert sweeper.sweep_objects() == 2
