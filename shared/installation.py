@@ -26,7 +26,8 @@ class Installation:
 
         Raises Unavailable, with what to do, when Redis is not the one that knows these jobs.
         """
-        here, there = self._recovery.installation(), self._name_in_storage()
+        # In this order: a new pair is named in Redis first.
+        there, here = self._name_in_storage(), self._recovery.installation()
         if here is None and there is not None:
             raise Unavailable(
                 "Redis has lost the jobs of this bucket, or is a new one: run facemend rebuild"
