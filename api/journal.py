@@ -50,22 +50,18 @@ def _begin() -> None:
 
 
 def _end(response: Response) -> Response:
-    response.headers["X-Request-Id"] = g.request_id
+    response.headers.add("X-Request-Id", g.request_id)
     took_s = time.monotonic() - g.began_s
-    route = request.url_rule.rule if request.url_rule else "unknown"  # never what was asked for
-    method = request.method if request.method in _METHODS else "other"
-    REQUESTS.labels(method=method, route=route, status=str(response.status_code)).inc()
-    REQUEST_SECONDS.labels(method=method, route=route).observe(took_s)
-    _log.log(
-        logging.DEBUG if route in _UNWATCHED else logging.INFO,
-        "%s %s",
-        method,
-        route,
-        extra={"status": response.status_code, "took_ms": round(took_s * 1000), **_who()},
-    )
-    if request.method not in _READING and request.url_rule:
-        action = f"{method} {route}"
-        _audit.info(action, extra={"status": response.status_code, **_who()})
+    rule, given, status = request.url_rule, request.method, response.status_code
+    route = rule.rule if rule else "unknown"  # never what was asked for
+    method = given if given in _METHODS else "other"
+    REQUESTS.labels(method, route, str(status)).inc()
+    REQUEST_SECONDS.labels(method, route).observe(took_s)
+    action, facts = f"{method} {route}", {"status": status, **_who()}
+    level = logging.DEBUG if route in _UNWATCHED else logging.INFO
+    _log.log(level, action, extra={"took_ms": round(took_s * 1000), **facts})
+    if given not in _READING and rule:
+        _audit.info(action, extra=facts)
     return response
 
 

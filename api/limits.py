@@ -24,6 +24,6 @@ def check(allowance: Allowance | None) -> None:
 
 def _tell(response: Response) -> Response:
     if "allowance" in g:
-        response.headers["RateLimit-Policy"] = services().rates.policy
-        response.headers["RateLimit"] = g.allowance.header
+        response.headers.add("RateLimit-Policy", services().rates.policy)
+        response.headers.add("RateLimit", g.allowance.header)
     return response

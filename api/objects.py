@@ -1,7 +1,8 @@
 """The object storage as a request uses it: no call lasts longer than the client may wait.
 
 boto3 has time limits for connecting and for each read, but none for a call. So calls run in
-threads of their own; one that takes too long is given up here and ends there by those limits.
+threads of their own; one that takes too long is given up here and ends there by those limits. What
+``SmallObjects`` does in limited time needs no thread.
 """
 
 from __future__ import annotations
@@ -30,7 +31,12 @@ class PatientStorage(ObjectStorage):
     def put(
         self, key: str, data: bytes, content_type: str, *, if_absent: bool = False
     ) -> StoredObject:
-        return self._wait(partial(super().put, key, data, content_type, if_absent=if_absent))
+        with waiting("s3"):
+            stored = self._put_small(
+                key, data, content_type, if_absent=if_absent, within_s=limit_s(self._longest_s)
+            )
+            put = partial(super().put, key, data, content_type, if_absent=if_absent)
+            return stored or self._wait(put)
 
     def get(self, key: str, *, max_bytes: int, etag: str | None = None) -> bytes:
         return self._wait(partial(super().get, key, max_bytes=max_bytes, etag=etag))

@@ -6,7 +6,7 @@ here, because its own are too coarse (an array of pydantic errors for 422, lost 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -138,6 +138,10 @@ class Application(OpenAPI):
     """The Flask application, with a document that tells the whole truth."""
 
     request_class = StrictRequest
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """Flask asks each hook and view at each request; none of ours is asynchronous."""
+        return func
 
     def generate_spec_json(self) -> None:
         """Build ``spec_json``; ``create_app`` does it once, before there are threads."""

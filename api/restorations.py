@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from flask import Response, request
@@ -19,7 +21,7 @@ from api.context import services
 from api.erasure import erase
 from api.examples import REQUEST_BODY, SUBMIT_HEADERS
 from api.openapi import answers, linked, problems
-from api.submission import read
+from api.submission import JSON, read
 from api.waiting import preferred_wait_s, wait_until_terminal
 from shared import errors
 from shared.errors import NotFound
@@ -32,6 +34,7 @@ blueprint = APIBlueprint("restorations", __name__, url_prefix="/v1", abp_tags=[t
 
 _JOB_ID = re.compile(r"job_[0-9a-f]{32}", re.ASCII)
 _RETRY_AFTER_S = 1
+_NONE: Mapping[str, str] = MappingProxyType({})
 _ACCEPTED = {
     "Location": "Path of the job.",
     "Retry-After": "Seconds to wait before asking for the job.",
@@ -127,11 +130,10 @@ def submit() -> Response:
     submission = read(request, max_input_bytes=found.settings.max_input_bytes)
     admission = admit(submission, caller=caller(), idempotency_key=idempotency_key, services=found)
     journal.about(admission.job.id)
-    wait_s = preferred_wait_s(request.headers.getlist("Prefer"))
+    wait_s = preferred_wait_s(request.headers.get("Prefer", ""))
     job = wait_until_terminal(admission.job, wait_s or 0, found)
     ended = wait_s and job.status.terminal
-    response = _answer(job, 200) if ended else _accepted(job)
-    response.headers["Location"] = f"/v1/restorations/{job.id}"
+    response = _answer(job, 200, _place(job)) if ended else _accepted(job)
     if wait_s is not None:
         response.headers["Preference-Applied"] = f"wait={min(wait_s, found.settings.max_wait_s)}"
     if admission.replayed:
@@ -225,10 +227,11 @@ def delete(path: JobPath) -> Response:
 
 
 def _accepted(job: Job) -> Response:
-    response = _answer(job, 202)
-    response.headers["Location"] = f"/v1/restorations/{job.id}"
-    response.headers["Retry-After"] = str(_RETRY_AFTER_S)
-    return response
+    return _answer(job, 202, {**_place(job), "Retry-After": str(_RETRY_AFTER_S)})
+
+
+def _place(job: Job) -> dict[str, str]:
+    return {"Location": f"/v1/restorations/{job.id}"}
 
 
 def _etag(job: Job, url_ttl_s: int) -> str:
@@ -242,11 +245,11 @@ def _etag(job: Job, url_ttl_s: int) -> str:
     return ".".join("" if part is None else str(part) for part in parts)
 
 
-def _answer(job: Job, status: int) -> Response:
-    return _json(represent(job, services().storage), status)
+def _answer(job: Job, status: int, headers: Mapping[str, str] = _NONE) -> Response:
+    return _json(represent(job, services().storage), status, headers)
 
 
-def _json(resource: Resource, status: int) -> Response:
-    response = Response(resource.model_dump_json(), status, content_type="application/json")
-    response.headers["Cache-Control"] = "private, no-cache"
-    return response
+def _json(resource: Resource, status: int, headers: Mapping[str, str] = _NONE) -> Response:
+    # All at once: each header that is set by itself is looked for among the others.
+    headers = {"Content-Type": JSON, "Cache-Control": "private, no-cache", **headers}
+    return Response(resource.model_dump_json(), status, headers)

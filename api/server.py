@@ -9,7 +9,6 @@ import json
 import logging
 import math
 import socket
-import struct
 import time
 from typing import Any, Self
 from uuid import uuid4
@@ -20,6 +19,7 @@ from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped
 
 from api.problems import MEDIA_TYPE
 from shared.errors import FacemendError, Internal, MalformedRequest, SlowRequest
+from shared.sockets import limit
 
 _log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Arrival(socket.socket):
         left_s = min(STALL_S, self.until_s - time.monotonic())
         if left_s <= 0:
             raise SlowRequest
-        _limit(self, socket.SO_RCVTIMEO, left_s)
+        limit(self, "receive", left_s)  # the kernel's: gunicorn sets sockets to blocking again
         try:
             return super().recv(size, flags)
         except BlockingIOError:
@@ -63,7 +63,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn publishes no types
         """Serve one request of a connection, in a thread that no client can keep."""
         if not isinstance(conn.sock, Arrival):
             conn.sock = Arrival.on(conn.sock)
-            _limit(conn.sock, socket.SO_SNDTIMEO, STALL_S)
+            limit(conn.sock, "send", STALL_S)
         conn.sock.until_s = time.monotonic() + self.arrival_s
         return super().handle(conn)
 
@@ -93,12 +93,6 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn publishes no types
             util.write_nonblock(client, head.encode() + body)
         except OSError:
             _log.debug("the client did not wait for its answer")
-
-
-def _limit(connection: socket.socket, option: int, seconds: float) -> None:
-    """Set the kernel's own time limit: gunicorn sets sockets to blocking again and again."""
-    whole, part = divmod(max(1_000, int(seconds * 1e6)), 1_000_000)  # 0 would mean: none
-    connection.setsockopt(socket.SOL_SOCKET, option, struct.pack("@ll", whole, part))
 
 
 def _explain(exc: Exception) -> tuple[int, FacemendError]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable
 
 from api.context import Services
 from shared.jobs import Job
@@ -13,9 +12,9 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 0.5
 _WAIT = re.compile(r'\bwait\s*=\s*"?(\d{1,6})"?\s*(?:[,;]|$)', re.IGNORECASE)
 
 
-def preferred_wait_s(headers: Iterable[str]) -> int | None:
+def preferred_wait_s(header: str) -> int | None:
     """N of ``Prefer: wait=N`` (RFC 7240); a preference that we do not understand is no error."""
-    found = _WAIT.search(", ".join(headers))
+    found = _WAIT.search(header)
     return int(found[1]) if found else None
 
 

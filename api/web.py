@@ -74,9 +74,10 @@ def _html(template: str, policy: str) -> Response:
 
 
 def _protect(response: Response) -> Response:
-    response.headers.setdefault("Content-Security-Policy", _BARE_POLICY)
-    response.headers.setdefault("X-Content-Type-Options", "nosniff")
-    response.headers.setdefault("Referrer-Policy", "no-referrer")
+    if "Content-Security-Policy" not in response.headers:
+        response.headers.add("Content-Security-Policy", _BARE_POLICY)
+    response.headers.add("X-Content-Type-Options", "nosniff")
+    response.headers.add("Referrer-Policy", "no-referrer")
     return response
 
 

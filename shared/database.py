@@ -6,8 +6,11 @@ indexes in one step, and they do not share a hash slot.
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import sha1
 from importlib import resources
 from importlib.resources.abc import Traversable
 from typing import Any
@@ -56,12 +59,18 @@ class _Patient(AbstractConnection):
         super().connect_check_health(*args, **kwargs)
 
     def send_packed_command(self, *args: Any, **kwargs: Any) -> None:
-        self.update_current_socket_timeout(limit_s(self._longest_s[1]))
+        self._limit()
         super().send_packed_command(*args, **kwargs)  # type: ignore[no-untyped-call]
 
     def read_response(self, *args: Any, **kwargs: Any) -> Any:
-        self.update_current_socket_timeout(limit_s(self._longest_s[1]))
+        self._limit()
         return super().read_response(*args, **kwargs)  # type: ignore[no-untyped-call]
+
+    def _limit(self) -> None:
+        opened, longest_s = self._get_socket(), limit_s(self._longest_s[1])
+        # Most often it is the same as before; to set it costs as much as to send.
+        if opened is not None and opened.gettimeout() != longest_s:
+            opened.settimeout(longest_s)
 
 
 class _Plain(_Patient, redis.Connection):
@@ -128,7 +137,11 @@ def prelude(folder: Traversable | None = None) -> str:
 
 
 class Scripts:
-    """The scripts of ``shared/lua`` or another ``folder``, each run as one atomic step."""
+    """The scripts of ``shared/lua`` or another ``folder``, each run as one atomic step.
+
+    Each thread has a connection of its own for them: with what redis-py does and notes for itself
+    whenever it takes one out of its pool, a call would cost twice as much.
+    """
 
     def __init__(self, client: redis.Redis, folder: Traversable | None = None) -> None:
         folder = folder or resources.files("shared") / "lua"
@@ -138,11 +151,13 @@ class Scripts:
             if file.name.endswith(".lua")
         }
         before = prelude(folder)
-        self._scripts = {
-            name: client.register_script(before + text)
-            for name, text in texts.items()
-            if name not in PRELUDE
+        self._texts = {name: before + text for name, text in texts.items() if name not in PRELUDE}
+        self._names = {
+            name: sha1(text.encode(), usedforsecurity=False).hexdigest()
+            for name, text in self._texts.items()
         }
+        self._pool = client.connection_pool
+        self._own = threading.local()
 
     def run(self, name: str, *args: str | float) -> Any:
         """Run one script (EVALSHA, and EVAL when Redis does not know it yet).
@@ -150,4 +165,23 @@ class Scripts:
         Raises Unavailable.
         """
         with redis_errors():
-            return self._scripts[name](args=args)
+            try:
+                return self._ask("EVALSHA", self._names[name], 0, *args)
+            except redis.exceptions.NoScriptError:
+                return self._ask("EVAL", self._texts[name], 0, *args)
+
+    def _ask(self, *command: str | float) -> Any:
+        connection = self._connection()
+        try:
+            connection.send_command(*command)
+            return connection.read_response()
+        except redis.ConnectionError:  # cut: a new one, once
+            connection.disconnect()
+            connection.send_command(*command)
+            return connection.read_response()
+
+    def _connection(self) -> Any:  # redis-py publishes no types for it
+        own = getattr(self._own, "connection", None)
+        if own is None or own.pid != os.getpid():  # that of another process must stay untouched
+            own = self._own.connection = self._pool.make_connection()
+        return own

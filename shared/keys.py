@@ -10,7 +10,6 @@ and ``copy`` may be kept beside the photos.
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
 import json
 import math
@@ -184,7 +183,7 @@ class KeyRing:
         return cast("dict[str, str]", answer)
 
     def _digest(self, token: str) -> str:
-        return hmac.new(self._pepper, token.encode(), hashlib.sha256).hexdigest()
+        return hmac.digest(self._pepper, token.encode(), "sha256").hex()
 
 
 def _webhooks(tenant: str) -> str:

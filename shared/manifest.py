@@ -19,7 +19,7 @@ from typing import Any
 
 from shared.errors import Conflict, InputError, Internal, Unavailable
 from shared.idempotency import digest, reservation_key
-from shared.records import NewJob, Outcome, outcome_json, spec_json, to_json
+from shared.records import NewJob, Outcome, outcome_json, to_json
 from shared.recovery import Manifest, SealedRun
 from shared.storage import MANIFESTS, ObjectStorage, manifest_key, result_key, results_prefix
 
@@ -119,13 +119,12 @@ def _dump(new: NewJob, generation: int) -> bytes:
         "tenant": new.tenant,
         "model": new.model,
         "priority": new.priority,
-        "spec": json.loads(spec_json(new)),
         "start_before_s": new.start_before_s,
         "generation": generation,
         "reservation": reservation_key(new.key_id, new.idempotency_key or "") if keyed else "",
         "fingerprint": digest(new.idempotency_fingerprint) if new.idempotency_fingerprint else "",
     }
-    return to_json(content).encode()
+    return f'{to_json(content)[:-1]},"spec":{new.spec}}}'.encode()
 
 
 def _load(data: bytes, promise: Promise) -> Manifest:

@@ -56,13 +56,11 @@ class _Budget:
     def left_s(self) -> float:
         return self._left_s if self._until is None else self._until - time.monotonic()
 
-    @contextmanager
-    def running(self) -> Iterator[None]:
-        self._until = time.monotonic() + self._left_s
-        try:
-            yield
-        finally:
-            self._left_s, self._until = self.left_s(), None
+    def start(self, at_s: float) -> None:
+        self._until = at_s + self._left_s
+
+    def stop(self) -> None:
+        self._left_s, self._until = self.left_s(), None
 
 
 class _Fuse:
@@ -109,13 +107,14 @@ def waiting(part: Part) -> Iterator[None]:
     fuse.check()
     began = time.monotonic()
     silent = False
+    budget.start(began)
     try:
-        with budget.running():
-            yield
+        yield
     except Unavailable:
         silent = time.monotonic() - began > _SILENCE_S
         raise
     finally:
+        budget.stop()
         fuse.note(silent=silent)
 
 

@@ -23,6 +23,8 @@ from shared.jobs import Priority
 from shared.settings import Settings
 
 RESTORE_TASK = "facemend.restore"
+#: Blanks in the message of a task.
+_TASK, _JOB, _BODY, _QUEUE = "<task>", "<job>", "<body>", "<queue>"
 #: The longest pause of a worker between two looks for a Redis that is away.
 LOOK_AGAIN_S = 5
 #: What a process does with the queues: the worker reads them, the others only ring.
@@ -119,29 +121,35 @@ class Doorbell:
 
     def message(self, job_id: str, model: str, priority: Priority) -> str:
         """What ``ring`` puts into the queue, for a script that puts it there with the job."""
-        task_id, args = str(uuid4()), [job_id]
-        _, kwargs, embedded = self._blank.body
-        body = base64.b64encode(json.dumps([args, kwargs, embedded]).encode()).decode()
-        headers = {"id": task_id, "root_id": task_id, "argsrepr": repr(args)}
-        properties = {
-            "correlation_id": task_id,
-            "delivery_mode": 2,
-            "delivery_info": {"exchange": "", "routing_key": restore_queue(model, priority)},
-            "priority": 0,
-            "body_encoding": "base64",
-            "delivery_tag": task_id,
-        }
-        return json.dumps(
-            {
-                "body": body,
-                "content-encoding": "utf-8",
-                "content-type": "application/json",
-                "headers": self._blank.headers | headers,
-                "properties": self._blank.properties | properties,
-            }
-        )
+        body, message = self._blank
+        packed = base64.b64encode(body.replace(_JOB, job_id).encode()).decode()
+        own = {_BODY: packed, _JOB: job_id, _TASK: str(uuid4())}
+        own[_QUEUE] = restore_queue(model, priority)
+        for blank, value in own.items():
+            message = message.replace(blank, value)
+        return message
 
     @cached_property
-    def _blank(self) -> Any:
-        """Our task as Celery would send it, but for what each message has of its own."""
-        return self._celery.amqp.as_task_v2("", RESTORE_TASK, args=(), kwargs={})
+    def _blank(self) -> tuple[str, str]:
+        """Our task as Celery would send it, with blanks for what each has of its own.
+
+        Its body, and the message around that.
+        """
+        args: Any = [_JOB]  # as ``ring`` gives it; the published type knows tuples alone
+        task = self._celery.amqp.as_task_v2(_TASK, RESTORE_TASK, args=args, kwargs={})
+        properties = {
+            "correlation_id": _TASK,
+            "delivery_mode": 2,
+            "delivery_info": {"exchange": "", "routing_key": _QUEUE},
+            "priority": 0,
+            "body_encoding": "base64",
+            "delivery_tag": _TASK,
+        }
+        message = {
+            "body": _BODY,
+            "content-encoding": "utf-8",
+            "content-type": "application/json",
+            "headers": task.headers,
+            "properties": task.properties | properties,
+        }
+        return json.dumps(task.body), json.dumps(message)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 from shared.jobs import Job, Priority, Progress, Stage, Status
@@ -15,7 +16,7 @@ from shared.packing import pack, unpack
 View = tuple[list[str], str, str | None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class NewJob:
     """A job to be taken. ``webhook`` is ``{"url": …, "events": [...]}``.
 
@@ -34,6 +35,18 @@ class NewJob:
     start_before_s: int | None = None
     idempotency_key: str | None = None
     idempotency_fingerprint: str | None = None
+
+    @cached_property
+    def spec(self) -> str:
+        """What was asked for, JSON; written once, never changed."""
+        return to_json(
+            {
+                "key_id": self.key_id,
+                "request": pack(self.request),
+                "source": self.source,
+                "webhook": self.webhook,
+            }
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,18 +139,6 @@ def to_json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def spec_json(new: NewJob) -> str:
-    """What was asked for; written once, never changed."""
-    return to_json(
-        {
-            "key_id": new.key_id,
-            "request": pack(new.request),
-            "source": new.source,
-            "webhook": new.webhook,
-        }
-    )
-
-
 def outcome_json(outcome: Outcome) -> str:
     """Only what is there: finished jobs are many and stay for days."""
     content = {
@@ -165,17 +166,34 @@ def pairs(flat: list[str]) -> dict[str, str]:
 def to_job(job_id: str, view: View, position: int | None = None) -> Job:
     """The record as everyone reads it; fields it does not know are ignored."""
     flat, spec_text, outcome_text = view
-    record = pairs(flat)
     spec = json.loads(spec_text)
     outcome = json.loads(outcome_text or "{}")
+    request, source = unpack(spec["request"]), spec["source"]
+    return _job(job_id, pairs(flat), request, source, outcome=outcome, position=position)
+
+
+def to_new_job(new: NewJob, flat: list[str]) -> Job:
+    """The record of a job that was just taken, from its small fields (HGETALL)."""
+    return _job(new.id, pairs(flat), new.request, new.source, outcome={})
+
+
+def _job(
+    job_id: str,
+    record: Mapping[str, str],
+    request: dict[str, Any],
+    source: dict[str, Any],
+    *,
+    outcome: Mapping[str, Any],
+    position: int | None = None,
+) -> Job:
     return Job(
         id=job_id,
         tenant=record["tenant"],
         status=Status(record["status"]),
         model=record["model"],
         priority=Priority(record["priority"]),
-        request=unpack(spec["request"]),
-        source=spec["source"],
+        request=request,
+        source=source,
         created_at=float(record["created_at"]),
         started_at=_seconds(record, "started_at"),
         finished_at=_seconds(record, "finished_at"),

@@ -21,6 +21,8 @@ from urllib.parse import quote, urlsplit
 from botocore.credentials import Credentials, ReadOnlyCredentials
 from botocore.utils import get_environ_proxies
 
+from shared.sockets import limit
+
 _LONGEST_ANSWER_BYTES = 65_536
 
 
@@ -47,10 +49,13 @@ class SmallObjects:
         self._idle: deque[socket.socket] = deque()
         weakref.finalize(self, _close, self._idle)
 
-    def put(self, key: str, data: bytes, headers: dict[str, str]) -> str | None:
+    def put(
+        self, key: str, data: bytes, headers: dict[str, str], *, within_s: float | None = None
+    ) -> str | None:
         """Write an object whole, once. Answers its ETag, as S3 sends it.
 
-        None: it was refused, or whether it was written is not known.
+        None: it was refused, or whether it was written is not known. ``within_s`` is kept to the
+        letter, so nothing is asked unless a connection is there: looking up a name has no limit.
         """
         if self._credentials is None or not self._direct:
             return None
@@ -66,20 +71,24 @@ class SmallObjects:
         fields = {**signed, "content-length": str(len(data))}
         head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
         try:
-            return self._ask(f"PUT {path} HTTP/1.1\r\n{head}\r\n".encode() + data)
+            return self._ask(f"PUT {path} HTTP/1.1\r\n{head}\r\n".encode() + data, within_s)
         except OSError:
             return None
 
-    def _ask(self, request: bytes) -> str | None:
+    def _ask(self, request: bytes, within_s: float | None) -> str | None:
         try:
             connection = self._idle.pop()
         except IndexError:
+            if within_s is not None:
+                return None
             connection = self._connect()
         keep = False  # unless all is well nobody knows what would come next on it
         try:
-            connection.settimeout(self._timeout_s)
+            limit_s = within_s or self._timeout_s
+            until_s = time.monotonic() + limit_s
+            limit(connection, "send", limit_s)
             connection.sendall(request)
-            fields = _good(_answer(connection, time.monotonic() + self._timeout_s))
+            fields = _good(_answer(connection, until_s))
             keep = bool(fields) and fields.get("connection", "").lower() != "close"
             return fields.get("etag")
         finally:
@@ -92,9 +101,9 @@ class SmallObjects:
         host, port = self._url.hostname or "", self._url.port or (443 if self._tls else 80)
         plain = socket.create_connection((host, port), self._connect_timeout_s)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if self._tls is None:
-            return plain
-        return self._tls.wrap_socket(plain, server_hostname=host)
+        opened = self._tls.wrap_socket(plain, server_hostname=host) if self._tls else plain
+        opened.settimeout(None)
+        return opened
 
 
 def signed_headers(
@@ -140,7 +149,7 @@ def _answer(connection: socket.socket, until_s: float) -> bytes:
     """Read what came, at least its head. Raises OSError if that is not whole in time."""
     answer = b""
     while b"\r\n\r\n" not in answer:
-        connection.settimeout(max(0.001, until_s - time.monotonic()))
+        limit(connection, "receive", until_s - time.monotonic())
         part = connection.recv(_LONGEST_ANSWER_BYTES)
         answer += part
         if not part or len(answer) > _LONGEST_ANSWER_BYTES or time.monotonic() > until_s:

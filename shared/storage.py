@@ -84,17 +84,33 @@ class ObjectStorage:
         After a lost answer the same call may be made again; with ``if_absent`` the second one
         then meets its own object.
         """
-        etag = None
-        if len(data) <= _SMALL_BYTES:
-            header = {"If-None-Match": "*"} if if_absent else {}
-            etag = self._small.put(key, data, {"Content-Type": content_type, **header})
-        if etag is None:
-            condition: dict[str, Any] = {"IfNoneMatch": "*"} if if_absent else {}
-            with _errors():
-                etag = self._client.put_object(
-                    Bucket=self._bucket, Key=key, Body=data, ContentType=content_type, **condition
-                )["ETag"]
+        stored = self._put_small(key, data, content_type, if_absent=if_absent)
+        if stored is not None:
+            return stored
+        condition: dict[str, Any] = {"IfNoneMatch": "*"} if if_absent else {}
+        with _errors():
+            etag = self._client.put_object(
+                Bucket=self._bucket, Key=key, Body=data, ContentType=content_type, **condition
+            )["ETag"]
         return StoredObject(key, len(data), etag.strip('"'), content_type)
+
+    def _put_small(
+        self,
+        key: str,
+        data: bytes,
+        content_type: str,
+        *,
+        if_absent: bool,
+        within_s: float | None = None,
+    ) -> StoredObject | None:
+        """See ``SmallObjects.put``; None also for an object that is not small."""
+        if len(data) > _SMALL_BYTES:
+            return None
+        headers = {"Content-Type": content_type}
+        if if_absent:
+            headers["If-None-Match"] = "*"
+        etag = self._small.put(key, data, headers, within_s=within_s)
+        return None if etag is None else StoredObject(key, len(data), etag.strip('"'), content_type)
 
     def get(self, key: str, *, max_bytes: int, etag: str | None = None) -> bytes:
         """Read an object of at most ``max_bytes``, and with ``etag`` only that version of it.

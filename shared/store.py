@@ -34,8 +34,8 @@ from shared.records import (
     NewJob,
     Outcome,
     ServedModel,
-    spec_json,
     to_job,
+    to_new_job,
 )
 from shared.recovery import Recovery
 from shared.runs import MAX_DOORBELLS, Runs
@@ -109,7 +109,7 @@ class JobStore(Runs):
                 fingerprint = digest(new.idempotency_fingerprint)
         answer = self._scripts.run(
             "create",
-            *(new.id, new.tenant, new.model, new.priority, spec_json(new)),
+            *(new.id, new.tenant, new.model, new.priority, new.spec),
             "" if new.start_before_s is None else new.start_before_s,
             self._settings.job_deadline_s,
             self._settings.result_ttl_s,
@@ -124,7 +124,7 @@ class JobStore(Runs):
                 raise IdempotencyInProgress
             case "exists":
                 raise Conflict("There is or was a job of this id")
-        return to_job(new.id, answer)
+        return to_new_job(new, answer)
 
     def check_room(self, tenant: str, model: str, priority: Priority) -> None:
         """Raises QueueFull if ``create`` would, before anything is stored in vain."""

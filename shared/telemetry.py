@@ -123,6 +123,8 @@ def configure_logging(settings: Settings, process: str) -> None:
     handler.setFormatter(formatter(process))
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
+    # On no line of ours, and asked for anew at each (logging HOWTO, “Optimization”).
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(max(logging.INFO, logging.root.level))
 

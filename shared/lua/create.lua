@@ -6,7 +6,7 @@ local reservation, fingerprint, key_id, bytes, bell, max_bells = unpack(ARGV, 11
 local record = key('job', id)
 local there = redis.call('HGET', record, 'tenant')
 if there == tenant and redis.call('GET', record .. ':spec') == spec then
-  return view(id)  -- the same call again: its answer was lost
+  return redis.call('HGETALL', record)  -- the same call again: its answer was lost
 end
 if there or redis.call('EXISTS', key('gone', id)) == 1 then return 'exists' end
 local job = {id = id, tenant = tenant, model = model, priority = priority}
@@ -24,4 +24,4 @@ record_job(job, now(), spec, start_before, deadline_s, ttl_s)
 count_use(key_id, {created = 1, input_bytes = tonumber(bytes)})
 enqueue(job, 0, 1)
 ring_at_once(job, bell, max_bells)
-return view(id)
+return redis.call('HGETALL', record)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -49,6 +50,25 @@ def test_a_silent_storage_is_given_up_when_patience_ends(silent: str, settings: 
     with Patience(0.5).fresh(), pytest.raises(Unavailable):
         patient.put("a", bytes(2_000_000), "image/png")
     assert time.monotonic() - began < 1.5  # without it, each try would take three seconds
+
+
+def test_a_kept_connection_that_goes_silent_blows_the_fuse(settings: Settings) -> None:
+    good = b'HTTP/1.1 200 OK\r\nETag: "1"\r\nContent-Length: 0\r\n\r\n'
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        mute = settings.model_copy(update={"s3_endpoint_url": url, "api_timeout_s": 3.0})
+        patient, patience = PatientStorage(mute), Patience(0.3)
+        with ThreadPoolExecutor(1) as threads:
+            first = threads.submit(patient.put, "a", b"x", "text/plain")
+            client, _ = server.accept()
+            client.sendall(good)
+            assert first.result().etag == "1"
+        with client:
+            for _ in range(3):
+                with patience.fresh(), pytest.raises(Unavailable, match="in time"):
+                    patient.put("a", b"x", "text/plain")
+            with patience.fresh(), pytest.raises(Unavailable, match="silent a moment ago"):
+                patient.put("a", b"x", "text/plain")
 
 
 def test_without_a_budget_the_setting_is_the_limit(silent: str, settings: Settings) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,26 @@ def test_a_connection_that_was_cut_is_replaced_unseen(
     store.ping()
     redis.client_kill_filter(_type="normal", skipme=True)
     assert store.create(new_job()).status is Status.QUEUED
+
+
+def test_a_forked_process_leaves_the_connection_of_its_parent_alone(
+    store: JobStore, new_job: NewJobs
+) -> None:
+    job = store.create(new_job())
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if store.get("acme", job.id).id == job.id else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert store.get("acme", job.id).id == job.id
+
+
+def test_threads_that_call_at_once_get_each_its_own_answer(
+    store: JobStore, new_job: NewJobs
+) -> None:
+    ids = [store.create(new_job()).id for _ in range(40)]
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda job_id: store.get("acme", job_id).id, ids))
+    assert found == ids
 
 
 def test_scripts_that_redis_forgot_are_sent_again(

@@ -12,7 +12,7 @@ import pytest
 from shared.errors import Conflict, Internal, Unavailable
 from shared.jobs import Priority
 from shared.manifest import Manifests, Promise
-from shared.records import NewJob, outcome_json, spec_json
+from shared.records import NewJob, outcome_json
 from shared.settings import Settings
 from shared.storage import ObjectStorage, manifest_key, result_key
 from tests.shared.conftest import DONE, at_once
@@ -49,7 +49,7 @@ def test_a_manifest_has_all_that_the_record_is_made_of(
     assert manifest is not None
     assert (manifest.id, manifest.tenant, manifest.model) == (new.id, "acme", "starter")
     assert (manifest.priority, manifest.start_before_s) == ("high", 60)
-    assert manifest.spec == spec_json(new)
+    assert manifest.spec == new.spec
     assert "once" not in manifest.reservation
 
 
@@ -140,7 +140,7 @@ def test_fields_of_a_later_version_are_ignored(
     storage.put(key, b'{"later": 1,' + data[1:], "application/json")
     manifest = manifests.read(only(manifests))
     assert manifest is not None
-    assert manifest.spec == spec_json(new)
+    assert manifest.spec == new.spec
 
 
 def test_a_sealed_run_is_found_by_its_token(manifests: Manifests, storage: ObjectStorage) -> None:

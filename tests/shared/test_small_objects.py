@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -154,3 +155,25 @@ def test_the_connection_is_kept(settings: Settings) -> None:
     with answering(GOOD, GOOD, GOOD, once=False) as url:  # a second connection nobody accepts
         small = of(settings, endpoint_url=url)
         assert [small.put(name, b"content", TYPE) for name in "abc"] == ['"1"', '"1"', '"1"']
+
+
+def test_within_a_time_only_a_kept_connection_is_asked(settings: Settings) -> None:
+    with answering(GOOD, GOOD, once=False) as url:
+        small = of(settings, endpoint_url=url)
+        assert small.put("a", b"content", TYPE, within_s=1) is None
+        assert small.put("a", b"content", TYPE) == '"1"'
+        assert small.put("b", b"content", TYPE, within_s=1) == '"1"'
+
+
+def test_a_kept_connection_that_went_silent_is_given_up_in_that_time(settings: Settings) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        small = of(settings, endpoint_url=f"http://127.0.0.1:{server.getsockname()[1]}")
+        first = threading.Thread(target=small.put, args=("a", b"content", TYPE))
+        first.start()
+        client, _ = server.accept()
+        client.sendall(GOOD)
+        first.join()
+        began = time.monotonic()
+        assert small.put("b", b"content", TYPE, within_s=0.1) is None
+        assert time.monotonic() - began < 0.9  # its own limit is 1 s
+        client.close()
