@@ -19,6 +19,7 @@ from redis.connection import AbstractConnection
 from redis.retry import Retry
 
 from shared.errors import Internal, Refused, Unavailable
+from shared.linker import linked
 from shared.patience import limit_s, waiting
 from shared.settings import Settings
 
@@ -117,12 +118,12 @@ def redis_errors() -> Iterator[None]:
             raise Unavailable("The job store does not answer") from error
 
 
-#: What every script begins with, in this order: each part uses those before it.
+#: What scripts begin with, in this order: each part uses those before it.
 PRELUDE = ("prelude", "waiting", "outbox", "states")
 
 
 def prelude(folder: Traversable | None = None) -> str:
-    """The functions that all scripts share."""
+    """The functions that scripts share; each gets those that it uses (see ``linker``)."""
     folder = folder or resources.files("shared") / "lua"
     return "".join((folder / f"{part}.lua").read_text("utf-8") for part in PRELUDE)
 
@@ -139,7 +140,7 @@ class Scripts:
         }
         before = prelude(folder)
         self._scripts = {
-            name: client.register_script(before + text)
+            name: client.register_script(linked(before, text))
             for name, text in texts.items()
             if name not in PRELUDE
         }

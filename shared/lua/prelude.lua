@@ -1,4 +1,4 @@
--- Put before every script, with waiting.lua, outbox.lua and states.lua behind it: names and the record.
+-- Common to the scripts, as are waiting.lua, outbox.lua and states.lua (each gets what it uses): names and the record.
 -- Times are Unix seconds by Redis' own clock, the only one that counts. Keys are made here, not passed
 -- in: the scripts need a primary, not a cluster.
 
