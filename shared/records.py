@@ -127,7 +127,10 @@ def to_json(value: object) -> str:
 
 
 def spec_json(new: NewJob) -> str:
-    """What was asked for; written once, never changed."""
+    """What was asked for; written once, never changed.
+
+    ``webhook`` comes last, where the scripts look for it first.
+    """
     return to_json(
         {
             "key_id": new.key_id,

@@ -1,4 +1,5 @@
--- Common to the scripts, as are waiting.lua, outbox.lua and states.lua (each gets what it uses): names and the record.
+-- Common to the scripts, as are waiting.lua, outbox.lua and states.lua: names and the record. Each gets
+-- what it uses (shared/linker.py).
 -- Times are Unix seconds by Redis' own clock, the only one that counts. Keys are made here, not passed
 -- in: the scripts need a primary, not a cluster.
 
@@ -46,6 +47,12 @@ end
 
 local function spec_of(job)
   return cjson.decode(redis.call('GET', key('job', job.id, 'spec')))
+end
+
+-- Most jobs have no webhook, which can be seen without reading the whole: it comes last (spec_json).
+local function webhook_of(spec)
+  if string.sub(spec, -15) == '"webhook":null}' then return cjson.null end
+  return cjson.decode(spec).webhook
 end
 
 -- The job if it runs under this token, else nil: the fence.
