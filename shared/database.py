@@ -22,6 +22,7 @@ from redis.connection import AbstractConnection
 from redis.retry import Retry
 
 from shared.errors import Internal, Refused, Unavailable
+from shared.linker import linked
 from shared.patience import limit_s, waiting
 from shared.settings import Settings
 
@@ -126,12 +127,12 @@ def redis_errors() -> Iterator[None]:
             raise Unavailable("The job store does not answer") from error
 
 
-#: What every script begins with, in this order: each part uses those before it.
+#: What scripts begin with, in this order: each part uses those before it.
 PRELUDE = ("prelude", "waiting", "outbox", "states")
 
 
 def prelude(folder: Traversable | None = None) -> str:
-    """The functions that all scripts share."""
+    """The functions that scripts share; each gets those that it uses (see ``linker``)."""
     folder = folder or resources.files("shared") / "lua"
     return "".join((folder / f"{part}.lua").read_text("utf-8") for part in PRELUDE)
 
@@ -151,7 +152,9 @@ class Scripts:
             if file.name.endswith(".lua")
         }
         before = prelude(folder)
-        self._texts = {name: before + text for name, text in texts.items() if name not in PRELUDE}
+        self._texts = {
+            name: linked(before, text) for name, text in texts.items() if name not in PRELUDE
+        }
         self._names = {
             name: sha1(text.encode(), usedforsecurity=False).hexdigest()
             for name, text in self._texts.items()

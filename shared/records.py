@@ -38,7 +38,10 @@ class NewJob:
 
     @cached_property
     def spec(self) -> str:
-        """What was asked for, JSON; written once, never changed."""
+        """What was asked for, JSON; written once, never changed.
+
+        ``webhook`` comes last, where the scripts look for it first.
+        """
         return to_json(
             {
                 "key_id": self.key_id,

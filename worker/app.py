@@ -35,6 +35,7 @@ from worker.ground import check_ground
 from worker.lease import Drain
 from worker.limits import limits_of
 from worker.pipeline import Pipeline
+from worker.pool import Pool
 from worker.tasks import Worker
 
 _log = logging.getLogger(__name__)
@@ -136,7 +137,7 @@ def _listen(worker: Worker, celery: Celery, settings: Settings) -> None:
     worker_shutting_down.connect(begin_drain, weak=False)
     worker_process = celery.Worker(
         hostname=worker.name,
-        pool_cls="threads",
+        pool_cls=Pool,
         without_gossip=True,
         without_mingle=True,
         quiet=True,

@@ -7,8 +7,9 @@ if mine then  -- the answer was lost
   if not owned(mine, token) then return false end
   return {mine, view(mine)}
 end
-rung = load(rung)
-if not rung then return false end
+local of = redis.call('HMGET', key('job', rung), 'model', 'priority')
+if not of[1] then return false end
+rung = {id = rung, model = of[1], priority = of[2]}
 local at = now()
 
 -- Those in front that are too late fail here; so do a bounded number for one bell.
@@ -47,5 +48,6 @@ if job.start_before then  -- met; what is left is the time for the whole job
 end
 redis.call('ZADD', key('leases'), text(at + tonumber(lease_s)), job.id)
 redis.call('SET', key('claim', token), job.id, 'PX', math.ceil(1000 * tonumber(lease_s)))
-if job.attempt == 0 then post(job, spec_of(job).webhook, 'started', at) end
-return {job.id, view(job.id)}
+local seen = view(job.id)
+if job.attempt == 0 then post(job, webhook_of(seen[2]), 'started', at) end
+return {job.id, seen}

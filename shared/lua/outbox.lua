@@ -1,4 +1,4 @@
--- Put before every script: deliveries, and the events that make them.
+-- Common to the scripts: deliveries, and the events that make them.
 
 -- The event of a start or an end. Its id follows from job, generation and kind: however often something
 -- is repeated, receivers see one id. In the shape of a UUIDv7, as all our ids.

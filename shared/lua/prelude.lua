@@ -1,4 +1,5 @@
--- Put before every script, with waiting.lua, outbox.lua and states.lua behind it: names and the record.
+-- Common to the scripts, as are waiting.lua, outbox.lua and states.lua: names and the record. Each gets
+-- what it uses (shared/linker.py).
 -- Times are Unix seconds by Redis' own clock, the only one that counts. Keys are made here, not passed
 -- in: the scripts need a primary, not a cluster.
 
@@ -11,8 +12,12 @@ local function text(seconds)
   return string.format('%.6f', seconds)
 end
 
-local function key(...)
-  return 'fm:' .. table.concat({...}, ':')
+-- Spelled out for one to four parts: a table to join for each key of each call is what costs most.
+local function key(a, b, c, d)
+  if not b then return 'fm:' .. a end
+  if not c then return 'fm:' .. a .. ':' .. b end
+  if not d then return 'fm:' .. a .. ':' .. b .. ':' .. c end
+  return 'fm:' .. a .. ':' .. b .. ':' .. c .. ':' .. d
 end
 
 -- A job is three keys: a hash of small fields (kept compact by Redis as long as none is longer
@@ -26,26 +31,29 @@ local function view(id)
   }
 end
 
--- What the scripts need to know of a job; nil if there is none.
-local CONTROL = {
-  'tenant', 'status', 'model', 'priority', 'created_at', 'deadline', 'attempt', 'token', 'cancel',
-  'ttl_s', 'starts', 'start_before', 'generation', 'retried_at', 'retry', 'spent_crash',
-}
-
+-- What the scripts need to know of a job, false for what it has not; nil if there is none.
 local function load(id)
-  local values = redis.call('HMGET', key('job', id), unpack(CONTROL))
-  if not values[1] then return nil end
-  local job = {id = id}
-  for i, field in ipairs(CONTROL) do job[field] = values[i] or nil end
-  job.attempt = tonumber(job.attempt or '0')
-  job.starts = tonumber(job.starts or '0')
-  job.generation = tonumber(job.generation or '1')
-  job.since = job.retried_at or job.created_at
-  return job
+  local has = redis.call('HMGET', key('job', id), 'tenant', 'status', 'model', 'priority', 'created_at',
+    'deadline', 'ttl_s', 'token', 'cancel', 'start_before', 'retried_at', 'retry', 'spent_crash',
+    'attempt', 'starts', 'generation')
+  if not has[1] then return nil end
+  return {
+    id = id, tenant = has[1], status = has[2], model = has[3], priority = has[4], created_at = has[5],
+    deadline = has[6], ttl_s = has[7], token = has[8], cancel = has[9], start_before = has[10],
+    retried_at = has[11], retry = has[12], spent_crash = has[13],
+    attempt = tonumber(has[14] or '0'), starts = tonumber(has[15] or '0'),
+    generation = tonumber(has[16] or '1'), since = has[11] or has[5],
+  }
 end
 
 local function spec_of(job)
   return cjson.decode(redis.call('GET', key('job', job.id, 'spec')))
+end
+
+-- Most jobs have no webhook, which can be seen without reading the whole: it comes last (NewJob.spec).
+local function webhook_of(spec)
+  if string.sub(spec, -15) == '"webhook":null}' then return cjson.null end
+  return cjson.decode(spec).webhook
 end
 
 -- The job if it runs under this token, else nil: the fence.

@@ -1,4 +1,4 @@
--- Put before every script: from one state to the next, with everything that belongs to it.
+-- Common to the scripts: from one state to the next, with everything that belongs to it.
 
 -- What may follow what: shared/jobs.py has the same table, and a test compares them.
 local NEXT = {

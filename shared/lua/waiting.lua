@@ -1,4 +1,4 @@
--- Put before every script: where queued jobs wait, and whose turn it is.
+-- Common to the scripts: where queued jobs wait, and whose turn it is.
 --
 -- A queue is a priority and a model. In it each tenant has a line, oldest job first, and the tenants
 -- take turns: next is who had the fewest (`turns`). Who comes anew begins at most CREDIT turns behind

@@ -68,3 +68,7 @@ def test_fields_of_a_newer_version_are_ignored(new_job: NewJobs) -> None:
     job = to_job("job_1", (flat, spec, '{"result":{"x":1},"colour":"blue"}'))
     assert job.progress == Progress(Stage.PASTING, 1, 1)
     assert job.result == {"x": 1}
+
+
+def test_the_webhook_comes_last_where_the_scripts_see_that_there_is_none(new_job: NewJobs) -> None:
+    assert new_job(webhook=None).spec.endswith('"webhook":null}')

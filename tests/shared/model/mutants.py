@@ -58,7 +58,7 @@ MUTANTS = (
         Promise.ALONE,
         Promise.STAYS,
         edits=(
-            Edit("claim", "local job = startable(name)", "local job = rung"),
+            Edit("claim", "local job = startable(name)", "local job = load(rung.id)"),
             Edit("states", "if not NEXT[job.status][to] then", "if false then"),
         ),
     ),
