@@ -18,6 +18,7 @@ from pathlib import Path
 from shared.settings import Settings
 from tests.chaos.devices import Device, Gpu, Pretence
 from tests.chaos.photos import Act, Order, read
+from tests.models import stand_in
 from worker.engine import FaceOptions, FaceRecord, ModelInfo, Photo, Restoration
 from worker.engine.batching import Answer, Batcher
 from worker.engine.controls import Controls
@@ -52,16 +53,7 @@ class ObedientRestorer:
 
     @property
     def info(self) -> ModelInfo:
-        return ModelInfo(
-            name=MODEL,
-            sha256="0" * 64,
-            size_px=64,
-            licence="Apache-2.0",
-            template="ffhq",
-            precision="fp32",
-            backend="obedience",
-            ms_per_face=None,
-        )
+        return stand_in(MODEL, "obedience")
 
     def restore(
         self,
