@@ -20,8 +20,7 @@ _PER_ENDPOINT = 2
 _ANSWER_BYTES = 4 << 20  # of an endless answer: what kernels buffer; 16 KiB of it are read
 
 
-@row("F17", "receivers down, dripping, redirecting, bombing, gone, busy", "healthy ones ≤ 2 s late",
-     limit_s=200)  # fmt: skip
+@row("F17", "receivers down, dripping, redirecting, bombing, gone, busy", "healthy ones ≤ 2 s late")
 def hostile_receivers(run: Run) -> None:
     with run.service() as service, Receiver() as healthy:
         service.start("api", "notifier", "worker")
