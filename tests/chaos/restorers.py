@@ -29,6 +29,7 @@ MODEL = "chaos"
 RUNS = "runs"
 _STEP_S = 0.25
 _FACES = 4  # of each photo: enough for a batch that can be halved
+_PATIENCE_MS = 100  # on a busy machine, too, the faces of one photo are one batch
 
 
 def load_restorers(settings: Settings) -> Mapping[str, ImageRestorer]:
@@ -47,7 +48,7 @@ class ObedientRestorer:
         self._batcher = Batcher(
             self._invert,
             max_batch=16,
-            max_wait_ms=1,
+            max_wait_ms=_PATIENCE_MS,
             is_out_of_memory=device.is_out_of_memory,
         )
 
