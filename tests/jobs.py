@@ -8,29 +8,44 @@ from typing import Any
 
 from redis import Redis
 
-from shared.jobs import TERMINAL_EVENT, Priority, Status, new_id
+from shared.jobs import TERMINAL_EVENT, Job, Priority, Status, new_id
+from shared.manifest import Manifests
+from shared.storage import ObjectStorage, input_key
 from shared.store import JobStore, NewJob, Outcome
 
 TENANT = "acme"
 MODEL = "facemend-starter"
 
 
+def new_job(**fields: object) -> NewJob:
+    """A job as the API asks for it; ``fields`` win over a plain one in a queue of its own."""
+    job_id = fields.get("id") or new_id("job")
+    plain: dict[str, object] = {
+        "id": job_id,
+        "tenant": TENANT,
+        "key_id": "key_1",
+        "model": job_id,  # a claim takes whoever is next in a queue
+        "priority": Priority.NORMAL,
+        "request": {"metadata": {}},
+        "source": {"key": input_key(TENANT, str(job_id)), "etag": "e"},
+    }
+    return NewJob(**(plain | fields))  # type: ignore[arg-type]
+
+
+def promise(storage: ObjectStorage, job: Job) -> None:
+    """Write the manifest that the API would have left of a job."""
+    names = ("id", "tenant", "model", "priority", "request", "source")
+    Manifests(storage).write(new_job(**{name: getattr(job, name) for name in names}))
+
+
 def take(store: JobStore, url: str | None = None) -> str:
     """Put a job into the queue; ``url`` wants to hear how it ends."""
-    job_id = new_id("job")
-    store.create(
-        NewJob(
-            id=job_id,
-            tenant=TENANT,
-            key_id="key_1",
-            model=MODEL,
-            priority=Priority.NORMAL,
-            request={"metadata": {"album": "Großeltern"}},
-            source={"key": "somewhere"},
-            webhook={"url": url, "events": list(TERMINAL_EVENT.values())} if url else None,
-        )
+    new = new_job(
+        model=MODEL,
+        request={"metadata": {"album": "Großeltern"}},
+        webhook={"url": url, "events": list(TERMINAL_EVENT.values())} if url else None,
     )
-    return job_id
+    return store.create(new).id
 
 
 def finish(store: JobStore, url: str | None = None, status: Status = Status.FAILED) -> str:

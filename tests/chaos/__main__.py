@@ -36,7 +36,7 @@ _MODULES = (
     "machine_rows",
 )
 _RESULT = "row.json"
-_LANES = 1 + (os.cpu_count() or 1)  # they wait more than they work
+_LANES = 2 + (os.cpu_count() or 1)  # they wait more than they work
 
 
 @click.command()

@@ -30,4 +30,7 @@ def badness(pid: int) -> int:
 
 
 def name(pid: int) -> str:
-    return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")[:80]
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")[:80]
+    except OSError:
+        return f"{pid}, which is gone"

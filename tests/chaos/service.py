@@ -272,7 +272,8 @@ def _environment(values: Mapping[str, object]) -> dict[str, str]:
 
 
 def _answers(url: str) -> bool:
+    # Asked fifty times a second: reading certificates for it would cost more than the API's start.
     try:
-        return httpx.get(url, timeout=5, trust_env=False).status_code == 200
+        return httpx.get(url, timeout=5, trust_env=False, verify=False).status_code == 200
     except httpx.HTTPError:
         return False

@@ -20,8 +20,7 @@ _PER_ENDPOINT = 2
 _ANSWER_BYTES = 4 << 20  # of an endless answer: what kernels buffer; 16 KiB of it are read
 
 
-@row("F17", "receivers down, dripping, redirecting, bombing, gone, busy", "healthy ones ≤ 2 s late",
-     limit_s=200)  # fmt: skip
+@row("F17", "receivers down, dripping, redirecting, bombing, gone, busy", "healthy ones ≤ 2 s late")
 def hostile_receivers(run: Run) -> None:
     with run.service() as service, Receiver() as healthy:
         service.start("api", "notifier", "worker")
@@ -147,11 +146,17 @@ def _drip(run: Run, customer: Customer, healthy: Receiver) -> None:
                 run.row.recovered(late_s, _HEALTHY_S, "a healthy receiver's webhook")
             else:
                 run.row.breach("a healthy receiver heard nothing")
-        delivery = _await_tries(customer, slow[0], 1, _TRY_S + 5)
-        took = [attempt["latency_ms"] / 1000 for attempt in delivery["attempts"]]
-        run.row.require(took and took[0] <= _TRY_S + 1, f"a dripping try took {took}")
+        eventually(lambda: _lengths_s(customer, slow), _TRY_S + 5, 0.1)
+        took = _lengths_s(customer, slow)
+        run.row.require(took and max(took) <= _TRY_S + 1, f"dripping tries took {took}")
         most = receiver.most_at_once
         run.row.require(most <= _PER_ENDPOINT, f"{most} connections to one endpoint")
+
+
+def _lengths_s(customer: Customer, jobs: list[str]) -> list[float]:
+    """Of all tries to tell of these jobs; which of them ended first is nobody's to say."""
+    found = [_delivery(customer.service, customer, job_id) for job_id in jobs]
+    return [attempt["latency_ms"] / 1000 for delivery in found for attempt in delivery["attempts"]]
 
 
 def _memory_kb(part: Part) -> int:

@@ -7,7 +7,6 @@ import sys
 from shared.errors import FacemendError
 from shared.settings import load_settings
 from shared.telemetry import configure_logging
-from tests.chaos.restorers import load_restorers
 from worker.app import EXIT_CANNOT_START, serve
 
 
@@ -15,7 +14,7 @@ def main() -> None:
     settings = load_settings()
     configure_logging(settings, "worker")
     try:
-        serve(settings, load_restorers=load_restorers)
+        serve(settings, load_restorers="tests.chaos.restorers:load_restorers")
     except FacemendError as error:
         sys.stderr.write(f"worker cannot start: {error.detail}\n")
         sys.exit(EXIT_CANNOT_START)

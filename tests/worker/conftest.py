@@ -1,4 +1,4 @@
-"""Jobs as customers make them, and a worker whose engine needs no process."""
+"""Jobs as customers make them, a worker whose engine needs no process, a receiver, a sweeper."""
 
 from __future__ import annotations
 
@@ -11,17 +11,24 @@ import pytest
 from PIL import Image
 
 from shared.fetch import Fetcher
-from shared.jobs import Job, Priority, new_id
+from shared.jobs import Job, new_id
+from shared.manifest import Manifests
 from shared.schemas import RestorationParameters
 from shared.settings import Settings
 from shared.storage import ObjectStorage, input_key
 from shared.store import JobStore, NewJob
+from tests.jobs import TENANT, new_job
+from tests.origin import Origin, http
+from tests.worker.later import HOUR, LaterStorage
 from tests.worker.scripted import MODEL, EngineHere, ScriptedRestorer
 from worker.decoder import Decoder
 from worker.engine import Limits
 from worker.lease import Drain
 from worker.pipeline import Pipeline
+from worker.sweeper import Sweeper
 from worker.tasks import Worker
+
+Admit = Callable[..., NewJob]
 
 
 @pytest.fixture
@@ -79,24 +86,56 @@ def submit(store: JobStore, storage: ObjectStorage, png: bytes) -> Callable[...,
     """Accept a job for the photo ``png``, as the API would."""
 
     def submit(model: str = MODEL, source: dict[str, Any] | None = None, **parameters: Any) -> Job:
-        job_id, tenant = new_id("job"), "acme"
+        job_id = new_id("job")
         if source is None:
-            stored = storage.put(input_key(tenant, job_id), png, "image/png")
+            stored = storage.put(input_key(TENANT, job_id), png, "image/png")
             source = {"key": stored.key, "etag": stored.etag}
         request = RestorationParameters(**parameters).model_dump(mode="json")
+        asked = {**request, "input": {}}
+        hook = request["webhook"]
         return store.create(
-            NewJob(
-                id=job_id,
-                tenant=tenant,
-                key_id="key_1",
-                model=model,
-                priority=Priority.NORMAL,
-                request={**request, "input": {}},
-                source=source,
-                webhook=request["webhook"],
-                start_before_s=None,
-                idempotency_key=None,
-            )
+            new_job(id=job_id, model=model, request=asked, source=source, webhook=hook)
         )
 
     return submit
+
+
+@pytest.fixture
+def admit(store: JobStore, storage: ObjectStorage) -> Admit:
+    """Take a job as the API does: the photo, the manifest, the record."""
+
+    def admit(**fields: object) -> NewJob:
+        new = new_job(**fields)
+        storage.put(new.source["key"], b"x", "image/png")
+        Manifests(storage).write(new)
+        store.create(new)
+        return new
+
+    return admit
+
+
+@pytest.fixture
+def receiver() -> Iterator[Origin]:
+    """Hears of everything at ``/hook``."""
+    server = Origin()
+    server.answers["/hook"] = http("204 No Content")
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def later_storage(stack_settings: dict[str, Any]) -> Iterator[LaterStorage]:
+    storage = LaterStorage(Settings(_env_file=None, **stack_settings))
+    yield storage
+    storage._client.close()
+
+
+@pytest.fixture
+def objects(later_storage: LaterStorage, storage: ObjectStorage) -> LaterStorage:
+    later_storage.later_s = 0.0
+    return later_storage
+
+
+@pytest.fixture
+def sweeper(store: JobStore, objects: LaterStorage) -> Sweeper:
+    return Sweeper(store, objects, input_ttl_s=24 * HOUR)

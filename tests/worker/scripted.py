@@ -5,8 +5,11 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from shared.jobs import Progress
+from shared.schemas import RestorationParameters
+from tests.models import stand_in
 from worker.decoder.parcel import Decoded
 from worker.decoder.pixels import photo_of
 from worker.engine import FaceOptions, FaceRecord, ModelInfo, Photo, Restoration
@@ -15,6 +18,12 @@ from worker.engine_process.order import Order
 from worker.engine_process.workbench import ImageRestorer, OnProgress, Workbench
 
 MODEL = "scripted"
+
+
+def order(model: str = MODEL, **parameters: Any) -> Order:
+    """A request as the engine's process gets it."""
+    request = RestorationParameters(**parameters).model_dump(mode="json")
+    return Order("job_1", model, request["options"], request["output"])
 
 
 class ScriptedRestorer:
@@ -26,16 +35,7 @@ class ScriptedRestorer:
 
     @property
     def info(self) -> ModelInfo:
-        return ModelInfo(
-            name=MODEL,
-            sha256="0" * 64,
-            size_px=64,
-            licence="Apache-2.0",
-            template="ffhq",
-            precision="fp32",
-            backend="scripted",
-            ms_per_face=None,
-        )
+        return stand_in(MODEL, "scripted")
 
     def restore(
         self, photo: Photo, options: FaceOptions, on_progress: OnProgress = lambda *_: None

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 
 import pytest
@@ -22,14 +22,6 @@ from tests.origin import Origin, headers, http
 from worker.courier import Courier
 
 SendDue = Callable[[], None]
-
-
-@pytest.fixture
-def receiver() -> Iterator[Origin]:
-    server = Origin()
-    server.answers["/hook"] = http("204 No Content")
-    yield server
-    server.close()
 
 
 @pytest.fixture

@@ -63,14 +63,6 @@ def notifier(build: Build) -> Notifier:
     return build()
 
 
-@pytest.fixture
-def receiver() -> Iterator[Origin]:
-    server = Origin()
-    server.answers["/hook"] = http("204 No Content")
-    yield server
-    server.close()
-
-
 # --- deliveries ---
 
 

@@ -24,14 +24,6 @@ from tests.origin import Origin, headers, http
 from worker.notifier import build
 
 
-@pytest.fixture
-def receiver() -> Iterator[Origin]:
-    server = Origin()
-    server.answers["/hook"] = http("204 No Content")
-    yield server
-    server.close()
-
-
 def start(stack_settings: dict[str, Any], **more: str) -> subprocess.Popen[bytes]:
     variables = {f"FACEMEND_{name.upper()}": str(value) for name, value in stack_settings.items()}
     return subprocess.Popen(

@@ -6,12 +6,11 @@ from redis import Redis
 
 from shared.fetch import Fetcher
 from shared.keys import KeyRing
-from shared.manifest import Manifests
 from shared.queue import Doorbell, make_celery
 from shared.settings import Settings
 from shared.storage import INSTALLATION, KEY_COPIES, ObjectStorage, result_key
-from shared.store import JobStore, NewJob
-from tests.jobs import TENANT, eventually, take
+from shared.store import JobStore
+from tests.jobs import TENANT, eventually, promise, take
 from worker.notifier import Notifier
 
 
@@ -21,16 +20,7 @@ def test_a_notifier_sweeps_and_copies_keys_without_being_asked(
     keys = KeyRing(redis, settings.api_key_pepper)
     keys.create(TENANT, "shop")
     job = store.get(TENANT, take(store))
-    new = NewJob(
-        id=job.id,
-        tenant=job.tenant,
-        key_id="key_1",
-        model=job.model,
-        priority=job.priority,
-        request=job.request,
-        source=job.source,
-    )
-    Manifests(storage).write(new)
+    promise(storage, job)
     store.erase(TENANT, job.id)
     storage.put(result_key(TENANT, job.id, "late", "restored.png"), b"x", "image/png")
 

@@ -14,7 +14,8 @@ from shared.jobs import Job, Status
 from shared.manifest import Manifests
 from shared.recovery import Revival
 from shared.storage import ObjectStorage, manifest_key
-from shared.store import JobStore, NewJob
+from shared.store import JobStore
+from tests.jobs import promise
 from tests.worker.scripted import ScriptedRestorer
 from worker.rebuilder import Rebuilder
 from worker.tasks import Worker
@@ -28,16 +29,7 @@ def promised(submit: Submit, storage: ObjectStorage) -> Callable[[], Job]:
 
     def promised() -> Job:
         job = submit()
-        new = NewJob(
-            id=job.id,
-            tenant=job.tenant,
-            key_id="key_1",
-            model=job.model,
-            priority=job.priority,
-            request=job.request,
-            source=job.source,
-        )
-        Manifests(storage).write(new)
+        promise(storage, job)
         return job
 
     return promised

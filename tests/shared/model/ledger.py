@@ -41,6 +41,7 @@ class Story:
     job_id: str
     client: Client
     created_at: float
+    asked_at: float = field(init=False)  # the first time; a key is remembered from then on
     accepted: bool = False
     canceled: bool = False
     erased: bool = False
@@ -56,6 +57,9 @@ class Story:
     final: Job | None = None  # as it was seen when it had ended
     letters: dict[str, str] = field(default_factory=dict)  # deliveries with their event ids
     heard: set[str] = field(default_factory=set)  # event ids that reached the receiver
+
+    def __post_init__(self) -> None:
+        self.asked_at = self.created_at
 
     @property
     def shown(self) -> str:
@@ -92,6 +96,7 @@ class Ledger:
                 story.erased = True
             else:
                 fading = story.fading  # whoever is erasing it goes on
+                story.ends.clear()  # what told of them went with Redis
                 story.generation, story.ended = job.generation - 1, True
                 self.retried(story, job.created_at)
                 story.fading = fading
@@ -105,7 +110,7 @@ class Ledger:
         others = [
             story.job_id
             for story in self.stories.values()
-            if client.keyed and story.client is client and story.created_at > since
+            if client.keyed and story.client is client and story.asked_at > since
             if not story.forgotten
         ]
         require(not others, Promise.ONCE, [*others, job_id])

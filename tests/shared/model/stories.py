@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from shared.jobs import Priority, Release
 from shared.runs import RING_AGAIN_S
+from shared.store import TOMBSTONE_S
 from tests.shared.model.caller import TENANTS
 from tests.shared.model.customers import Again, Erasure, Submission
 from tests.shared.model.duties import Courier, Dispatch, Expiry, Reaping
@@ -158,6 +159,8 @@ class Stories(RuleBasedStateMachine):
 
     @rule(pause_s=PAUSES)
     def time_passes(self, pause_s: float) -> None:
+        if pause_s > TOMBSTONE_S:
+            self.world.end_the_day()
         self.world.pass_time(pause_s)
 
     @rule(lost=st.booleans())

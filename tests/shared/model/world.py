@@ -27,6 +27,7 @@ from worker.rebuilder import Rebuilder
 from worker.sweeper import Sweeper
 
 QUOTA = 4
+PROMISED_S = 120.0  # so long after its manifest a record is missed by the sweeper
 BEAT_S = 5.0
 
 
@@ -171,6 +172,14 @@ class World:
         else:
             self.pass_time(2 * self.settings.lease_s)
             Reaping(self).reap()
+
+    def end_the_day(self) -> None:
+        """For a day, erased jobs are known: no request lives longer, and no day goes unswept."""
+        for process in [*self.processes]:
+            if not isinstance(process.caller, Run):
+                self.kill(process)
+        self.pass_time(PROMISED_S)
+        self.sweep()
 
     def sweep(self) -> None:
         """One round of the notifier's sweeper, which may bring jobs back."""

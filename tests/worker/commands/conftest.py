@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from PIL import Image
 
 from tests.worker.engine.conftest import save_tiny_model
 from worker.cli import main
 
 Facemend = Callable[..., Result]
+BLANK = np.full((64, 64, 3), 90, np.uint8)  # no face in it
 
 
 @pytest.fixture(scope="session")
@@ -40,3 +43,19 @@ def facemend(folder: Path) -> Facemend:
         return CliRunner().invoke(main, words, catch_exceptions=False)
 
     return run
+
+
+def put(folder: Path, name: str, data: bytes) -> Path:
+    (folder / name).write_bytes(data)
+    return folder / name
+
+
+def opened(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        image.load()
+        return image
+
+
+def only_line(text: str) -> str:
+    (line,) = text.splitlines()
+    return line

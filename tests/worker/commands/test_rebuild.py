@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,25 +13,24 @@ from redis import Redis
 
 from shared.errors import NotFound, Unavailable
 from shared.installation import Installation
-from shared.jobs import Priority, Status, new_id
+from shared.jobs import Status
 from shared.keys import KeyRing
 from shared.manifest import Manifests
 from shared.recovery import Revival
 from shared.settings import Settings
 from shared.storage import INSTALLATION, ObjectStorage, manifest_key
-from shared.store import JobStore, NewJob, Outcome
+from shared.store import JobStore, Outcome
+from tests.jobs import TENANT
+from tests.worker.commands.conftest import Facemend
+from tests.worker.conftest import Admit
+from tests.worker.later import DONE
 from worker.cli import main
 from worker.key_copies import KeyCopies
 from worker.rebuilder import Rebuilder
 
-TENANT = "acme"
-DONE = Outcome(Status.SUCCEEDED, result={"faces": []})
-
 
 @pytest.fixture
-def facemend(
-    stack_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Result]:
+def facemend(stack_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Facemend:
     """Runs ``facemend rebuild …`` as a shell would."""
     for name, value in stack_settings.items():
         monkeypatch.setenv(f"FACEMEND_{name.upper()}", str(value))
@@ -41,32 +39,6 @@ def facemend(
         return CliRunner().invoke(main, ["rebuild", *arguments], catch_exceptions=False)
 
     return run
-
-
-Admit = Callable[..., str]
-
-
-@pytest.fixture
-def admit(store: JobStore, storage: ObjectStorage) -> Admit:
-    """A job as the API takes it; its id."""
-
-    def admit(**fields: Any) -> str:
-        job_id = new_id("job")
-        plain: dict[str, Any] = {
-            "id": job_id,
-            "tenant": TENANT,
-            "key_id": "key_1",
-            "model": job_id,  # a queue of its own: a claim takes whoever is next
-            "priority": Priority.NORMAL,
-            "request": {"metadata": {}},
-            "source": {"url": "https://example.com/photo.jpg"},
-        }
-        new = NewJob(**(plain | fields))
-        Manifests(storage).write(new)
-        store.create(new)
-        return job_id
-
-    return admit
 
 
 def run_to_its_end(store: JobStore, job_id: str, outcome: Outcome = DONE) -> str:
@@ -90,21 +62,17 @@ def numbers(result: Result) -> dict[str, int]:
 
 
 def test_every_unfinished_job_is_back_under_its_id_and_no_ended_one_runs_again(
-    facemend: Callable[..., Result],
-    store: JobStore,
-    storage: ObjectStorage,
-    redis: Redis,
-    admit: Admit,
+    facemend: Facemend, store: JobStore, storage: ObjectStorage, redis: Redis, admit: Admit
 ) -> None:
-    waiting = [admit() for _ in range(20)]
-    running = [admit() for _ in range(5)]
+    waiting = [admit().id for _ in range(20)]
+    running = [admit().id for _ in range(5)]
     for job_id in running:
         assert store.claim(job_id, "worker-1")
-    ended = [admit() for _ in range(5)]
+    ended = [admit().id for _ in range(5)]
     for job_id in ended:
         run_to_its_end(store, job_id)
         Manifests(storage).remove(TENANT, job_id)
-    sealed = admit()  # its worker was killed before it removed the manifest
+    sealed = admit().id  # its worker was killed before it removed the manifest
     token = run_to_its_end(store, sealed)
     Manifests(storage).seal(TENANT, sealed, token, DONE)
     redis.flushdb()
@@ -125,7 +93,7 @@ def test_every_unfinished_job_is_back_under_its_id_and_no_ended_one_runs_again(
 
 
 def test_keys_open_again_and_webhooks_are_signed_as_before(
-    facemend: Callable[..., Result],
+    facemend: Facemend,
     store: JobStore,
     storage: ObjectStorage,
     redis: Redis,
@@ -145,28 +113,26 @@ def test_keys_open_again_and_webhooks_are_signed_as_before(
 
 
 def test_a_request_sent_again_finds_the_job_that_it_had_made(
-    facemend: Callable[..., Result], store: JobStore, redis: Redis, admit: Admit
+    facemend: Facemend, store: JobStore, redis: Redis, admit: Admit
 ) -> None:
     store.begin_idempotent("key_1", "once", "f")
-    job_id = admit(idempotency_key="once", idempotency_fingerprint="f")
+    job_id = admit(idempotency_key="once", idempotency_fingerprint="f").id
     redis.flushdb()
     facemend()
     assert store.begin_idempotent("key_1", "once", "f") == job_id
 
 
 def test_of_two_requests_with_one_idempotency_key_the_later_becomes_the_job(
-    facemend: Callable[..., Result],
-    store: JobStore,
-    storage: ObjectStorage,
-    redis: Redis,
-    admit: Admit,
+    facemend: Facemend, store: JobStore, storage: ObjectStorage, redis: Redis, admit: Admit
 ) -> None:
     keyed = {"idempotency_key": "once", "idempotency_fingerprint": "f"}
     store.begin_idempotent("key_1", "once", "f")
-    killed = admit(**keyed)  # the API died before it answered; pretend: before it made the record
+    killed = admit(
+        **keyed
+    ).id  # the API died before it answered; pretend: before it made the record
     redis.flushdb()
     store.begin_idempotent("key_1", "once", "f")
-    accepted = admit(**keyed)
+    accepted = admit(**keyed).id
     redis.flushdb()
     assert numbers(facemend())["sent again meanwhile, under another id"] == 1
     assert (status(store, killed), status(store, accepted)) == (None, Status.QUEUED)
@@ -175,13 +141,9 @@ def test_of_two_requests_with_one_idempotency_key_the_later_becomes_the_job(
 
 
 def test_it_can_be_run_again_and_by_two_at_once(
-    facemend: Callable[..., Result],
-    store: JobStore,
-    storage: ObjectStorage,
-    redis: Redis,
-    admit: Admit,
+    facemend: Facemend, store: JobStore, storage: ObjectStorage, redis: Redis, admit: Admit
 ) -> None:
-    jobs = [admit() for _ in range(30)]
+    jobs = [admit().id for _ in range(30)]
     redis.flushdb()
     with ThreadPoolExecutor(2) as pool:
         both = [*pool.map(lambda _: Rebuilder(store, storage).all(), range(2))]
@@ -199,7 +161,7 @@ def test_it_can_be_run_again_and_by_two_at_once(
 
 
 def test_a_dry_run_tells_and_changes_nothing(
-    facemend: Callable[..., Result], storage: ObjectStorage, redis: Redis, admit: Admit
+    facemend: Facemend, storage: ObjectStorage, redis: Redis, admit: Admit
 ) -> None:
     for _ in range(3):
         admit()
@@ -214,7 +176,7 @@ def test_a_dry_run_tells_and_changes_nothing(
 
 
 def test_the_notifier_sweeps_again_only_when_the_rebuilding_is_done(
-    facemend: Callable[..., Result],
+    facemend: Facemend,
     store: JobStore,
     storage: ObjectStorage,
     redis: Redis,
@@ -232,13 +194,9 @@ def test_the_notifier_sweeps_again_only_when_the_rebuilding_is_done(
 
 
 def test_a_manifest_that_cannot_be_read_is_told_of_and_holds_up_no_other(
-    facemend: Callable[..., Result],
-    store: JobStore,
-    storage: ObjectStorage,
-    redis: Redis,
-    admit: Admit,
+    facemend: Facemend, store: JobStore, storage: ObjectStorage, redis: Redis, admit: Admit
 ) -> None:
-    job_id = admit()
+    job_id = admit().id
     storage.put(manifest_key(TENANT, "job_" + "f" * 32, 1), b"{", "application/json")
     redis.flushdb()
     rebuilt = facemend()
@@ -248,13 +206,9 @@ def test_a_manifest_that_cannot_be_read_is_told_of_and_holds_up_no_other(
 
 
 def test_the_redis_of_another_bucket_is_refused_before_anything_is_written(
-    facemend: Callable[..., Result],
-    store: JobStore,
-    storage: ObjectStorage,
-    redis: Redis,
-    admit: Admit,
+    facemend: Facemend, store: JobStore, storage: ObjectStorage, redis: Redis, admit: Admit
 ) -> None:
-    job_id = admit()
+    job_id = admit().id
     redis.flushdb()
     store.recovery.name_installation("another")
     storage.put(INSTALLATION, b"this", "text/plain")
@@ -265,7 +219,7 @@ def test_the_redis_of_another_bucket_is_refused_before_anything_is_written(
 
 
 def test_a_redis_that_is_away_is_told_in_words(
-    facemend: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+    facemend: Facemend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FACEMEND_REDIS_URL", "redis://127.0.0.1:1/0")
     away = facemend()

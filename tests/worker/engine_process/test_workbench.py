@@ -6,26 +6,18 @@ import dataclasses
 import io
 import resource
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from shared.errors import ModelUnavailable, OutOfMemory
-from shared.schemas import RestorationParameters
-from tests.worker.scripted import MODEL, ScriptedRestorer
+from tests.worker.scripted import MODEL, ScriptedRestorer, order
 from worker.engine import FaceOptions, Photo, Restoration
 from worker.engine_process.finished import Finished
-from worker.engine_process.order import Order
 from worker.engine_process.workbench import OnProgress, Workbench
 
 PHOTO = Photo.of_pixels(np.full((48, 64, 3), 10, np.uint8))
-
-
-def order(model: str = MODEL, **parameters: Any) -> Order:
-    request = RestorationParameters(**parameters).model_dump(mode="json")
-    return Order("job_1", model, request["options"], request["output"])
 
 
 def quietly(_stage: str, _done: int, _total: int | None) -> None:
