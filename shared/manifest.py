@@ -19,6 +19,7 @@ from typing import Any
 
 from shared.errors import Conflict, InputError, Internal, Unavailable
 from shared.idempotency import digest, reservation_key
+from shared.packing import unpack
 from shared.records import NewJob, Outcome, outcome_json, to_json
 from shared.recovery import Manifest, SealedRun
 from shared.storage import MANIFESTS, ObjectStorage, manifest_key, result_key, results_prefix
@@ -96,12 +97,16 @@ class Manifests:
         self._storage.put(key, outcome_json(outcome).encode(), _JSON)
 
     def sealed(self, tenant: str, job_id: str) -> SealedRun | None:
-        """A run of this job that succeeded. Raises Unavailable."""
+        """A run of this job that succeeded, and whose picture is there. Raises Unavailable.
+
+        Of a worker that seals too late, when its run counts no more, the picture is swept already.
+        """
         prefix = results_prefix(tenant, job_id)
-        for stored in self._storage.list(prefix):
-            token, _, name = stored.key.removeprefix(prefix).partition("/")
-            data = self._read(stored.key) if name == _OUTCOME else None
-            if data is not None:
+        stored = [found.key for found in self._storage.list(prefix)]
+        for key in stored:
+            token, _, name = key.removeprefix(prefix).partition("/")
+            data = self._read(key) if name == _OUTCOME else None
+            if data is not None and _picture(data) in {*stored, None}:
                 return SealedRun(token, data.decode())
         return None
 
@@ -110,6 +115,12 @@ class Manifests:
             return self._storage.get(key, max_bytes=_MAX_BYTES)
         except InputError:
             return None
+
+
+def _picture(outcome: bytes) -> str | None:
+    """The key that a sealed outcome names; None: it names none."""
+    result = unpack(json.loads(outcome)["result"])
+    return str(result["image"]["key"]) if "image" in result else None
 
 
 def _dump(new: NewJob, generation: int) -> bytes:

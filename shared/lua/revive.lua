@@ -10,15 +10,19 @@ if job then
   return 'known'
 end
 if redis.call('EXISTS', key('gone', id)) == 1 then return 'erased' end
+-- Who has the key now, if that is another job. A key is remembered for a day: of two jobs that were asked
+-- for in one day the first was never answered for; a retry was, whatever became of its key.
+local day, other = 86400, nil
 if reservation ~= '' then
   local held = redis.call('HGET', reservation, 'job')
-  if held and held ~= id and redis.call('EXISTS', key('job', held)) == 1 then return 'superseded' end
+  other = held and held ~= id and load(held)
+  local apart_s = other and other.created_at - (now() - tonumber(age_s))
+  if other and generation == '1' and apart_s < day then return 'superseded' end
 end
 local became = outcome ~= '' and 'succeeded' or 'queued'
 if dry_run == '1' then return became end
 
-local day = 86400
-if reservation ~= '' and tonumber(age_s) < day then
+if reservation ~= '' and not other and tonumber(age_s) < day then
   redis.call('HSET', reservation, 'fingerprint', fingerprint, 'job', id)
   redis.call('HDEL', reservation, 'call')
   redis.call('EXPIRE', reservation, math.ceil(day - tonumber(age_s)))

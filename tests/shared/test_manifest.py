@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -146,11 +147,15 @@ def test_fields_of_a_later_version_are_ignored(
 def test_a_sealed_run_is_found_by_its_token(manifests: Manifests, storage: ObjectStorage) -> None:
     storage.put(result_key("acme", "job_1", "t1", "restored.png"), b"x", "image/png")
     assert manifests.sealed("acme", "job_1") is None
-    manifests.seal("acme", "job_1", "t2", DONE)
+    picture = result_key("acme", "job_1", "t2", "restored.png")
+    done = replace(DONE, result={"faces": [], "image": {"key": picture}})
+    manifests.seal("acme", "job_1", "t2", done)
+    assert manifests.sealed("acme", "job_1") is None  # a seal without its picture came too late
+    storage.put(picture, b"x", "image/png")
     sealed = manifests.sealed("acme", "job_1")
     assert sealed is not None
     assert sealed.token == "t2"
-    assert sealed.outcome == outcome_json(DONE)
+    assert sealed.outcome == outcome_json(done)
     assert manifests.sealed("acme", "job_2") is None
     assert manifests.sealed("other", "job_1") is None
 

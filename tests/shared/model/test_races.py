@@ -6,7 +6,7 @@ import pytest
 
 from tests.shared.model.conftest import Worlds
 from tests.shared.model.customers import Again, Erasure, Submission
-from tests.shared.model.duties import Expiry
+from tests.shared.model.duties import Expiry, Reaping
 from tests.shared.model.ledger import Client, Story
 from tests.shared.model.observation import observe
 from tests.shared.model.rest import come_to_rest
@@ -75,4 +75,32 @@ def test_a_retry_that_died_after_its_promise_is_made_by_the_sweep(world: World) 
     world.pass_time(1000)
     world.sweep()
     assert job(world).generation == 2
+    come_to_rest(world)
+
+
+def test_a_seal_that_came_too_late_brings_nothing_back_as_done(world: World) -> None:
+    """The picture of its run is swept by then."""
+    world.do(Again(world, job(world)))
+    assert world.hear(world.engines[0], "succeeded", 5)  # as far as its picture
+    (frozen,) = world.processes
+    world.pass_time(world.settings.lease_s + 2, world.engines[0])
+    world.do(Reaping(world))
+    world.sweep()
+    world.go_on(frozen, 1)
+    world.lose_redis()
+    observe(world)
+    come_to_rest(world)
+
+
+def test_a_retried_job_is_not_given_up_for_one_that_was_asked_for_a_day_later(
+    world: World,
+) -> None:
+    """Its key was forgotten by then, so both were accepted."""
+    first = job(world)
+    world.pass_time(DAY_S + 1)
+    world.do(Again(world, first))
+    world.do(Submission(world, first.client))
+    assert len(world.ledger.stories) == 2
+    world.lose_redis()
+    observe(world)
     come_to_rest(world)
