@@ -16,6 +16,7 @@ from uuid import uuid4
 from celery import Celery
 from kombu import Connection, Queue
 from kombu.exceptions import OperationalError
+from kombu.transport import redis
 from redis import RedisError
 
 from shared.errors import Unavailable
@@ -96,8 +97,24 @@ def _transport_options(settings: Settings, role: Role) -> dict[str, object]:
     return options
 
 
+class _Channel(redis.Channel):
+    """Gives nothing back when it closes: a bell that was not heard rings again.
+
+    kombu 5.7 would ask a connection that is closed already, which ends the worker.
+    """
+
+    do_restore = False
+
+
+class _Transport(redis.Transport):
+    Channel = _Channel
+
+
 class _PatientConnection(Connection):
     """Looks for a Redis that is away every few seconds; kombu would come to look every 30."""
+
+    def get_transport_cls(self) -> type[_Transport]:
+        return _Transport
 
     def ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
         waits = {"interval_start": 1, "interval_step": 1, "interval_max": LOOK_AGAIN_S}

@@ -71,6 +71,20 @@ def test_a_message_for_a_script_is_what_celery_would_send(api: Celery, redis: Re
     assert without_ids(json.loads(made)) == without_ids(json.loads(sent))
 
 
+def test_a_bell_in_hand_when_redis_goes_away_does_not_end_the_worker(
+    tmp_path: Path, settings: Settings
+) -> None:
+    with Valkey(tmp_path) as server:
+        app = make_celery(at_url(settings, server.url), role="worker", models=["starter"])
+        Doorbell(app).ring("job_1", "starter", Priority.HIGH)
+        connection = app.connection_for_read()
+        assert connection.default_channel.basic_get("restore.starter.high")
+        server.kill()
+        connection.transport.client = None  # as Celery leaves it when Redis is too slow to go
+        connection.close()
+        app.close()
+
+
 def without_ids(message: dict[str, Any]) -> dict[str, Any]:
     """The message, with marks where each one has a name of its own, and without the result's."""
     del message["properties"]["reply_to"], message["headers"]["ignore_result"]
