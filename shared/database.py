@@ -25,6 +25,7 @@ from shared.errors import Internal, Refused, Unavailable
 from shared.linker import linked
 from shared.patience import limit_s, waiting
 from shared.settings import Settings
+from shared.sockets import TimedSocket
 
 #: Answers with which Redis says that it cannot serve now; in a script of Redis 6 the word stands
 #: somewhere in the sentence, and redis-py has no class for it.
@@ -69,13 +70,15 @@ class _Patient(AbstractConnection):
 
     def _limit(self) -> None:
         opened, longest_s = self._get_socket(), limit_s(self._longest_s[1])
-        # Most often it is the same as before; to set it costs as much as to send.
-        if opened is not None and opened.gettimeout() != longest_s:
+        if opened is not None:
             opened.settimeout(longest_s)
 
 
 class _Plain(_Patient, redis.Connection):
     """Over TCP."""
+
+    def _connect(self) -> TimedSocket:
+        return TimedSocket.on(super()._connect())  # type: ignore[no-untyped-call]
 
 
 class _Encrypted(_Patient, redis.SSLConnection):

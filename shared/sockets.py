@@ -6,14 +6,58 @@ at each of them a thread gives up the interpreter and has to wait for it again.
 
 from __future__ import annotations
 
+import math
 import socket
 import struct
-from typing import Literal
+from typing import Any, Literal, Self
 
 _OPTIONS = {"receive": socket.SO_RCVTIMEO, "send": socket.SO_SNDTIMEO}
 
 
 def limit(opened: socket.socket, what: Literal["receive", "send"], seconds: float) -> None:
     """End each call that waits longer with BlockingIOError."""
-    whole, part = divmod(max(1_000, int(seconds * 1e6)), 1_000_000)  # 0 would mean: none
-    opened.setsockopt(socket.SOL_SOCKET, _OPTIONS[what], struct.pack("@ll", whole, part))
+    microseconds = 0 if math.isinf(seconds) else max(1_000, int(seconds * 1e6))  # 0: never
+    value = struct.pack("@ll", *divmod(microseconds, 1_000_000))
+    opened.setsockopt(socket.SOL_SOCKET, _OPTIONS[what], value)
+
+
+class TimedSocket(socket.socket):
+    """Has the same ``settimeout``, ``sendall`` and ``recv_into`` as any socket, at less cost."""
+
+    _limit_s: float | None = None  # None: for ever; 0: not at all
+
+    @classmethod
+    def on(cls, plain: socket.socket) -> Self:
+        """Take a connected socket over, its time limit with it."""
+        limit_s = plain.gettimeout()
+        plain.settimeout(None)
+        timed = cls(plain.family, plain.type, plain.proto, fileno=plain.detach())
+        timed.settimeout(limit_s)
+        return timed
+
+    def gettimeout(self) -> float | None:
+        return self._limit_s
+
+    def settimeout(self, seconds: float | None) -> None:
+        if seconds == self._limit_s:
+            return
+        if not seconds or not self._limit_s:
+            super().settimeout(None if seconds else seconds)
+        limit(self, "receive", seconds or math.inf)
+        limit(self, "send", seconds or math.inf)
+        self._limit_s = seconds
+
+    def sendall(self, *args: Any) -> None:
+        try:
+            super().sendall(*args)
+        except BlockingIOError as error:
+            raise self._over(error) from None
+
+    def recv_into(self, *args: Any) -> int:
+        try:
+            return super().recv_into(*args)
+        except BlockingIOError as error:
+            raise self._over(error) from None
+
+    def _over(self, error: OSError) -> OSError:
+        return TimeoutError("timed out") if self._limit_s else error
