@@ -31,12 +31,17 @@ class Valkey:
         password: str | None = None,
         port: int | None = None,
         appendfsync: Literal["everysec", "always"] = "everysec",
+        binary: str | None = None,
     ) -> None:
-        """``folder`` holds data, configuration and log; ``port`` is taken when it is free."""
+        """``folder`` holds data, configuration and log; ``port`` is taken when it is free.
+
+        ``binary`` is the server to start, if not the one that was installed with us.
+        """
         self.folder = folder.resolve()
         self.password = password or secrets.token_urlsafe(24)
         self.port = port
         self.appendfsync = appendfsync
+        self.binary = binary
         self.child: Child | None = None
 
     @property
@@ -46,7 +51,7 @@ class Valkey:
 
     def start(self) -> Self:
         """Start and wait until it answers us. Raises StackFailed."""
-        binary = _valkey_binary()
+        binary = self.binary or _valkey_binary()
 
         def begin(*, first: bool) -> None:
             self.port = free_port(self.port if first else None)

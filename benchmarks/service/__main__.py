@@ -21,8 +21,9 @@ _SECTIONS = ("submit", "scripts", "depth", "slot")
 @click.command()
 @click.option("--section", "sections", type=click.Choice(_SECTIONS), multiple=True)
 @click.option("--repetitions", type=click.IntRange(1), default=5, show_default=True)
+@click.option("--redis", help="Server to measure scripts and depth on; default: the embedded one.")
 @click.option("--out", type=click.Path(path_type=Path), default=RESULTS / "service")
-def main(*, sections: tuple[str, ...], repetitions: int, out: Path) -> None:
+def main(*, sections: tuple[str, ...], repetitions: int, redis: str | None, out: Path) -> None:
     """Measure what the service adds: taking jobs, keeping them, and keeping the device busy."""
     chosen = sections or _SECTIONS
     report = Report("Service")
@@ -35,9 +36,9 @@ def main(*, sections: tuple[str, ...], repetitions: int, out: Path) -> None:
         if "submit" in chosen:
             measure_submitting(report, folder, repetitions)
         if "scripts" in chosen:
-            measure_scripts(report, folder)
+            measure_scripts(report, folder, redis)
         if "depth" in chosen:
-            measure_depth(report, folder)
+            measure_depth(report, folder, redis)
         if "slot" in chosen:
             measure_slot(report, folder / "slot")
     report.write(out)

@@ -24,9 +24,10 @@ _FEW, _MANY = 100, 100_000
 _JOBS, _ROUND = 2000, 50
 
 
-def measure_scripts(report: Report, folder: Path) -> None:
+def measure_scripts(report: Report, folder: Path, binary: str | None) -> None:
     """Redis' own time for each script, and its memory for each job that is over."""
-    with _store(folder / "scripts") as (store, client):
+    with _store(folder / "scripts", binary) as (store, client):
+        server = _server(client)
         for job_id in [_create(store) for _ in range(_ROUND)]:
             _finish(store, job_id)
         before_bytes = _memory(client)
@@ -45,7 +46,8 @@ def measure_scripts(report: Report, folder: Path) -> None:
         )
         bytes_per_job = (_memory(client) - before_bytes) / _JOBS
     report.section(
-        "Scripts", f"Redis' own time a call, mean of {_JOBS}; memory of a job with one face."
+        "Scripts",
+        f"Redis' own time a call, mean of {_JOBS}; memory of a job with one face. {server}",
     )
     report.table("scripts", ("script", "ms"), list(costs.items()))
     for name in ("claim", "finish"):
@@ -53,9 +55,10 @@ def measure_scripts(report: Report, folder: Path) -> None:
     report.bar("memory of a finished job", bytes_per_job, "<=", _MAX_BYTES, " bytes")
 
 
-def measure_depth(report: Report, folder: Path) -> None:
+def measure_depth(report: Report, folder: Path, binary: str | None) -> None:
     """Submit and claim with few and with many queued, in turns."""
-    with _store(folder / "few") as few, _store(folder / "many") as many:
+    with _store(folder / "few", binary) as few, _store(folder / "many", binary) as many:
+        server = _server(few[1])
         _fill(few[0], _FEW)
         _fill(many[0], _MANY)
         times: dict[str, list[float]] = {}
@@ -73,7 +76,9 @@ def measure_depth(report: Report, folder: Path) -> None:
                 times.setdefault(f"claim {name}", []).append(claimed_s - created_s)
                 store.due()
     ms = {name: 1000 * statistics.median(each) / _ROUND for name, each in times.items()}
-    report.section("Depth of the queue", "Milliseconds a call as the caller sees it, in turns.")
+    report.section(
+        "Depth of the queue", f"Milliseconds a call as the caller sees it, in turns. {server}"
+    )
     rows = [(what, ms[f"{what} {_FEW}"], ms[f"{what} {_MANY}"]) for what in ("submit", "claim")]
     report.table("depth", ("call", f"{_FEW} queued", f"{_MANY} queued"), rows)
     for what, shallow, deep in rows:
@@ -82,12 +87,21 @@ def measure_depth(report: Report, folder: Path) -> None:
 
 
 @contextmanager
-def _store(folder: Path) -> Iterator[tuple[JobStore, Redis]]:
-    with Valkey(folder) as valkey:
+def _store(folder: Path, binary: str | None) -> Iterator[tuple[JobStore, Redis]]:
+    with Valkey(folder, binary=binary) as valkey:
         settings = Settings(_env_file=None, redis_url=valkey.url, max_queued_per_tenant=10**9)
         client = connect(settings)
         yield JobStore(client, settings), client
         client.close()
+
+
+def _server(client: Redis) -> str:
+    """Which one it is; the allocator matters to scripts, which make and drop many small objects."""
+    server: Any = client.info("server")
+    memory: Any = client.info("memory")
+    name = server.get("server_name", "redis")
+    version = server.get("valkey_version", server["redis_version"])
+    return f"Server: {name} {version}, memory by {memory['mem_allocator']}."
 
 
 def _fill(store: JobStore, count: int) -> None:
