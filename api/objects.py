@@ -35,8 +35,9 @@ class PatientStorage(ObjectStorage):
             stored = self._put_small(
                 key, data, content_type, if_absent=if_absent, within_s=limit_s(self._longest_s)
             )
-            put = partial(super().put, key, data, content_type, if_absent=if_absent)
-            return stored or self._wait(put)
+            if stored is not None:
+                return stored
+            return self._wait(partial(super().put, key, data, content_type, if_absent=if_absent))
 
     def get(self, key: str, *, max_bytes: int, etag: str | None = None) -> bytes:
         return self._wait(partial(super().get, key, max_bytes=max_bytes, etag=etag))

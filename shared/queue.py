@@ -141,7 +141,7 @@ class Doorbell:
         body, message = self._blank
         packed = base64.b64encode(body.replace(_JOB, job_id).encode()).decode()
         own = {_BODY: packed, _JOB: job_id, _TASK: str(uuid4())}
-        own[_QUEUE] = restore_queue(model, priority)
+        own[_QUEUE] = json.dumps(restore_queue(model, priority))[1:-1]
         for blank, value in own.items():
             message = message.replace(blank, value)
         return message

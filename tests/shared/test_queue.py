@@ -64,10 +64,13 @@ def test_a_message_holds_the_id_of_the_job_and_nothing_else(api: Celery, redis: 
     assert (args, kwargs) == (["job_1"], {})
 
 
-def test_a_message_for_a_script_is_what_celery_would_send(api: Celery, redis: Redis) -> None:
-    Doorbell(api).ring("job_1", "starter", Priority.HIGH)
-    (sent,) = redis.lrange("restore.starter.high", 0, -1)
-    made = Doorbell(api).message("job_1", "starter", Priority.HIGH)
+@pytest.mark.parametrize("model", ["starter", 'of "my" own\\ü'])
+def test_a_message_for_a_script_is_what_celery_would_send(
+    api: Celery, redis: Redis, model: str
+) -> None:
+    Doorbell(api).ring("job_1", model, Priority.HIGH)
+    (sent,) = redis.lrange(f"restore.{model}.high", 0, -1)
+    made = Doorbell(api).message("job_1", model, Priority.HIGH)
     assert without_ids(json.loads(made)) == without_ids(json.loads(sent))
 
 
