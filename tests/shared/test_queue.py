@@ -45,7 +45,8 @@ def worker(settings: Settings, heard: Heard) -> Iterator[None]:
     """A real worker of the starter model, one task at a time."""
     app = make_celery(settings, role="worker", models=["starter"])
     app.task(heard.hear, name=RESTORE_TASK, shared=False)
-    with start_worker(app, pool="solo", perform_ping_check=False):
+    # Its log level becomes that of the process, and other tests read warnings.
+    with start_worker(app, pool="solo", perform_ping_check=False, loglevel="warning"):
         yield
     app.close()
 
