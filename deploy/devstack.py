@@ -208,8 +208,8 @@ class SeaweedFS:
             "HOME": str(self.folder),
             "AWS_ACCESS_KEY_ID": self.access_key_id,
             "AWS_SECRET_ACCESS_KEY": self.secret_access_key,
-            # It shares the machine with those who use it. With more, its threads mostly look for
-            # work: a small object costs half as much again and takes longer.
+            # It shares the machine with those who use it. With both of two processors, its threads
+            # mostly look for work: a small object costs more than half as much again, and waits.
             "GOMAXPROCS": str(max(1, (os.cpu_count() or 1) // 2)),
         }
         return Child("s3", argv, folder=self.folder, env=env, cwd=self.folder)
