@@ -37,12 +37,16 @@ class ScriptedRestorer:
     def info(self) -> ModelInfo:
         return stand_in(MODEL, "scripted")
 
+    def act(self, photo: Photo) -> None:
+        """What happens to this photo, in a thread of its own, before it is inverted."""
+        self.during()
+
     def restore(
         self, photo: Photo, options: FaceOptions, on_progress: OnProgress = lambda *_: None
     ) -> Restoration:
         self.photos.append(photo)
         on_progress("detecting", 0, None)
-        self.during()
+        self.act(photo)
         on_progress("restoring", 1, 1)
         inverted = dataclasses.replace(photo, pixels=255 - photo.pixels)
         face = FaceRecord(

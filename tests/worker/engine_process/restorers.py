@@ -36,6 +36,10 @@ class Act(IntEnum):
     WAIT = 100
 
 
+def _act_of(photo: Photo) -> Act:
+    return Act(int(photo.pixels[0, 0, 0]))
+
+
 class ObedientRestorer(ScriptedRestorer):
     def __init__(self, settings: Settings) -> None:
         super().__init__()
@@ -45,15 +49,17 @@ class ObedientRestorer(ScriptedRestorer):
     def restore(
         self, photo: Photo, options: FaceOptions, on_progress: OnProgress = lambda *_: None
     ) -> Restoration:
-        act = Act(int(photo.pixels[0, 0, 0]))
+        act = _act_of(photo)
         if act is Act.GO_ON_AND_ON:
             self._go_on_and_on(on_progress)
         while act is Act.WAIT and not self._go.exists():
             on_progress("restoring", 0, 1)
             time.sleep(0.02)
-        self.during = _DEEDS.get(act, lambda: None)
         batches.made(MODEL, [0.25, 0.5])
         return super().restore(photo, options, on_progress)
+
+    def act(self, photo: Photo) -> None:
+        _DEEDS.get(_act_of(photo), lambda: None)()
 
     def _go_on_and_on(self, on_progress: OnProgress) -> None:
         try:
