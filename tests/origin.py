@@ -35,7 +35,7 @@ class Origin:
         self._closing = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
-        self._threads = [threading.Thread(target=self._accept)]
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
 
     def url(self, path: str, host: str = "127.0.0.1") -> str:
@@ -46,7 +46,8 @@ class Origin:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
-            thread.join()
+            thread.join(60)
+            assert not thread.is_alive(), "an answer without end, or one that waits for the test"
         self._listener.close()
 
     def drip(self, pieces: bytes = b"x") -> Iterator[bytes]:
@@ -61,7 +62,9 @@ class Origin:
             except OSError:
                 return
             connection.settimeout(5)
-            self._threads.append(threading.Thread(target=self._serve, args=[connection]))
+            self._threads.append(
+                threading.Thread(target=self._serve, args=[connection], daemon=True)
+            )
             self._threads[-1].start()
 
     def _serve(self, connection: socket.socket) -> None:
@@ -79,17 +82,23 @@ class Origin:
         for piece in [answer] if isinstance(answer, bytes) else answer():
             connection.sendall(piece)
 
-    @staticmethod
-    def _read(connection: socket.socket) -> str:
+    def _read(self, connection: socket.socket) -> str:
         got = b""
         while b"\r\n\r\n" not in got:
-            got += connection.recv(65_536)
+            got += self._more(connection)
         head, body = got.split(b"\r\n\r\n", 1)
         for line in head.lower().split(b"\r\n"):
             if line.startswith(b"content-length:"):
                 while len(body) < int(line.split(b":")[1]):
-                    body += connection.recv(65_536)
+                    body += self._more(connection)
         return (head + b"\r\n\r\n" + body).decode()
+
+    @staticmethod
+    def _more(connection: socket.socket) -> bytes:
+        got = connection.recv(65_536)
+        if not got:
+            raise ConnectionError("the client went away")
+        return got
 
 
 class ScriptedResolver:

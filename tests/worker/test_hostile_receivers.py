@@ -140,6 +140,10 @@ def notifier(stack_settings: dict[str, Any]) -> Iterator[subprocess.Popen[bytes]
     with subprocess.Popen(command, env=os.environ | variables) as process:
         yield process
         process.terminate()
+        try:
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
 
 
 def memory_kb(process: subprocess.Popen[bytes], name: str) -> int:
