@@ -179,15 +179,24 @@ class Scripts:
     def _ask(self, *command: str | float) -> Any:
         connection = self._connection()
         try:
-            connection.send_command(*command)
-            return connection.read_response()
+            return _exchange(connection, command)
         except redis.ConnectionError:  # cut: a new one, once
-            connection.disconnect()
-            connection.send_command(*command)
-            return connection.read_response()
+            return _exchange(connection, command)
 
     def _connection(self) -> Any:  # redis-py publishes no types for it
         own = getattr(self._own, "connection", None)
         if own is None or own.pid != os.getpid():  # that of another process must stay untouched
             own = self._own.connection = self._pool.make_connection()
         return own
+
+
+def _exchange(connection: Any, command: tuple[str | float, ...]) -> Any:
+    """Send and read, or close: no later command may find an answer that is not its own."""
+    try:
+        connection.send_command(*command)
+        return connection.read_response()
+    except redis.ResponseError:
+        raise  # it was read
+    except BaseException:
+        connection.disconnect()
+        raise

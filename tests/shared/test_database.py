@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import time
@@ -10,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from redis import Redis
+from redis import Connection, Redis
 
 from deploy.devstack import Valkey
 from shared.database import connect, redis_errors, redis_key, tenant_key
@@ -78,15 +79,32 @@ def test_a_connection_that_was_cut_is_replaced_unseen(
     assert store.create(new_job()).status is Status.QUEUED
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 def test_a_forked_process_leaves_the_connection_of_its_parent_alone(
     store: JobStore, new_job: NewJobs
 ) -> None:
     job = store.create(new_job())
-    child = os.fork()
-    if child == 0:
-        os._exit(0 if store.get("acme", job.id).id == job.id else 1)
-    assert os.waitpid(child, 0)[1] == 0
+    child = multiprocessing.get_context("fork").Process(target=store.get, args=("acme", job.id))
+    child.start()
+    child.join(30)
+    child.kill()
+    assert child.exitcode == 0
     assert store.get("acme", job.id).id == job.id
+
+
+def test_a_call_that_is_interrupted_leaves_its_answer_to_nobody(
+    store: JobStore, new_job: NewJobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = store.create(new_job()), store.create(new_job())
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Connection, "read_response", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            store.get("acme", one.id)
+    assert store.get("acme", other.id).id == other.id
 
 
 def test_threads_that_call_at_once_get_each_its_own_answer(
