@@ -99,9 +99,10 @@ class Stack:
             raise
 
     def watch(self, stop: Event) -> None:
-        """Start again whatever dies, until ``stop`` is set."""
-        while not stop.wait(0.2):
+        """Start again whatever dies, until ``stop`` is set (by a signal handler, perhaps)."""
+        while not stop.is_set():  # stop.wait() holds a lock that a handler would wait for, for ever
             self._look()
+            time.sleep(0.2)
 
     def check(self) -> None:
         """Raise StackFailed, with its last words, when something does not run."""

@@ -12,6 +12,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from queue import SimpleQueue
 from threading import Event, Thread
 from typing import TypeVar
 
@@ -250,11 +251,23 @@ def build(settings: Settings) -> Notifier:
     )
 
 
+def _stop_on_signals() -> Event:
+    """Set by SIGTERM and SIGINT, if not by their handler: whom it interrupts may hold its lock."""
+    stop, signals = Event(), SimpleQueue[int]()
+
+    def wait() -> None:
+        signals.get()
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _: signals.put(number))
+    Thread(target=wait, name="signals", daemon=True).start()
+    return stop
+
+
 def main() -> None:
     """Run until SIGTERM or SIGINT. Exits with 2 for a wrong setting."""
-    stop = Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = _stop_on_signals()
     try:
         settings = load_settings()
         configure_logging(settings, "notifier")
