@@ -9,7 +9,8 @@ PYTHON = $(shell for python in python3 python3.13 python3.12 python3.11 python3.
   && echo $$python && break; done)
 BIN := .venv/bin
 # Two at a time: many tests wait for something. Each has servers of its own; a file's stay together.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+# One that crashes ends the run: a new one in its place might wait for ever (loadfile).
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart 0
 
 help: ## Show this
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
