@@ -251,7 +251,7 @@ def build(settings: Settings) -> Notifier:
     )
 
 
-def _stop_on_signals() -> Event:
+def stop_on_signals() -> Event:
     """Set by SIGTERM and SIGINT, if not by their handler: whom it interrupts may hold its lock."""
     stop, signals = Event(), SimpleQueue[int]()
 
@@ -267,7 +267,7 @@ def _stop_on_signals() -> Event:
 
 def main() -> None:
     """Run until SIGTERM or SIGINT. Exits with 2 for a wrong setting."""
-    stop = _stop_on_signals()
+    stop = stop_on_signals()
     try:
         settings = load_settings()
         configure_logging(settings, "notifier")

@@ -21,7 +21,7 @@ from shared.settings import Settings
 from shared.store import JobStore
 from tests.jobs import TENANT, eventually, finish, only_delivery
 from tests.origin import Origin, headers, http
-from worker.notifier import build
+from worker.notifier import build, stop_on_signals
 
 
 def start(stack_settings: dict[str, Any], **more: str) -> subprocess.Popen[bytes]:
@@ -45,6 +45,22 @@ def test_the_process_delivers_and_stops_cleanly_when_told(
     assert b" error:" not in logged
     (secret,) = KeyRing(redis, SecretStr("pepper")).webhook_secrets(TENANT)
     assert secret.encode() not in logged
+
+
+@pytest.fixture
+def _handlers_as_before() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("_handlers_as_before")
+def test_a_signal_between_any_two_steps_of_a_waiting_thread_is_heard() -> None:
+    stop = stop_on_signals()
+    with stop._cond:  # type: ignore[attr-defined]  # where wait() holds it, too
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert stop.wait(5)
 
 
 def test_a_stopping_process_waits_for_the_webhook_that_is_being_sent(
