@@ -109,7 +109,9 @@ def test_bandwidth_is_held_down(proxy: Proxy) -> None:
         connection.sendall(bytes(6000))
         left = 6000
         while left:
-            left -= len(connection.recv(65_536))
+            got = connection.recv(65_536)
+            assert got
+            left -= len(got)
         assert time.monotonic() - started >= 0.4
 
 
