@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,7 @@ class OpenVinoBackend:
         if device.type != "cpu" or precision not in _HINTS:
             raise ModelUnavailable(f"backend openvino does not run {precision} on {device}")
         self.precision = precision
-        core = openvino.Core()
-        if precision == "bf16" and "BF16" not in core.get_property(
+        if precision == "bf16" and "BF16" not in _core().get_property(
             "CPU", "OPTIMIZATION_CAPABILITIES"
         ):
             raise ModelUnavailable("backend openvino: this CPU has no bf16 arithmetic")
@@ -40,7 +39,7 @@ class OpenVinoBackend:
             "INFERENCE_NUM_THREADS": torch.get_num_threads(),
             "PERFORMANCE_HINT": "LATENCY",
         }
-        self._compile = partial(_compile, core, file, config)
+        self._compile = partial(_compile, file, config)
         alone = self._compile(batch=1)
         ends = (alone.input(INPUT), alone.output(0))
         self.in_px, self.out_px = (int(each.get_shape()[3]) for each in ends)
@@ -93,10 +92,19 @@ def _shape(port: Any) -> tuple[int, ...]:
     return tuple(each.get_length() if each.is_static else 0 for each in port.get_partial_shape())
 
 
-def _compile(
-    core: Any, file: Path, config: dict[str, Any], *, batch: int, controls: bool = False
-) -> Any:
+@cache
+def _core() -> Any:
+    """One for the process, for as long as that lives.
+
+    Each brings an alternate signal stack. When the first of two goes before the second, that one
+    puts back the first's, which is not there any more: the next signal ends the process at once.
+    """
+    return openvino.Core()
+
+
+def _compile(file: Path, config: dict[str, Any], *, batch: int, controls: bool = False) -> Any:
     try:
+        core = _core()
         model = core.read_model(file)
         size = model.input(INPUT).get_partial_shape()[3]
         model.reshape({INPUT: [batch, 3, size, size]})

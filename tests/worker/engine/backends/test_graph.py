@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,6 +60,27 @@ def test_openvino_in_bf16_is_near_the_published_networks_output(tmp_path: Path) 
     backend = exported(generator, "openvino", tmp_path, "bf16")
     error = relative_error(backend.infer(golden_input(1, 256).numpy()), GOLDEN["GPEN-BFR-256"])
     assert 1e-4 < error < 2e-2  # less would not be bf16
+
+
+_SIGNALLED = """
+import os, signal, sys
+from pathlib import Path
+import torch
+from worker.engine.backends.open_vino import OpenVinoBackend
+one, other = (OpenVinoBackend(Path(sys.argv[1]), torch.device("cpu"), "fp32") for _ in range(2))
+del one
+del other
+signal.signal(signal.SIGTERM, lambda *_: print("heard"))
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+def test_a_signal_is_heard_after_models_of_openvino_are_gone(tmp_path: Path) -> None:
+    generator = golden_generator(CONFIGS["tiny-32"])
+    export(generator, make_proof(generator), "openvino", tmp_path / "model.xml")
+    command = [sys.executable, "-c", _SIGNALLED, str(tmp_path / "model.xml")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr
 
 
 @pytest.mark.parametrize("form", RUNTIMES)
