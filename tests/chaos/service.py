@@ -23,7 +23,7 @@ import httpx
 from redis import Redis
 
 from deploy.child import Child, free_port
-from deploy.devstack import SeaweedFS, Valkey
+from deploy.devstack import SeaweedFS, Valkey, valkey_binary
 from shared.database import connect
 from shared.errors import NotFound, StackFailed
 from shared.jobs import Job
@@ -33,6 +33,7 @@ from shared.storage import ObjectStorage
 from shared.store import JobStore
 from tests.chaos.proxy import Proxy
 from tests.chaos.restorers import MODEL, RUNS
+from tests.chaos.small_disk import SmallDisk
 
 TENANT = "acme"
 _ROOT = Path(__file__).resolve().parents[2]
@@ -83,11 +84,15 @@ class Part:
 
 @dataclass
 class Service:
-    """``settings`` are FACEMEND_ settings of all processes, over those that this suite makes."""
+    """``settings`` are FACEMEND_ settings of all processes, over those that this suite makes.
+
+    With ``small_disk``, Redis writes to a disk of its own, where this machine lets us make one.
+    """
 
     folder: Path
     seed: int = 0
     appendfsync: Literal["everysec", "always"] = "everysec"
+    small_disk: bool = False
     settings: Mapping[str, object] = field(default_factory=dict)
     parts: list[Part] = field(default_factory=list)
 
@@ -96,7 +101,13 @@ class Service:
         self.notes.mkdir(parents=True)
         self._pepper = secrets.token_urlsafe(24)
         self._count = itertools.count(1)
-        self.valkey = Valkey(self.folder / "redis", appendfsync=self.appendfsync).start()
+        self.disk = SmallDisk(self.folder / "redis-disk")
+        server = valkey_binary()
+        if self.small_disk and self.disk.possible:
+            server = self.disk.launcher(server, "--dir", str(self.folder / "redis-disk"))
+        self.valkey = Valkey(
+            self.folder / "redis", appendfsync=self.appendfsync, binary=server
+        ).start()
         self.seaweed = SeaweedFS(self.folder / "s3").start()
         self.own = Settings(_env_file=None, **self._values(self.valkey.port, None))  # type: ignore[arg-type]
         self.redis: Redis = connect(self.own)

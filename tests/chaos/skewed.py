@@ -1,4 +1,7 @@
-"""Runs a module whose clock is wrong: ``python -m tests.chaos.skewed SECONDS MODULE ARGS…``."""
+"""Runs a module whose clock is wrong: ``python -m tests.chaos.skewed SECONDS MODULE ARGS…``.
+
+Not by libfaketime: with its 0.9.10, ``time.sleep`` of Python 3.11 and later fails with EINVAL.
+"""
 
 from __future__ import annotations
 
