@@ -64,6 +64,9 @@ fuzz: setup ## Thousands of requests made from the API's own document
 bench-engine: setup ## Measure the engine beside its peer, into benchmarks/results (wants a quiet machine)
 	$(BIN)/python -m benchmarks.engine --ship
 
+bench-service: setup ## Measure what the service adds to a job, into benchmarks/results (wants a quiet machine)
+	$(BIN)/python -m benchmarks.service
+
 compose-check: setup ## Is docker-compose.yml valid? (needs no Docker)
 	@deploy/check-compose
 
