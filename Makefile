@@ -11,6 +11,8 @@ BIN := .venv/bin
 # Two at a time: many tests wait for something. Each has servers of its own; a file's stay together.
 # One that crashes ends the run: a new one in its place might wait for ever (loadfile).
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart 0
+# One test that may take minutes: no words about where it is.
+LONG := $(BIN)/python -m pytest -o faulthandler_timeout=0
 
 help: ## Show this
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -48,8 +50,7 @@ chaos: setup ## Break the service in every way we know of, and count (ROWS="F1 F
 	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(ROWS)
 
 stories: setup ## Many long stories of jobs whose processes die between any two steps (SEED=1)
-	$(BIN)/python -m pytest tests/shared/model/test_stories.py --hypothesis-profile=long \
-	  --hypothesis-seed=$(or $(SEED),0)
+	$(LONG) tests/shared/model/test_stories.py --hypothesis-profile=long --hypothesis-seed=$(or $(SEED),0)
 
 coverage: setup ## Which lines and branches the tests reach
 	$(BIN)/python -m pytest -m "not e2e" --cov --cov-report=term-missing:skip-covered
@@ -59,7 +60,7 @@ fmt: setup ## Format, and repair what can be repaired
 	$(BIN)/ruff format .
 
 fuzz: setup ## Thousands of requests made from the API's own document
-	FUZZ_EXAMPLES=800 FUZZ_LEAST=5000 $(BIN)/python -m pytest tests/api/test_fuzz.py -rP
+	FUZZ_EXAMPLES=800 FUZZ_LEAST=5000 $(LONG) tests/api/test_fuzz.py -rP
 
 bench-engine: setup ## Measure the engine beside its peer, into benchmarks/results (wants a quiet machine)
 	$(BIN)/python -m benchmarks.engine --ship
