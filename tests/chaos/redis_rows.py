@@ -163,11 +163,21 @@ def full_redis(run: Run) -> None:
 
         with _full_disk(run, service):
             _fill(run, customer, "disk")
+        _revive(run, service)
         _await_work(run, customer, time.time())
 
         evicted = int(service.redis.info("stats")["evicted_keys"])  # type: ignore[index]
         run.row.require(evicted == 0, f"{evicted} keys were evicted")
         audit(run.row, service, customer, receiver)
+
+
+def _revive(run: Run, service: Service) -> None:
+    """A worker whose Celery was refused while it listened ends; its supervisor starts it again."""
+    (worker,) = service.all("worker")
+    if eventually(lambda: not worker.child.running, 4):
+        service.revive()
+        service.wait_ready(worker)
+        run.row.note("the worker ended: Celery was refused while it listened; started again")
 
 
 @contextmanager
