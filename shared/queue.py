@@ -57,6 +57,8 @@ def make_celery(settings: Settings, *, role: Role, models: Sequence[str] = ()) -
         worker_hijack_root_logger=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         broker_connection_retry_on_startup=True,
+        # A Redis that refuses (its disk full, its replicas gone) is looked for again, too.
+        broker_channel_error_retry=True,
         task_ignore_result=True,
         task_store_errors_even_if_ignored=False,
         task_serializer="json",

@@ -146,6 +146,21 @@ def test_fields_that_a_newer_version_adds_do_not_matter(
     assert heard.calls == [("job_1",)]
 
 
+def test_a_worker_outlives_a_redis_that_refuses_to_be_read(
+    api: Celery, settings: Settings, redis: Redis
+) -> None:
+    heard = Heard(1)
+    with worker(settings, heard):
+        redis.config_set("min-replicas-to-write", 1)  # BRPOP writes: it is refused
+        try:
+            time.sleep(2.5)
+        finally:
+            redis.config_set("min-replicas-to-write", 0)
+        Doorbell(api).ring("job_1", "starter", Priority.LOW)
+        assert heard.all.wait(30)
+    assert heard.calls == [("job_1",)]
+
+
 @pytest.mark.parametrize("address", ["silent", "hole", "refused"])
 def test_without_redis_ringing_is_unavailable_in_time(
     address: str, request: pytest.FixtureRequest, settings: Settings
