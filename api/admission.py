@@ -31,7 +31,8 @@ from shared.errors import (
 from shared.fetch import vet
 from shared.jobs import Job, Status, new_id
 from shared.keys import ApiKey
-from shared.storage import StoredObject, file_key, input_key
+from shared.object_keys import file_key, input_key
+from shared.storage import StoredObject
 from shared.store import NewJob
 from shared.telemetry import JOBS_CREATED
 

@@ -8,7 +8,7 @@ import logging
 from api.context import Services
 from shared.errors import Conflict, Unavailable
 from shared.jobs import Status
-from shared.storage import job_prefixes
+from shared.object_keys import job_prefixes
 
 _log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from random import SystemRandom
-from typing import Self
+from typing import Protocol, Self
 
 from shared.errors import StackFailed
 
@@ -30,6 +30,9 @@ os.execvpe(sys.argv[2], sys.argv[2:], os.environ)
 """
 # Below the range that the kernel hands out by itself (32768…), with room for a twin port + 10000.
 _PORTS = range(10_240, 22_000)
+_TRIES = 4  # a port may be grabbed by somebody else between our look and the server's start
+#: How long a server may take to be ready.
+READY_S = 60.0
 _random = SystemRandom()
 _living: weakref.WeakSet[Child] = weakref.WeakSet()
 
@@ -45,6 +48,23 @@ def free_port(preferred: int | None = None) -> int:
         if _is_free(port) and _is_free(port + 10_000):
             return port
     raise StackFailed("no free loopback port between 10240 and 22000")
+
+
+class Begin(Protocol):
+    def __call__(self, *, first: bool) -> None: ...
+
+
+def try_ports(begin: Begin, stop: Callable[[], None]) -> None:
+    """Start a server, on its remembered ports first, then on others. Raises the last failure."""
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            begin(first=tries_left == _TRIES - 1)
+        except StackFailed:
+            stop()
+            if not tries_left:
+                raise
+        else:
+            return
 
 
 def _is_free(port: int) -> bool:

@@ -19,8 +19,9 @@ from threading import Event
 from typing import IO
 
 from deploy.child import Child, free_port
-from deploy.devstack import SeaweedFS, Valkey
 from deploy.memory import Memory
+from deploy.seaweedfs import SeaweedFS
+from deploy.valkey import Valkey
 from shared.database import connect
 from shared.errors import StackFailed, Unavailable
 from shared.keys import KeyRing

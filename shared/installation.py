@@ -9,8 +9,9 @@ from __future__ import annotations
 import secrets
 
 from shared.errors import Conflict, InputNotFound, Unavailable
+from shared.object_keys import INSTALLATION
 from shared.recovery import Recovery
-from shared.storage import INSTALLATION, ObjectStorage
+from shared.storage import ObjectStorage
 
 _MAX_BYTES = 1_000
 

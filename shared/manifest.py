@@ -19,10 +19,11 @@ from typing import Any
 
 from shared.errors import Conflict, InputError, Internal, Unavailable
 from shared.idempotency import digest, reservation_key
+from shared.object_keys import MANIFESTS, manifest_key, result_key, results_prefix
 from shared.packing import unpack
 from shared.records import NewJob, Outcome, outcome_json, to_json
 from shared.recovery import Manifest, SealedRun
-from shared.storage import MANIFESTS, ObjectStorage, manifest_key, result_key, results_prefix
+from shared.storage import ObjectStorage
 
 _log = logging.getLogger(__name__)
 _JSON = "application/json"

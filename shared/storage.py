@@ -1,13 +1,7 @@
-"""Objects in S3-compatible storage: photos in, results out. boto3's errors end here.
-
-A tenant's objects lie under ``tenants/{tenant}/``: ``files/`` is what the tenant names itself,
-``inputs/`` and ``results/`` are ours. ``jobs/`` has the manifests of unfinished jobs. The functions
-below are the only makers of keys.
-"""
+"""Objects in S3-compatible storage: photos in, results out. boto3's errors end here."""
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -36,8 +30,6 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 CONNECT_TIMEOUT_S = 3.0
-_TENANTS, MANIFESTS = "tenants/", "jobs/"
-INSTALLATION, KEY_COPIES = "installation/name", "installation/keys.json"
 _DELETE_AT_ONCE = 1000  # the most that one DeleteObjects takes
 _SMALL_BYTES = 65_536  # so much is signed and sent in no time
 
@@ -192,60 +184,6 @@ class ObjectStorage:
         """Raises Unavailable if the storage does not answer, BucketMissing without a bucket."""
         with _errors():
             self._client.head_bucket(Bucket=self._bucket)
-
-
-def file_key(tenant: str, key: str) -> str:
-    """Where the object is that a tenant calls ``key``.
-
-    Raises InputNotFound for a name that could mean another place to somebody on the way: the
-    same answer as for a name that is not there.
-    """
-    hidden = any(unicodedata.category(char) in {"Cc", "Cf", "Cs"} for char in key)
-    if hidden or not key or set(key) & {"\\", "%"} or not unicodedata.is_normalized("NFC", key):
-        raise InputNotFound
-    if any(part in {"", ".", ".."} for part in key.split("/")) or len(key.encode()) > 768:
-        raise InputNotFound
-    return f"{_TENANTS}{tenant}/files/{key}"
-
-
-def tenants(storage: ObjectStorage) -> Iterator[str]:
-    """All that have objects. Raises Unavailable."""
-    return storage.folders(_TENANTS)
-
-
-def inputs_prefix(tenant: str) -> str:
-    """Before all photos that were uploaded for jobs; the job's id follows."""
-    return f"{_TENANTS}{tenant}/inputs/"
-
-
-def input_key(tenant: str, job_id: str) -> str:
-    """Where an uploaded photo is kept, ``settings.input_ttl_s`` or until its job has ended."""
-    return inputs_prefix(tenant) + job_id
-
-
-def results_root(tenant: str) -> str:
-    """Before everything that runs have stored; the job's id follows."""
-    return f"{_TENANTS}{tenant}/results/"
-
-
-def result_key(tenant: str, job_id: str, token: str, name: str) -> str:
-    """Where a run stores ``name``. The lease token in it keeps a fenced run's out of the way."""
-    return f"{results_prefix(tenant, job_id)}{token}/{name}"
-
-
-def results_prefix(tenant: str, job_id: str) -> str:
-    """Before all that the runs of a job have stored."""
-    return f"{results_root(tenant)}{job_id}/"
-
-
-def job_prefixes(tenant: str, job_id: str) -> tuple[str, ...]:
-    """All that erasing a job has to list and delete."""
-    return (input_key(tenant, job_id), results_prefix(tenant, job_id))
-
-
-def manifest_key(tenant: str, job_id: str, generation: int) -> str:
-    """Where the promise to do a job is kept while it is not done (see ``shared.manifest``)."""
-    return f"{MANIFESTS}{tenant}/{job_id}.{generation}.json"
 
 
 def _client(session: Session, settings: Settings, endpoint_url: str | None) -> S3Client:

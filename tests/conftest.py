@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from redis import Redis
 
-from deploy.devstack import SeaweedFS, Valkey
+from deploy.seaweedfs import SeaweedFS
+from deploy.valkey import Valkey
 from shared.settings import Settings
 
 if TYPE_CHECKING:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import Any
 
 from redis import Redis
 
 from shared.jobs import TERMINAL_EVENT, Job, Priority, Status, new_id
 from shared.manifest import Manifests
-from shared.storage import ObjectStorage, input_key
+from shared.object_keys import input_key
+from shared.storage import ObjectStorage
 from shared.store import JobStore, NewJob, Outcome
 
 TENANT = "acme"
@@ -55,14 +54,6 @@ def finish(store: JobStore, url: str | None = None, status: Status = Status.FAIL
     assert claim
     assert store.finish(job_id, claim.token, Outcome(status))
     return job_id
-
-
-def eventually(condition: Callable[[], object]) -> None:
-    """Wait until it holds; the time allowed is only there to end a test that fails."""
-    give_up = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < give_up
-        time.sleep(0.01)
 
 
 def only_delivery(store: JobStore, job_id: str) -> dict[str, Any]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from shared.errors import InputNotFound
 from shared.installation import Installation
 from shared.keys import KeyRing
-from shared.storage import KEY_COPIES, ObjectStorage
+from shared.object_keys import KEY_COPIES
+from shared.storage import ObjectStorage
 
 _MAX_BYTES = 100_000_000
 

@@ -22,9 +22,10 @@ from shared.fetch import Fetcher
 from shared.installation import Installation
 from shared.jobs import Status
 from shared.keys import KeyRing
+from shared.object_keys import job_prefixes
 from shared.queue import Doorbell, make_celery
 from shared.settings import Settings, load_settings
-from shared.storage import ObjectStorage, job_prefixes
+from shared.storage import ObjectStorage
 from shared.store import JobStore
 from shared.telemetry import (
     DELIVERIES_PENDING,

@@ -12,8 +12,9 @@ from typing import Any
 from shared.errors import PublishFailed, Unavailable
 from shared.jobs import Job
 from shared.manifest import Manifests
+from shared.object_keys import file_key, result_key
 from shared.records import Outcome
-from shared.storage import ObjectStorage, file_key, result_key
+from shared.storage import ObjectStorage
 from worker.engine_process.finished import Finished, Picture
 
 _CONTENT_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}

@@ -9,8 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from shared.errors import Conflict, Internal, NotFound, QueueFull
 from shared.manifest import Manifests, Promise
+from shared.object_keys import results_root
 from shared.recovery import Manifest, Revival, SealedRun
-from shared.storage import ObjectStorage, results_root
+from shared.storage import ObjectStorage
 from shared.store import JobStore
 
 _log = logging.getLogger(__name__)

@@ -15,8 +15,9 @@ from shared.errors import Internal
 from shared.installation import Installation
 from shared.jobs import Status
 from shared.manifest import Manifests, Promise
+from shared.object_keys import TENANTS, inputs_prefix, results_root
 from shared.recovery import Whereabouts
-from shared.storage import ObjectStorage, StoredObject, inputs_prefix, results_root, tenants
+from shared.storage import ObjectStorage, StoredObject
 from shared.store import JobStore
 from shared.telemetry import JOBS_REVIVED, SWEPT
 from worker.rebuilder import Rebuilder
@@ -60,7 +61,7 @@ class Sweeper:
     def sweep_objects(self) -> int:
         """Delete what lost runs have stored, what is no job's, and photos kept long enough."""
         swept = 0
-        for tenant in list(tenants(self._storage)):
+        for tenant in list(self._storage.folders(TENANTS)):
             swept += self._sweep("result", results_root(tenant), _lost_result)
             swept += self._sweep("input", inputs_prefix(tenant), self._done_with)
         return swept

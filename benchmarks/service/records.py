@@ -12,7 +12,7 @@ from typing import Any
 from redis import Redis
 
 from benchmarks.report import Report
-from deploy.devstack import Valkey
+from deploy.valkey import Valkey
 from shared.database import connect
 from shared.jobs import Priority, Status, new_id
 from shared.settings import Settings

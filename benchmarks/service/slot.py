@@ -14,11 +14,13 @@ from PIL import Image
 from benchmarks.report import Report
 from benchmarks.service.sleeper import MODEL, SLEEP_S, TIMES
 from deploy.child import Child
-from deploy.devstack import SeaweedFS, Valkey
+from deploy.seaweedfs import SeaweedFS
+from deploy.valkey import Valkey
 from shared.jobs import Priority, new_id
+from shared.object_keys import input_key
 from shared.queue import Doorbell, make_celery
 from shared.settings import Settings
-from shared.storage import ObjectStorage, input_key
+from shared.storage import ObjectStorage
 from shared.store import JobStore, NewJob
 
 _ROOT = Path(__file__).parents[2]

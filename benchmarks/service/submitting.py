@@ -19,7 +19,8 @@ from pathlib import Path
 from benchmarks.report import Report
 from benchmarks.service.caller import Answers, Load
 from deploy.child import Child, free_port
-from deploy.devstack import SeaweedFS, Valkey
+from deploy.seaweedfs import SeaweedFS
+from deploy.valkey import Valkey
 from shared.database import connect
 from shared.keys import KeyRing
 from shared.settings import Settings

@@ -23,10 +23,11 @@ from api.openapi import Application
 from api.problems import MEDIA_TYPE
 from shared.jobs import Job, Status
 from shared.keys import ALL_SCOPES, KeyRing
+from shared.object_keys import result_key
 from shared.queue import Doorbell, make_celery
 from shared.ratelimit import RateLimiter
 from shared.settings import Settings
-from shared.storage import ObjectStorage, result_key
+from shared.storage import ObjectStorage
 from shared.store import JobStore, Outcome
 from shared.usage import UsageBook
 

@@ -11,8 +11,9 @@ from flask.testing import FlaskClient
 from api import Services, create_app
 from api.openapi import Application
 from shared.errors import BucketMissing
+from shared.object_keys import MANIFESTS, file_key
 from shared.settings import Settings
-from shared.storage import MANIFESTS, ObjectStorage, StoredObject, file_key
+from shared.storage import ObjectStorage, StoredObject
 from shared.store import JobStore, ServedModel
 from tests.shared.conftest import at_once
 

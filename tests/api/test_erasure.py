@@ -8,8 +8,9 @@ import pytest
 
 from api import Services, create_app
 from shared.jobs import Job, Status
+from shared.object_keys import file_key, input_key, result_key
 from shared.settings import Settings
-from shared.storage import ObjectStorage, file_key, input_key, result_key
+from shared.storage import ObjectStorage
 from shared.store import Beat, JobStore, Outcome
 from tests.api.conftest import Authorised
 

@@ -11,7 +11,8 @@ import pytest
 
 from api import Services
 from api.openapi import Application
-from shared.storage import ObjectStorage, file_key
+from shared.object_keys import file_key
+from shared.storage import ObjectStorage
 from shared.store import JobStore
 
 Submit = Callable[..., Any]

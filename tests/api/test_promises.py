@@ -12,9 +12,10 @@ from redis import Redis
 from api import Services, create_app
 from shared.errors import Unavailable
 from shared.jobs import Status
+from shared.object_keys import MANIFESTS
 from shared.recovery import Revival
 from shared.settings import Settings
-from shared.storage import MANIFESTS, ObjectStorage, StoredObject
+from shared.storage import ObjectStorage, StoredObject
 from shared.store import JobStore, NewJob
 from worker.rebuilder import Rebuilder
 

@@ -11,8 +11,9 @@ from redis import Redis
 
 from api import Services
 from shared.jobs import Job, Priority, Status
+from shared.object_keys import input_key
 from shared.queue import restore_queue
-from shared.storage import ObjectStorage, input_key
+from shared.storage import ObjectStorage
 from shared.store import JobStore, Outcome
 
 Submit = Callable[..., Any]

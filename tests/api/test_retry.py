@@ -8,8 +8,9 @@ import pytest
 from api import Services
 from shared.errors import CorruptImage
 from shared.jobs import Job, Priority, Status
+from shared.object_keys import MANIFESTS, input_key, manifest_key
 from shared.queue import restore_queue
-from shared.storage import MANIFESTS, ObjectStorage, input_key, manifest_key
+from shared.storage import ObjectStorage
 from shared.store import JobStore, Outcome
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 from api import Services, create_app
 from shared.jobs import Job, Status
-from shared.storage import ObjectStorage, file_key
+from shared.object_keys import file_key
+from shared.storage import ObjectStorage
 from shared.store import JobStore, Outcome
 from tests.api.conftest import Authorised, CheckedClient
 

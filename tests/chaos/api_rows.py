@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from shared.jobs import Job, Stage, Status
-from shared.storage import job_prefixes
+from shared.object_keys import job_prefixes
 from tests.chaos.audit import audit
 from tests.chaos.customer import Customer
 from tests.chaos.photos import Order

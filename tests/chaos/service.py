@@ -23,7 +23,8 @@ import httpx
 from redis import Redis
 
 from deploy.child import Child, free_port
-from deploy.devstack import SeaweedFS, Valkey, valkey_binary
+from deploy.seaweedfs import SeaweedFS
+from deploy.valkey import Valkey, valkey_binary
 from shared.database import connect
 from shared.errors import NotFound, StackFailed
 from shared.jobs import Job

@@ -11,7 +11,8 @@ from PIL import Image, ImageChops
 from redis import Redis
 
 from deploy.child import Child
-from deploy.devstack import SeaweedFS, Valkey
+from deploy.seaweedfs import SeaweedFS
+from deploy.valkey import Valkey
 from shared.jobs import Status
 from shared.keys import KeyRing
 from shared.settings import Settings

@@ -9,8 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -20,6 +19,7 @@ from PIL import Image, ImageChops
 from deploy.child import Child
 from deploy.stack import Stack
 from shared.errors import StackFailed
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 _FACEMEND = [sys.executable, "-m", "worker.cli"]
@@ -44,7 +44,7 @@ def test_up_starts_says_how_to_use_it_and_stops_without_a_trace(up: Child, tmp_p
     with pytest.raises(StackFailed, match=rf"runs in .* already: process \d+, {address}"):
         Stack(tmp_path / "data").start()
     up.signal(signal.SIGTERM)
-    assert eventually(lambda: not up.running)
+    eventually(lambda: not up.running)
     assert up.exit_code == 0
     assert left_running(tmp_path) == []
 
@@ -54,7 +54,7 @@ def test_up_killed_takes_everything_with_it_and_comes_back_the_same(
 ) -> None:
     before = start(up)
     up.signal(signal.SIGKILL)  # the leader alone, as a kernel short of memory does
-    assert eventually(lambda: left_running(tmp_path) == [])
+    eventually(lambda: left_running(tmp_path) == [])
     assert start(up) == before
 
 
@@ -63,9 +63,9 @@ def test_a_second_signal_stops_up_at_once(up: Child, tmp_path: Path) -> None:
     for pid in pids_in(tmp_path / "data" / "worker"):
         os.kill(pid, signal.SIGSTOP)  # a worker that will not drain
     up.signal(signal.SIGINT)
-    assert eventually(lambda: "stopping:" in up.log_tail())
+    eventually(lambda: "stopping:" in up.log_tail())
     up.signal(signal.SIGINT)
-    assert eventually(lambda: not up.running, seconds=20)
+    eventually(lambda: not up.running, 20)
     assert left_running(tmp_path) == []
 
 
@@ -148,10 +148,3 @@ def pids_in(folder: Path) -> list[int]:
             if (process / "cwd").resolve().is_relative_to(folder):
                 found.append(int(process.name))
     return found
-
-
-def eventually(condition: Callable[[], bool], seconds: float = 60) -> bool:
-    deadline = time.monotonic() + seconds
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return condition()

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from redis import Connection, Redis
 
-from deploy.devstack import Valkey
+from deploy.valkey import Valkey
 from shared.database import connect, redis_errors, redis_key, tenant_key
 from shared.errors import Internal, Unavailable
 from shared.settings import Settings

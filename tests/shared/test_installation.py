@@ -7,7 +7,8 @@ from redis import Redis
 
 from shared.errors import Unavailable
 from shared.installation import Installation
-from shared.storage import INSTALLATION, ObjectStorage
+from shared.object_keys import INSTALLATION
+from shared.storage import ObjectStorage
 from shared.store import JobStore
 from tests.shared.conftest import at_once
 

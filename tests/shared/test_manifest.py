@@ -13,9 +13,10 @@ import pytest
 from shared.errors import Conflict, Internal, Unavailable
 from shared.jobs import Priority
 from shared.manifest import Manifests, Promise
+from shared.object_keys import manifest_key, result_key
 from shared.records import NewJob, outcome_json
 from shared.settings import Settings
-from shared.storage import ObjectStorage, manifest_key, result_key
+from shared.storage import ObjectStorage
 from tests.shared.conftest import DONE, at_once
 
 NewJobs = Callable[..., NewJob]

@@ -16,7 +16,7 @@ from celery import Celery
 from celery.contrib.testing.worker import start_worker
 from redis import Redis
 
-from deploy.devstack import Valkey
+from deploy.valkey import Valkey
 from shared.errors import Unavailable
 from shared.jobs import Priority
 from shared.queue import RESTORE_TASK, Doorbell, make_celery, restore_queue

@@ -13,9 +13,10 @@ from PIL import Image
 from shared.fetch import Fetcher
 from shared.jobs import Job, new_id
 from shared.manifest import Manifests
+from shared.object_keys import input_key
 from shared.schemas import RestorationParameters
 from shared.settings import Settings
-from shared.storage import ObjectStorage, input_key
+from shared.storage import ObjectStorage
 from shared.store import JobStore, NewJob
 from tests.jobs import TENANT, new_job
 from tests.origin import Origin, http

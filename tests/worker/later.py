@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from shared.jobs import Status
-from shared.storage import INSTALLATION, ObjectStorage, StoredObject, result_key
+from shared.object_keys import INSTALLATION, result_key
+from shared.storage import ObjectStorage, StoredObject
 from shared.store import Claim, JobStore, NewJob, Outcome
 from tests.jobs import TENANT
 

@@ -22,8 +22,9 @@ from shared.settings import Settings
 from shared.storage import ObjectStorage
 from shared.store import JobStore
 from shared.webhooks import RETRY_SCHEDULE_S
-from tests.jobs import eventually, finish, make_due, only_delivery
+from tests.jobs import finish, make_due, only_delivery
 from tests.origin import Origin, headers, http
+from tests.waiting import eventually
 from worker.courier import Courier
 
 SendDue = Callable[[], None]

@@ -8,8 +8,9 @@ from redis import Redis
 from shared.errors import Unauthorized, Unavailable
 from shared.installation import Installation
 from shared.keys import KeyRing
+from shared.object_keys import KEY_COPIES
 from shared.settings import Settings
-from shared.storage import KEY_COPIES, ObjectStorage
+from shared.storage import ObjectStorage
 from shared.store import JobStore
 from worker.key_copies import KeyCopies
 

@@ -15,12 +15,14 @@ from shared.errors import NotFound, Unavailable
 from shared.fetch import Fetcher
 from shared.jobs import Priority, Status
 from shared.keys import KeyRing
+from shared.object_keys import file_key, input_key, result_key
 from shared.queue import Doorbell, make_celery, restore_queue
 from shared.settings import Settings
-from shared.storage import ObjectStorage, file_key, input_key, result_key
+from shared.storage import ObjectStorage
 from shared.store import JobStore
-from tests.jobs import MODEL, TENANT, eventually, finish, only_delivery, take
+from tests.jobs import MODEL, TENANT, finish, only_delivery, take
 from tests.origin import Origin, headers, http
+from tests.waiting import eventually
 from worker.notifier import BATCH, Notifier
 from worker.sender import FULL
 

@@ -14,13 +14,14 @@ import pytest
 from pydantic import SecretStr
 from redis import Redis
 
-from deploy.devstack import Valkey
+from deploy.valkey import Valkey
 from shared.database import connect
 from shared.keys import KeyRing
 from shared.settings import Settings
 from shared.store import JobStore
-from tests.jobs import TENANT, eventually, finish, only_delivery
+from tests.jobs import TENANT, finish, only_delivery
 from tests.origin import Origin, headers, http
+from tests.waiting import eventually
 from worker.notifier import build, stop_on_signals
 
 

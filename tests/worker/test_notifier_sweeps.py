@@ -6,11 +6,13 @@ from redis import Redis
 
 from shared.fetch import Fetcher
 from shared.keys import KeyRing
+from shared.object_keys import INSTALLATION, KEY_COPIES, result_key
 from shared.queue import Doorbell, make_celery
 from shared.settings import Settings
-from shared.storage import INSTALLATION, KEY_COPIES, ObjectStorage, result_key
+from shared.storage import ObjectStorage
 from shared.store import JobStore
-from tests.jobs import TENANT, eventually, promise, take
+from tests.jobs import TENANT, promise, take
+from tests.waiting import eventually
 from worker.notifier import Notifier
 
 

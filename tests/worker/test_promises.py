@@ -12,8 +12,9 @@ from redis import Redis
 from shared.errors import CorruptImage, InputTimeout, Unavailable
 from shared.jobs import Job, Status
 from shared.manifest import Manifests
+from shared.object_keys import manifest_key
 from shared.recovery import Revival
-from shared.storage import ObjectStorage, manifest_key
+from shared.storage import ObjectStorage
 from shared.store import JobStore
 from tests.jobs import promise
 from tests.worker.scripted import ScriptedRestorer

@@ -9,7 +9,6 @@ import signal
 import socket
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from shared.queue import RESTORE_TASK, Doorbell, make_celery, restore_queue
 from shared.settings import Settings
 from shared.storage import ObjectStorage
 from shared.store import JobStore
+from tests.waiting import eventually
 from tests.worker.engine_process.restorers import Act
 from tests.worker.scripted import MODEL
 
@@ -98,13 +98,6 @@ def order(submit: Callable[..., Job], storage: ObjectStorage) -> Submit:
     return order
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 40) -> None:
-    give_up_s = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < give_up_s
-        time.sleep(0.05)
-
-
 def status_of(store: JobStore, job: Job) -> Status:
     return store.get(job.tenant, job.id).status
 
@@ -129,7 +122,7 @@ def test_a_photo_crosses_three_processes_and_none_but_the_worker_knows_a_secret(
 ) -> None:
     worker = start()
     job = order(Act.INVERT)
-    wait_for(lambda: status_of(store, job) is Status.SUCCEEDED)
+    eventually(lambda: status_of(store, job) is Status.SUCCEEDED)
     maps = Path(f"/proc/{worker.pid}/maps").read_text()
     assert not [name for name in ("torch", "cv2", "numpy", "PIL") if f"/{name}/" in maps]
     family = descendants(worker.pid)
@@ -148,7 +141,7 @@ def test_a_photo_that_crashes_the_engine_is_condemned_after_two_crashes_and_no_o
     worker = start()
     bystander, poison = order(Act.REST), order(Act.CRASH)
     good = [order(Act.INVERT) for _ in range(3)]
-    wait_for(lambda: all(status_of(store, job).terminal for job in [bystander, poison, *good]))
+    eventually(lambda: all(status_of(store, job).terminal for job in [bystander, poison, *good]))
     failed = store.get(poison.tenant, poison.id)
     assert (failed.status, failed.error and failed.error["code"]) == (Status.FAILED, "poisoned")
     assert [status_of(store, job) for job in [bystander, *good]] == [Status.SUCCEEDED] * 4
@@ -162,16 +155,16 @@ def test_stopped_it_gives_back_what_it_cannot_finish_and_no_budget_is_spent(
 ) -> None:
     worker = start(drain_s=2)
     endless, short = order(Act.GO_ON_AND_ON), order(Act.REST)
-    wait_for(lambda: status_of(store, endless) is Status.RUNNING)
-    wait_for(lambda: status_of(store, short) is Status.RUNNING)
+    eventually(lambda: status_of(store, endless) is Status.RUNNING)
+    eventually(lambda: status_of(store, short) is Status.RUNNING)
     family = descendants(worker.pid)
     worker.signal(signal.SIGTERM)
-    wait_for(lambda: not worker.running, 10)
+    eventually(lambda: not worker.running, 10)
     assert worker.exit_code == 0
     assert status_of(store, short) is Status.SUCCEEDED
     assert status_of(store, endless) is Status.QUEUED
     assert spent(redis, endless) == {"spent_drain": "1"}
-    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in family), 5)
+    eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in family), 5)
 
 
 @pytest.mark.usefixtures("dispatcher")
@@ -181,9 +174,9 @@ def test_a_job_that_does_not_listen_cannot_keep_it_from_ending(
     worker = start(drain_s=1, fetch_timeout_s=60)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         stuck = submit(source={"url": f"http://127.0.0.1:{silent.getsockname()[1]}/photo.png"})
-        wait_for(lambda: status_of(store, stuck) is Status.RUNNING)
+        eventually(lambda: status_of(store, stuck) is Status.RUNNING)
         worker.signal(signal.SIGTERM)
-        wait_for(lambda: not worker.running, 10)
+        eventually(lambda: not worker.running, 10)
     assert worker.exit_code == 0
     assert status_of(store, stuck) is Status.QUEUED
     assert spent(redis, stuck) == {"spent_drain": "1"}
@@ -195,7 +188,7 @@ def test_three_jobs_that_crash_it_one_after_the_other_make_it_leave_and_are_abso
 ) -> None:
     worker = start(jobs_in_flight=4)
     jobs = [order(Act.CRASH) for _ in range(4)]
-    wait_for(lambda: not worker.running, 60)
+    eventually(lambda: not worker.running, 60)
     assert worker.exit_code == 4
     assert "takes itself out" in worker.log_tail(50)
     queued = [job for job in jobs if status_of(store, job) is Status.QUEUED]
@@ -209,7 +202,7 @@ def test_a_child_that_cannot_start_again_charges_nobody(
 ) -> None:
     worker = start("load_once")
     job = order(Act.CRASH)
-    wait_for(lambda: not worker.running)
+    eventually(lambda: not worker.running)
     assert worker.exit_code == 4
     assert status_of(store, job) is Status.QUEUED
     assert spent(redis, job) == {"spent_drain": "1"}
@@ -221,7 +214,7 @@ def test_killed_it_takes_its_children_along(start: Start) -> None:
     family = descendants(worker.pid)
     assert len(family) >= 2
     os.kill(worker.pid, signal.SIGKILL)
-    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in family), 5)
+    eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in family), 5)
 
 
 def test_a_message_of_another_version_is_left_to_others_and_fails_nothing(
@@ -233,11 +226,11 @@ def test_a_message_of_another_version_is_left_to_others_and_fails_nothing(
     celery.send_task(RESTORE_TASK, args=[job.id], kwargs={"colour": "red"}, queue=queue)
     celery.send_task(RESTORE_TASK, args=[job.id, 2], queue=queue)
     celery.send_task("facemend.of_another_version", args=[job.id], queue=queue)
-    wait_for(lambda: worker.log_tail(100).count("left to others") == 2)
+    eventually(lambda: worker.log_tail(100).count("left to others") == 2)
     assert [status_of(store, each) for each in (job, other)] == [Status.QUEUED] * 2
     Doorbell(celery).ring(job.id, MODEL, Priority.NORMAL)
     Doorbell(celery).ring(other.id, MODEL, Priority.NORMAL)
-    wait_for(lambda: all(status_of(store, each) is Status.SUCCEEDED for each in (job, other)))
+    eventually(lambda: all(status_of(store, each) is Status.SUCCEEDED for each in (job, other)))
 
 
 @pytest.mark.usefixtures("dispatcher")
@@ -247,7 +240,7 @@ def test_what_the_engine_counts_is_among_the_workers_metrics(
     port = free_port()
     start(metrics_port=port)
     job = order(Act.INVERT)
-    wait_for(lambda: status_of(store, job) is Status.SUCCEEDED)
+    eventually(lambda: status_of(store, job) is Status.SUCCEEDED)
     metrics = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
     assert 'facemend_batch_faces_sum{model="scripted"} 2.0' in metrics
     assert 'facemend_jobs_ended_total{code="",model="scripted",status="succeeded"} 1.0' in metrics
@@ -259,8 +252,8 @@ def test_a_worker_whose_engine_is_lost_while_nobody_asks_for_it_leaves_too(start
     engines = [pid for pid in descendants(worker.pid) if is_engine(pid)]
     for pid in reversed(engines):  # the spare first: it takes over as soon as the other is dead
         os.kill(pid, signal.SIGKILL)
-        wait_for(functools.partial(is_dead, pid))
-    wait_for(lambda: not worker.running)
+        eventually(functools.partial(is_dead, pid))
+    eventually(lambda: not worker.running)
     assert worker.exit_code == 4
     assert "the weights are not what they were" in worker.log_tail(1000)
 

@@ -10,9 +10,10 @@ from redis import Redis
 from shared.fetch import Fetcher
 from shared.jobs import Job
 from shared.keys import KeyRing
+from shared.object_keys import input_key
 from shared.queue import Doorbell, make_celery
 from shared.settings import Settings
-from shared.storage import ObjectStorage, input_key
+from shared.storage import ObjectStorage
 from shared.store import JobStore
 from tests.jobs import TENANT, finish
 from tests.shared.model.caller import Orders

@@ -10,7 +10,8 @@ from redis import Redis
 from shared.errors import Unavailable
 from shared.jobs import Release, Status
 from shared.manifest import Manifests
-from shared.storage import StoredObject, file_key, input_key
+from shared.object_keys import file_key, input_key
+from shared.storage import StoredObject
 from shared.store import JobStore, Outcome
 from tests.jobs import TENANT, new_job
 from tests.worker.conftest import Admit

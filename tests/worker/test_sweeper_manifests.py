@@ -9,7 +9,7 @@ from redis import Redis
 
 from shared.jobs import Status
 from shared.manifest import Manifests
-from shared.storage import manifest_key
+from shared.object_keys import manifest_key
 from shared.store import JobStore
 from tests.jobs import TENANT, new_job
 from tests.worker.conftest import Admit

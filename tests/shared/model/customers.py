@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from shared.errors import Conflict, IdempotencyInProgress, NotFound, QueueFull
 from shared.jobs import TERMINAL_EVENT, Priority
-from shared.storage import input_key, job_prefixes
+from shared.object_keys import input_key, job_prefixes
 from shared.store import NewJob
 from tests.shared.model.caller import MODEL, Caller
 from tests.shared.model.ledger import Client, Story

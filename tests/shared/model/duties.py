@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from shared.object_keys import job_prefixes
 from shared.outbox import Went
-from shared.storage import job_prefixes
 from shared.store import Delivery, DueJob
 from tests.shared.model.caller import Caller
 from tests.shared.model.promises import Promise, require

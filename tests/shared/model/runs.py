@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from shared.errors import Poisoned
 from shared.jobs import Progress, Release, Stage, Status
-from shared.storage import result_key
+from shared.object_keys import result_key
 from shared.store import Beat, Outcome
 from tests.shared.model.caller import Caller
 

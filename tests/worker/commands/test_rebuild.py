@@ -16,9 +16,10 @@ from shared.installation import Installation
 from shared.jobs import Status
 from shared.keys import KeyRing
 from shared.manifest import Manifests
+from shared.object_keys import INSTALLATION, manifest_key
 from shared.recovery import Revival
 from shared.settings import Settings
-from shared.storage import INSTALLATION, ObjectStorage, manifest_key
+from shared.storage import ObjectStorage
 from shared.store import JobStore, Outcome
 from tests.jobs import TENANT
 from tests.worker.commands.conftest import Facemend

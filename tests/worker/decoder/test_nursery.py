@@ -10,12 +10,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from shared.errors import CorruptImage, FacemendError, Internal, Unavailable
+from tests.waiting import eventually
 from tests.worker.engine.photos import file_of, gradient
 from worker.decoder import Bounds, Decoder
 from worker.decoder.nursery import Ending
@@ -38,13 +38,6 @@ def test_a_nursery_that_is_killed_is_replaced(decoder: Decoder) -> None:
 
 def children_of(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def eventually(condition: Callable[[], object]) -> None:
-    give_up_s = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < give_up_s
-        time.sleep(0.01)
 
 
 def hold(decoder: Decoder) -> tuple[threading.Thread, list[FacemendError], int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -81,13 +80,6 @@ def crash_of(engine: EngineProcess, act: Act, job_id: str = "job_1") -> EngineCr
     with pytest.raises(EngineCrashed) as raised:
         restore(engine, act, job_id)
     return raised.value
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 15) -> None:
-    give_up_s = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < give_up_s
-        time.sleep(0.01)
 
 
 def assert_works(engine: EngineProcess) -> None:

@@ -21,8 +21,9 @@ from shared.errors import (
     WeightsInvalid,
 )
 from shared.settings import Settings
+from tests.waiting import eventually
 from tests.worker.engine_process import restorers
-from tests.worker.engine_process.conftest import assert_works, crash_of, go_on, restore, wait_for
+from tests.worker.engine_process.conftest import assert_works, crash_of, go_on, restore
 from tests.worker.engine_process.restorers import Act
 from tests.worker.scripted import MODEL
 from worker.engine_process.engine import EngineProcess, Fault
@@ -99,13 +100,13 @@ def test_a_job_that_nobody_waits_for_any_more_is_stopped_in_the_child(
     def cancel() -> None:
         raise JobCanceled
 
-    wait_for(lambda: engine._spare is not None)
+    eventually(lambda: engine._spare is not None)
     memory_files = count_memory_files()
     with pytest.raises(JobCanceled):
         restore(engine, Act.REST, check=cancel)
     with pytest.raises(JobCanceled):
         restore(engine, Act.GO_ON_AND_ON, on_progress=lambda *_: cancel())
-    wait_for((settings.models_dir / restorers.FORGOTTEN).exists)
+    eventually((settings.models_dir / restorers.FORGOTTEN).exists)
     assert_works(engine)
     assert count_memory_files() == memory_files
 

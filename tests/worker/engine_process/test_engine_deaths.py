@@ -13,8 +13,9 @@ import pytest
 
 from shared.errors import JobCanceled
 from shared.settings import Settings
+from tests.waiting import eventually
 from tests.worker.engine_process import restorers
-from tests.worker.engine_process.conftest import assert_works, crash_of, go_on, restore, wait_for
+from tests.worker.engine_process.conftest import assert_works, crash_of, go_on, restore
 from tests.worker.engine_process.restorers import Act
 from worker.engine_process.child import EngineCrashed
 from worker.engine_process.engine import EngineLost, EngineProcess, Fault
@@ -39,7 +40,7 @@ def in_the_background(do: Callable[[], None], engine: EngineProcess) -> threadin
     """Do something at the engine; it is there when this returns."""
     thread = threading.Thread(target=do)
     thread.start()
-    wait_for(lambda: bool(engine._child and engine._child.hands))
+    eventually(lambda: bool(engine._child and engine._child.hands))
     return thread
 
 
@@ -66,7 +67,7 @@ def test_where_nobody_can_tell_who_it_was_all_are_suspects(engine: EngineProcess
         )
         for job_id in ("job_1", "job_2")
     ]
-    wait_for(lambda: bool(engine._child and len(engine._child.hands) == 2))
+    eventually(lambda: bool(engine._child and len(engine._child.hands) == 2))
     assert engine.pid is not None
     os.kill(engine.pid, signal.SIGKILL)  # as the kernel does that has no memory left
     for thread in threads:
@@ -123,15 +124,15 @@ def test_a_killed_child_with_nothing_to_do_is_replaced(
     caplog.set_level(logging.INFO)
     assert engine.pid is not None
     os.kill(engine.pid, signal.SIGKILL)
-    wait_for(lambda: "SIGKILL" in caplog.text)
+    eventually(lambda: "SIGKILL" in caplog.text)
     assert_works(engine)
 
 
 def test_a_spare_child_that_was_killed_is_not_missed(engine: EngineProcess) -> None:
-    wait_for(lambda: engine._spare is not None)
+    eventually(lambda: engine._spare is not None)
     assert engine._spare is not None
     os.kill(engine._spare.pid, signal.SIGKILL)
-    wait_for(lambda: engine._spare is not None and not engine._spare.alive)
+    eventually(lambda: engine._spare is not None and not engine._spare.alive)
     crash = crash_of(engine, Act.CRASH)
     assert engine.fault(crash, go_on) is Fault.JOB
     assert_works(engine)

@@ -6,7 +6,8 @@ import httpx
 import pytest
 
 from shared.errors import InputNotFound
-from shared.storage import ObjectStorage, file_key, input_key, job_prefixes, result_key
+from shared.object_keys import file_key, input_key, job_prefixes, result_key
+from shared.storage import ObjectStorage
 
 
 @pytest.mark.parametrize(
