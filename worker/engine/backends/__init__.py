@@ -5,6 +5,8 @@ Nothing heavy is imported here: a backend's library is needed by its own file on
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -14,6 +16,11 @@ from numpy.typing import NDArray
 from worker.engine.batching import Answer
 from worker.engine.controls import DEFAULT, Controls
 from worker.engine.images import Pixels
+
+# ONNX Runtime and OpenVINO tell their makers that they are used, unasked, under an identity that
+# they keep in the home directory. These are people's private photos: nobody is told.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # see "Disabling Telemetry" in its Privacy.md
+sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # not there: it goes on without
 
 #: RGB in [-1, 1], (N, 3, S, S), not clamped.
 Images = NDArray[np.float32]

@@ -46,9 +46,9 @@ def _write(generator: Generator, form: str, file: Path) -> None:
     if form == "onnx":
         file.write_bytes(data)
         return
-    import openvino  # noqa: PLC0415 - an optional package
+    from worker.engine.backends.open_vino import convert  # noqa: PLC0415 - needs openvino
 
-    openvino.save_model(openvino.Core().read_model(data), file, compress_to_fp16=False)
+    convert(data, file)
 
 
 def _open(form: str, file: Path) -> Backend:

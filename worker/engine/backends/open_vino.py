@@ -74,6 +74,11 @@ class OpenVinoBackend:
         return to_answers(self.infer(to_images(crops), seed, controls))
 
 
+def convert(graph: bytes, file: Path) -> None:
+    """Write an ONNX graph in OpenVINO's own form: ``file`` (``.xml``) and a ``.bin`` beside it."""
+    openvino.save_model(_core().read_model(graph), file, compress_to_fp16=False)
+
+
 class _Request:
     """A compiled model with the room for its answers."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -62,6 +63,15 @@ def test_openvino_in_bf16_is_near_the_published_networks_output(tmp_path: Path) 
     assert 1e-4 < error < 2e-2  # less would not be bf16
 
 
+_EXPORTED = """
+import sys
+from pathlib import Path
+from tests.worker.engine.test_gpen import CONFIGS, golden_generator
+from worker.engine.backends.exports import export
+from worker.engine.backends.proof import make_proof
+generator = golden_generator(CONFIGS["tiny-32"])
+export(generator, make_proof(generator), sys.argv[1], Path(sys.argv[2]))
+"""
 _SIGNALLED = """
 import os, signal, sys
 from pathlib import Path
@@ -73,6 +83,17 @@ del other
 signal.signal(signal.SIGTERM, lambda *_: print("heard"))
 os.kill(os.getpid(), signal.SIGTERM)
 """
+
+
+@pytest.mark.parametrize("form", RUNTIMES)
+def test_a_runtime_tells_nobody_that_it_is_used(form: str, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    # A clean environment: they are silent where they find signs of a CI.
+    own = {"HOME": str(home), "PATH": os.defpath, "PYTHONPATH": os.pathsep.join(sys.path)}
+    file = tmp_path / RUNTIMES[form][0]
+    subprocess.run([sys.executable, "-c", _EXPORTED, form, str(file)], env=own, check=True)
+    assert list(home.iterdir()) == []  # no identity, and nothing that waits to be sent
 
 
 def test_a_signal_is_heard_after_models_of_openvino_are_gone(tmp_path: Path) -> None:
