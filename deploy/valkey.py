@@ -14,9 +14,9 @@ from typing import Any, Literal, Self
 from deploy.child import READY_S, Child, free_port, try_ports
 from shared.errors import StackFailed
 
-# The wheel's server has glibc's allocator. Scripts make and drop thousands of small objects; with a
-# long queue, it would look for room for each in a large heap, a third of a script's time. So it
-# keeps what was dropped last. Redis as others build it brings jemalloc, which is not told by this.
+# The wheel's server has glibc's allocator. Scripts make and drop thousands of small objects, and
+# with a long queue it would look for room for each in a large heap. So it keeps what was dropped.
+# Redis as others build it brings jemalloc, which does well by itself and does not read this.
 _ALLOCATOR = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=60000"}
 
 
