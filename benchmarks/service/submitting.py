@@ -18,12 +18,12 @@ from pathlib import Path
 
 from benchmarks.report import Report
 from benchmarks.service.caller import Answers, Load
-from deploy.child import Child, free_port
-from deploy.seaweedfs import SeaweedFS
-from deploy.valkey import Valkey
-from shared.database import connect
-from shared.keys import KeyRing
+from deploy.embedded.child_process import Child, free_port
+from deploy.embedded.seaweedfs import SeaweedFS
+from deploy.embedded.valkey import Valkey
+from shared.redis.client import connect
 from shared.settings import Settings
+from shared.tenants.api_keys import KeyRing
 
 _ROOT = Path(__file__).parents[2]
 _BODY = json.dumps({"input": {"url": "http://127.0.0.1:9/photo.jpg"}})

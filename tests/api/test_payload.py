@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from api.payload import pointer, read_json, validate
+from shared.contract.restorations import RestorationRequest
 from shared.errors import InvalidRequest, MalformedRequest
-from shared.schemas import RestorationRequest
 
 VALID = {"input": {"key": "a.jpg"}}
 

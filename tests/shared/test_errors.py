@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from shared import errors
+from shared.contract.restorations import Problem
 from shared.errors import PROBLEM_BASE, FacemendError, InvalidRequest, Unavailable
-from shared.schemas import Problem
 
 #: The codes of the HTTP contract, and whether the same thing may go well later.
 REQUEST_CODES = {

@@ -13,7 +13,7 @@ import click
 from shared.errors import OptionUnavailable, WeightsMissing
 from shared.settings import Settings, load_settings
 from worker.commands.failure import errors_as_exit_codes
-from worker.wiring import load_model
+from worker.load_models import load_model
 
 if TYPE_CHECKING:
     from worker.training.degradations import Image
@@ -122,7 +122,7 @@ def evaluate(
 def _judge(
     settings: Settings, where: str, fid: Path | None, alexnet: Path | None, heads: Path | None
 ) -> Judge:
-    from worker.engine.identity import load_embedder
+    from worker.engine.faces.identity import load_embedder
     from worker.training.perceptual import Fid, Lpips
     from worker.training.quality import Judge
 
@@ -143,8 +143,8 @@ def _judge(
 
 def _landmarks(settings: Settings, where: str) -> FindLandmarks:
     from worker.engine.devices import choose_device
-    from worker.engine.geometry import template_points
-    from worker.engine.loading import load_detector
+    from worker.engine.load import load_detector
+    from worker.imaging.geometry import template_points
 
     if where != "detect":
         return lambda image: template_points(where, len(image))

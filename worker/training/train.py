@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from shared.errors import WeightsInvalid
-from worker.engine.gpen import (
+from worker.engine.gpen.networks import (
     Generator,
     GpenConfig,
     build_generator,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from shared.errors import WeightsInvalid, WeightsMissing
-from worker.engine.torchvision_ops import import_torchvision
+from worker.engine.faces.torchvision_ops import import_torchvision
 from worker.training.dataset import DatasetError
 from worker.training.perceptual import Fid, Lpips, frechet
 

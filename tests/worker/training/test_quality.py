@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tests.worker.engine.small_models import save_model
 from worker.engine import Restorer, load_restorer
-from worker.engine.identity import Embedder
+from worker.engine.faces.identity import Embedder
 from worker.training.dataset import DatasetError, Photos
 from worker.training.degradations import RECIPES
 from worker.training.evaluate import degrade_all, mean_psnr
