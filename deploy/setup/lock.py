@@ -23,7 +23,7 @@ LOCKS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "worker.lock": (("pyproject.toml", "requirements/torch.in"), ("worker", "openvino")),
     "dev.lock": (
         ("pyproject.toml", "requirements/torch.in", "requirements/build.in"),
-        ("api", "worker", "background", "identity", "onnx", "openvino", "embedded", "demo", "dev"),
+        ("api", "worker", "background", "identity", "onnx", "openvino", "embedded", "demo", "heif", "training", "dev"),
     ),
     "build.lock": (("requirements/build.in",), ()),
     "bare.lock": (("requirements/bare.in",), ()),
