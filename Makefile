@@ -38,7 +38,7 @@ check: setup compose-check ## Format, lint, types, layers, spelling, Dockerfiles
 	$(BIN)/python -m mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell
-	$(BIN)/hadolint deploy/Dockerfile.*
+	$(BIN)/hadolint deploy/docker/Dockerfile.*
 
 unit: setup ## All tests but those of the whole stack
 	$(PYTEST) -m "not e2e"

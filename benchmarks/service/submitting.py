@@ -93,7 +93,7 @@ def _service(folder: Path) -> Iterator[tuple[str, str]]:
         settings = Settings(_env_file=None, **values)  # type: ignore[arg-type] # pydantic converts
         keys = KeyRing(connect(settings), settings.api_key_pepper)
         _, token = keys.create("acme", "bench")
-        config = str(_ROOT / "deploy" / "gunicorn.conf.py")
+        config = str(_ROOT / "deploy/docker/gunicorn.conf.py")
         env = {f"FACEMEND_{name.upper()}": value for name, value in values.items()}
         argv = ["gunicorn", "--config", config, "api.wsgi:app"]
         with _served(folder / "api", argv, env, f"http://{bind}/healthz"):

@@ -39,7 +39,7 @@ from tests.chaos.small_disk import SmallDisk
 TENANT = "acme"
 _ROOT = Path(__file__).resolve().parents[2]
 _MODULES = {
-    "api": ["gunicorn", "--config", str(_ROOT / "deploy" / "gunicorn.conf.py"), "api.wsgi:app"],
+    "api": ["gunicorn", "--config", str(_ROOT / "deploy/docker/gunicorn.conf.py"), "api.wsgi:app"],
     "worker": ["tests.chaos.worker"],
     "real-worker": ["worker.app"],
     "notifier": ["worker.notifier"],
