@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from shared.errors import OptionUnavailable, WeightsMissing
+from shared.errors import DatasetError, OptionUnavailable, WeightsMissing
 from shared.settings import Settings, load_settings
 from worker.commands.failure import errors_as_exit_codes
 from worker.load_models import load_model
@@ -89,7 +89,7 @@ def evaluate(
 
     Exit codes: 0 measured, 2 wrong command or photos that cannot be used, 3 model or weights.
     """
-    from worker.training.dataset import DatasetError, load_images, load_photos
+    from worker.training.dataset import load_images, load_photos
     from worker.training.quality import of_model, of_pictures
 
     ways = (photos is not None, restored is not None, reference is not None)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from shared.errors import FacemendError, ModelUnavailable
+from shared.errors import EngineCrashed, ModelUnavailable
 from shared.settings import Settings
 from shared.telemetry import ENGINE_DEATHS
 from worker.decoder.result_file import memory_file
@@ -33,16 +33,6 @@ OnProgress = Callable[[str, int, int | None], None]
 
 class NotBegun(Exception):
     """The child was gone before it had the job."""
-
-
-class EngineCrashed(FacemendError):
-    """The child died with this job in its hands, perhaps because of it."""
-
-    title = "The engine process died"
-
-    def __init__(self, child: EngineChild) -> None:
-        super().__init__()
-        self.child = child
 
 
 class EngineChild:
@@ -231,7 +221,7 @@ class EngineChild:
                 continue
             hand.silent_s = 0.0
             if message is None:
-                raise EngineCrashed(self)
+                raise EngineCrashed(child=self)
             if "finished" in message:
                 return Finished(files[0])
             self._take(message, hand, on_progress)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import fields
 from enum import Enum
 from typing import Any
 
-from shared.errors import FacemendError
+from shared.errors import EngineCrashed, EngineLost, FacemendError
 from shared.jobs.store import ServedModel
 from shared.settings import Settings
 from worker.engine_process.crash_attribution import Crashes
-from worker.engine_process.process import EngineChild, EngineCrashed, NotBegun, OnProgress
+from worker.engine_process.process import EngineChild, NotBegun, OnProgress
 from worker.engine_process.request import Order
 from worker.engine_process.result import Finished
 from worker.engine_process.shared_lock import Gate
@@ -23,12 +23,6 @@ _LOOK_S = 0.25
 
 Check = Callable[[], None]
 OnBatch = Callable[[str, Sequence[float]], None]
-
-
-class EngineLost(FacemendError):
-    """There is no engine any more: this worker cannot work, whatever the job is."""
-
-    title = "The engine process cannot be started again"
 
 
 class Fault(Enum):
@@ -55,7 +49,7 @@ class EngineProcess:
         self._gate = Gate()
         self._changed = threading.Condition()
         self._crashes = Crashes()
-        self._faults: dict[EngineChild, Fault] = {}
+        self._faults: dict[Hashable, Fault] = {}  # by child
         self._begun: EngineChild | None = None
         self._child: EngineChild | None = None  # the one begun, once it can work
         self._spare: EngineChild | None = None  # takes over when that one dies; the keeper's

@@ -8,17 +8,11 @@ import time
 from types import TracebackType
 from typing import Self
 
-from shared.errors import FacemendError, JobCanceled, LeaseLost, Unavailable
+from shared.errors import Draining, JobCanceled, LeaseLost, Unavailable
 from shared.jobs.job import Progress
 from shared.jobs.store import Beat, Claim, JobStore
 
 _log = logging.getLogger(__name__)
-
-
-class Draining(FacemendError):
-    """The worker is being stopped and this job would not be done in time: give it back."""
-
-    title = "The worker is shutting down"
 
 
 class Drain:

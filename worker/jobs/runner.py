@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shared.errors import (
+    Draining,
+    EngineCrashed,
+    EngineLost,
     FacemendError,
     Internal,
     JobCanceled,
@@ -20,9 +23,8 @@ from shared.jobs.job import TRANSIENT_BACKOFF_S, Job, Release, Status
 from shared.jobs.store import Claim, JobStore, Outcome
 from shared.manifests.manifests import Manifests
 from shared.telemetry import FACES, JOBS_ENDED, JOBS_RELEASED, STAGE_SECONDS, bind
-from worker.engine_process.process import EngineCrashed
-from worker.engine_process.supervisor import EngineLost, EngineProcess, Fault
-from worker.jobs.lease import Drain, Draining, Lease
+from worker.engine_process.supervisor import EngineProcess, Fault
+from worker.jobs.lease import Drain, Lease
 from worker.jobs.pipeline import Pipeline
 
 _log = logging.getLogger(__name__)

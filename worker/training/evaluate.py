@@ -18,10 +18,10 @@ import cv2
 import numpy as np
 import torch
 
-from shared.errors import WeightsInvalid
+from shared.errors import DatasetError, WeightsInvalid
 from worker.engine.gpen.networks import Generator
 from worker.training.checkpoint import read_generator
-from worker.training.dataset import DatasetError, Photos, load_photos, to_images, to_tensor
+from worker.training.dataset import Photos, load_photos, to_images, to_tensor
 from worker.training.degradations import VALIDATION, Image, Recipe, degrade
 from worker.training.metrics import psnr, ssim
 

@@ -11,14 +11,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from shared.errors import JobCanceled
+from shared.errors import EngineCrashed, EngineLost, JobCanceled
 from shared.settings import Settings
 from tests.waiting import eventually
 from tests.worker.engine_process import restorers
 from tests.worker.engine_process.conftest import assert_works, crash_of, go_on, restore
 from tests.worker.engine_process.restorers import Act
-from worker.engine_process.process import EngineCrashed
-from worker.engine_process.supervisor import EngineLost, EngineProcess, Fault
+from worker.engine_process.supervisor import EngineProcess, Fault
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 import pytest
 
-from shared.errors import JobCanceled, LeaseLost
+from shared.errors import Draining, JobCanceled, LeaseLost
 from shared.jobs.job import Job, Progress, Stage
 from shared.jobs.store import Claim, JobStore
 from shared.settings import Settings
-from worker.jobs.lease import Drain, Draining, Lease
+from worker.jobs.lease import Drain, Lease
 
 Submit = Callable[..., Job]
 
