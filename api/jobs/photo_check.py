@@ -7,6 +7,7 @@ JPEG (ITU-T T.81 B.2.2), TIFF 6.0 §2.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +23,10 @@ _Measure = Callable[[bytes], Size | None]
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_BARE = frozenset({0x01, *range(0xD0, 0xD8)})  # markers without a length
 _JPEG_SCAN = 0xDA
+#: A marker: FF, more of them as fill bytes (B.1.1.2), its code. No encoder fills with more.
+_JPEG_MARKER = re.compile(rb"\xff{1,1024}([^\xff])")
+#: Markers before the frame header. Large metadata in parts of 64 kB stays below this.
+_MAX_JPEG_MARKERS = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,19 +88,19 @@ def _webp(data: bytes) -> Size | None:
 
 def _jpeg(data: bytes) -> Size | None:
     at = 2
-    while at + 4 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if marker == 0xFF:  # padding
-            at += 1
-        elif marker in _JPEG_BARE:
-            at += 2
-        elif marker in _JPEG_FRAMES:
-            size = _pair(">HH", data, at + 5)  # height first
-            return size and (size[1], size[0])
-        elif marker == _JPEG_SCAN:
+    for _ in range(_MAX_JPEG_MARKERS):
+        found = _JPEG_MARKER.match(data, at)
+        if found is None:
             return None
-        else:
-            at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        marker, at = found[1][0], found.end()
+        if marker in _JPEG_BARE:
+            continue
+        if marker in _JPEG_FRAMES:
+            size = _pair(">HH", data, at + 3)  # height first
+            return size and (size[1], size[0])
+        if marker == _JPEG_SCAN:
+            return None
+        at += int.from_bytes(data[at : at + 2], "big")
     return None
 
 

@@ -12,7 +12,7 @@ from flask import Request
 from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
 
-from api.payload import Model, pointer, read_json, validate
+from api.payload import Model, pointer, read_json, repeated, validate
 from shared.contract.restorations import Input, RestorationParameters, RestorationRequest
 from shared.errors import (
     InvalidRequest,
@@ -134,17 +134,15 @@ def _split(request: Request, max_input_bytes: int) -> dict[str, bytes]:
         ) from None
     except ValueError:
         raise MalformedRequest("The multipart body is broken.") from None
-    texts = [(name, value) for name, value in fields.items(multi=True) if name != IMAGE_PART]
-    parts = [(name, value.encode()) for name, value in texts]
-    parts += [(name, file.read()) for name, file in files.items(multi=True)]
-    found = dict(parts)
-    if len(found) < len(parts):
-        names = [name for name, _ in parts]
+    texts = list(fields.items(multi=True))
+    uploads = list(files.items(multi=True))
+    if twice := repeated(name for name, _ in [*texts, *uploads]):
         raise InvalidRequest(
             "The upload has a part twice.",
-            [(pointer(name), "give it once") for name in sorted(found) if names.count(name) > 1],
+            [(pointer(name), "give it once") for name in sorted(twice)],
         )
-    return found
+    parts = {name: value.encode() for name, value in texts if name != IMAGE_PART}
+    return parts | {name: file.read() for name, file in uploads}
 
 
 class StrictRequest(Request):

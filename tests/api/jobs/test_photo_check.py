@@ -48,6 +48,35 @@ def test_size_is_found_in_every_dialect(data: bytes) -> None:
     assert glance(data).size_px == (37, 23)
 
 
+def test_fill_bytes_before_a_marker_are_skipped() -> None:
+    data = KINDS["image/jpeg"]
+    assert glance(data[:2] + b"\xff" * 500 + data[2:]).size_px == (37, 23)
+
+
+class Counted(bytes):
+    """Bytes that count how often somebody looks at a part of them."""
+
+    looks = 0
+
+    def __getitem__(self, index: Any) -> Any:
+        Counted.looks += 1
+        return super().__getitem__(index)
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [b"\xff", b"\xff\xd0", b"\xff\xe0\0\x02", b"\xff\xe0\0\0", b"\xff" * 900 + b"\xd0"],
+    ids=["fill bytes", "bare markers", "empty segments", "no length", "long fill"],
+)
+def test_the_walk_over_jpeg_markers_looks_at_few_bytes(
+    piece: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Counted, "looks", 0)
+    data = Counted(b"\xff\xd8" + piece * (20_000_000 // len(piece)))
+    assert glance(data).size_px is None
+    assert Counted.looks < 2_500
+
+
 def test_a_top_down_bitmap_has_a_positive_height() -> None:
     data = bytearray(encoded("BMP"))
     data[22:26] = (-23).to_bytes(4, "little", signed=True)

@@ -138,7 +138,12 @@ def test_a_photo_just_over_the_cap_is_too_large(
         ({"photo": photo_part(b"\xff\xd8\xff")}, "/image"),
         ({"image": photo_part(b"\xff\xd8\xff"), "colour": "red"}, "/colour"),
         ({"image": [photo_part(b"\xff\xd8\xff"), photo_part(b"\xff\xd8\xff")]}, "/image"),
+        ({"image": [photo_part(b"\xff\xd8\xff"), "as text"]}, "/image"),
         ({"image": photo_part(b"\xff\xd8\xff"), "request": ["{}", "{}"]}, "/request"),
+        (
+            {"request": [(io.BytesIO(b"{}"), "a.json"), "{}"], "image": photo_part(b"\xff\xd8")},
+            "/request",
+        ),
         ({"image": photo_part(b"\xff\xd8\xff"), "request": "[]"}, ""),
         ({"image": photo_part(b"\xff\xd8\xff"), "request": '{"colour": 1}'}, "/colour"),
         ({"image": photo_part(b"\xff\xd8\xff"), "request": '{"input": {"key": "a"}}'}, "/input"),
