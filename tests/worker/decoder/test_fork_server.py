@@ -147,7 +147,9 @@ def test_its_processes_go_when_it_is_closed() -> None:
 
 def test_its_processes_go_when_their_owner_is_killed() -> None:
     script = (
-        "import time; from worker.decoder import Decoder; from worker.engine import Limits\n"
+        "import time\n"
+        "from worker.decoder import Decoder\n"
+        "from worker.imaging.limits import Limits\n"
         "decoder = Decoder(Limits()); decoder.start(); print(decoder.pid, flush=True)\n"
         "time.sleep(60)"
     )
