@@ -1,71 +1,75 @@
-"""The object storage as a request uses it: no call lasts longer than the client may wait.
+"""The object storage with the time limit of a request.
 
-boto3 has time limits for connecting and for each read, but none for a call. So calls run in
-threads of their own; one that takes too long is given up here and ends there by those limits. What
-``SmallObjects`` does in limited time needs no thread.
+boto3 limits the time of each connect and read, but not of a whole call. So each call runs in a
+thread of its own. A request gives up a call that takes too long; the thread ends later, by boto3's
+own limits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from functools import partial
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from shared.errors import Unavailable
 from shared.redis.request_deadline import limit_s, waiting
 from shared.settings import Settings
-from shared.storage.bucket import ObjectStorage, StoredObject
+from shared.storage.bucket import ObjectStorage, Storage, StoredObject
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
-class PatientStorage(ObjectStorage):
-    """Raises Unavailable when the request's patience ends. Signing contacts nobody."""
+class RequestStorage:
+    """A ``Storage`` whose calls raise Unavailable at the deadline of the current request."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._longest_s = settings.api_timeout_s
-        super().__init__(settings.model_copy(update={"s3_timeout_s": settings.api_timeout_s}))
-        self._threads = ThreadPoolExecutor(settings.api_threads, thread_name_prefix="s3")
+    def __init__(self, storage: Storage, *, threads: int, timeout_s: float) -> None:
+        """Wrap ``storage``. ``timeout_s`` limits calls outside of requests, too."""
+        self._storage = storage
+        self._timeout_s = timeout_s
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="s3")
+
+    @classmethod
+    def connect(cls, settings: Settings) -> Self:
+        """Wrap the bucket of ``settings``; connects at the first call."""
+        timeout_s = settings.api_timeout_s
+        storage = ObjectStorage(settings.model_copy(update={"s3_timeout_s": timeout_s}))
+        return cls(storage, threads=settings.api_threads, timeout_s=timeout_s)
 
     def put(
         self, key: str, data: bytes, content_type: str, *, if_absent: bool = False
     ) -> StoredObject:
-        with waiting("s3"):
-            stored = self._put_small(
-                key, data, content_type, if_absent=if_absent, within_s=limit_s(self._longest_s)
-            )
-            if stored is not None:
-                return stored
-            return self._wait(partial(super().put, key, data, content_type, if_absent=if_absent))
+        return self._wait(partial(self._storage.put, key, data, content_type, if_absent=if_absent))
 
     def get(self, key: str, *, max_bytes: int, etag: str | None = None) -> bytes:
-        return self._wait(partial(super().get, key, max_bytes=max_bytes, etag=etag))
+        return self._wait(partial(self._storage.get, key, max_bytes=max_bytes, etag=etag))
 
     def head(self, key: str) -> StoredObject:
-        return self._wait(partial(super().head, key))
+        return self._wait(partial(self._storage.head, key))
+
+    def presign(self, key: str, *, filename: str | None = None) -> tuple[str, datetime]:
+        return self._storage.presign(key, filename=filename)  # contacts nobody
 
     def delete(self, keys: Iterable[str]) -> None:
-        self._wait(partial(super().delete, keys))
+        self._wait(partial(self._storage.delete, keys))
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
-        """All at once: what a request lists is one job's."""
-        pages = super().list(prefix)
-        return iter(self._wait(lambda: tuple(pages)))
+        """List everything before returning: a request lists the objects of one job."""
+        return iter(self._wait(lambda: tuple(self._storage.list(prefix))))
 
     def folders(self, prefix: str) -> Iterator[str]:
-        """All at once, likewise."""
-        pages = super().folders(prefix)
-        return iter(self._wait(lambda: tuple(pages)))
+        """List everything before returning."""
+        return iter(self._wait(lambda: tuple(self._storage.folders(prefix))))
 
     def ping(self) -> None:
-        self._wait(super().ping)
+        self._wait(self._storage.ping)
 
-    def _wait(self, call: Callable[[], Answer]) -> Answer:
+    def _wait(self, call: Callable[[], Result]) -> Result:
         with waiting("s3"):
             running = self._threads.submit(call)
             try:
-                return running.result(timeout=limit_s(self._longest_s))
+                return running.result(timeout=limit_s(self._timeout_s))
             except TimeoutError:
-                running.cancel()  # if it waits for a thread; otherwise it ends by itself
-                raise Unavailable("The object storage does not answer in time") from None
+                running.cancel()  # has an effect only if the call has not begun
+                raise Unavailable("The object storage does not respond in time") from None

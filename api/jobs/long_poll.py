@@ -24,12 +24,12 @@ def wait_until_terminal(job: Job, wait_s: float, services: Services) -> Job:
     Answers at once when the process drains or all places to wait are taken: waiting is a courtesy,
     and other requests need threads. Raises Unavailable, and NotFound when the job is erased.
     """
-    if wait_s <= 0 or job.status.terminal or not services.waiting_places.acquire(blocking=False):
+    if wait_s <= 0 or job.status.terminal or not services.waiting_slots.acquire(blocking=False):
         return job
     try:
         return _poll(job, min(wait_s, services.settings.max_wait_s), services)
     finally:
-        services.waiting_places.release()
+        services.waiting_slots.release()
 
 
 def _poll(job: Job, wait_s: float, services: Services) -> Job:
@@ -39,7 +39,7 @@ def _poll(job: Job, wait_s: float, services: Services) -> Job:
         left_s = give_up_s - time.monotonic()
         if left_s <= 0 or services.draining.wait(min(pause_s, left_s)):
             break
-        with services.patience.fresh():
+        with services.deadline.fresh():
             job = services.store.get(job.tenant, job.id)
         pause_s = min(_LONGEST_PAUSE_S, pause_s * 1.5)
     return job

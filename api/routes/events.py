@@ -116,7 +116,7 @@ class _Places:
 
     def __init__(self, found: Services) -> None:
         self._held: list[BoundedSemaphore] = []
-        wanted = (found.streaming_places, found.waiting_places)
+        wanted = (found.streaming_slots, found.waiting_slots)
         for places in wanted:
             if places.acquire(blocking=False):
                 self._held.append(places)
@@ -160,7 +160,7 @@ def follow(
         if found.draining.wait(pace.pause_s):
             return
         try:
-            with found.patience.fresh():
+            with found.deadline.fresh():
                 job = found.store.get(job.tenant, job.id)
         except (NotFound, Unavailable):
             return  # the client comes again and hears why

@@ -21,10 +21,10 @@ from shared.contract.restorations import (
     StoredImage,
 )
 from shared.jobs.job import Job, Progress
-from shared.storage.bucket import ObjectStorage
+from shared.storage.bucket import Storage
 
 
-def represent(job: Job, storage: ObjectStorage) -> Restoration:
+def represent(job: Job, storage: Storage) -> Restoration:
     """Make the resource; addresses in it are presigned now and say when they end."""
     request = job.request
     position = job.queue_position
@@ -69,7 +69,7 @@ def _progress(progress: Progress | None) -> ProgressView | None:
     )
 
 
-def _result(job: Job, result: Mapping[str, Any], storage: ObjectStorage) -> Result:
+def _result(job: Job, result: Mapping[str, Any], storage: Storage) -> Result:
     comparison = result.get("comparison")
     return Result(
         image=_image(result["image"], storage, f"restored-{job.id}"),
@@ -80,12 +80,12 @@ def _result(job: Job, result: Mapping[str, Any], storage: ObjectStorage) -> Resu
     )
 
 
-def _image(image: Mapping[str, Any], storage: ObjectStorage, name: str) -> StoredImage:
+def _image(image: Mapping[str, Any], storage: Storage, name: str) -> StoredImage:
     url, expires_at = storage.presign(image["key"], filename=f"{name}.{image['format']}")
     return StoredImage(url=url, url_expires_at=expires_at, **image)
 
 
-def _face(face: Mapping[str, Any], storage: ObjectStorage) -> Face:
+def _face(face: Mapping[str, Any], storage: Storage) -> Face:
     crop = face.get("crop")
     urls = crop and FaceCrop(
         before_url=storage.presign(crop["before_key"])[0],

@@ -10,7 +10,7 @@ import secrets
 
 from shared.errors import Conflict, InputNotFound, Unavailable
 from shared.jobs.recovery import Recovery
-from shared.storage.bucket import ObjectStorage
+from shared.storage.bucket import Storage
 from shared.storage.keys import INSTALLATION
 
 _MAX_BYTES = 1_000
@@ -19,7 +19,7 @@ _MAX_BYTES = 1_000
 class Installation:
     """Thread-safe; raises Unavailable when Redis or the storage does not answer."""
 
-    def __init__(self, recovery: Recovery, storage: ObjectStorage) -> None:
+    def __init__(self, recovery: Recovery, storage: Storage) -> None:
         self._recovery, self._storage = recovery, storage
 
     def name(self) -> str:

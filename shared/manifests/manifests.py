@@ -22,7 +22,7 @@ from shared.jobs.compression import unpack
 from shared.jobs.idempotency import digest, reservation_key
 from shared.jobs.record import NewJob, Outcome, outcome_json, to_json
 from shared.jobs.recovery import Manifest, SealedRun
-from shared.storage.bucket import ObjectStorage
+from shared.storage.bucket import Storage
 from shared.storage.keys import MANIFESTS, manifest_key, result_key, results_prefix
 
 _log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class Promise:
 class Manifests:
     """Thread-safe."""
 
-    def __init__(self, storage: ObjectStorage) -> None:
+    def __init__(self, storage: Storage) -> None:
         self._storage = storage
 
     def write(self, new: NewJob, generation: int = 1) -> None:

@@ -1,4 +1,4 @@
-"""Objects in S3-compatible storage: photos in, results out. boto3's errors end here."""
+"""One bucket of S3-compatible object storage. Errors of boto3 become errors of the tree here."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
 from boto3.session import Session
@@ -24,19 +24,19 @@ from shared.errors import (
     Unavailable,
 )
 from shared.settings import Settings
-from shared.storage.fast_put import SmallObjects
+from shared.storage.fast_put import FastPut
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 CONNECT_TIMEOUT_S = 3.0
-_DELETE_AT_ONCE = 1000  # the most that one DeleteObjects takes
-_SMALL_BYTES = 65_536  # so much is signed and sent in no time
+_DELETE_AT_ONCE = 1000  # the maximum of one DeleteObjects request
+_SMALL_BYTES = 65_536  # up to this size the client costs more than the transfer
 
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """``age_s`` is told by ``list`` alone: since it was written, by the storage's own clock."""
+    """``age_s``: seconds since the write, by the clock of the storage; only ``list`` sets it."""
 
     key: str
     bytes: int
@@ -45,8 +45,30 @@ class StoredObject:
     age_s: float | None = field(default=None, compare=False)
 
 
+class Storage(Protocol):
+    """What callers need of a bucket. ``ObjectStorage`` says what each method does and raises."""
+
+    def put(
+        self, key: str, data: bytes, content_type: str, *, if_absent: bool = False
+    ) -> StoredObject: ...
+
+    def get(self, key: str, *, max_bytes: int, etag: str | None = None) -> bytes: ...
+
+    def head(self, key: str) -> StoredObject: ...
+
+    def presign(self, key: str, *, filename: str | None = None) -> tuple[str, datetime]: ...
+
+    def delete(self, keys: Iterable[str]) -> None: ...
+
+    def list(self, prefix: str) -> Iterator[StoredObject]: ...
+
+    def folders(self, prefix: str) -> Iterator[str]: ...
+
+    def ping(self) -> None: ...
+
+
 class ObjectStorage:
-    """One bucket. Thread-safe; connects at the first call."""
+    """A ``Storage``. Thread-safe; connects at the first call."""
 
     def __init__(self, settings: Settings) -> None:
         self._bucket = settings.s3_bucket
@@ -59,7 +81,7 @@ class ObjectStorage:
         self._client = _client(session, settings, settings.s3_endpoint_url)
         public = settings.s3_public_endpoint_url or settings.s3_endpoint_url
         self._public = _client(session, settings, public)  # only signs, never connects
-        self._small = SmallObjects(
+        self._fast_put = FastPut(
             self._client.meta.endpoint_url,
             settings.s3_bucket,
             credentials=session.get_credentials(),
@@ -71,94 +93,86 @@ class ObjectStorage:
     def put(
         self, key: str, data: bytes, content_type: str, *, if_absent: bool = False
     ) -> StoredObject:
-        """Write an object whole. Raises Unavailable; Conflict if ``if_absent`` and it is there.
+        """Write a whole object.
 
-        After a lost answer the same call may be made again; with ``if_absent`` the second one
-        then meets its own object.
+        Raises Unavailable, and Conflict if ``if_absent`` and the object exists. The call may be
+        repeated after an Unavailable; with ``if_absent``, the second call may find the object of
+        the first one.
         """
-        stored = self._put_small(key, data, content_type, if_absent=if_absent)
-        if stored is not None:
-            return stored
-        condition: dict[str, Any] = {"IfNoneMatch": "*"} if if_absent else {}
-        with _errors():
-            etag = self._client.put_object(
-                Bucket=self._bucket, Key=key, Body=data, ContentType=content_type, **condition
-            )["ETag"]
+        conditions = {"IfNoneMatch": "*"} if if_absent else {}
+        etag = None
+        if len(data) <= _SMALL_BYTES:
+            headers = {"Content-Type": content_type}
+            headers |= {"If-None-Match": "*"} if if_absent else {}
+            etag = self._fast_put.put(key, data, headers)
+        if etag is None:
+            with _errors():
+                etag = self._client.put_object(
+                    Bucket=self._bucket,
+                    Key=key,
+                    Body=data,
+                    ContentType=content_type,
+                    **conditions,  # type: ignore[arg-type]  # a TypedDict of the published types
+                )["ETag"]
         return StoredObject(key, len(data), etag.strip('"'), content_type)
 
-    def _put_small(
-        self,
-        key: str,
-        data: bytes,
-        content_type: str,
-        *,
-        if_absent: bool,
-        within_s: float | None = None,
-    ) -> StoredObject | None:
-        """See ``SmallObjects.put``; None also for an object that is not small."""
-        if len(data) > _SMALL_BYTES:
-            return None
-        headers = {"Content-Type": content_type}
-        if if_absent:
-            headers["If-None-Match"] = "*"
-        etag = self._small.put(key, data, headers, within_s=within_s)
-        return None if etag is None else StoredObject(key, len(data), etag.strip('"'), content_type)
-
     def get(self, key: str, *, max_bytes: int, etag: str | None = None) -> bytes:
-        """Read an object of at most ``max_bytes``, and with ``etag`` only that version of it.
+        """Return the content of an object of at most ``max_bytes``.
+
+        ``etag``: the version that the object must have.
 
         Raises InputNotFound, InputTooLarge, InputChanged, Unavailable.
         """
         condition: dict[str, Any] = {"IfMatch": f'"{etag}"'} if etag else {}
         with _errors():
-            answer = self._client.get_object(Bucket=self._bucket, Key=key, **condition)
-            # Not ``with answer["Body"] as body``: that hands out urllib3's own reader.
-            with closing(answer["Body"]) as body:
-                if answer["ContentLength"] > max_bytes:
+            response = self._client.get_object(Bucket=self._bucket, Key=key, **condition)
+            # Not ``with response["Body"] as body``: that returns the reader of urllib3.
+            with closing(response["Body"]) as body:
+                if response["ContentLength"] > max_bytes:
                     raise InputTooLarge(
-                        f"The photo has {answer['ContentLength']} bytes; {max_bytes} are allowed"
+                        f"The photo has {response['ContentLength']} bytes; {max_bytes} are allowed"
                     )
                 return body.read()
 
     def head(self, key: str) -> StoredObject:
-        """Raises InputNotFound, Unavailable."""
+        """Return what is known of an object. Raises InputNotFound, Unavailable."""
         with _errors():
-            answer = self._client.head_object(Bucket=self._bucket, Key=key)
+            response = self._client.head_object(Bucket=self._bucket, Key=key)
         return StoredObject(
-            key, answer["ContentLength"], answer["ETag"].strip('"'), answer["ContentType"]
+            key, response["ContentLength"], response["ETag"].strip('"'), response["ContentType"]
         )
 
     def presign(self, key: str, *, filename: str | None = None) -> tuple[str, datetime]:
-        """An address to GET this one object without a key of ours, and when it ends (UTC).
+        """Return a presigned URL to GET this object, and the time (UTC) at which it expires.
 
-        With ``filename`` browsers save it under that name instead of showing it.
+        With ``filename``, browsers save the object under that name instead of showing it.
         """
         parameters = {"Bucket": self._bucket, "Key": key}
         if filename is not None:
             parameters["ResponseContentDisposition"] = _attachment(filename)
-        ends_at = datetime.now(UTC) + timedelta(seconds=self._url_ttl_s)
+        expires_at = datetime.now(UTC) + timedelta(seconds=self._url_ttl_s)
         url = self._public.generate_presigned_url(
             "get_object", Params=parameters, ExpiresIn=self._url_ttl_s
         )
-        return url, ends_at
+        return url, expires_at
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Delete objects; one that is not there is no error. Raises Unavailable."""
+        """Delete objects; a missing one is not an error. Raises Unavailable."""
         names = list(keys)
         for start in range(0, len(names), _DELETE_AT_ONCE):
             objects = [{"Key": key} for key in names[start : start + _DELETE_AT_ONCE]]
             with _errors():
-                answer = self._client.delete_objects(
+                response = self._client.delete_objects(
                     Bucket=self._bucket,
                     Delete={"Objects": objects, "Quiet": True},  # type: ignore[typeddict-item]
                 )
-            if answer.get("Errors"):
-                raise Unavailable("The object storage did not delete everything")
+            if response.get("Errors"):
+                raise Unavailable("The object storage did not delete all objects")
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
-        """All objects whose keys begin with ``prefix``; their types are not told (empty).
+        """Iterate over the objects whose keys begin with ``prefix``.
 
-        Raises Unavailable while it is walked through.
+        Their ``content_type`` is empty, since S3 does not list it. Iterating raises Unavailable.
         """
         with _errors():
             pages = self._client.get_paginator("list_objects_v2")
@@ -170,9 +184,9 @@ class ObjectStorage:
                     yield StoredObject(item["Key"], item["Size"], etag, "", max(0.0, age_s))
 
     def folders(self, prefix: str) -> Iterator[str]:
-        """What comes next in keys that begin with ``prefix``, up to their next slash.
+        """Iterate over the names of the folders directly below ``prefix``.
 
-        Raises Unavailable while it is walked through.
+        Iterating raises Unavailable.
         """
         with _errors():
             pages = self._client.get_paginator("list_objects_v2")
@@ -181,7 +195,7 @@ class ObjectStorage:
                     yield item["Prefix"].removeprefix(prefix).removesuffix("/")
 
     def ping(self) -> None:
-        """Raises Unavailable if the storage does not answer, BucketMissing without a bucket."""
+        """Raises Unavailable if the storage does not respond, BucketMissing without the bucket."""
         with _errors():
             self._client.head_bucket(Bucket=self._bucket)
 
@@ -198,7 +212,7 @@ def _client(session: Session, settings: Settings, endpoint_url: str | None) -> S
             read_timeout=settings.s3_timeout_s,
             retries={"mode": "standard", "total_max_attempts": 3},
             max_pool_connections=32,
-            # Not every S3 knows the newer checksums that boto3 would otherwise add.
+            # Some S3 servers do not support the newer checksums that boto3 adds by default.
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
         ),
@@ -210,35 +224,37 @@ def _reveal(secret: SecretStr | None) -> str | None:
 
 
 def _attachment(filename: str) -> str:
-    """RFC 6266: a plain name for old clients, the true one for the others."""
+    """Content-Disposition by RFC 6266: an ASCII name for old clients, and the real name."""
     plain = "".join(c if c.isascii() and (c.isalnum() or c in "._- ") else "_" for c in filename)
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='')}"
 
 
 @contextmanager
 def _errors() -> Iterator[None]:
-    """Translate what boto3 raises."""
+    """Translate the errors of boto3."""
     try:
         yield
     except ClientError as error:
         code, status = error.response["Error"]["Code"], _status(error)
         if code == "PreconditionFailed" or status == 412:
             if error.operation_name == "PutObject":
-                raise Conflict("An object of that name is already there") from error
+                raise Conflict("An object with that key already exists") from error
             raise InputChanged from error
         if code == "NoSuchBucket" or (status == 404 and error.operation_name == "HeadBucket"):
             raise BucketMissing from error
         if status == 404:
             raise InputNotFound from error
-        raise Unavailable(f"The object storage answers {code} to {error.operation_name}") from error
+        raise Unavailable(
+            f"The object storage responds {code} to {error.operation_name}"
+        ) from error
     except BotoCoreError as error:
-        raise Unavailable("The object storage does not answer") from error
+        raise Unavailable("The object storage does not respond") from error
 
 
-def _clock(answer: Mapping[str, Any]) -> datetime:
-    """The storage's own time: ours may differ, and ages would be wrong."""
-    said = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
-    return parsedate_to_datetime(said) if said else datetime.now(UTC)
+def _clock(response: Mapping[str, Any]) -> datetime:
+    """Return the time of the storage. The local clock may differ, and ages would be wrong."""
+    date = response["ResponseMetadata"]["HTTPHeaders"].get("date")
+    return parsedate_to_datetime(date) if date else datetime.now(UTC)
 
 
 def _status(error: ClientError) -> int:

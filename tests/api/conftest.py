@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Protocol
 
 import pytest
@@ -23,13 +24,11 @@ from api.openapi import Application
 from api.problems import MEDIA_TYPE
 from shared.jobs.job import Job, Status
 from shared.jobs.store import JobStore, Outcome
-from shared.queue.celery_queue import Doorbell, make_celery
+from shared.manifests.manifests import Manifests
 from shared.settings import Settings
-from shared.storage.bucket import ObjectStorage
+from shared.storage.bucket import ObjectStorage, Storage
 from shared.storage.keys import result_key
-from shared.tenants.api_keys import ALL_SCOPES, KeyRing
-from shared.tenants.rate_limit import RateLimiter
-from shared.tenants.usage import UsageBook
+from shared.tenants.api_keys import ALL_SCOPES
 
 
 class CheckedClient(FlaskClient):
@@ -108,16 +107,12 @@ class Enrol(Protocol):
 
 @pytest.fixture
 def services(settings: Settings, redis: Redis, store: JobStore, storage: ObjectStorage) -> Services:
-    """As ``Services.connect`` makes them, on servers that are empty."""
-    return Services(
-        settings=settings,
-        store=store,
-        keys=KeyRing(redis, settings.api_key_pepper),
-        rates=RateLimiter(settings),
-        usage=UsageBook(redis),
-        storage=storage,
-        doorbell=Doorbell(make_celery(settings, role="api")),
-    )
+    """Services on empty servers."""
+    return replace(Services.build(settings, redis, storage), store=store)
+
+
+def with_storage(services: Services, storage: Storage) -> Services:
+    return replace(services, storage=storage, manifests=Manifests(storage))
 
 
 @pytest.fixture

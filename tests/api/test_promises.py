@@ -17,6 +17,7 @@ from shared.jobs.store import JobStore, NewJob
 from shared.settings import Settings
 from shared.storage.bucket import ObjectStorage, StoredObject
 from shared.storage.keys import MANIFESTS
+from tests.api.conftest import with_storage
 from worker.notifier.rebuilder import Rebuilder
 
 Submit = Callable[..., Any]
@@ -76,7 +77,7 @@ def test_the_client_that_asks_again_after_the_loss_gets_the_same_job(
 def test_without_its_manifest_no_job_is_accepted(
     services: Services, client: Any, submit: Submit, problem: Problem, store: JobStore
 ) -> None:
-    unsure = create_app(dataclasses.replace(services, storage=WithoutManifests(services.settings)))
+    unsure = create_app(with_storage(services, WithoutManifests(services.settings)))
     headers = {"Idempotency-Key": "order-1"}
     refused = submit(type(client)(unsure.test_client(), client.secret), headers=headers)
     assert problem(refused) == (503, "unavailable")

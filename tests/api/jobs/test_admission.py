@@ -15,6 +15,7 @@ from shared.jobs.store import JobStore, ServedModel
 from shared.settings import Settings
 from shared.storage.bucket import ObjectStorage, StoredObject
 from shared.storage.keys import MANIFESTS, file_key
+from tests.api.conftest import with_storage
 from tests.shared.conftest import at_once
 
 Submit = Callable[..., Any]
@@ -185,9 +186,8 @@ def test_a_full_queue_is_told_before_anything_is_stored(
     submit(client)
     full = settings.model_copy(update={"max_queued_per_tenant": 1})
     away = settings.model_copy(update={"s3_endpoint_url": "http://127.0.0.1:9"})
-    narrow = dataclasses.replace(
-        services, store=JobStore.connect(full), storage=ObjectStorage(away)
-    )
+    unreachable = with_storage(services, ObjectStorage(away))
+    narrow = dataclasses.replace(unreachable, store=JobStore.connect(full))
     guest = type(client)(create_app(narrow).test_client(), client.secret)
     assert problem(submit(guest)) == (429, "queue-full")
 
@@ -244,5 +244,5 @@ class Bucketless(ObjectStorage):
 def test_a_storage_without_the_bucket_is_no_fault_of_the_photo(
     services: Services, client: Any, submit: Submit, problem: Problem
 ) -> None:
-    lame = create_app(dataclasses.replace(services, storage=Bucketless(services.settings)))
+    lame = create_app(with_storage(services, Bucketless(services.settings)))
     assert problem(submit(type(client)(lame.test_client(), client.secret))) == (503, "unavailable")

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +11,7 @@ from shared.jobs.store import Beat, JobStore, Outcome
 from shared.settings import Settings
 from shared.storage.bucket import ObjectStorage
 from shared.storage.keys import file_key, input_key, result_key
-from tests.api.conftest import Authorised
+from tests.api.conftest import Authorised, with_storage
 
 
 def gone(client: Any, job_id: str, storage: ObjectStorage) -> bool:
@@ -91,7 +90,7 @@ def test_while_the_storage_is_away_the_record_stays_and_erasing_can_be_repeated(
 ) -> None:
     job_id = submit(client).get_json()["id"]
     away = settings.model_copy(update={"s3_endpoint_url": "http://127.0.0.1:9"})
-    lame = dataclasses.replace(services, storage=ObjectStorage(away))
+    lame = with_storage(services, ObjectStorage(away))
     answer = Authorised(create_app(lame).test_client(), client.secret).open(
         f"/v1/restorations/{job_id}", method="DELETE"
     )

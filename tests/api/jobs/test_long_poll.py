@@ -1,10 +1,11 @@
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from redis import Redis
 
 from api import Services
 from api.jobs.long_poll import preferred_wait_s, wait_until_terminal
@@ -43,9 +44,7 @@ def test_the_preference_is_read_as_rfc_7240_writes_it(header: str, expected: int
 
 
 def test_it_waits_no_longer_than_the_settings_allow(services: Services, queued: Job) -> None:
-    brief = dataclasses.replace(
-        services, settings=services.settings.model_copy(update={"max_wait_s": 1})
-    )
+    brief = replace(services, settings=services.settings.model_copy(update={"max_wait_s": 1}))
     assert wait_until_terminal(queued, AGES, brief).status == "queued"
 
 
@@ -55,16 +54,16 @@ def test_a_draining_process_lets_everyone_go(services: Services, queued: Job) ->
 
 
 def test_when_all_places_are_taken_nobody_waits(services: Services, queued: Job) -> None:
-    while services.waiting_places.acquire(blocking=False):
+    while services.waiting_slots.acquire(blocking=False):
         pass
     assert wait_until_terminal(queued, 60, services) is queued
 
 
 def test_places_are_given_back(
-    services: Services, queued: Job, succeed: Callable[[str, str], Job]
+    services: Services, redis: Redis, queued: Job, succeed: Callable[[str, str], Job]
 ) -> None:
     settings = services.settings.model_copy(update={"api_threads": 1})
-    narrow = dataclasses.replace(services, settings=settings)
+    narrow = Services.build(settings, redis, services.storage)
     succeed("acme", queued.id)
     for _ in range(3):
         assert wait_until_terminal(queued, 60, narrow).status == "succeeded"
@@ -72,7 +71,7 @@ def test_places_are_given_back(
 
 def test_some_threads_are_never_given_to_waiting(services: Services) -> None:
     places = 0
-    while services.waiting_places.acquire(blocking=False):
+    while services.waiting_slots.acquire(blocking=False):
         places += 1
     assert 0 < places < services.settings.api_threads
 

@@ -140,13 +140,13 @@ def test_streams_end_when_the_process_drains(client: Any, submit: Any, services:
 def test_who_finds_no_place_gets_the_job_and_comes_again(
     client: Any, submit: Any, services: Services
 ) -> None:
-    while services.streaming_places.acquire(blocking=False):
+    while services.streaming_slots.acquire(blocking=False):
         pass
     answer = client.get(f"{submit(client).headers['Location']}/events")
     text = answer.get_data(as_text=True)
     assert text.startswith("retry: ")
     assert len(told(text)) == 1
-    assert services.waiting_places.acquire(blocking=False)  # not taken in vain
+    assert services.waiting_slots.acquire(blocking=False)  # not taken in vain
 
 
 def test_places_are_given_back_however_a_stream_ends(
@@ -154,10 +154,10 @@ def test_places_are_given_back_however_a_stream_ends(
 ) -> None:
     def free() -> int:
         taken = 0
-        while services.streaming_places.acquire(blocking=False):
+        while services.streaming_slots.acquire(blocking=False):
             taken += 1
         for _ in range(taken):
-            services.streaming_places.release()
+            services.streaming_slots.release()
         return taken
 
     before = free()
@@ -174,9 +174,9 @@ def test_places_are_given_back_however_a_stream_ends(
 
 def test_streams_leave_places_for_those_who_wait(services: Services) -> None:
     streams = waiting = 0
-    while services.streaming_places.acquire(blocking=False):
+    while services.streaming_slots.acquire(blocking=False):
         streams += 1
-    while services.waiting_places.acquire(blocking=False):
+    while services.waiting_slots.acquire(blocking=False):
         waiting += 1
     assert 0 < streams < waiting < services.settings.api_threads
 
