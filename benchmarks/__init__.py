@@ -1,1 +1,1 @@
-"""What is measured, each against its peer; docs/benchmarks.md says how. Not part of the package."""
+"""Benchmarks of the engine and the service, described in docs/benchmarks.md; not packaged."""

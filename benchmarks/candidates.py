@@ -1,4 +1,4 @@
-"""Every backend that is installed, in float32 and in what the hardware has besides."""
+"""Every installed backend, in float32 and in the reduced precision of the hardware."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 
 
 def open_backends(models_dir: Path, size_px: int) -> dict[str, Backend]:
-    """By a name that says precision too; each with weights of its own."""
+    """Load each backend with weights of its own; the key is its name and precision."""
     found: dict[str, Backend] = {}
     kept = open_shelf(f"golden-{size_px}", models_dir=models_dir)
     for name in ("torch", "onnxruntime", "openvino"):

@@ -1,4 +1,4 @@
-"""The engine beside its peer: ``make bench-engine``, or ``python -m benchmarks.engine --help``."""
+"""Benchmark of the engine, compared with its peer: ``python -m benchmarks.engine --help``."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from benchmarks import gpu
 from benchmarks.batches import measure_batching
 from benchmarks.candidates import CPU
 from benchmarks.golden import save_golden
-from benchmarks.own_process import measure_first_result
 from benchmarks.report import Report
 from benchmarks.speed import measure_speed
+from benchmarks.startup import measure_startup
 from benchmarks.whole_photo import measure_whole_photo
 from worker.engine.backends.measured_times import SHIPPED, machine_name, write_figures
 
 RESULTS = Path(__file__).parent / "results"
-_SECTIONS = ("speed", "batches", "photo", "process", "gpu")
+_SECTIONS = ("speed", "batches", "photo", "startup", "gpu")
 
 
 @click.command()
@@ -30,7 +30,9 @@ _SECTIONS = ("speed", "batches", "photo", "process", "gpu")
 @click.option("--section", "sections", type=click.Choice(_SECTIONS), multiple=True)
 @click.option("--repetitions", type=click.IntRange(1), default=7, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), default=RESULTS / "engine")
-@click.option("--ship", is_flag=True, help="Put the figures into the package, for backend auto.")
+@click.option(
+    "--ship", is_flag=True, help="Write the measured times into the package, for --backend auto."
+)
 def main(
     *,
     sizes: tuple[int, ...],
@@ -39,7 +41,7 @@ def main(
     out: Path,
     ship: bool,
 ) -> None:
-    """Measure exact mode, fast mode, batches, a whole photo, memory and start, and a GPU."""
+    """Measure speed, precision, batches, a whole photo, memory, start-up and the GPU."""
     logging.basicConfig(level="WARNING")
     chosen = sections or _SECTIONS
     report = Report("Engine")
@@ -57,8 +59,8 @@ def main(
         model = f"golden-{max(sizes)}"
         if "photo" in chosen:
             measure_whole_photo(report, models_dir, model)
-        if "process" in chosen:
-            measure_first_result(report, models_dir, model)
+        if "startup" in chosen:
+            measure_startup(report, models_dir, model)
         if "gpu" in chosen:
             gpu.measure(report, models_dir, model, repetitions)
     report.write(out)
@@ -69,17 +71,17 @@ def _describe_machine(report: Report) -> None:
     features = torch.cpu.get_capabilities()
     wide = ("avx2", "avx512_f", "avx512_bf16", "amx_bf16", "amx_tile")
     report.section("Machine")
-    report.say("processor", machine_name(CPU))
-    report.say("features", ", ".join(name for name in wide if features.get(name)) or "none")
-    report.say("threads", torch.get_num_threads())
-    report.say("load when it began", Path("/proc/loadavg").read_text().split()[0])
-    report.say("Python", platform.python_version())
+    report.fact("processor", machine_name(CPU))
+    report.fact("features", ", ".join(name for name in wide if features.get(name)) or "none")
+    report.fact("threads", torch.get_num_threads())
+    report.fact("load at the start", Path("/proc/loadavg").read_text().split()[0])
+    report.fact("Python", platform.python_version())
     for package in ("torch", "onnxruntime", "openvino", "onnx", "numpy"):
         try:
             version = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             version = "not installed"
-        report.say(package, version)
+        report.fact(package, version)
 
 
 if __name__ == "__main__":

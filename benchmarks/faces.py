@@ -1,4 +1,4 @@
-"""Real faces as the network sees them, and photos to restore."""
+"""Photos of real people: aligned face crops, and whole photos to restore."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from worker.engine.load import load_detector
 from worker.imaging.decode import Pixels
 from worker.imaging.geometry import crop, similarity, template_points
 
-_FREE = (
+_PUBLIC_DOMAIN = (
     ("skimage", "data/astronaut.png"),
     ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg"),
 )
@@ -25,13 +25,16 @@ _FROM_VALIDATION = 6
 
 
 def data_folder() -> Path:
-    """Photos that are not in the repository: FACEMEND_DATA, or ``shared`` beside the checkout."""
+    """Return the folder of photos outside the repository; FACEMEND_DATA names its parent."""
     return Path(os.environ.get("FACEMEND_DATA") or Path(__file__).parents[2] / "shared") / "faces"
 
 
 def real_faces(size_px: int) -> list[Pixels]:
-    """Aligned crops: the two free photos, and some of the validation faces where they are."""
-    found = [_aligned(free_photo(index), size_px) for index in range(len(_FREE))]
+    """Return aligned crops, (size_px, size_px, 3): public-domain faces and validation faces.
+
+    The validation faces are left out if `data_folder` does not have them.
+    """
+    found = [_aligned(public_domain_photo(index), size_px) for index in range(len(_PUBLIC_DOMAIN))]
     archive = data_folder() / "val-256.zip"
     if archive.is_file():
         with zipfile.ZipFile(archive) as photos:
@@ -42,22 +45,22 @@ def real_faces(size_px: int) -> list[Pixels]:
     return found
 
 
-def free_photo(index: int = 0) -> Pixels:
-    """A public-domain photo with one face, out of a package."""
-    package, path = _FREE[index]
+def public_domain_photo(index: int = 0) -> Pixels:
+    """Return a public-domain photo of one face, which an installed package contains."""
+    package, path = _PUBLIC_DOMAIN[index]
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
         raise SystemExit(f"the benchmark needs the package {package}: pip install facemend[demo]")
     return _pixels(Path(spec.submodule_search_locations[0]) / path)
 
 
-def crowd() -> tuple[str, Pixels]:
-    """The group photo of 29 faces; where it is missing, the astronaut, tiled."""
+def group_photo() -> tuple[str, Pixels]:
+    """Return (name, photo): a group of 29 people, or the astronaut 16 times if that is missing."""
     file = data_folder() / "solvay-1927.png"
     if file.is_file():
         return file.name, _pixels(file)
-    name = f"{file} is missing: the astronaut, 4 by 4"
-    return name, np.tile(_resized(free_photo()[:300, 70:370], 200), (4, 4, 1))
+    name = f"{file} is missing: the astronaut, 4 x 4"
+    return name, np.tile(_resized(public_domain_photo()[:300, 70:370], 200), (4, 4, 1))
 
 
 def _aligned(photo: Pixels, size_px: int) -> Pixels:

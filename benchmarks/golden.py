@@ -1,4 +1,4 @@
-"""Networks with the weights of the golden vectors: noise, seeded by the name of each key."""
+"""Networks with the weights of the golden vectors: random, seeded by the name of each key."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _VECTORS = Path(__file__).parents[1] / "tests" / "data" / "gpen" / "golden.npz"
 
 
 def golden_state(config: GpenConfig) -> dict[str, Tensor]:
-    """See gpen/SPEC.md, Golden vectors."""
+    """Return the weights with which the vectors in ``tests/data/gpen`` were computed."""
     with torch.device("meta"):
         shapes = {key: tuple(like.shape) for key, like in Generator(config).state_dict().items()}
     kernels = Generator(GpenConfig(8, 8, 1, 0.01)).state_dict()
@@ -32,13 +32,13 @@ def golden_state(config: GpenConfig) -> dict[str, Tensor]:
 
 
 def golden_images(size_px: int) -> NDArray[np.float32]:
-    """The input of the vectors, one image."""
+    """Return the input of the golden vectors: (1, 3, size_px, size_px), in [-1, 1]."""
     noise = np.random.default_rng(7).standard_normal((1, 3, size_px, size_px))
     return np.clip(noise, -1, 1).astype(np.float32)
 
 
 def golden_error(images: Any, size_px: int) -> float:
-    """Relative L2 error of a network's answer to `golden_images`."""
+    """Relative L2 error of ``images``, a network's output for `golden_images`: (1, 3, H, W)."""
     with np.load(_VECTORS) as vectors:
         expected = vectors[f"GPEN-BFR-{size_px}"]
     step = 4 if size_px == 512 else 1
@@ -47,7 +47,7 @@ def golden_error(images: Any, size_px: int) -> float:
 
 
 def save_golden(folder: Path, size_px: int) -> str:
-    """Write the weights as an operator's own model into ``folder``; answers its name."""
+    """Write the weights to ``folder`` as a model of an operator, and return its name."""
     name = f"golden-{size_px}"
     state = {key: each.clone().contiguous() for key, each in golden_state(CONFIGS[size_px]).items()}
     save_file(state, folder / f"{name}.safetensors", metadata={"template": "gpen"})

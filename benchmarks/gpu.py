@@ -1,4 +1,4 @@
-"""On a GPU: faces a second by batch and precision, share of the matrix rate, memory."""
+"""Faces per second on a GPU by batch size and precision, share of the peak rate, memory."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def measure(report: Report, models_dir: Path, model: str, repetitions: int) -> None:
-    """Say so where there is none."""
+    """Measure the model on the GPU; without a GPU, the report says so."""
     report.section("GPU")
     if not torch.cuda.is_available():
-        report.say("GPU", "no GPU on this machine")
+        report.fact("GPU", "no GPU on this machine")
         return
     device = torch.device("cuda")
-    report.say("GPU", torch.cuda.get_device_name(device))
+    report.fact("GPU", torch.cuda.get_device_name(device))
     rows = []
     eager: dict[tuple[str, int], tuple[float, float]] = {}
     for precision, dtype in _TYPES.items():
@@ -46,10 +46,10 @@ def measure(report: Report, models_dir: Path, model: str, repetitions: int) -> N
     report.table("gpu", columns, rows)
     for precision in _TYPES:
         gain = eager[precision, 16][0] / eager[precision, 1][0]
-        report.bar(f"{precision}: batch of 16 against one at a time", gain, ">=", 4, "x")
+        report.require(f"{precision}: batch of 16 compared with one at a time", gain, ">=", 4, "x")
     for precision in ("bf16", "fp16"):
-        less = 1 - eager[precision, 16][1] / eager["fp32", 16][1]
-        report.bar(f"{precision}: memory less than fp32, batch of 16", less, ">=", 0.4)
+        saved = 1 - eager[precision, 16][1] / eager["fp32", 16][1]
+        report.require(f"{precision}: memory saved against fp32, batch of 16", saved, ">=", 0.4)
 
 
 def _network(
@@ -66,14 +66,14 @@ def _faces_per_s(
 ) -> tuple[float, float]:
     crops = [np.zeros((network.in_px, network.in_px, 3), np.uint8)] * batch
     torch.cuda.reset_peak_memory_stats(device)
-    for _ in range(3):  # compiles, and records its graphs
+    for _ in range(3):  # compiles the network and records its CUDA graphs
         network.run(crops)
     times = Times(tuple(_timed(lambda: network.run(crops), device) for _ in range(repetitions)))
     return batch / times.median_s, torch.cuda.max_memory_allocated(device) / 1e9
 
 
 def _matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Operations a second of a large matrix product in this type."""
+    """Measure the operations per second of a large matrix product in this data type."""
     side = 8192
     a = torch.randn(side, side, device=device, dtype=dtype)
     a @ a

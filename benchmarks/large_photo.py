@@ -1,6 +1,6 @@
-"""The memory that a photo of 40 million pixels takes: ``python -m benchmarks.large_photo``.
+"""Peak memory for a photo of 40 million pixels: ``python -m benchmarks.large_photo``.
 
-Run in a process of its own: the peak that the kernel tells is that of all it ever did.
+Start a new process for each measurement: the kernel reports the peak of the whole process.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from benchmarks.faces import crowd
+from benchmarks.faces import group_photo
 from benchmarks.report import Report
 from worker.engine import FaceOptions, load_restorer
 from worker.imaging.decode import decode
@@ -29,25 +29,25 @@ _WIDTH_PX, _HEIGHT_PX = 7300, 5475
 
 
 @click.command()
-@click.option("--deep", is_flag=True, help="A PNG of 16 bits a channel in place of a JPEG.")
+@click.option("--deep", is_flag=True, help="Use a PNG with 16 bits per channel instead of a JPEG.")
 def main(*, deep: bool) -> None:
-    """Decode, restore and encode one large photo, and say how much memory there was at most."""
-    name, pixels = crowd()
+    """Decode, restore and encode one large photo, and report the peak memory after each step."""
+    name, pixels = group_photo()
     large = cv2.resize(pixels, (_WIDTH_PX, _HEIGHT_PX), interpolation=cv2.INTER_CUBIC)
     data = _file(np.asarray(large, np.uint8), deep=deep)
     del large
     report = Report("A large photo")
-    report.say("photo", f"{name}, {_WIDTH_PX} x {_HEIGHT_PX} px, {'16' if deep else '8'} bits")
+    report.fact("photo", f"{name}, {_WIDTH_PX} x {_HEIGHT_PX} px, {'16' if deep else '8'} bits")
     with tempfile.TemporaryDirectory() as folder:
         restorer = load_restorer(STARTER, models_dir=Path(folder))
-        report.say("peak before, MB", _peak_mb())
+        report.fact("peak with the model loaded, MB", _peak_mb())
         photo = decode(data, Limits(max_bytes=len(data)))
-        report.say("peak once decoded, MB", _peak_mb())
+        report.fact("peak after decoding, MB", _peak_mb())
         done = restorer.restore(photo, FaceOptions(crops=False))
-        report.say("peak once restored, MB", _peak_mb())
+        report.fact("peak after restoring, MB", _peak_mb())
         encode(done.photo, "png" if deep else "jpeg", 95)
-        report.say("peak once encoded, MB", _peak_mb())
-        report.say("faces", f"{sum(face.status == 'restored' for face in done.faces)} restored")
+        report.fact("peak after encoding, MB", _peak_mb())
+        report.fact("faces", f"{sum(face.status == 'restored' for face in done.faces)} restored")
         restorer.close()
     report.write(RESULTS / ("large_photo_16" if deep else "large_photo"))
 

@@ -1,8 +1,8 @@
-"""The peer: GPEN in the straightforward form, with weights made per face.
+"""The peer: GPEN in the straightforward form, which computes weights for each face.
 
-Each modulated convolution makes its own weights for every face and runs as a grouped convolution;
-resampling inserts zeros and filters plane by plane. Float32, NCHW. Written from gpen/SPEC.md and
-the papers, for the benchmark only; it agrees with the same golden vectors as the engine.
+Each modulated convolution computes weights for every face and runs as a grouped convolution.
+Resampling inserts zeros and filters plane by plane. Float32, NCHW. Written from the papers, for
+the benchmark only; its output agrees with the golden vectors of the engine.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ _ROOT2 = math.sqrt(2.0)
 
 
 class Peer:
-    """A generator by its state dict, as published; in and out are of one size."""
+    """A generator for a state dict as published; input and output have the same size.
+
+    Accepts and returns float32 of shape (N, 3, S, S), in [-1, 1].
+    """
 
     def __init__(self, state: Mapping[str, Tensor]) -> None:
         self._state = state
@@ -96,7 +99,7 @@ class Peer:
 
 
 def resample(x: Tensor, kernel: Tensor, *, pad: tuple[int, int], up: int = 1) -> Tensor:
-    """Insert zeros, pad, correlate each plane with the turned kernel."""
+    """Insert ``up - 1`` zeros between pixels, pad, and convolve each plane with ``kernel``."""
     count, channels, height, width = x.shape
     planes = x.reshape(count * channels, 1, height, 1, width, 1)
     planes = functional.pad(planes, (0, up - 1, 0, 0, 0, up - 1))

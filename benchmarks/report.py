@@ -1,4 +1,4 @@
-"""What a benchmark found: tables and sentences, as Markdown and as JSON, printed as they come."""
+"""The report of a benchmark: facts, tables and requirements, as Markdown and as JSON."""
 
 from __future__ import annotations
 
@@ -12,46 +12,44 @@ Cell = str | float | int | bool | None
 
 
 class Report:
-    """Sections in order; nothing is rounded in the JSON."""
+    """Sections in order, printed as they are added; the JSON has every value unrounded."""
 
     def __init__(self, title: str) -> None:
         self._lines = [f"# {title}"]
-        self._bars: list[dict[str, Cell]] = []
+        self._requirements: list[dict[str, Cell]] = []
         self._facts: dict[str, Cell] = {}
         self._tables: dict[str, list[dict[str, Cell]]] = {}
         click.echo(self._lines[0])
 
     def section(self, title: str, note: str = "") -> None:
-        self._say(f"\n## {title}\n" + (f"\n{note}\n" if note else ""))
+        self._add(f"\n## {title}\n" + (f"\n{note}\n" if note else ""))
 
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> None:
         lines = [_line(columns), _line(["---"] * len(columns))]
         lines += [_line([_shown(cell) for cell in row]) for row in rows]
-        self._say("\n".join(lines))
+        self._add("\n".join(lines))
         self._tables[name] = [dict(zip(columns, row, strict=True)) for row in rows]
 
-    def bar(self, name: str, figure: float, sign: str, bound: float, unit: str = "") -> None:
-        """One figure against what it has to reach; ``sign`` is ``>=`` or ``<=``."""
-        met = figure >= bound if sign == ">=" else figure <= bound
+    def require(self, name: str, value: float, sign: str, bound: float, unit: str = "") -> None:
+        """Add a measured value and the bound that it must reach; ``sign`` is ``>=`` or ``<=``."""
+        met = value >= bound if sign == ">=" else value <= bound
         verdict = "met" if met else "MISSED"
-        self._say(
-            f"- {name}: {_shown(figure)}{unit} (asked for: {sign} {bound:g}{unit}): {verdict}"
-        )
-        self._bars.append(
-            {"name": name, "figure": figure, "sign": sign, "bound": bound, "met": met}
+        self._add(f"- {name}: {_shown(value)}{unit} (required: {sign} {bound:g}{unit}): {verdict}")
+        self._requirements.append(
+            {"name": name, "value": value, "sign": sign, "bound": bound, "met": met}
         )
 
-    def say(self, name: str, value: Cell) -> None:
-        self._say(f"- {name}: {_shown(value)}")
+    def fact(self, name: str, value: Cell) -> None:
+        self._add(f"- {name}: {_shown(value)}")
         self._facts[name] = value
 
     def write(self, stem: Path) -> None:
-        found = {"facts": self._facts, "bars": self._bars, "tables": self._tables}
+        found = {"facts": self._facts, "requirements": self._requirements, "tables": self._tables}
         stem.parent.mkdir(parents=True, exist_ok=True)
         stem.with_suffix(".md").write_text("\n".join(self._lines) + "\n")
         stem.with_suffix(".json").write_text(json.dumps(found, indent=2) + "\n")
 
-    def _say(self, text: str) -> None:
+    def _add(self, text: str) -> None:
         self._lines.append(text)
         click.echo(text)
 

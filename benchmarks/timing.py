@@ -1,4 +1,4 @@
-"""Things to compare, timed in turns, so that what the machine does beside hits all of them."""
+"""Times of candidates that run in turns, so that other load on the machine affects all of them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-_PAUSE_S = 0.05  # threads of the one before stop spinning
+_PAUSE_S = 0.05  # until the threads of the previous candidate stop spinning
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,24 +22,24 @@ class Times:
 
     @property
     def best_s(self) -> float:
-        """What is left when the machine does nothing else: tells apart what differs by little."""
+        """The shortest time, which other load on the machine affects least."""
         return min(self.seconds)
 
     @property
     def spread(self) -> float:
-        """Slowest less fastest, as a share of the median."""
+        """The slowest time minus the fastest, as a share of the median."""
         return (max(self.seconds) - min(self.seconds)) / self.median_s
 
 
 def time_in_turns(
-    contestants: Mapping[str, Callable[[], object]], repetitions: int
+    candidates: Mapping[str, Callable[[], object]], repetitions: int
 ) -> dict[str, Times]:
-    """Each runs once untimed, then all in turns, ``repetitions`` times."""
-    for run in contestants.values():
+    """Run each candidate once untimed, then all of them in turns, ``repetitions`` times."""
+    for run in candidates.values():
         run()
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    seconds: dict[str, list[float]] = {name: [] for name in candidates}
     for _ in range(repetitions):
-        for name, run in contestants.items():
+        for name, run in candidates.items():
             time.sleep(_PAUSE_S)
             start_s = time.perf_counter()
             run()

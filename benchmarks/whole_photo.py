@@ -1,4 +1,4 @@
-"""A photo of many faces: how much goes to all that is not the network."""
+"""The time of a photo with many faces, and the share of it outside the network."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.faces import crowd
+from benchmarks.faces import group_photo
 from benchmarks.report import Report
 from worker.engine import FaceOptions, ModelInfo, Restorer, load_restorer
 from worker.engine.backends import Images
@@ -22,8 +22,8 @@ _MAX_SHARE = 0.10
 _REPETITIONS = 3
 
 
-class Unchanged:
-    """A backend that takes no time: what is left is everything else."""
+class IdentityBackend:
+    """A backend that returns its input at once, so that only the rest of the engine takes time."""
 
     name, precision, takes_seed = "none", "fp32", False
 
@@ -40,8 +40,8 @@ class Unchanged:
 
 
 def measure_whole_photo(report: Report, models_dir: Path, model: str) -> None:
-    """Restore the crowd with the network, and with one that does nothing."""
-    name, pixels = crowd()
+    """Restore a group photo with the network, and with one that returns its input."""
+    name, pixels = group_photo()
     photo = Photo.of_pixels(pixels)
     restorer = load_restorer(model, models_dir=models_dir)
     restorer.warm_up()
@@ -51,20 +51,20 @@ def measure_whole_photo(report: Report, models_dir: Path, model: str) -> None:
     idle = ModelInfo("none", "", info.size_px, "own", info.template, "fp32", "none")
     detector = load_detector(models_dir, torch.device("cpu"))
     bare = Restorer(
-        Unchanged(info.size_px), detector, idle, max_batch=info.batch, max_batch_wait_ms=5
+        IdentityBackend(info.size_px), detector, idle, max_batch=info.batch, max_batch_wait_ms=5
     )
     bare.warm_up()
     rest_s = min(_restore(bare, photo)[0] for _ in range(_REPETITIONS))
     bare.close()
     report.section(
         "A whole photo",
-        "Detect, align, restore, paste, encode; and the same with a network that takes no time.",
+        "Detect, align, restore, paste, encode; then again with a network that returns its input.",
     )
-    report.say("photo", f"{name}, {pixels.shape[1]} x {pixels.shape[0]}, {faces} faces")
-    report.say("runs", f"{info.backend} {info.precision} in batches of {info.batch}")
-    report.say("seconds in all", total_s)
-    report.say("seconds without the network", rest_s)
-    report.bar("share that is not the network", rest_s / total_s, "<=", _MAX_SHARE)
+    report.fact("photo", f"{name}, {pixels.shape[1]} x {pixels.shape[0]}, {faces} faces")
+    report.fact("runs", f"{info.backend} {info.precision} in batches of {info.batch}")
+    report.fact("seconds in total", total_s)
+    report.fact("seconds without the network", rest_s)
+    report.require("share outside the network", rest_s / total_s, "<=", _MAX_SHARE)
 
 
 def _restore(restorer: Restorer, photo: Photo) -> tuple[float, int]:

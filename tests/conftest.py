@@ -1,4 +1,4 @@
-"""A real Valkey and a real SeaweedFS for the whole session; each test finds them empty."""
+"""A real Valkey and a real SeaweedFS for all tests; both are empty when a test starts."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _no_settings_of_the_developer() -> None:
-    """What a developer's shell sets for the product is no business of the tests."""
+def _without_settings_of_the_shell() -> None:
+    """Remove the settings of Facemend that the shell of a developer may have."""
     for name in [name for name in os.environ if name.startswith("FACEMEND_")]:
         if name != "FACEMEND_DATA":
             del os.environ[name]
@@ -46,7 +46,7 @@ def seaweedfs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedFS]:
 
 @pytest.fixture(scope="session")
 def stack_settings(valkey: Valkey, seaweedfs: SeaweedFS) -> dict[str, Any]:
-    """The settings that point at both servers, for ``Settings`` or, as strings, an environment."""
+    """Settings of both servers, as arguments of ``Settings`` or, as strings, for an environment."""
     return {
         "redis_url": valkey.url,
         "s3_endpoint_url": seaweedfs.endpoint_url,
@@ -75,7 +75,7 @@ def redis(valkey: Valkey) -> Iterator[Redis]:
 
 @pytest.fixture(scope="session")
 def object_storage(stack_settings: dict[str, Any]) -> Iterator[ObjectStorage]:
-    """Made once: boto3 reads its service models anew for each client, half a second a time."""
+    """One for all tests: boto3 reads its service models for each client, which is slow."""
     from shared.storage.bucket import ObjectStorage
 
     storage = ObjectStorage(Settings(_env_file=None, **stack_settings))
@@ -99,27 +99,27 @@ def store(redis: Redis, settings: Settings) -> JobStore:
 
 @pytest.fixture(scope="session")
 def astronaut() -> Path:
-    """512 x 512 PNG, one face; public domain (NASA), carried by scikit-image."""
+    """512 x 512 PNG, one face; public domain (NASA), from scikit-image."""
     return _inside_package("skimage", "data/astronaut.png")
 
 
 @pytest.fixture(scope="session")
 def grace_hopper() -> Path:
-    """512 x 606 JPEG, one face; public domain (US Navy), carried by matplotlib."""
+    """512 x 606 JPEG, one face; public domain (US Navy), from matplotlib."""
     return _inside_package("matplotlib", "mpl-data/sample_data/grace_hopper.jpg")
 
 
 @pytest.fixture(scope="session")
 def faces_dir() -> Path:
-    """Photos that are not ours to publish: the folder ``faces`` in FACEMEND_DATA (../shared)."""
+    """Photos that may not be published: the folder ``faces`` in FACEMEND_DATA."""
     folder = Path(os.environ.get("FACEMEND_DATA") or ROOT.parent / "shared") / "faces"
     if not folder.is_dir():
-        pytest.skip(f"no photos: {folder} is missing; set FACEMEND_DATA to the folder above it")
+        pytest.skip(f"no photos: {folder} is missing; set FACEMEND_DATA to its parent folder")
     return folder
 
 
 def _inside_package(package: str, path: str) -> Path:
-    """The file as the package has it, without importing the package."""
+    """Return the path of a file in a package without importing the package."""
     spec = importlib.util.find_spec(package)
     assert spec is not None
     assert spec.submodule_search_locations

@@ -1,4 +1,4 @@
-"""THIRD_PARTY.md names each direct dependency and each bundled weight."""
+"""THIRD_PARTY.md names each direct dependency and each file of weights in the package."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def _named() -> set[str]:
 
 
 @pytest.mark.parametrize("package", _direct_dependencies())
-def test_a_dependency_is_named_with_its_licence(package: str) -> None:
+def test_each_dependency_is_named(package: str) -> None:
     assert package in {name.rstrip(".") for name in _named()}
 
 
-def test_bundled_weights_are_named() -> None:
+def test_each_file_of_weights_in_the_package_is_named() -> None:
     weights = sorted((ROOT / "worker/weights/bundled").glob("*.safetensors"))
     assert weights
     assert {str(path.relative_to(ROOT)) for path in weights} <= _named()

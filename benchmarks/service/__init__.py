@@ -1,1 +1,1 @@
-"""The service beside the least that one would write by hand: ``make bench-service``."""
+"""Benchmark of the service, compared with a minimal hand-written one: ``make bench-service``."""

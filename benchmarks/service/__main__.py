@@ -10,37 +10,40 @@ from pathlib import Path
 import click
 
 from benchmarks.report import Report
+from benchmarks.service.device_utilization import measure_device_utilization
 from benchmarks.service.records import measure_depth, measure_scripts
-from benchmarks.service.slot import measure_slot
-from benchmarks.service.submitting import measure_submitting
+from benchmarks.service.submission import measure_submission
 
 RESULTS = Path(__file__).parents[1] / "results"
-_SECTIONS = ("submit", "scripts", "depth", "slot")
+_SECTIONS = ("submit", "scripts", "depth", "utilization")
 
 
 @click.command()
 @click.option("--section", "sections", type=click.Choice(_SECTIONS), multiple=True)
 @click.option("--repetitions", type=click.IntRange(1), default=5, show_default=True)
-@click.option("--redis", help="Server to measure scripts and depth on; default: the embedded one.")
+@click.option(
+    "--redis",
+    help="Program of the Redis server for scripts and depth; default: the embedded Valkey.",
+)
 @click.option("--out", type=click.Path(path_type=Path), default=RESULTS / "service")
 def main(*, sections: tuple[str, ...], repetitions: int, redis: str | None, out: Path) -> None:
-    """Measure what the service adds: taking jobs, keeping them, and keeping the device busy."""
+    """Measure submission, Redis scripts, queue depth, and how busy a worker keeps its device."""
     chosen = sections or _SECTIONS
     report = Report("Service")
     report.section("Machine")
-    report.say("processors", os.cpu_count())
-    report.say("load when it began", Path("/proc/loadavg").read_text().split()[0])
-    report.say("Python", platform.python_version())
+    report.fact("processors", os.cpu_count())
+    report.fact("load at the start", Path("/proc/loadavg").read_text().split()[0])
+    report.fact("Python", platform.python_version())
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if "submit" in chosen:
-            measure_submitting(report, folder, repetitions)
+            measure_submission(report, folder, repetitions)
         if "scripts" in chosen:
             measure_scripts(report, folder, redis)
         if "depth" in chosen:
             measure_depth(report, folder, redis)
-        if "slot" in chosen:
-            measure_slot(report, folder / "slot")
+        if "utilization" in chosen:
+            measure_device_utilization(report, folder / "utilization")
     report.write(out)
     click.echo(f"\nWritten: {out}.md and {out}.json")
 

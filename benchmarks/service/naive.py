@@ -1,6 +1,6 @@
-"""The peer: the least that a hand-written service does. Flask, and a Celery task by ``delay``.
+"""The peer: a minimal hand-written service, a Flask route that calls a Celery task by ``delay()``.
 
-No keys, no checks, no record, no promise: a message in Redis that a crash may lose.
+It has no API keys, checks or job record; a crash may lose its message in Redis.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ celery.conf.task_ignore_result = True
 
 @celery.task
 def restore(job_id: str, job: dict[str, Any]) -> None:
-    """Nobody runs it here: submitting is what is measured."""
+    """Never runs: only submission is measured."""
 
 
 @app.post("/v1/restorations")
 def submit() -> tuple[dict[str, str], int]:
-    """Take a job."""
+    """Accept a job."""
     job_id = uuid.uuid4().hex
     restore.delay(job_id, request.get_json())
     return {"id": job_id, "status": "queued"}, 202

@@ -51,8 +51,8 @@ def measure_scripts(report: Report, folder: Path, binary: str | None) -> None:
     )
     report.table("scripts", ("script", "ms"), list(costs.items()))
     for name in ("claim", "finish"):
-        report.bar(f"{name}, time of Redis", costs[name], "<=", _MAX_SCRIPT_MS, " ms")
-    report.bar("memory of a finished job", bytes_per_job, "<=", _MAX_BYTES, " bytes")
+        report.require(f"{name}, time of Redis", costs[name], "<=", _MAX_SCRIPT_MS, " ms")
+    report.require("memory of a finished job", bytes_per_job, "<=", _MAX_BYTES, " bytes")
 
 
 def measure_depth(report: Report, folder: Path, binary: str | None) -> None:
@@ -83,7 +83,7 @@ def measure_depth(report: Report, folder: Path, binary: str | None) -> None:
     report.table("depth", ("call", f"{_FEW} queued", f"{_MANY} queued"), rows)
     for what, shallow, deep in rows:
         name = f"{what} with {_MANY} queued against {_FEW}"
-        report.bar(name, deep / shallow, "<=", _MAX_SLOWER, "x")
+        report.require(name, deep / shallow, "<=", _MAX_SLOWER, "x")
 
 
 @contextmanager

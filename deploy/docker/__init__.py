@@ -1,1 +1,1 @@
-"""Containers: images, compose and health checks."""
+"""Docker images, files for Docker Compose, and the health check."""

@@ -1,6 +1,6 @@
-"""Is this container healthy? ``python -m deploy.docker.healthcheck api|worker|notifier``.
+"""Health check of a container: ``python -m deploy.docker.healthcheck api|worker|notifier``.
 
-Imports no torch: it runs every few seconds.
+It runs every few seconds, so it does not import torch.
 """
 
 from __future__ import annotations
@@ -14,30 +14,30 @@ from shared.settings import Settings, load_settings
 
 
 def healthy(part: str, settings: Settings) -> bool:
-    """Ask the API for its health, the store for the worker's last word, the notifier for metrics.
+    """Check the API by its probe, a worker by its last announcement, the notifier by its metrics.
 
-    Raises Unavailable when the store does not answer, OSError when nobody listens.
+    Raises Unavailable if Redis does not respond, and OSError if the process does not listen.
     """
     if part == "worker":
-        from shared.jobs.store import JobStore  # noqa: PLC0415  # the others need none of it
+        from shared.jobs.store import JobStore  # noqa: PLC0415  # the other parts do not need it
 
         return JobStore.connect(settings).worker_alive(socket.gethostname())
     if part == "api":
-        return _answers(f"http://127.0.0.1:{settings.api_bind.rpartition(':')[2]}/healthz")
-    return _answers(f"http://127.0.0.1:{settings.metrics_port}/metrics")
+        return _responds(f"http://127.0.0.1:{settings.api_bind.rpartition(':')[2]}/healthz")
+    return _responds(f"http://127.0.0.1:{settings.metrics_port}/metrics")
 
 
-def _answers(url: str) -> bool:
+def _responds(url: str) -> bool:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(url, timeout=4) as answer:
-        return bool(answer.status == 200)
+    with opener.open(url, timeout=4) as response:
+        return bool(response.status == 200)
 
 
 def main() -> None:
-    """Exit with 0 when it is well, else with 1 and a line that says why."""
+    """Exit with 0 if the process is healthy, else with 1 and a line that says why."""
     try:
         if not healthy(sys.argv[1], load_settings()):
-            sys.exit("not heard of lately")
+            sys.exit("the process has not announced itself recently")
     except (FacemendError, OSError) as error:
         sys.exit(str(error))
 

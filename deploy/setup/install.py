@@ -1,11 +1,11 @@
-"""Make the environment: ``make setup``. Standard library only; Python 3.11 to 3.14.
+"""Create the environment: ``make setup``. Standard library only; Python 3.11 to 3.14.
 
-The heavy part lies in a cache, one folder for each set of lock files and Python, shared by all
-checkouts and kept when a checkout goes. ``.venv`` in the checkout is a thin environment on top of
-it which holds the project itself, installed so that edits count at once.
+The large packages are in a cache that all checkouts share, one folder for each set of lock files
+and Python. ``.venv`` in the checkout is a small environment on top of it. It holds the project
+itself as an editable install.
 
-FACEMEND_CACHE         where the cache is (default: $XDG_CACHE_HOME or ~/.cache, /facemend)
-FACEMEND_TORCH…        which build of torch, see torch_build.py
+FACEMEND_CACHE         folder of the cache (default: facemend in $XDG_CACHE_HOME or ~/.cache)
+FACEMEND_TORCH…        the build of torch, see torch_build.py
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from deploy.setup.pip_progress import PipFailed, run_pip
 
 ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = ROOT / "requirements"
-# Debian and Ubuntu leave pip and ensurepip out of their Python, so pip comes with the checkout.
+# Debian and Ubuntu leave pip and ensurepip out of their Python, so the repository contains pip.
 PIP_WHEEL = REQUIREMENTS / "pip-26.3-py3-none-any.whl"
 PIP_SHA256 = "f3b60b20ffaadd4415ed7957212a38ac63fa4c5fa375bd0f4a797777940fad13"
 
 
 class SetupFailed(Exception):
-    """Told to the person in one line; what pip said is in the log."""
+    """Setup cannot go on; the message is one line for the person who runs it."""
 
 
 def main() -> int:
-    """Make what is missing; returns the exit code."""
+    """Create what is missing, and return the exit code."""
     if not (3, 11) <= sys.version_info[:2] <= (3, 14):
         print("Facemend needs Python 3.11 to 3.14; this is", sys.version.split()[0])
         return 1
@@ -54,7 +54,7 @@ def main() -> int:
 
 
 def cache_folder(environ: Mapping[str, str]) -> Path:
-    """Where environments are kept; inside the checkout when there is no home to write to."""
+    """Return the folder of the environments; in the checkout if the home is not writable."""
     if chosen := environ.get("FACEMEND_CACHE"):
         return Path(chosen).expanduser().resolve()
     try:
@@ -68,7 +68,7 @@ def cache_folder(environ: Mapping[str, str]) -> Path:
 
 
 def environment_key(environ: Mapping[str, str]) -> str:
-    """Sixteen hex digits of all that decides what is installed."""
+    """Hash everything that decides what is installed, to 16 hex digits."""
     digest = hashlib.sha256()
     pins = [
         line
@@ -83,14 +83,14 @@ def environment_key(environ: Mapping[str, str]) -> str:
 
 
 def make_environment(folder: Path) -> None:
-    """Install everything but the project into ``folder``, unless it is there and complete."""
+    """Install everything except the project into ``folder``, unless it is complete already."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _locked(folder.with_suffix(".lock")):
         if (folder / "complete").exists():
             print(f"environment: {folder} (cached, {(folder / 'complete').read_text().strip()})")
             return
         started = time.monotonic()
-        print(f"environment: making {folder}", flush=True)
+        print(f"environment: creating {folder}", flush=True)
         shutil.rmtree(folder, ignore_errors=True)
         python = _bare_environment(folder)
         torch_build.install(python, os.environ)
@@ -99,13 +99,13 @@ def make_environment(folder: Path) -> None:
         run_pip(python, ["install", "--require-hashes", "--no-deps", "-r", lock])
         lock = str(REQUIREMENTS / "bare.lock")
         run_pip(python, ["install", "--require-hashes", "--no-deps", "-r", lock])
-        summary = f"{_size_mb(folder):,} MB, made in {time.monotonic() - started:.0f} s"
+        summary = f"{_size_mb(folder):,} MB, created in {time.monotonic() - started:.0f} s"
         (folder / "complete").write_text(summary + "\n")
         print(f"environment: {summary}", flush=True)
 
 
 def make_checkout_environment(base: Path) -> None:
-    """``.venv``: sees all of ``base``, and the project's own files where they lie."""
+    """Create ``.venv``: the packages of ``base``, and the project as an editable install."""
     folder = ROOT / ".venv"
     key = f"{base}\n{hashlib.sha256((ROOT / 'pyproject.toml').read_bytes()).hexdigest()}\n"
     marker = folder / "complete"
@@ -120,34 +120,34 @@ def make_checkout_environment(base: Path) -> None:
     (_site_packages(folder) / "facemend_cache.pth").write_text(line)
     argv = ["install", "--no-index", "--no-deps", "--no-build-isolation", "--editable", str(ROOT)]
     run_pip(python, argv)
-    _offer_programs(base, folder)
+    _link_programs(base, folder)
     marker.write_text(key)
 
 
-def _offer_programs(base: Path, folder: Path) -> None:
-    """Give ``folder`` the programs of ``base``; Python ones run with the Python of ``folder``."""
-    theirs, ours = str(base / "bin" / "python"), str(folder / "bin" / "python")
+def _link_programs(base: Path, folder: Path) -> None:
+    """Make the programs of ``base`` available in ``folder``; scripts run with its Python."""
+    base_python, own_python = str(base / "bin" / "python"), str(folder / "bin" / "python")
     for program in sorted((base / "bin").iterdir()):
         target = folder / "bin" / program.name
         if target.exists() or target.is_symlink() or not program.is_file():
             continue
         with program.open("rb") as file:
             head = file.read(1024)
-        if head.startswith(b"#!") and theirs.encode() in head:
-            target.write_text(program.read_text().replace(theirs, ours))
+        if head.startswith(b"#!") and base_python.encode() in head:
+            target.write_text(program.read_text().replace(base_python, own_python))
             target.chmod(0o755)
         else:
             target.symlink_to(program)
 
 
 def _bare_environment(folder: Path) -> Path:
-    """Make an environment with nothing but pip, from the wheel that came with the checkout."""
+    """Create an environment that has only pip, from the wheel in the repository."""
     found = hashlib.sha256(PIP_WHEEL.read_bytes()).hexdigest()
     if found != PIP_SHA256:
         raise SetupFailed(f"{PIP_WHEEL} is damaged: sha256 {found}, expected {PIP_SHA256}")
     python = _create(folder)
     wheel = str(PIP_WHEEL)
-    subprocess.run(  # noqa: S603  # a wheel runs as a zip file
+    subprocess.run(  # noqa: S603  # Python can run a wheel as a zip file
         [python, f"{wheel}/pip", "install", "--quiet", "--no-index", wheel], check=True
     )
     return python
@@ -171,12 +171,12 @@ def _size_mb(folder: Path) -> int:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock file; two at once would install into one another."""
+    """Hold the lock file: two setups must not install into the same folder."""
     with path.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print("environment: another setup is at work; waiting for it", flush=True)
+            print("environment: waiting for another setup", flush=True)
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

@@ -1,7 +1,7 @@
-"""Write the lock files of requirements/: ``make lock``, after a change of pyproject.toml.
+"""Write the lock files in requirements/: ``make lock``, after a change of pyproject.toml.
 
-One resolution for Python 3.11 to 3.14 and every platform, each file with its hash. torch is not in
-them: see deploy/setup/install.py.
+One resolution serves Python 3.11 to 3.14 and every platform; each package has its hashes. torch is
+not locked here: deploy/setup/torch_build.py has its version.
 """
 
 from __future__ import annotations
@@ -17,56 +17,50 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = ROOT / "requirements"
 UV = "uv==0.13.8"
-#: Lock file → what goes in: files, and extras of pyproject.toml.
+#: Lock file → its inputs: files, and extras of pyproject.toml.
 LOCKS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "api.lock": (("pyproject.toml",), ("api",)),
     "worker.lock": (("pyproject.toml", "requirements/torch.in"), ("worker", "openvino")),
     "dev.lock": (
         ("pyproject.toml", "requirements/torch.in", "requirements/build.in"),
         (
-            "api",
-            "worker",
-            "background",
-            "identity",
-            "onnx",
-            "openvino",
-            "embedded",
-            "demo",
-            "heif",
-            "training",
-            "dev",
+            *("api", "worker", "background", "identity", "onnx", "openvino"),
+            *("embedded", "demo", "heif", "training", "dev"),
         ),
     ),
     "build.lock": (("requirements/build.in",), ()),
     "bare.lock": (("requirements/bare.in",), ()),
     "s3.lock": (("requirements/s3.in",), ()),
 }
-#: Whatever asks for these gets none: they are installed another way, or must not be.
-_ELSEWHERE = ("torch", "torchvision", "facexlib", "opencv-python")
+#: Packages that are left out: they are installed in another way, or not at all.
+_LEFT_OUT = ("torch", "torchvision", "facexlib", "opencv-python")
 
 
 def fingerprint() -> str:
-    """SHA-256 over all that the lock files are made from; their first line has it."""
+    """Return the SHA-256 of all inputs, which the first line of each lock file repeats."""
+    # Comments and the settings of tools are left out: they do not change what is installed.
     digest = hashlib.sha256(UV.encode())
     project = (ROOT / "pyproject.toml").read_text()
-    # Only what is installed: the settings of ruff and mypy change nothing.
     digest.update(project.partition("[project.scripts]")[0].encode())
     for path in sorted(REQUIREMENTS.glob("*.in")):
-        digest.update(path.read_bytes())
+        lines = path.read_text().splitlines()
+        digest.update("\n".join(line for line in lines if not line.startswith("#")).encode())
     return digest.hexdigest()
 
 
 def main() -> None:
-    """Resolve and write them all; needs the package index."""
+    """Resolve and write all lock files; this needs the package index."""
     with tempfile.TemporaryDirectory() as folder:
         venv.create(folder, with_pip=True)
         python = Path(folder) / "bin" / "python"
         _run([str(python), "-m", "pip", "install", "--quiet", UV])
         overrides = Path(folder) / "overrides.txt"
-        overrides.write_text("".join(f'{name} ; sys_platform == "never"\n' for name in _ELSEWHERE))
+        overrides.write_text("".join(f'{name} ; sys_platform == "never"\n' for name in _LEFT_OUT))
         for name, (files, extras) in LOCKS.items():
             target = Path(folder) / name
-            if (REQUIREMENTS / name).exists():  # keep what is pinned; UPGRADE=1 moves everything
+            if (
+                REQUIREMENTS / name
+            ).exists():  # keep the pinned versions, unless --upgrade is given
                 target.write_bytes((REQUIREMENTS / name).read_bytes())
             argv = [str(Path(folder) / "bin" / "uv"), "pip", "compile", *files]
             argv += [f"--extra={extra}" for extra in extras]
@@ -80,14 +74,14 @@ def main() -> None:
 
 
 def _without_never(lock: str) -> str:
-    """Drop the packages whose marker is never true, so that nobody reads them as installed."""
+    """Remove packages whose marker is never true, so that no reader takes them for installed."""
     blocks = re.split(r"(?m)^(?=[a-z0-9])", lock)
     kept = [block for block in blocks if "sys_platform == 'never'" not in block.partition("\n")[0]]
     return "".join(kept)
 
 
 def _run(argv: list[str]) -> None:
-    subprocess.run(argv, check=True, cwd=ROOT)  # noqa: S603  # our own command lines
+    subprocess.run(argv, check=True, cwd=ROOT)  # noqa: S603  # fixed commands
 
 
 if __name__ == "__main__":

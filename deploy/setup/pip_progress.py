@@ -1,4 +1,4 @@
-"""Run pip with one line of progress that moves on a terminal and stays short in a log."""
+"""Run pip with a progress bar on a terminal, and a few lines in a log."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _BAR_WIDTH = 28
-_QUIET_BYTES = 20_000_000  # smaller files come and go too fast to be worth a line in a log
+_QUIET_BYTES = 20_000_000  # smaller downloads get no line in a log
 
 
 class PipFailed(Exception):
-    """pip ended with an error; the message holds what it said last."""
+    """pip ended with an error; the message has its last lines."""
 
 
 def run_pip(python: Path, arguments: Sequence[str]) -> None:
-    """Run pip of that environment. Raises PipFailed."""
+    """Run the pip of an environment. Raises PipFailed."""
     argv = [str(python), "-m", "pip", *arguments]
     argv += ["--progress-bar", "raw", "--no-input", "--disable-pip-version-check", "--no-color"]
     argv += ["--root-user-action", "ignore"]
-    # A log that cannot be decoded is no reason to fail; a terminal's width is none to wrap lines.
+    # UTF-8, so that every log can be read; many columns, so that pip does not wrap its lines.
     environ = {**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8", "COLUMNS": "200"}
-    process = subprocess.Popen(  # noqa: S603  # our own command line
+    process = subprocess.Popen(  # noqa: S603  # a fixed command
         argv,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -36,20 +36,20 @@ def run_pip(python: Path, arguments: Sequence[str]) -> None:
         errors="replace",
         env=environ,
     )
-    said: deque[str] = deque(maxlen=12)
+    last_lines: deque[str] = deque(maxlen=12)
     display = Display(terminal=sys.stdout.isatty())
     with process:
         for line in process.stdout or ():
-            if not display.take(line.rstrip()):
-                said.append(line.rstrip())
+            if not display.show(line.rstrip()):
+                last_lines.append(line.rstrip())
     display.end()
     if process.returncode != 0:
-        problems = [line for line in said if not line.startswith("WARNING: Location")]
+        problems = [line for line in last_lines if not line.startswith("WARNING: Location")]
         raise PipFailed("pip says:\n  " + "\n  ".join(problems))
 
 
 class Display:
-    """Turns pip's lines into ours."""
+    """Shows pip's progress lines in short form."""
 
     def __init__(self, *, terminal: bool) -> None:
         self._terminal = terminal
@@ -57,16 +57,16 @@ class Display:
         self._shown_at = 0.0
         self._shown_percent = 0
 
-    def take(self, line: str) -> bool:
-        """Show one line if it is about progress; False: it is none of ours."""
+    def show(self, line: str) -> bool:
+        """Show the line and return True if it is about progress; else return False."""
         if found := re.match(r"(?:Collecting|Processing) (\S+?)(?:==|~=|>|<|;|$)", line):
             self._package = Path(found[1]).name
-            self._note(f"looking at {self._package}")
+            self._show_briefly(f"looking at {self._package}")
         elif found := re.match(r"Progress (\d+) of (\d+)$", line):
             self._progress(int(found[1]), int(found[2]))
         elif line.startswith("Installing collected packages: "):
             if count := line.count(","):
-                self._say(f"unpacking {count + 1} packages")
+                self._show_line(f"unpacking {count + 1} packages")
         else:
             return False
         return True
@@ -84,19 +84,19 @@ class Display:
         bar = "█" * filled + "·" * (_BAR_WIDTH - filled)
         if self._terminal:
             if time.monotonic() - self._shown_at > 0.1 or percent == 100:
-                self._note(f"{bar} {percent:3} %  {self._package}  {size}")
+                self._show_briefly(f"{bar} {percent:3} %  {self._package}  {size}")
         elif total_bytes >= _QUIET_BYTES and percent >= self._shown_percent + 20:
             self._shown_percent = percent - percent % 20
-            self._say(f"{self._package}: {size}")
+            self._show_line(f"{self._package}: {size}")
 
-    def _note(self, text: str) -> None:
-        """Show something that the next line replaces; a log does without."""
+    def _show_briefly(self, text: str) -> None:
+        """Show text on a terminal until the next text replaces it."""
         if self._terminal:
             self._shown_at = time.monotonic()
             print(f"\r\033[K  {text}", end="", flush=True)
 
-    def _say(self, text: str) -> None:
+    def _show_line(self, text: str) -> None:
         if self._terminal:
-            self._note(text)
+            self._show_briefly(text)
         else:
             print(f"  {text}", flush=True)

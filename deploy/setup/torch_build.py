@@ -1,10 +1,10 @@
 """Choose and install a build of torch: ``python deploy/setup/torch_build.py PYTHON``.
 
-Its default build carries CUDA, gigabytes that a machine without a GPU has no use for, under the
-same name and version as the CPU build. So it is installed on its own, before all that asks for it.
+The default build contains CUDA, several gigabytes that a machine without a GPU does not need.
+The CPU build has the same name and version, so torch is installed before all other packages.
 
-FACEMEND_TORCH=gpu     take the default build, with CUDA
-FACEMEND_TORCH_INDEX   where the CPU builds are (default: the PyTorch project's own index)
+FACEMEND_TORCH=gpu     install the default build, with CUDA
+FACEMEND_TORCH_INDEX   package index of the CPU builds (default: the index of the PyTorch project)
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ class Source:
 
 
 def sources(environ: Mapping[str, str]) -> list[Source]:
-    """Where to look for torch, best first."""
-    gpu = Source("the default build, which has CUDA in it: several gigabytes", ())
+    """Return the places to look for torch, the best one first."""
+    gpu = Source("the default build, which contains CUDA: several gigabytes", ())
     if environ.get("FACEMEND_TORCH") == "gpu":
         return [gpu]
     index = environ.get("FACEMEND_TORCH_INDEX") or CPU_INDEX
-    quick = ("--no-deps", "--index-url", index, "--retries", "0", "--timeout", "10")
+    cpu = ("--no-deps", "--index-url", index, "--retries", "0", "--timeout", "10")
     return [
         Source("a wheel on this machine", ("--no-deps", "--no-index")),
-        Source("the CPU build, about 190 MB to download", quick),
+        Source("the CPU build, about 190 MB to download", cpu),
         gpu,
     ]
 
 
 def install(python: Path, environ: Mapping[str, str]) -> None:
-    """Install from the first source that has it. Raises PipFailed."""
+    """Install torch from the first source that has it. Raises PipFailed."""
     print(f"installing {TORCH}, the largest part (about 700 MB on disk)", flush=True)
     choices = sources(environ)
     for source in choices:

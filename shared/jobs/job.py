@@ -22,7 +22,7 @@ class Status(StrEnum):
         return self in TERMINAL_EVENT
 
 
-#: What may follow what. ``shared/lua/*.lua`` enforce it; the tests compare them with this table.
+#: Which state may follow which. The scripts in ``shared/lua/`` enforce it; tests compare the two.
 TRANSITIONS: dict[Status, frozenset[Status]] = {
     Status.QUEUED: frozenset({Status.RUNNING, Status.FAILED, Status.CANCELED}),
     Status.RUNNING: frozenset({Status.QUEUED, Status.SUCCEEDED, Status.FAILED, Status.CANCELED}),

@@ -39,7 +39,7 @@ _NOT_NOW_WORDS = ("-OOM ", "READONLY ", "MISCONF ", "NOREPLICAS ", "BUSY ", "MAS
 
 
 def redis_key(*parts: str) -> str:
-    """The name of a key of ours: ``fm:`` and the parts. ``lua/prelude.lua`` has the same."""
+    """Return the name of a key: ``fm:`` and the parts, as in ``lua/includes/prelude.lua``."""
     return "fm:" + ":".join(parts)
 
 

@@ -17,8 +17,8 @@ DOCUMENTED = {
 }
 
 
-def in_words(default: Any) -> str:
-    """How the document writes the default of a setting."""
+def as_documented(default: Any) -> str:
+    """Return the default of a setting as the document writes it."""
     if isinstance(default, SecretStr):
         default = default.get_secret_value()
     if default in {"", ()}:
@@ -34,8 +34,8 @@ def in_words(default: Any) -> str:
 
 @pytest.mark.parametrize("name", Settings.model_fields)
 def test_each_setting_is_documented_with_its_default(name: str) -> None:
-    assert DOCUMENTED.get(name) == in_words(Settings.model_fields[name].default)
+    assert DOCUMENTED.get(name) == as_documented(Settings.model_fields[name].default)
 
 
-def test_no_setting_is_documented_that_is_not_there() -> None:
+def test_each_documented_setting_exists() -> None:
     assert not DOCUMENTED.keys() - Settings.model_fields.keys()

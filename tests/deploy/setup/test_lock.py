@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -18,13 +19,26 @@ def names(lock: str) -> set[str]:
 
 
 @pytest.mark.parametrize("lock", LOCKS)
-def test_a_lock_file_is_made_from_what_the_project_asks_for_now(lock: str) -> None:
+def test_each_lock_file_is_up_to_date_with_its_inputs(lock: str) -> None:
     first_line = (REQUIREMENTS / lock).read_text().partition("\n")[0]
     assert first_line.endswith(fingerprint()), "run: make lock"
 
 
+def test_a_comment_in_an_input_does_not_make_the_lock_files_out_of_date(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = fingerprint()
+    shutil.copytree(REQUIREMENTS, tmp_path, dirs_exist_ok=True)
+    monkeypatch.setattr("deploy.setup.lock.REQUIREMENTS", tmp_path)
+    s3 = tmp_path / "s3.in"
+    s3.write_text("# A comment.\n" + s3.read_text())
+    assert fingerprint() == before
+    s3.write_text(s3.read_text() + "another-package\n")
+    assert fingerprint() != before
+
+
 @pytest.mark.parametrize("lock", LOCKS)
-def test_each_locked_package_has_a_hash_and_no_file_names_a_host(lock: str) -> None:
+def test_each_locked_package_has_a_hash_and_no_lock_file_names_a_host(lock: str) -> None:
     text = (REQUIREMENTS / lock).read_text()
     blocks = re.split(r"(?m)^(?=[a-z0-9])", text)[1:]
     assert blocks
@@ -32,14 +46,14 @@ def test_each_locked_package_has_a_hash_and_no_file_names_a_host(lock: str) -> N
     assert "://" not in text
 
 
-def test_the_api_is_locked_without_the_heavy_packages() -> None:
-    heavy = {"numpy", "torch", "opencv-python-headless", "onnxruntime", "pillow", "scipy"}
-    assert not names("api.lock") & heavy
+def test_the_lock_file_of_the_api_has_no_large_packages() -> None:
+    large = {"numpy", "torch", "opencv-python-headless", "onnxruntime", "pillow", "scipy"}
+    assert not names("api.lock") & large
     assert {"flask", "gunicorn", "redis", "celery"} <= names("api.lock")
 
 
-def test_the_api_and_the_notifier_run_with_what_is_locked_for_them() -> None:
-    """Import all of it in a Python in which no other package can be found."""
+def test_the_api_and_the_notifier_import_only_packages_of_their_lock_file() -> None:
+    """In a Python that cannot find any other package."""
     script = (
         "import importlib.metadata as metadata, re, sys\n"
         "allowed = {'facemend', *sys.argv[1:]}\n"
@@ -61,30 +75,30 @@ def test_the_api_and_the_notifier_run_with_what_is_locked_for_them() -> None:
     assert ended.returncode == 0, ended.stderr
 
 
-def test_torch_is_in_no_lock_file_and_what_it_imports_is() -> None:
+def test_no_lock_file_has_torch_but_the_worker_has_what_torch_imports() -> None:
     for lock in LOCKS:
         assert "torch" not in names(lock)
         assert "opencv-python" not in names(lock)
     assert {"filelock", "sympy", "networkx", "jinja2", "fsspec"} <= names("worker.lock")
 
 
-def test_the_packages_installed_bare_are_pinned_as_the_project_pins_them() -> None:
+def test_packages_without_dependencies_have_the_versions_of_the_project() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     pinned = dict(ENTRY.findall((REQUIREMENTS / "bare.lock").read_text()))
-    asked = dict(
+    wanted = dict(
         line.split("==") for line in project["optional-dependencies"]["worker"] if "==" in line
     )
-    assert pinned == {name: asked[name] for name in ("facexlib", "torchvision")}
+    assert pinned == {name: wanted[name] for name in ("facexlib", "torchvision")}
 
 
-def test_one_pin_of_torch_for_project_and_setup() -> None:
+def test_the_project_and_the_setup_have_the_same_version_of_torch() -> None:
     from deploy.setup.torch_build import TORCH
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert TORCH in project["optional-dependencies"]["worker"]
 
 
-def test_pip_comes_with_the_checkout_under_the_hash_that_setup_expects() -> None:
+def test_the_wheel_of_pip_in_the_repository_has_the_expected_hash() -> None:
     import hashlib
 
     from deploy.setup.install import PIP_SHA256, PIP_WHEEL

@@ -1,7 +1,7 @@
 """A process around the store, cut into the steps between which it can die.
 
 Each caller is a list of steps; ``run`` stops after each one, and a caller that is never resumed
-was killed there. ``test_callers`` holds the lists against the product's own code.
+was killed there. The files ``test_steps.py`` compare the lists with the product's own code.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 What blur, enlarging and compression take away is the finest detail. Its share of all detail tells
 a sharp face from a spoiled one; noise is fine detail too, and is told apart by its own measure.
-The bounds were found on faces whose sharp originals are known: ``benchmarks/do_no_harm.py`` prints
-what they cost and bring, docs/models.md the figures.
+The bounds were found on faces whose sharp originals are known: ``benchmarks/face_options.py``
+measures what they cost and gain, and docs/models.md has the results.
 """
 
 from __future__ import annotations

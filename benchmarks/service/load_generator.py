@@ -1,8 +1,8 @@
-"""Many clients in a process of their own: ``python -m benchmarks.service.caller``, JSON in and out.
+"""HTTP clients in one process: ``python -m benchmarks.service.load_generator``, JSON in and out.
 
-Without a rate each client asks again as soon as it has its answer. With one, requests are due at
-even intervals, and the time of an answer counts from when its request was due, so that one slow
-answer does not hide those behind it.
+Without a rate, each client sends its next request as soon as it has a response. With a rate,
+requests are due at even intervals, and a response time is measured from the time at which the
+request was due, so that a slow response also counts for the requests that wait behind it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """``rate`` is requests a second in all, or None: as many as there can be."""
+    """What to send. ``rate`` is in requests per second of all clients; None is no limit."""
 
     url: str
     key: str
@@ -34,7 +34,7 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class LoadResult:
     accepted: int
     refused: int
     rate: float
@@ -42,8 +42,8 @@ class Answers:
     p99_ms: float
 
 
-def call(load: Load) -> Answers:
-    """Ask for ``load.seconds``."""
+def run(load: Load) -> LoadResult:
+    """Send requests for ``load.seconds``."""
     numbers, lock = count(), Lock()
     start_s = time.perf_counter() + 0.2
 
@@ -53,11 +53,11 @@ def call(load: Load) -> Answers:
 
     with ThreadPoolExecutor(load.clients) as clients:
         runs = [clients.submit(_client, load, start_s, due_s) for _ in range(load.clients)]
-        asked = [each for run in runs for each in run.result()]
-    times_s = sorted(seconds for seconds, status in asked if status == _ACCEPTED)
-    return Answers(
+        responses = [each for run in runs for each in run.result()]
+    times_s = sorted(seconds for seconds, status in responses if status == _ACCEPTED)
+    return LoadResult(
         accepted=len(times_s),
-        refused=len(asked) - len(times_s),
+        refused=len(responses) - len(times_s),
         rate=len(times_s) / (time.perf_counter() - start_s),
         p50_ms=1000 * _percentile(times_s, 0.50),
         p99_ms=1000 * _percentile(times_s, 0.99),
@@ -77,13 +77,13 @@ def _client(load: Load, start_s: float, due_s: Callable[[], float]) -> list[tupl
         if due >= start_s + load.seconds or time.perf_counter() >= start_s + load.seconds:
             return found
         time.sleep(max(0.0, due - time.perf_counter()))
-        begun_s = due if load.rate else time.perf_counter()
+        sent_s = due if load.rate else time.perf_counter()
         connection.request(
             "POST", parts.path, load.body, headers | {"Idempotency-Key": uuid.uuid4().hex}
         )
-        answer = connection.getresponse()
-        answer.read()
-        found.append((time.perf_counter() - begun_s, answer.status))
+        response = connection.getresponse()
+        response.read()
+        found.append((time.perf_counter() - sent_s, response.status))
 
 
 def _percentile(ordered: list[float], share: float) -> float:
@@ -91,4 +91,4 @@ def _percentile(ordered: list[float], share: float) -> float:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(asdict(call(Load(**json.load(sys.stdin))))))
+    sys.stdout.write(json.dumps(asdict(run(Load(**json.load(sys.stdin))))))

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.service.sleeper``: a worker whose model sleeps, so that all else shows."""
+"""A worker whose model sleeps: ``python -m benchmarks.service.sleeping_worker``."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ TIMES = "times"
 
 
 def load_restorers(settings: Settings) -> Mapping[str, ImageRestorer]:
-    """The one model."""
-    return {MODEL: Sleeper(settings.models_dir / TIMES)}
+    """Return the model that sleeps, by its name."""
+    return {MODEL: SleepingRestorer(settings.models_dir / TIMES)}
 
 
-class Sleeper:
-    """Works on one photo at a time, and writes down from when to when it did."""
+class SleepingRestorer:
+    """A restorer that sleeps for each photo, one at a time, and logs start and end to a file."""
 
     def __init__(self, times: Path) -> None:
         self._times, self._device = times, threading.Lock()
@@ -60,4 +60,4 @@ class Sleeper:
 if __name__ == "__main__":
     settings = load_settings()
     configure_logging(settings, "worker")
-    serve(settings, load_restorers="benchmarks.service.sleeper:load_restorers")
+    serve(settings, load_restorers="benchmarks.service.sleeping_worker:load_restorers")

@@ -1,4 +1,4 @@
-"""How much of the time the device of a busy worker works."""
+"""The share of time in which the device of a busy worker computes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from benchmarks.report import Report
-from benchmarks.service.sleeper import MODEL, SLEEP_S, TIMES
+from benchmarks.service.sleeping_worker import MODEL, SLEEP_S, TIMES
 from deploy.embedded.child_process import Child
 from deploy.embedded.seaweedfs import SeaweedFS
 from deploy.embedded.valkey import Valkey
@@ -29,8 +29,8 @@ _JOBS = 80
 _PHOTO_PX = (640, 480)
 
 
-def measure_slot(report: Report, folder: Path) -> None:
-    """Photos through a whole worker: claim, fetch, decode, a model that sleeps, encode, publish."""
+def measure_device_utilization(report: Report, folder: Path) -> None:
+    """Run photos through a whole worker: claim, fetch, decode, a model that sleeps, publish."""
     with Valkey(folder / "redis") as valkey, SeaweedFS(folder / "s3") as seaweed:
         models_dir = folder / "models"
         models_dir.mkdir()
@@ -49,7 +49,7 @@ def measure_slot(report: Report, folder: Path) -> None:
         _submit(settings)
         env = {f"FACEMEND_{name.upper()}": value for name, value in values.items()}
         env = {**os.environ, "PYTHONPATH": str(_ROOT), **env}
-        argv = [sys.executable, "-m", "benchmarks.service.sleeper"]
+        argv = [sys.executable, "-m", "benchmarks.service.sleeping_worker"]
         child = Child("worker", argv, folder=folder, env=env, cwd=folder)
         child.start()
         try:
@@ -61,11 +61,11 @@ def measure_slot(report: Report, folder: Path) -> None:
     work_s = sum(end - start for start, end in spans)
     share = work_s / (max(end for _, end in spans) - min(start for start, _ in spans))
     report.section(
-        "The slot",
+        "Device utilization",
         f"{_JOBS} photos of {_PHOTO_PX[0]} x {_PHOTO_PX[1]} px, a model that sleeps {SLEEP_S:g} s "
-        f"for each, {settings.jobs_in_flight} jobs in flight.",
+        f"for each photo, {settings.jobs_in_flight} jobs in flight.",
     )
-    report.bar("share of the time in which the device works", share, ">=", _MIN_SHARE)
+    report.require("share of the time in which the device computes", share, ">=", _MIN_SHARE)
 
 
 def _submit(settings: Settings) -> None:
