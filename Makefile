@@ -1,38 +1,38 @@
-# The first command: make demo. All commands: make help.
+# Start with: make demo. All targets: make help.
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up test check unit e2e chaos stories coverage fuzz fmt lock compose-check bench-engine bench-service clean
 SHELL := /bin/bash
 
-# The first Python that will do; another one: make setup PYTHON=/path/to/python3
+# The first suitable Python. To use another one: make setup PYTHON=/path/to/python3
 PYTHON = $(shell for python in python3 python3.13 python3.12 python3.11 python3.14; do \
   $$python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null \
   && echo $$python && break; done)
 BIN := .venv/bin
-# Two at a time: many tests wait for something. Each has servers of its own; a file's stay together.
-# One that crashes ends the run: a new one in its place might wait for ever (loadfile).
+# Two processes, because many tests wait. Each process has its own servers; the tests of a file run in
+# one process. A crashed process ends the run, because its replacement could wait forever (loadfile).
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart 0
-# One test that may take minutes: no words about where it is.
+# For a single test that may take minutes: no stack dump after 100 s.
 LONG := $(BIN)/python -m pytest -o faulthandler_timeout=0
 
-help: ## Show this
+help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-setup: ## Make the environment (cached; FACEMEND_TORCH=gpu for the CUDA build)
+setup: ## Create the environment (cached; FACEMEND_TORCH=gpu: torch with CUDA)
 	@test -n "$(PYTHON)" || { echo "Facemend needs Python 3.11 to 3.14: apt-get install python3" >&2; exit 1; }
 	@$(PYTHON) deploy/setup/install.py
 
-demo: ## Restore a photo through the whole service, then stop it; pictures in demo/
+demo: ## Start the whole service, restore a photo, stop; the pictures are in demo/
 	@started=$$(date +%s) && $(MAKE) --no-print-directory setup && \
 	  exec $(BIN)/facemend demo --setup-s $$(( $$(date +%s) - started ))
 
-up: setup ## Start the service here and keep it running; prints address and key
+up: setup ## Start the service and keep it running; prints the address and an API key
 	@exec $(BIN)/facemend up
 
-test: check ## All that CI runs: check, every test, and every fault
+test: check ## Everything that CI runs: check, all tests, chaos
 	$(PYTEST)
 	$(BIN)/python -m tests.chaos
 
-check: setup compose-check ## Format, lint, types, layers, spelling, Dockerfiles
+check: setup compose-check ## Check format, lint, types, import layers, spelling, Docker files
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/python -m mypy
@@ -40,40 +40,40 @@ check: setup compose-check ## Format, lint, types, layers, spelling, Dockerfiles
 	$(BIN)/codespell
 	$(BIN)/hadolint deploy/docker/Dockerfile.*
 
-unit: setup ## All tests but those of the whole stack
+unit: setup ## All tests except those of the whole stack
 	$(PYTEST) -m "not e2e"
 
 e2e: setup ## The tests of the whole stack
 	$(BIN)/python -m pytest -m e2e
 
-chaos: setup ## Break the service in every way we know of, and count (ROWS="F1 F14", SEED=7)
+chaos: setup ## Inject faults, count lost, repeated and late jobs (ROWS="F1 F14", SEED=7)
 	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(ROWS)
 
-stories: setup ## Many long stories of jobs whose processes die between any two steps (SEED=1)
+stories: setup ## Longer runs of the state machine test of the job record (SEED=1)
 	$(LONG) tests/shared/model/test_stories.py --hypothesis-profile=long --hypothesis-seed=$(or $(SEED),0)
 
-coverage: setup ## Which lines and branches the tests reach
+coverage: setup ## Report lines and branches that no test runs
 	$(BIN)/python -m pytest -m "not e2e" --cov --cov-report=term-missing:skip-covered
 
-fmt: setup ## Format, and repair what can be repaired
+fmt: setup ## Format the code and apply automatic fixes
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
-fuzz: setup ## Thousands of requests made from the API's own document
+fuzz: setup ## Send thousands of requests generated from the OpenAPI document
 	FUZZ_EXAMPLES=800 FUZZ_LEAST=5000 $(LONG) tests/api/test_fuzz.py -rP
 
-bench-engine: setup ## Measure the engine beside its peer, into benchmarks/results (wants a quiet machine)
+bench-engine: setup ## Benchmark the engine; writes benchmarks/results (needs an idle machine)
 	$(BIN)/python -m benchmarks.engine --ship
 
-bench-service: setup ## Measure what the service adds to a job, into benchmarks/results (wants a quiet machine)
+bench-service: setup ## Benchmark the service; writes benchmarks/results (needs an idle machine)
 	$(BIN)/python -m benchmarks.service
 
-compose-check: setup ## Is docker-compose.yml valid? (needs no Docker)
+compose-check: setup ## Check docker-compose.yml (needs no Docker)
 	@deploy/docker/check-compose
 
-lock: ## Write requirements/*.lock anew (UPGRADE=1: take the newest that fit)
+lock: ## Update requirements/*.lock (UPGRADE=1: to the newest versions)
 	$(PYTHON) deploy/setup/lock.py $(if $(UPGRADE),--upgrade)
 
-clean: ## Remove what was made here (the cached environment stays)
+clean: ## Remove generated files (the cached environment stays)
 	rm -rf .venv demo dist .cache .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -not -path './.git/*' -exec rm -rf {} +

