@@ -1,13 +1,12 @@
 """Logs and metrics of every process.
 
-One event is one line. What is bound with ``bind`` stands on every line of the block, whoever
-writes it, also in threads that were started with a copy of the context. Secrets are removed from
-the finished line, wherever they came from.
+One event is one line. Fields that are bound with ``bind`` are on every line that is logged in the
+block, also by libraries and by threads that were started with a copy of the context. Secrets are
+removed from the finished line, so it does not matter which field they were in.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -19,10 +18,12 @@ from datetime import UTC, datetime
 from typing import Any, TextIO
 
 from prometheus_client import Counter, Gauge, Histogram, start_http_server
+from pythonjsonlogger.core import RESERVED_ATTRS, merge_record_extra
+from pythonjsonlogger.json import JsonFormatter
 
 from shared.settings import Settings
 
-# --- metrics: all of them, for every process ------------------------------------------------
+# --- metrics of all processes ------------------------------------------------
 
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 
@@ -30,33 +31,33 @@ REQUESTS = Counter(
     "facemend_http_requests", "HTTP requests answered.", ["method", "route", "status"]
 )
 REQUEST_SECONDS = Histogram(
-    "facemend_http_request_seconds", "Time to answer an HTTP request.", ["method", "route"]
+    "facemend_http_request_seconds",
+    "Time to respond to an HTTP request.",
+    ["method", "route"],
 )
-JOBS_CREATED = Counter("facemend_jobs_created", "Jobs taken.", ["model", "priority"])
+JOBS_CREATED = Counter("facemend_jobs_created", "Jobs accepted.", ["model", "priority"])
 JOBS_ENDED = Counter(
     "facemend_jobs_ended",
-    "Jobs that reached a terminal state; code is the problem of a failed one.",
+    "Jobs that reached a terminal state; code is the problem of a failed job.",
     ["model", "status", "code"],
 )
 JOBS_RELEASED = Counter(
     "facemend_jobs_released", "Runs that went back into the queue.", ["model", "reason"]
 )
-JOBS_REAPED = Counter(
-    "facemend_jobs_reaped", "Jobs taken from silent workers or past a deadline.", ["status"]
-)
+JOBS_REAPED = Counter("facemend_jobs_reaped", "Jobs whose lease or deadline was over.", ["status"])
 JOBS_REVIVED = Counter(
-    "facemend_jobs_revived", "Manifests that had no record, by what became of the job.", ["status"]
+    "facemend_jobs_revived",
+    "Jobs rebuilt from a manifest without a record, by their status then.",
+    ["status"],
 )
-SWEPT = Counter("facemend_swept", "Objects that had no owner any more, and were deleted.", ["what"])
-ENGINE_DEATHS = Counter(
-    "facemend_engine_deaths", "Engine processes that died under a worker.", ["cause"]
-)
+SWEPT = Counter("facemend_swept", "Objects without an owner that were deleted.", ["what"])
+ENGINE_DEATHS = Counter("facemend_engine_deaths", "Engine processes that died.", ["cause"])
 STAGE_SECONDS = Histogram(
     "facemend_stage_seconds", "Time a job spent in a stage.", ["model", "stage"], buckets=_SECONDS
 )
 BATCH_FACES = Histogram(
     "facemend_batch_faces",
-    "Faces that went through the network together.",
+    "Faces in one batch of the network.",
     ["model"],
     buckets=(1, 2, 4, 8, 16, 32, 64),
 )
@@ -66,25 +67,25 @@ BATCH_WAIT_SECONDS = Histogram(
     ["model"],
     buckets=(0.005, *_SECONDS),
 )
-FACES = Counter("facemend_faces", "Faces found, by what was done.", ["model", "status"])
+FACES = Counter("facemend_faces", "Faces found, by the result for the face.", ["model", "status"])
 DOORBELLS = Counter(
-    "facemend_doorbells", "Doorbells rung, by whom and whether it went out.", ["by", "outcome"]
+    "facemend_doorbells", "Doorbells rung, by process and outcome.", ["by", "outcome"]
 )
 DELIVERY_TRIES = Counter(
-    "facemend_delivery_tries", "Tries to deliver a webhook.", ["event", "outcome"]
+    "facemend_delivery_tries", "Attempts to deliver a webhook.", ["event", "outcome"]
 )
 ENDPOINTS_CHANGED = Counter(
     "facemend_endpoints_changed",
     "Webhook endpoints disabled (gone, failing) or enabled again.",
     ["to"],
 )
-QUEUED = Gauge("facemend_jobs_queued", "Jobs that wait.", ["model", "priority"])
+QUEUED = Gauge("facemend_jobs_queued", "Jobs in the queue.", ["model", "priority"])
 RUNNING = Gauge("facemend_jobs_running", "Jobs under a lease.")
 DELIVERIES_PENDING = Gauge("facemend_deliveries_pending", "Webhooks not delivered yet.")
 
 
 def start_metrics_server(settings: Settings) -> None:
-    """Serve the metrics of this process on ``settings.metrics_port``; with 0, do nothing."""
+    """Serve the metrics of this process on ``settings.metrics_port``; 0 disables it."""
     if settings.metrics_port:
         start_http_server(settings.metrics_port)
 
@@ -92,23 +93,21 @@ def start_metrics_server(settings: Settings) -> None:
 # --- logs -----------------------------------------------------------------------------------
 
 _bound: ContextVar[dict[str, Any]] = ContextVar("bound", default={})  # noqa: B039  # never changed
-#: Attributes that every LogRecord has; all others were given as ``extra``.
-_OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-#: Libraries that at DEBUG write requests with all headers and bodies.
-_TALKATIVE = ("boto3", "botocore", "s3transfer", "urllib3", "httpx", "httpcore", "kombu", "amqp")
+#: Libraries that log requests with all headers and bodies at DEBUG.
+_VERBOSE = ("boto3", "botocore", "s3transfer", "urllib3", "httpx", "httpcore", "kombu", "amqp")
 _SECRETS = re.compile(
-    r"(fm_live_[0-9a-f]{32}|whsec_)[0-9A-Za-z+/=]+"  # API keys, webhook secrets; signed addresses:
+    r"(fm_live_[0-9a-f]{32}|whsec_)[0-9A-Za-z+/=]+"  # API keys, webhook secrets; presigned URLs:
     r"|((?:\bX-Amz-(?:Credential|Security-Token|Signature)"
     r"|[?&](?:access_token|key|password|sig|signature|token))=)[^&\s\"']+"
     r"|(\bBearer\s+)[^\s\"',]+"
-    r"|(://[^/\s:@]*:)[^/\s@]+(?=@)",  # passwords in addresses
+    r"|(://[^/\s:@]*:)[^/\s@]+(?=@)",  # passwords in URLs
     re.IGNORECASE,
 )
 
 
 @contextmanager
 def bind(**fields: Any) -> Iterator[None]:
-    """Put ``fields`` (``job_id=…``) on every line logged inside the block."""
+    """Put ``fields`` (``job_id=…``) on every line that is logged in the block."""
     token = _bound.set({**_bound.get(), **fields})
     try:
         yield
@@ -117,82 +116,82 @@ def bind(**fields: Any) -> Iterator[None]:
 
 
 def configure_logging(settings: Settings, process: str) -> None:
-    """Log to stderr, for the whole process; ``process`` (api, worker…) stands on each line."""
+    """Make the whole process log to stderr; ``process`` (api, worker…) is on each line."""
     handler = WholeLines(sys.stderr)
     formatter = JsonLines if settings.log_format == "json" else TextLines
     handler.setFormatter(formatter(process))
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
     logging.captureWarnings(capture=True)
-    # On no line of ours, and asked for anew at each (logging HOWTO, “Optimization”).
+    # No line has them, and collecting them costs time (logging HOWTO, “Optimization”).
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-    for name in _TALKATIVE:
+    for name in _VERBOSE:
         logging.getLogger(name).setLevel(max(logging.INFO, logging.root.level))
 
 
 class WholeLines(logging.StreamHandler[TextIO]):
-    """Writes each event in one call of the system, which keeps it whole.
+    """Writes each event with one system call, so lines of several threads never mix.
 
-    So threads need no lock, and none waits for the line of another.
+    Threads need no lock and never wait for each other.
     """
 
-    def createLock(self) -> None:  # noqa: N802  # logging's name
+    def createLock(self) -> None:  # noqa: N802  # the name in logging
         self.lock = None
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             line = self.format(record) + self.terminator
             os.write(self.stream.fileno(), line.encode(errors="backslashreplace"))
-        except Exception:  # noqa: BLE001  # as every handler does: a log must not end what it tells of
+        except Exception:  # noqa: BLE001  # as in every handler: logging must not end the caller
             self.handleError(record)
 
 
-class JsonLines(logging.Formatter):
-    """One JSON object a line."""
+class JsonLines(JsonFormatter):
+    """One JSON object a line: ``at``, ``level``, ``process``, ``logger``, ``event``, fields."""
 
     def __init__(self, process: str) -> None:
-        super().__init__()
+        renamed = {"exc_info": "exception"}
+        super().__init__([], json_default=str, json_ensure_ascii=False, rename_fields=renamed)
         self._process = process
 
-    def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, Any] = {
+    def add_fields(
+        self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]
+    ) -> None:
+        fields = dict(_bound.get())
+        super().add_fields(fields, record, message_dict)
+        log_data |= {
             "at": _time(record),
             "level": record.levelname.lower(),
             "process": self._process,
             "logger": record.name,
             "event": record.getMessage(),
         }
-        # Whatever somebody calls a field: the line's own stay what they are.
-        line |= {name: value for name, value in _fields(record).items() if name not in line}
-        if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
-        return redact(json.dumps(line, ensure_ascii=False, default=str))
+        # A bound or extra field never replaces one of those above.
+        log_data |= {name: value for name, value in fields.items() if name not in log_data}
+
+    def serialize_log_record(self, log_data: dict[str, Any]) -> str:
+        return redact(super().serialize_log_record(log_data))
 
 
 class TextLines(logging.Formatter):
-    """For people at a terminal."""
+    """Lines for people at a terminal."""
 
     def __init__(self, process: str) -> None:
         super().__init__()
         self._process = process
 
     def format(self, record: logging.LogRecord) -> str:
-        fields = "".join(f" {name}={value}" for name, value in _fields(record).items())
+        fields = merge_record_extra(record, dict(_bound.get()), RESERVED_ATTRS)
+        suffix = "".join(f" {name}={value}" for name, value in fields.items())
         level = "" if record.levelno == logging.INFO else f" {record.levelname.lower()}:"
-        line = f"{_time(record)[11:23]} {self._process}{level} {record.getMessage()}{fields}"
+        line = f"{_time(record)[11:23]} {self._process}{level} {record.getMessage()}{suffix}"
         if record.exc_info:
             line += "\n" + self.formatException(record.exc_info)
         return redact(line)
 
 
 def redact(text: str) -> str:
-    """The text without API keys, webhook secrets, signatures and passwords."""
+    """Replace API keys, webhook secrets, signatures and passwords by ``[secret]``."""
     return _SECRETS.sub(lambda found: next(filter(None, found.groups()), "") + "[secret]", text)
-
-
-def _fields(record: logging.LogRecord) -> dict[str, Any]:
-    """What was bound, and what this event says of itself."""
-    extra = {name: value for name, value in vars(record).items() if name not in _OWN}
-    return _bound.get() | extra
 
 
 def _time(record: logging.LogRecord) -> str:

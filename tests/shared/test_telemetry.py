@@ -1,4 +1,4 @@
-"""Logs: one event a line, bound fields, no secrets. Metrics: served where the settings say."""
+"""Logs: one event a line, bound fields, no secrets. Metrics: served on the port of the settings."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def line(formatter: type[logging.Formatter], message: str, *args: object, **extr
     return formatter("api").format(record)
 
 
-def test_a_json_line_tells_what_when_where() -> None:
+def test_a_json_line_has_event_time_and_origin() -> None:
     event = json.loads(line(JsonLines, "job %s", "started", attempt=2))
     assert (event["event"], event["level"]) == ("job started", "info")
     assert (event["process"], event["logger"], event["attempt"]) == ("api", "api.x", 2)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\+00:00", event["at"])
 
 
-def test_no_field_takes_the_place_of_what_a_line_says_itself() -> None:
+def test_an_extra_field_never_replaces_a_standard_one() -> None:
     with bind(process="other"):
         event = json.loads(line(JsonLines, "x", at=1.5, event="y", level=0, logger="z", count=3))
     assert (event["event"], event["level"], event["process"]) == ("x", "info", "api")
@@ -44,7 +44,7 @@ def test_no_field_takes_the_place_of_what_a_line_says_itself() -> None:
 
 
 @pytest.mark.parametrize("formatter", FORMATTERS)
-def test_what_is_bound_stands_on_every_line_of_the_block(
+def test_bound_fields_are_on_every_line_of_the_block(
     formatter: type[logging.Formatter],
 ) -> None:
     with bind(job_id="job_1"), bind(request_id="req_1"):
@@ -72,16 +72,16 @@ def test_threads_do_not_see_each_others_fields() -> None:
     assert "job_1" not in seen["stranger"]
 
 
-def test_a_line_is_one_line_whatever_is_in_it() -> None:
+def test_an_event_is_one_line_even_if_a_field_has_line_breaks() -> None:
     assert "\n" not in line(JsonLines, "two\nlines", thing={"a": "b\nc"}, other=object())
 
 
 @pytest.mark.parametrize("formatter", FORMATTERS)
-def test_an_exception_is_told_whole(formatter: type[logging.Formatter]) -> None:
+def test_an_exception_is_logged_with_its_traceback(formatter: type[logging.Formatter]) -> None:
     try:
         int("no number")
     except ValueError:
-        record = logging.LogRecord("x", logging.ERROR, "f", 1, "oh", (), sys.exc_info())
+        record = logging.LogRecord("x", logging.ERROR, "f", 1, "failed", (), sys.exc_info())
     text = formatter("worker").format(record)
     assert "ValueError: invalid literal" in text
     assert "test_telemetry.py" in text
@@ -101,19 +101,19 @@ def test_an_exception_is_told_whole(formatter: type[logging.Formatter]) -> None:
         ("https://user:swordfish@example.com/", "swordfish"),
     ],
 )
-def test_secrets_are_removed_wherever_they_stand(
+def test_secrets_are_removed_from_every_field(
     formatter: type[logging.Formatter], text: str, secret: str
 ) -> None:
     with bind(bound=text):
-        told = line(formatter, "%s", text, extra_field={"deep": [text]})
-    assert told.count("[secret]") == 3
-    assert secret not in told
+        logged = line(formatter, "%s", text, extra_field={"deep": [text]})
+    assert logged.count("[secret]") == 3
+    assert secret not in logged
 
 
 @pytest.mark.parametrize(
     "text", ["http://127.0.0.1:8000/a?x=1", "12:30:00 user@example.com", "a/b:c", "keyboard=1"]
 )
-def test_what_is_no_secret_stays(text: str) -> None:
+def test_other_text_is_not_changed(text: str) -> None:
     assert redact(text) == text
 
 
@@ -125,7 +125,7 @@ def run(code: str) -> str:
     return done.stderr
 
 
-def test_a_configured_process_logs_to_stderr_without_talkative_libraries() -> None:
+def test_a_configured_process_logs_to_stderr_without_debug_lines_of_libraries() -> None:
     lines = run(
         "import logging, warnings\n"
         "from shared.settings import Settings\n"
@@ -141,7 +141,7 @@ def test_a_configured_process_logs_to_stderr_without_talkative_libraries() -> No
     assert events[0]["job_id"] == "job_1"
 
 
-def test_metrics_are_served_on_the_port_of_the_settings_and_else_not() -> None:
+def test_metrics_are_served_on_the_port_of_the_settings_and_not_on_port_0() -> None:
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -161,7 +161,7 @@ def test_metrics_are_served_on_the_port_of_the_settings_and_else_not() -> None:
     assert "facemend_jobs_running 3.0" in run(code)
 
 
-def test_every_metric_of_ours_is_described_and_has_our_name() -> None:
+def test_every_metric_has_a_description_and_the_prefix_facemend() -> None:
     from shared import telemetry
 
     declared = [
