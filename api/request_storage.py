@@ -2,7 +2,7 @@
 
 boto3 limits the time of each connect and read, but not of a whole call. So each call runs in a
 thread of its own. A request gives up a call that takes too long; the thread ends later, by boto3's
-own limits.
+own limits. Only a small object is written without a thread, which would double its cost.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Self, TypeVar
 from shared.errors import Unavailable
 from shared.redis.request_deadline import limit_s, waiting
 from shared.settings import Settings
-from shared.storage.bucket import ObjectStorage, Storage, StoredObject
+from shared.storage.bucket import ObjectStorage, StoredObject
 
 Result = TypeVar("Result")
 
@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 class RequestStorage:
     """A ``Storage`` whose calls raise Unavailable at the deadline of the current request."""
 
-    def __init__(self, storage: Storage, *, threads: int, timeout_s: float) -> None:
+    def __init__(self, storage: ObjectStorage, *, threads: int, timeout_s: float) -> None:
         """Wrap ``storage``. ``timeout_s`` limits calls outside of requests, too."""
         self._storage = storage
         self._timeout_s = timeout_s
@@ -40,7 +40,12 @@ class RequestStorage:
     def put(
         self, key: str, data: bytes, content_type: str, *, if_absent: bool = False
     ) -> StoredObject:
-        return self._wait(partial(self._storage.put, key, data, content_type, if_absent=if_absent))
+        write = partial(self._storage.put, key, data, content_type, if_absent=if_absent)
+        with waiting("s3"):
+            quick = self._storage.put_quickly(
+                key, data, content_type, if_absent=if_absent, within_s=limit_s(self._timeout_s)
+            )
+            return quick or self._wait(write)
 
     def get(self, key: str, *, max_bytes: int, etag: str | None = None) -> bytes:
         return self._wait(partial(self._storage.get, key, max_bytes=max_bytes, etag=etag))

@@ -99,22 +99,36 @@ class ObjectStorage:
         repeated after an Unavailable; with ``if_absent``, the second call may find the object of
         the first one.
         """
-        conditions = {"IfNoneMatch": "*"} if if_absent else {}
-        etag = None
-        if len(data) <= _SMALL_BYTES:
-            headers = {"Content-Type": content_type}
-            headers |= {"If-None-Match": "*"} if if_absent else {}
-            etag = self._fast_put.put(key, data, headers)
-        if etag is None:
-            with _errors():
-                etag = self._client.put_object(
-                    Bucket=self._bucket,
-                    Key=key,
-                    Body=data,
-                    ContentType=content_type,
-                    **conditions,  # type: ignore[arg-type]  # a TypedDict of the published types
-                )["ETag"]
+        quick = self.put_quickly(key, data, content_type, if_absent=if_absent)
+        if quick is not None:
+            return quick
+        condition: dict[str, Any] = {"IfNoneMatch": "*"} if if_absent else {}
+        with _errors():
+            etag = self._client.put_object(
+                Bucket=self._bucket, Key=key, Body=data, ContentType=content_type, **condition
+            )["ETag"]
         return StoredObject(key, len(data), etag.strip('"'), content_type)
+
+    def put_quickly(
+        self,
+        key: str,
+        data: bytes,
+        content_type: str,
+        *,
+        if_absent: bool = False,
+        within_s: float | None = None,
+    ) -> StoredObject | None:
+        """Write a small object with one cheap attempt, as ``FastPut.put`` does.
+
+        Returns None if the object is large, or if it may not have been written: then use ``put``.
+        """
+        if len(data) > _SMALL_BYTES:
+            return None
+        headers = {"Content-Type": content_type}
+        if if_absent:
+            headers["If-None-Match"] = "*"
+        etag = self._fast_put.put(key, data, headers, within_s=within_s)
+        return None if etag is None else StoredObject(key, len(data), etag.strip('"'), content_type)
 
     def get(self, key: str, *, max_bytes: int, etag: str | None = None) -> bytes:
         """Return the content of an object of at most ``max_bytes``.

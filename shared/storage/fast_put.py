@@ -40,10 +40,14 @@ class FastPut:
         self._idle: deque[HTTPConnection] = deque()
         weakref.finalize(self, _close_all, self._idle)
 
-    def put(self, key: str, data: bytes, headers: dict[str, str]) -> str | None:
+    def put(
+        self, key: str, data: bytes, headers: dict[str, str], *, within_s: float | None = None
+    ) -> str | None:
         """Write a whole object with one attempt. Returns its ETag as S3 sends it.
 
         Returns None if S3 refused, or if it is not known whether the object was written.
+        ``within_s`` limits each read and write instead of ``timeout_s``. Then only a kept
+        connection is used, because the lookup of a host name has no time limit.
         """
         if self._credentials is None or self._proxied:
             return None
@@ -53,15 +57,27 @@ class FastPut:
         credentials = self._credentials.get_frozen_credentials()
         S3SigV4Auth(credentials, "s3", self._region).add_auth(request)
         try:
-            return self._send(path, data, dict(request.headers.items()))
+            connection = self._take(within_s)
+            if connection is None:
+                return None
+            return self._send(connection, path, data, dict(request.headers.items()))
         except (OSError, HTTPException):
             return None
 
-    def _send(self, path: str, data: bytes, headers: dict[str, str]) -> str | None:
+    def _take(self, within_s: float | None) -> HTTPConnection | None:
+        """Return a connection whose time limit is set, None if there is none to use."""
         try:
             connection = self._idle.pop()
         except IndexError:
+            if within_s is not None:
+                return None
             connection = self._connect()
+        connection.sock.settimeout(within_s or self._timeout_s)
+        return connection
+
+    def _send(
+        self, connection: HTTPConnection, path: str, data: bytes, headers: dict[str, str]
+    ) -> str | None:
         keep = False  # after an error nobody knows what the next bytes on it are
         try:
             connection.request("PUT", path, data, headers)
@@ -81,7 +97,6 @@ class FastPut:
         kind = HTTPSConnection if secure else HTTPConnection
         connection = kind(self._endpoint.netloc, timeout=self._connect_timeout_s)
         connection.connect()
-        connection.sock.settimeout(self._timeout_s)
         return connection
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -147,3 +148,27 @@ def test_temporary_credentials_are_sent_with_their_token(settings: Settings) -> 
             "a", b"content", TYPE
         )
     assert b"X-Amz-Security-Token: of-a-role" in b"".join(received)
+
+
+def test_with_a_time_limit_only_a_kept_connection_is_used(settings: Settings) -> None:
+    with answering(GOOD, GOOD, once=False) as url:
+        fast = of(settings, endpoint_url=url)
+        assert fast.put("a", b"content", TYPE, within_s=1) is None
+        assert fast.put("a", b"content", TYPE) == '"1"'
+        assert fast.put("b", b"content", TYPE, within_s=1) == '"1"'
+
+
+def test_a_kept_connection_that_becomes_silent_is_given_up_in_that_time(
+    settings: Settings,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        fast = of(settings, endpoint_url=f"http://127.0.0.1:{server.getsockname()[1]}")
+        first = threading.Thread(target=fast.put, args=("a", b"content", TYPE))
+        first.start()
+        client, _ = server.accept()
+        client.sendall(GOOD)
+        first.join()
+        began = time.monotonic()
+        assert fast.put("b", b"content", TYPE, within_s=0.1) is None
+        assert time.monotonic() - began < 0.9  # its own limit is 1 s
+        client.close()
