@@ -15,11 +15,13 @@ from shared.manifests.manifests import Manifests
 from shared.queue.celery_queue import Doorbell, make_celery
 from shared.redis.client import connect
 from shared.redis.request_deadline import Patience
+from shared.redis.scripts import Scripts
 from shared.settings import Settings
 from shared.storage.bucket import Storage
 from shared.tenants.api_keys import KeyRing
 from shared.tenants.rate_limit import RateLimiter
 from shared.tenants.usage import UsageBook
+from shared.webhooks.outbox import Outbox
 
 _EXTENSION = "facemend"
 #: Threads that stay free for requests that do not wait.
@@ -32,6 +34,7 @@ class Services:
 
     settings: Settings
     store: JobStore
+    outbox: Outbox
     keys: KeyRing
     rates: RateLimiter
     usage: UsageBook
@@ -55,10 +58,12 @@ class Services:
     @classmethod
     def build(cls, settings: Settings, redis: Redis, storage: Storage) -> Self:
         """Build the services on one Redis and one storage."""
+        scripts = Scripts(redis)
         waiting_slots = max(1, settings.api_threads - _FREE_THREADS)
         return cls(
             settings=settings,
-            store=JobStore(redis, settings),
+            store=JobStore(scripts, settings),
+            outbox=Outbox(scripts),
             keys=KeyRing(redis, settings.api_key_pepper),
             rates=RateLimiter(settings),
             usage=UsageBook(redis),

@@ -17,7 +17,9 @@ from shared.settings import Settings
 
 if TYPE_CHECKING:
     from shared.jobs.store import JobStore
+    from shared.redis.scripts import Scripts
     from shared.storage.bucket import ObjectStorage
+    from shared.webhooks.outbox import Outbox
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -91,10 +93,24 @@ def storage(object_storage: ObjectStorage) -> ObjectStorage:
 
 
 @pytest.fixture
-def store(redis: Redis, settings: Settings) -> JobStore:
+def scripts(redis: Redis) -> Scripts:
+    from shared.redis.scripts import Scripts
+
+    return Scripts(redis)
+
+
+@pytest.fixture
+def store(scripts: Scripts, settings: Settings) -> JobStore:
     from shared.jobs.store import JobStore
 
-    return JobStore(redis, settings)
+    return JobStore(scripts, settings)
+
+
+@pytest.fixture
+def outbox(scripts: Scripts) -> Outbox:
+    from shared.webhooks.outbox import Outbox
+
+    return Outbox(scripts)
 
 
 @pytest.fixture(scope="session")

@@ -7,10 +7,12 @@ from typing import Any
 from redis import Redis
 
 from shared.jobs.job import TERMINAL_EVENT, Job, Priority, Status, new_id
-from shared.jobs.store import JobStore, NewJob, Outcome
+from shared.jobs.record import NewJob, Outcome
+from shared.jobs.store import JobStore
 from shared.manifests.manifests import Manifests
 from shared.storage.bucket import ObjectStorage
 from shared.storage.keys import input_key
+from shared.webhooks.outbox import Outbox
 
 TENANT = "acme"
 MODEL = "facemend-starter"
@@ -50,15 +52,15 @@ def take(store: JobStore, url: str | None = None) -> str:
 def finish(store: JobStore, url: str | None = None, status: Status = Status.FAILED) -> str:
     """Bring a job to its end; ``url`` wants to hear of it."""
     job_id = take(store, url)
-    claim = store.claim(job_id, "worker-1")
+    claim = store.runs.claim(job_id, "worker-1")
     assert claim
-    assert store.finish(job_id, claim.token, Outcome(status))
+    assert store.runs.finish(job_id, claim.token, Outcome(status))
     return job_id
 
 
-def only_delivery(store: JobStore, job_id: str) -> dict[str, Any]:
+def only_delivery(outbox: Outbox, job_id: str) -> dict[str, Any]:
     """The job's one delivery, with its log."""
-    (delivery,) = store.deliveries(TENANT, job_id)
+    (delivery,) = outbox.of_job(TENANT, job_id)
     return delivery
 
 

@@ -169,7 +169,7 @@ def _announce(worker: Worker) -> None:
     """Say every few seconds what this worker serves, until it drains."""
     while not worker.drain.begun:
         try:
-            worker.store.announce(worker.name, worker.engine.models)
+            worker.store.workers.announce(worker.name, worker.engine.models)
         except Unavailable as error:
             _log.warning("not announced: %s", error.detail)
         time.sleep(_ANNOUNCE_S)
@@ -182,7 +182,7 @@ def main(ping: bool) -> None:
     try:
         settings = load_settings()
         if ping:
-            alive = JobStore.connect(settings).worker_alive(socket.gethostname())
+            alive = JobStore.connect(settings).workers.alive(socket.gethostname())
             sys.exit(0 if alive else 1)
         configure_logging(settings, "worker")
         serve(settings)

@@ -29,7 +29,7 @@ from shared.errors import (
     Unavailable,
 )
 from shared.jobs.job import Job, Status, new_id
-from shared.jobs.store import NewJob
+from shared.jobs.record import NewJob
 from shared.net.fetcher import vet
 from shared.storage.bucket import StoredObject
 from shared.storage.keys import file_key, input_key
@@ -68,7 +68,7 @@ def admit(
     if idempotency_key is None:
         store.check_room(*room_for)
         return Admission(_accept(submission, caller, None, services), replayed=False)
-    job_id = store.begin_idempotent(caller.id, idempotency_key, submission.fingerprint, room_for)
+    job_id = store.idempotency.begin(caller.id, idempotency_key, submission.fingerprint, room_for)
     if job_id is not None:
         return Admission(_replay(job_id, caller, services), replayed=True)
     try:
@@ -105,7 +105,7 @@ def again(caller: ApiKey, job_id: str, services: Services) -> Job:
 def known_models(services: Services) -> frozenset[str]:
     """Names that a request may ask for: what the settings name and what live workers serve."""
     settings = services.settings
-    live = (model.name for model in services.store.served_models())
+    live = (model.name for model in services.store.workers.served_models())
     return frozenset({settings.default_model, *settings.served_models, *live})
 
 
@@ -119,7 +119,7 @@ def _replay(job_id: str, caller: ApiKey, services: Services) -> Job:
 def _abandon(services: Services, caller: ApiKey, idempotency_key: str) -> None:
     try:
         with services.deadline.fresh(share=_TIDYING):  # the request's own time may be used up
-            services.store.abandon_idempotent(caller.id, idempotency_key)
+            services.store.idempotency.abandon(caller.id, idempotency_key)
     except Unavailable:
         _log.warning("Idempotency-Key not given back; it frees itself within a minute")
 

@@ -65,7 +65,7 @@ class PageQuery(BaseModel):
 )
 def of_job(path: JobPath) -> Response:
     """Webhooks of a job, oldest first, with all their tries."""
-    found = services().store.deliveries(caller().tenant, check_id(path.job_id))
+    found = services().outbox.of_job(caller().tenant, check_id(path.job_id))
     return _json(DeliveryList(data=[_view(delivery) for delivery in found]), 200)
 
 
@@ -77,7 +77,7 @@ def of_job(path: JobPath) -> Response:
 )
 def dead_letters(query: PageQuery) -> Response:
     """Dead letters: webhooks that nobody took, the one given up last first."""
-    outbox, tenant = services().store.outbox, caller().tenant
+    outbox, tenant = services().outbox, caller().tenant
     found, next_cursor = outbox.dead_letters(tenant, query.limit, query.cursor)
     data = [_view(delivery) for delivery in found]
     return _json(DeliveryPage(data=data, next_cursor=next_cursor), 200)
@@ -91,7 +91,7 @@ def dead_letters(query: PageQuery) -> Response:
 )
 def get(path: DeliveryPath) -> Response:
     """One webhook with all its tries."""
-    found = services().store.outbox.find(caller().tenant, _check_id(path.delivery_id))
+    found = services().outbox.find(caller().tenant, _check_id(path.delivery_id))
     return _json(_view(found), 200)
 
 
@@ -107,7 +107,7 @@ def redeliver(path: DeliveryPath) -> Response:
     One that still waits need not wait longer. A disabled endpoint gets one try, and is enabled if
     it takes that.
     """
-    found = services().store.outbox.redeliver(caller().tenant, _check_id(path.delivery_id))
+    found = services().outbox.redeliver(caller().tenant, _check_id(path.delivery_id))
     return _json(_view(found), 202)
 
 
@@ -134,7 +134,7 @@ def send_test() -> Response:
         vet(url, allow_private=found.settings.allow_private_addresses)
     except InputError as error:
         raise InvalidRequest("1 field is not valid.", [("/url", error.detail)]) from None
-    delivery = _view(found.store.outbox.send_test(caller().tenant, url))
+    delivery = _view(found.outbox.send_test(caller().tenant, url))
     response = _json(delivery, 202)
     response.headers["Location"] = f"/v1/deliveries/{delivery.id}"
     return response

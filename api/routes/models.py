@@ -10,7 +10,7 @@ from api.context import services
 from api.jobs.admission import known_models
 from api.openapi import answers
 from shared.contract.restorations import ModelList, ModelView
-from shared.jobs.store import ServedModel
+from shared.jobs.workers import ServedModel
 
 blueprint = APIBlueprint(
     "models", __name__, url_prefix="/v1", abp_tags=[Tag(name="models", description="Restorers.")]
@@ -26,7 +26,7 @@ blueprint = APIBlueprint(
 def models() -> Response:
     """Models that may be asked for; `loaded` when a live worker serves them."""
     found = services()
-    live = {model.name: model for model in found.store.served_models()}
+    live = {model.name: model for model in found.store.workers.served_models()}
     default = found.settings.default_model
     data = [_view(name, live.get(name), default) for name in sorted(known_models(found))]
     return Response(ModelList(data=data).model_dump_json(), content_type="application/json")

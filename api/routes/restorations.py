@@ -171,7 +171,7 @@ def get(path: JobPath, query: WaitQuery) -> Response:
 def list_(query: ListQuery) -> Response:
     """Jobs of this key's tenant, newest first."""
     found = services()
-    jobs, next_cursor = found.store.list(
+    jobs, next_cursor = found.store.page(
         caller().tenant,
         status=query.status,
         model=query.model,

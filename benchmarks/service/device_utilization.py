@@ -17,7 +17,8 @@ from deploy.embedded.child_process import Child
 from deploy.embedded.seaweedfs import SeaweedFS
 from deploy.embedded.valkey import Valkey
 from shared.jobs.job import Priority, new_id
-from shared.jobs.store import JobStore, NewJob
+from shared.jobs.record import NewJob
+from shared.jobs.store import JobStore
 from shared.queue.celery_queue import Doorbell, make_celery
 from shared.settings import Settings
 from shared.storage.bucket import ObjectStorage

@@ -14,8 +14,10 @@ from redis import Redis
 from benchmarks.report import Report
 from deploy.embedded.valkey import Valkey
 from shared.jobs.job import Priority, Status, new_id
-from shared.jobs.store import JobStore, NewJob, Outcome
+from shared.jobs.record import NewJob, Outcome
+from shared.jobs.store import JobStore
 from shared.redis.client import connect
+from shared.redis.scripts import Scripts
 from shared.settings import Settings
 
 _MODEL = "facemend-starter"
@@ -36,13 +38,14 @@ def measure_scripts(report: Report, folder: Path, binary: str | None) -> None:
         costs["create"] = _cost_ms(client, lambda: ids.extend(_create(store) for _ in range(_JOBS)))
         claims: list[Any] = []
         costs["claim"] = _cost_ms(
-            client, lambda: claims.extend(store.claim(job_id, "worker-1") for job_id in ids)
+            client, lambda: claims.extend(store.runs.claim(job_id, "worker-1") for job_id in ids)
         )
         costs["beat"] = _cost_ms(
-            client, lambda: [store.beat(claim.job.id, claim.token) for claim in claims]
+            client, lambda: [store.runs.beat(claim.job.id, claim.token) for claim in claims]
         )
         costs["finish"] = _cost_ms(
-            client, lambda: [store.finish(each.job.id, each.token, _OUTCOME) for each in claims]
+            client,
+            lambda: [store.runs.finish(each.job.id, each.token, _OUTCOME) for each in claims],
         )
         bytes_per_job = (_memory(client) - before_bytes) / _JOBS
     report.section(
@@ -67,14 +70,14 @@ def measure_depth(report: Report, folder: Path, binary: str | None) -> None:
                 start_s = time.perf_counter()
                 ids = [_create(store) for _ in range(_ROUND)]
                 created_s = time.perf_counter()
-                claims = [store.claim(job_id, "worker-1") for job_id in ids]
+                claims = [store.runs.claim(job_id, "worker-1") for job_id in ids]
                 claimed_s = time.perf_counter()
                 for claim in claims:
                     assert claim is not None  # noqa: S101 - it was queued
-                    store.finish(claim.job.id, claim.token, _OUTCOME)
+                    store.runs.finish(claim.job.id, claim.token, _OUTCOME)
                 times.setdefault(f"submit {name}", []).append(created_s - start_s)
                 times.setdefault(f"claim {name}", []).append(claimed_s - created_s)
-                store.due()
+                store.runs.due()
     ms = {name: 1000 * statistics.median(each) / _ROUND for name, each in times.items()}
     report.section(
         "Depth of the queue", f"Milliseconds a call as the caller sees it, in turns. {server}"
@@ -91,7 +94,7 @@ def _store(folder: Path, binary: str | None) -> Iterator[tuple[JobStore, Redis]]
     with Valkey(folder, binary=binary) as valkey:
         settings = Settings(_env_file=None, redis_url=valkey.url, max_queued_per_tenant=10**9)
         client = connect(settings)
-        yield JobStore(client, settings), client
+        yield JobStore(Scripts(client), settings), client
         client.close()
 
 
@@ -126,9 +129,9 @@ def _create(store: JobStore) -> str:
 
 
 def _finish(store: JobStore, job_id: str) -> None:
-    claim = store.claim(job_id, "worker-1")
+    claim = store.runs.claim(job_id, "worker-1")
     assert claim is not None  # noqa: S101 - it was queued
-    store.finish(job_id, claim.token, _OUTCOME)
+    store.runs.finish(job_id, claim.token, _OUTCOME)
 
 
 def _cost_ms(client: Redis, calls: Callable[[], object]) -> float:

@@ -19,9 +19,9 @@ def healthy(part: str, settings: Settings) -> bool:
     Raises Unavailable if Redis does not respond, and OSError if the process does not listen.
     """
     if part == "worker":
-        from shared.jobs.store import JobStore  # noqa: PLC0415  # the other parts do not need it
+        from shared.jobs.store import JobStore  # noqa: PLC0415  # the others need none of it
 
-        return JobStore.connect(settings).worker_alive(socket.gethostname())
+        return JobStore.connect(settings).workers.alive(socket.gethostname())
     if part == "api":
         return _responds(f"http://127.0.0.1:{settings.api_bind.rpartition(':')[2]}/healthz")
     return _responds(f"http://127.0.0.1:{settings.metrics_port}/metrics")

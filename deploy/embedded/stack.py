@@ -285,6 +285,6 @@ class Stack:
 
 def _serves(store: JobStore) -> bool:
     try:
-        return bool(store.served_models())
+        return bool(store.workers.served_models())
     except Unavailable:
         return False

@@ -3,31 +3,40 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
 from hashlib import sha256
 
 from shared.errors import IdempotencyInProgress, IdempotencyMismatch, QueueFull
-from shared.redis.client import Scripts, redis_key
+from shared.jobs.job import Priority
+from shared.redis.keys import redis_key
+from shared.redis.scripts import Scripts
+from shared.settings import Settings
 
 #: How long a request may take from its reservation to its job.
 RESERVED_S = 60
-FULL_S = 10  # after so long a full queue may have room
+FULL_S = 10  # a full queue may have room after this time
 
 
 class Idempotency:
-    """Reservations that ``create`` turns into a job's name, kept for 24 hours from then."""
+    """``JobStore.idempotency``: reservations, which ``create`` binds to a job for 24 hours."""
 
-    def __init__(self, scripts: Scripts) -> None:
-        self._scripts = scripts
+    def __init__(self, scripts: Scripts, settings: Settings) -> None:
+        self._scripts, self._settings = scripts, settings
 
     def begin(
-        self, key_id: str, key: str, fingerprint: str, room: Sequence[str | float] = ()
+        self,
+        key_id: str,
+        key: str,
+        fingerprint: str,
+        room_for: tuple[str, str, Priority] | None = None,
     ) -> str | None:
-        """None: reserved, go on. An id: this request made that job before.
+        """Reserve ``key`` for 60 seconds and return None, or return the id of the job it made.
 
-        ``room`` is what the script ``room`` asks for. Raises QueueFull if there is none, then
-        nothing is reserved; IdempotencyInProgress, IdempotencyMismatch, Unavailable.
+        With ``room_for`` (tenant, model and priority of the job) it also raises QueueFull if
+        ``create`` would; then nothing is reserved. Raises IdempotencyInProgress,
+        IdempotencyMismatch, Unavailable.
         """
+        bounds = (self._settings.max_queued_per_tenant, self._settings.max_queue_age_s)
+        room = (*room_for, *bounds) if room_for else ()
         name = reservation_key(key_id, key)
         call = secrets.token_hex(8)
         answer = self._scripts.run("reserve", name, digest(fingerprint), RESERVED_S, call, *room)
@@ -49,7 +58,7 @@ class Idempotency:
 
 
 def reservation_key(key_id: str, key: str) -> str:
-    """Belongs to one API key; what the customer chose is hashed, so names stay short."""
+    """Return the name of the reservation: one API key's, with the client's text hashed."""
     return redis_key("idempotency", key_id, digest(key))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
@@ -20,7 +19,7 @@ View = tuple[list[str], str, str | None]
 class NewJob:
     """A job to be taken. ``webhook`` is ``{"url": …, "events": [...]}``.
 
-    ``idempotency_fingerprint`` is what ``begin_idempotent`` was given: a reservation that ended
+    ``idempotency_fingerprint`` is what ``Idempotency.begin`` was given: a reservation that ended
     and was taken over by another request is then never bound to this job.
     """
 
@@ -53,26 +52,6 @@ class NewJob:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """The right to work on ``job`` until the lease ends; ``token`` proves it at each step.
-
-    ``suspect``: its last run may have crashed an engine, so it runs alone this time.
-    """
-
-    job: Job
-    token: str
-    suspect: bool = False
-
-
-class Beat(StrEnum):
-    """The store's answer to a worker that says it is alive."""
-
-    GO_ON = "go-on"
-    CANCEL = "cancel"
-    FENCED = "fenced"
-
-
-@dataclass(frozen=True, slots=True)
 class Outcome:
     """How a run ended. ``status`` is terminal; ``error`` is a problem (RFC 9457)."""
 
@@ -86,55 +65,6 @@ class Outcome:
     def faces_restored(self) -> int:
         faces = (self.result or {}).get("faces", ())
         return sum(face.get("status") == "restored" for face in faces)
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """One webhook to be sent now; ``attempt`` is 1 for the first try.
-
-    All that go to one receiver (a tenant's scheme, host and port) have the same ``lane``.
-    ``job_id`` is empty for an event that tells of no job. ``job`` is the one to tell of, if that is
-    another than the record has now. ``disabled``: why nothing is sent to its endpoint.
-    """
-
-    id: str
-    event_id: str
-    job_id: str
-    tenant: str
-    url: str
-    event: str
-    attempt: int
-    created_at: float
-    token: str
-    lane: str
-    job: Job | None = None
-    disabled: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class DueJob:
-    """A queued job whose doorbell should ring."""
-
-    id: str
-    model: str
-    priority: Priority
-
-
-@dataclass(frozen=True, slots=True)
-class ServedModel:
-    """A model that a live worker has loaded. ``ms_per_face`` is measured there, or unknown.
-
-    ``task``: ``restore`` or ``colorize``.
-    """
-
-    name: str
-    sha256: str
-    size_px: int
-    licence: str
-    precision: str
-    backend: str
-    ms_per_face: float | None
-    task: str = "restore"
 
 
 def to_json(value: object) -> str:
@@ -212,11 +142,6 @@ def _job(
         queue_position=position,
         version=int(record["version"]),
     )
-
-
-def to_claim(job_id: str, view: View, token: str) -> Claim:
-    """A record that ``claim`` has just started."""
-    return Claim(to_job(job_id, view), token, suspect="spent_crash" in pairs(view[0]))
 
 
 def _seconds(record: Mapping[str, str], name: str) -> float | None:

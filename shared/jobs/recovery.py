@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-import redis
-
 from shared.errors import Unavailable
 from shared.jobs.job import Status
-from shared.redis.client import Scripts, redis_errors, redis_key
+from shared.redis.client import redis_errors
+from shared.redis.keys import redis_key
+from shared.redis.scripts import Scripts
 from shared.settings import Settings
 
 
@@ -64,8 +64,8 @@ class Whereabouts:
 class Recovery:
     """Part of the store (``JobStore.recovery``). Everything raises Unavailable."""
 
-    def __init__(self, client: redis.Redis, scripts: Scripts, settings: Settings) -> None:
-        self._redis, self._scripts, self._settings = client, scripts, settings
+    def __init__(self, scripts: Scripts, settings: Settings) -> None:
+        self._redis, self._scripts, self._settings = scripts.client, scripts, settings
 
     def installation(self) -> str | None:
         """The name that this Redis was given; it is lost with everything else."""

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from shared.errors import DeadlineExceeded, Poisoned, WorkerLost
-from shared.jobs.job import MAX_STARTS, RELEASE_BUDGET, Priority, Progress, Release, Status
+from shared.jobs.job import MAX_STARTS, RELEASE_BUDGET, Job, Priority, Progress, Release, Status
 from shared.jobs.record import (
-    Beat,
-    Claim,
-    DueJob,
     Outcome,
+    View,
     outcome_json,
+    pairs,
     progress_json,
-    to_claim,
+    to_job,
     to_json,
 )
-from shared.redis.client import Scripts
+from shared.redis.scripts import Scripts
 from shared.settings import Settings
 
 #: A queued job's doorbell rings again after so long, unless its queue holds enough of them.
@@ -26,21 +27,46 @@ RING_AGAIN_S = 3.0
 MAX_DOORBELLS = 1000
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to work on ``job`` until the lease ends; ``token`` proves it at each step.
+
+    ``suspect``: its last run may have crashed an engine, so it runs alone this time.
+    """
+
+    job: Job
+    token: str
+    suspect: bool = False
+
+
+class Beat(StrEnum):
+    """The store's answer to a worker that says it is alive."""
+
+    GO_ON = "go-on"
+    CANCEL = "cancel"
+    FENCED = "fenced"
+
+
+@dataclass(frozen=True, slots=True)
+class DueJob:
+    """A queued job whose doorbell should ring."""
+
+    id: str
+    model: str
+    priority: Priority
+
+
 class Runs:
-    """Part of ``JobStore``. Every method raises Unavailable when Redis cannot serve."""
+    """``JobStore.runs``. Every method raises Unavailable if Redis cannot serve."""
 
     def __init__(self, scripts: Scripts, settings: Settings) -> None:
         self._scripts = scripts
         self._settings = settings
 
-    # --- doorbells --------------------------------------------------------------------------
-
     def due(self, limit: int = 100) -> list[DueJob]:
         """Queued jobs whose doorbells should ring now, by priority; notes them as rung."""
         answer = self._scripts.run("due", limit, RING_AGAIN_S, MAX_DOORBELLS)
         return [DueJob(job_id, model, Priority(rank)) for job_id, model, rank in answer]
-
-    # --- a run ------------------------------------------------------------------------------
 
     def claim(self, job_id: str, worker: str) -> Claim | None:
         """Start the job whose turn it is in the queue of ``job_id``: often another one.
@@ -57,7 +83,7 @@ class Runs:
         if not answer:
             return None
         started, view = answer
-        return to_claim(started, view, token)
+        return _to_claim(started, view, token)
 
     def beat(self, job_id: str, token: str) -> Beat:
         """Prolong the lease, every ``settings.beat_s``."""
@@ -100,7 +126,7 @@ class Runs:
         )
         return Status(answer) if answer else None
 
-    def absolve(self, job_ids: Sequence[str]) -> int:
+    def refund(self, job_ids: Sequence[str]) -> int:
         """Take back the crashes of jobs that have not ended: the worker was at fault.
 
         They are no suspects any more, and their starts do not count. Answers how many had any.
@@ -112,6 +138,11 @@ class Runs:
         budget = RELEASE_BUDGET[Release.LOST]
         answer = self._scripts.run("reap", limit, budget, MAX_STARTS, _WORKER_LOST, _TOO_LATE)
         return [(job_id, Status(status)) for job_id, status in answer]
+
+
+def _to_claim(job_id: str, view: View, token: str) -> Claim:
+    """A record that ``claim`` has just started."""
+    return Claim(to_job(job_id, view), token, suspect="spent_crash" in pairs(view[0]))
 
 
 _WORKER_LOST = to_json(WorkerLost().problem())

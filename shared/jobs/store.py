@@ -6,12 +6,8 @@ not at all, whatever dies. Every method raises Unavailable when Redis cannot ser
 
 from __future__ import annotations
 
-import builtins  # the class has a method ``list``
 import secrets
-from collections.abc import Sequence
 from typing import Any, Self
-
-import redis
 
 from shared.errors import (
     Conflict,
@@ -20,80 +16,38 @@ from shared.errors import (
     QueueFull,
     SettingsInvalid,
 )
+from shared.jobs.cursor import decode, encode
 from shared.jobs.idempotency import FULL_S, Idempotency, digest, reservation_key
 from shared.jobs.job import Job, Priority, Status
-from shared.jobs.listing import Listing
-from shared.jobs.record import (
-    Beat,
-    Claim,
-    Delivery,
-    DueJob,
-    NewJob,
-    Outcome,
-    ServedModel,
-    to_job,
-    to_new_job,
-)
+from shared.jobs.record import NewJob, to_job, to_new_job
 from shared.jobs.recovery import Recovery
 from shared.jobs.runs import MAX_DOORBELLS, Runs
-from shared.jobs.workers import Fleet
-from shared.redis.client import Scripts, connect, redis_errors
+from shared.jobs.workers import Workers
+from shared.redis.client import connect, redis_errors
+from shared.redis.scripts import Scripts
 from shared.settings import Settings
-from shared.webhooks.outbox import Outbox
 
-__all__ = [
-    "Beat",
-    "Claim",
-    "Delivery",
-    "DueJob",
-    "JobStore",
-    "NewJob",
-    "Outcome",
-    "ServedModel",
-]
-
+#: A page of a list looks at so many records at most: a rare status must not hold up Redis.
+SCANNED = 500
+#: An erased job is remembered for so long, so that nothing late restores it.
 TOMBSTONE_S = 86_400
 
 
-class JobStore(Runs):
-    """Thread-safe. ``client`` decodes answers to text (see ``connect``).
+class JobStore:
+    """Thread-safe. ``runs`` is for workers, ``recovery`` for rebuilding from manifests."""
 
-    What workers and the dispatcher do with a run is in ``Runs``.
-    """
-
-    def __init__(
-        self, client: redis.Redis, settings: Settings, scripts: Scripts | None = None
-    ) -> None:
-        super().__init__(scripts or Scripts(client), settings)
-        self._redis = client
-        self.outbox = Outbox(self._scripts)
-        self.recovery = Recovery(client, self._scripts, settings)
-        self._idempotency = Idempotency(self._scripts)
-        self._fleet = Fleet(self._scripts)
-        self._listing = Listing(self._scripts)
+    def __init__(self, scripts: Scripts, settings: Settings) -> None:
+        self._scripts, self._settings = scripts, settings
+        self.runs = Runs(scripts, settings)
+        self.workers = Workers(scripts)
+        self.idempotency = Idempotency(scripts, settings)
+        self.recovery = Recovery(scripts, settings)
 
     @classmethod
     def connect(cls, settings: Settings) -> Self:
-        return cls(connect(settings), settings)
+        return cls(Scripts(connect(settings)), settings)
 
-    # --- taking and reading jobs ------------------------------------------------------------
-
-    def begin_idempotent(
-        self,
-        key_id: str,
-        key: str,
-        fingerprint: str,
-        room_for: tuple[str, str, Priority] | None = None,
-    ) -> str | None:
-        """See ``Idempotency.begin``; ends after 60 s unless ``create`` binds a job to it.
-
-        With ``room_for``, tenant, model and priority of the job, also what ``check_room`` does.
-        """
-        room = (*room_for, *self._bounds) if room_for else ()
-        return self._idempotency.begin(key_id, key, fingerprint, room)
-
-    def abandon_idempotent(self, key_id: str, key: str) -> None:
-        self._idempotency.abandon(key_id, key)
+    # --- creating and reading jobs ----------------------------------------------------------
 
     def create(self, new: NewJob, bell: str = "") -> Job:
         """Take a job, whole: idempotency, quota, record, indexes, doorbell.
@@ -141,18 +95,6 @@ class JobStore(Runs):
             raise NotFound
         return job
 
-    def list(
-        self,
-        tenant: str,
-        *,
-        status: Status | None = None,
-        model: str | None = None,
-        limit: int = 20,
-        cursor: str | None = None,
-    ) -> tuple[list[Job], str | None]:
-        """See ``Listing.page``: newest first."""
-        return self._listing.page(tenant, status=status, model=model, limit=limit, cursor=cursor)
-
     def cancel(self, tenant: str, job_id: str) -> Job:
         """A queued job is canceled at once, a running one asked to stop (again: no change).
 
@@ -192,23 +134,9 @@ class JobStore(Runs):
         """How much of one tenant may wait."""
         return self._settings.max_queued_per_tenant, self._settings.max_queue_age_s
 
-    # --- workers ----------------------------------------------------------------------------
+    # --- erasing ----------------------------------------------------------------------------
 
-    def announce(self, worker: str, models: Sequence[ServedModel]) -> None:
-        self._fleet.announce(worker, models)
-
-    def served_models(self) -> builtins.list[ServedModel]:
-        return self._fleet.served_models()
-
-    def worker_alive(self, host: str) -> bool:
-        return self._fleet.alive(host)
-
-    # --- the notifier's side ----------------------------------------------------------------
-
-    def deliveries(self, tenant: str, job_id: str) -> builtins.list[dict[str, Any]]:
-        return self.outbox.of_job(tenant, job_id)
-
-    def expired(self, limit: int = 100) -> builtins.list[Job]:
+    def expired(self, limit: int = 100) -> list[Job]:
         """Finished jobs that were kept long enough. Erase their objects, then the record."""
         answer = self._scripts.run("expired", limit)
         return [to_job(job_id, view) for job_id, view in answer]
@@ -241,15 +169,36 @@ class JobStore(Runs):
 
     def ping(self) -> None:
         with redis_errors():
-            self._redis.ping()
+            self._scripts.client.ping()
 
     def check_policy(self) -> None:
         """Raises SettingsInvalid if Redis may throw jobs away when its memory is full."""
         with redis_errors():
-            memory: Any = self._redis.info("memory")
+            memory: Any = self._scripts.client.info("memory")
         policy = memory["maxmemory_policy"]
         if memory["maxmemory"] and policy != "noeviction":
             raise SettingsInvalid(
                 f"Redis has maxmemory-policy {policy}: it would throw jobs away when memory is"
                 " full. Set it to noeviction."
             )
+
+    def page(
+        self,
+        tenant: str,
+        *,
+        status: Status | None = None,
+        model: str | None = None,
+        limit: int = 20,
+        cursor: str | None = None,
+    ) -> tuple[list[Job], str | None]:
+        """Return a page of the tenant's jobs, newest first, and the next cursor, None at the end.
+
+        A page begins behind ``cursor``. It may be shorter than ``limit`` before the end (see
+        ``SCANNED``). Raises InvalidRequest for an unknown cursor, Unavailable.
+        """
+        at, last_id = decode(cursor) if cursor is not None else ("+inf", "")
+        found, *place = self._scripts.run(
+            "page", tenant, at, last_id, status or "", model or "", limit, SCANNED
+        )
+        jobs = [to_job(job_id, view) for job_id, view in found]
+        return jobs, encode(*place) if place else None

@@ -4,18 +4,39 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from shared.jobs.record import ServedModel, to_json
-from shared.redis.client import Scripts
+from shared.jobs.record import to_json
+from shared.redis.scripts import Scripts
 
 #: A worker that has not announced itself for so long is counted as gone.
 SILENT_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """A model that a live worker has loaded. ``ms_per_face`` is measured there, or unknown.
+
+    ``task``: ``restore`` or ``colorize``.
+    """
+
+    name: str
+    sha256: str
+    size_px: int
+    licence: str
+    precision: str
+    backend: str
+    ms_per_face: float | None
+    task: str = "restore"
+
+
 _FIELDS = frozenset(field.name for field in fields(ServedModel))
 
 
-class Fleet:
+class Workers:
+    """``JobStore.workers``."""
+
     def __init__(self, scripts: Scripts) -> None:
         self._scripts = scripts
 

@@ -1,18 +1,13 @@
-"""The Redis connection: timeouts that bite, foreign errors translated, Lua scripts loaded.
+"""The Redis connection: time limits that hold, and Redis' errors translated into our own.
 
-One primary (with replicas if you like), not a cluster: a script touches the record and all its
-indexes in one step, and they do not share a hash slot.
+Redis is one primary (with replicas if you like), not a cluster: a script touches the record and all
+its indexes in one step, and they do not share a hash slot.
 """
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from hashlib import sha1
-from importlib import resources
-from importlib.resources.abc import Traversable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,7 +18,6 @@ from redis.retry import Retry
 
 from shared.errors import Internal, Refused, Unavailable
 from shared.redis.request_deadline import limit_s, waiting
-from shared.redis.script_includes import linked
 from shared.redis.timed_socket import TimedSocket
 from shared.settings import Settings
 
@@ -36,16 +30,6 @@ _NOT_NOW = (
     redis.exceptions.ClusterDownError,
 )
 _NOT_NOW_WORDS = ("-OOM ", "READONLY ", "MISCONF ", "NOREPLICAS ", "BUSY ", "MASTERDOWN ")
-
-
-def redis_key(*parts: str) -> str:
-    """Return the name of a key: ``fm:`` and the parts, as in ``lua/includes/prelude.lua``."""
-    return "fm:" + ":".join(parts)
-
-
-def tenant_key(tenant: str, *parts: str) -> str:
-    """The name of a key that belongs to one tenant."""
-    return redis_key("tenant", tenant, *parts)
 
 
 class _Patient(AbstractConnection):
@@ -128,82 +112,3 @@ def redis_errors() -> Iterator[None]:
             raise Internal(f"Redis refused a command: {error}") from error
         except redis.RedisError as error:
             raise Unavailable("The job store does not answer") from error
-
-
-#: What scripts begin with, in this order: each part uses those before it.
-PRELUDE = ("prelude", "waiting", "outbox", "states")
-
-
-def prelude(folder: Traversable | None = None) -> str:
-    """The functions that scripts share; each gets those that it uses (see ``linker``)."""
-    texts = _texts(folder or resources.files("shared") / "lua")
-    return "".join(texts[part] for part in PRELUDE)
-
-
-def _texts(folder: Traversable) -> dict[str, str]:
-    """All scripts in ``folder`` and the folders in it, by file name without its ending."""
-    texts: dict[str, str] = {}
-    for entry in folder.iterdir():
-        if entry.is_dir():
-            texts |= _texts(entry)
-        elif entry.name.endswith(".lua"):
-            texts[entry.name.removesuffix(".lua")] = entry.read_text("utf-8")
-    return texts
-
-
-class Scripts:
-    """The scripts of ``shared/lua`` or another ``folder``, each run as one atomic step.
-
-    Each thread has a connection of its own for them: with what redis-py does and notes for itself
-    whenever it takes one out of its pool, a call would cost twice as much.
-    """
-
-    def __init__(self, client: redis.Redis, folder: Traversable | None = None) -> None:
-        folder = folder or resources.files("shared") / "lua"
-        texts = _texts(folder)
-        before = prelude(folder)
-        self._texts = {
-            name: linked(before, text) for name, text in texts.items() if name not in PRELUDE
-        }
-        self._names = {
-            name: sha1(text.encode(), usedforsecurity=False).hexdigest()
-            for name, text in self._texts.items()
-        }
-        self._pool = client.connection_pool
-        self._own = threading.local()
-
-    def run(self, name: str, *args: str | float) -> Any:
-        """Run one script (EVALSHA, and EVAL when Redis does not know it yet).
-
-        Raises Unavailable.
-        """
-        with redis_errors():
-            try:
-                return self._ask("EVALSHA", self._names[name], 0, *args)
-            except redis.exceptions.NoScriptError:
-                return self._ask("EVAL", self._texts[name], 0, *args)
-
-    def _ask(self, *command: str | float) -> Any:
-        connection = self._connection()
-        try:
-            return _exchange(connection, command)
-        except redis.ConnectionError:  # cut: a new one, once
-            return _exchange(connection, command)
-
-    def _connection(self) -> Any:  # redis-py publishes no types for it
-        own = getattr(self._own, "connection", None)
-        if own is None or own.pid != os.getpid():  # that of another process must stay untouched
-            own = self._own.connection = self._pool.make_connection()
-        return own
-
-
-def _exchange(connection: Any, command: tuple[str | float, ...]) -> Any:
-    """Send and read, or close: no later command may find an answer that is not its own."""
-    try:
-        connection.send_command(*command)
-        return connection.read_response()
-    except redis.ResponseError:
-        raise  # it was read
-    except BaseException:
-        connection.disconnect()
-        raise

@@ -26,7 +26,9 @@ from pydantic import SecretStr
 
 from shared.errors import InvalidRequest, NotFound, SettingsInvalid, Unauthorized, Unavailable
 from shared.jobs.job import new_id
-from shared.redis.client import Scripts, redis_errors, redis_key, tenant_key
+from shared.redis.client import redis_errors
+from shared.redis.keys import redis_key, tenant_key
+from shared.redis.scripts import Scripts
 from shared.tenants.rate_limit import UNLIMITED, Allowance, Quota, allowance
 
 ALL_SCOPES = frozenset({"restorations:read", "restorations:write", "admin"})

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import redis
 
 from shared.jobs.record import pairs
-from shared.redis.client import Scripts
+from shared.redis.scripts import Scripts
 
 
 @dataclass(frozen=True, slots=True)

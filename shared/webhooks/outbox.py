@@ -17,9 +17,9 @@ from typing import Any
 
 from shared.errors import NotFound
 from shared.jobs.cursor import decode, encode
-from shared.jobs.job import new_id
-from shared.jobs.record import Delivery, pairs, to_job, to_json
-from shared.redis.client import Scripts
+from shared.jobs.job import Job, new_id
+from shared.jobs.record import pairs, to_job, to_json
+from shared.redis.scripts import Scripts
 
 TEST_EVENT = "webhook.test"
 #: An endpoint is disabled after so long with nothing but failures …
@@ -45,6 +45,29 @@ class Noted:
 
     state: str
     endpoint: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One webhook to be sent now; ``attempt`` is 1 for the first try.
+
+    All that go to one receiver (a tenant's scheme, host and port) have the same ``lane``.
+    ``job_id`` is empty for an event that tells of no job. ``job`` is the one to tell of, if that is
+    another than the record has now. ``disabled``: why nothing is sent to its endpoint.
+    """
+
+    id: str
+    event_id: str
+    job_id: str
+    tenant: str
+    url: str
+    event: str
+    attempt: int
+    created_at: float
+    token: str
+    lane: str
+    job: Job | None = None
+    disabled: str | None = None
 
 
 class Outbox:

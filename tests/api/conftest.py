@@ -23,7 +23,8 @@ from api import Services, create_app
 from api.openapi import Application
 from api.problems import MEDIA_TYPE
 from shared.jobs.job import Job, Status
-from shared.jobs.store import JobStore, Outcome
+from shared.jobs.record import Outcome
+from shared.jobs.store import JobStore
 from shared.manifests.manifests import Manifests
 from shared.settings import Settings
 from shared.storage.bucket import ObjectStorage, Storage
@@ -170,7 +171,7 @@ def succeed(store: JobStore, storage: ObjectStorage) -> Callable[[str, str], Job
     """Does a worker's part: claims the job, stores a picture, finishes."""
 
     def succeed(tenant: str, job_id: str) -> Job:
-        claim = store.claim(job_id, "worker-1")
+        claim = store.runs.claim(job_id, "worker-1")
         assert claim is not None
         key = result_key(tenant, job_id, claim.token, "restored.png")
         storage.put(key, b"picture", "image/png")
@@ -194,7 +195,7 @@ def succeed(store: JobStore, storage: ObjectStorage) -> Callable[[str, str], Job
         }
         result = {"image": image, "comparison": None, "faces": [face], "model": model}
         outcome = Outcome(status=Status.SUCCEEDED, result=result, timings_ms={"total": 12})
-        assert store.finish(job_id, claim.token, outcome)
+        assert store.runs.finish(job_id, claim.token, outcome)
         return store.get(tenant, job_id)
 
     return succeed

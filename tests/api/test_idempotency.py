@@ -30,7 +30,7 @@ def test_the_same_request_makes_one_job(
     assert (again.status_code, again.headers["Idempotent-Replayed"]) == (202, "true")
     assert "Idempotent-Replayed" not in first.headers
     assert again.headers["Location"] == first.headers["Location"]
-    assert len(store.list("acme")[0]) == 1
+    assert len(store.page("acme")[0]) == 1
     assert len(list(storage.list("tenants/acme/inputs/"))) == 1
 
 
@@ -42,7 +42,7 @@ def test_a_key_whose_job_is_erased_makes_no_second_one(
     succeed("acme", job_id)
     assert store.erase("acme", job_id)
     assert problem(submit(client, headers=headers)) == (404, "not-found")
-    assert store.list("acme")[0] == []
+    assert store.page("acme")[0] == []
 
 
 def test_another_request_with_the_same_key_is_refused(
@@ -69,7 +69,7 @@ def test_a_key_in_use_is_in_progress(
     client: Any, submit: Submit, problem: Problem, services: Services
 ) -> None:
     (key,) = services.keys.list("acme")
-    services.store.begin_idempotent(key.id, "order-4711", "first request")
+    services.store.idempotency.begin(key.id, "order-4711", "first request")
     answer = submit(client, headers={"Idempotency-Key": "order-4711"})
     # Which of the two is said depends on the body; both are no second job.
     assert problem(answer)[1] in {"idempotency-in-progress", "idempotency-mismatch"}
@@ -95,7 +95,7 @@ def test_many_at_once_make_one_job(
     assert len(answers) == 6
     assert {answer.status_code for answer in answers} <= {202, 409}
     assert len({answer.get_json()["id"] for answer in answers if answer.status_code == 202}) == 1
-    assert len(store.list("acme")[0]) == 1
+    assert len(store.page("acme")[0]) == 1
 
 
 def test_a_refused_request_gives_its_key_back(

@@ -117,7 +117,7 @@ def test_a_bad_storage_is_a_problem_in_time(
         assert took_s < BITES_S
         assert client.get("/v1/restorations").get_json()["data"] == []  # needs no storage
     assert submit(client, headers={"Idempotency-Key": "one"}).status_code == 202
-    assert len(store.list("acme")[0]) == 1
+    assert len(store.page("acme")[0]) == 1
 
 
 def test_readiness_names_the_part_in_time(world: World) -> None:

@@ -50,11 +50,11 @@ class Raises(JobStore):
 
 
 @pytest.fixture
-def failing(services: Services, redis: Any, client: Any) -> Callable[[Exception], Any]:
+def failing(services: Services, client: Any) -> Callable[[Exception], Any]:
     """Asks for a job while the store raises the given error."""
 
     def ask(error: Exception) -> Any:
-        store = Raises(redis, services.settings)
+        store = Raises.connect(services.settings)
         store.error = error
         guest: FlaskClient = create_app(dataclasses.replace(services, store=store)).test_client()
         headers = {"Authorization": f"Bearer {client.secret}"}

@@ -12,9 +12,9 @@ from redis import Redis
 from api import Services, create_app
 from shared.errors import Unavailable
 from shared.jobs.job import Status
+from shared.jobs.record import NewJob
 from shared.jobs.recovery import Revival
-from shared.jobs.store import JobStore, NewJob
-from shared.settings import Settings
+from shared.jobs.store import JobStore
 from shared.storage.bucket import ObjectStorage, StoredObject
 from shared.storage.keys import MANIFESTS
 from tests.api.conftest import with_storage
@@ -55,7 +55,7 @@ def test_an_accepted_job_has_a_manifest_from_which_it_can_be_made_again(
     assert [getattr(again, name) for name in same] == [getattr(accepted, name) for name in same]
     assert again.created_at == pytest.approx(accepted.created_at, abs=5)
 
-    assert store.claim(accepted.id, "worker-1")
+    assert store.runs.claim(accepted.id, "worker-1")
 
 
 def test_the_client_that_asks_again_after_the_loss_gets_the_same_job(
@@ -81,20 +81,16 @@ def test_without_its_manifest_no_job_is_accepted(
     headers = {"Idempotency-Key": "order-1"}
     refused = submit(type(client)(unsure.test_client(), client.secret), headers=headers)
     assert problem(refused) == (503, "unavailable")
-    assert store.list("acme")[0] == []
+    assert store.page("acme")[0] == []
     assert store.counts()["queued"] == 0
     assert submit(client, headers=headers).status_code == 202
 
 
 def test_a_job_that_is_refused_leaves_no_promise_and_no_photo(
-    settings: Settings,
-    services: Services,
-    client: Any,
-    submit: Submit,
-    problem: Problem,
+    services: Services, client: Any, submit: Submit, problem: Problem
 ) -> None:
-    full = settings.model_copy(update={"max_queued_per_tenant": 1})
-    strict = dataclasses.replace(services, store=JobStore(services.store._redis, full))
+    full = services.settings.model_copy(update={"max_queued_per_tenant": 1})
+    strict = dataclasses.replace(services, store=JobStore.connect(full))
     strict_client = type(client)(create_app(strict).test_client(), client.secret)
     accepted = submit(strict_client).get_json()["id"]
     before = keys(services.storage)
@@ -129,14 +125,14 @@ def test_a_running_job_that_is_canceled_stays_promised_until_it_stops(
     client: Any, submit: Submit, store: JobStore, storage: ObjectStorage
 ) -> None:
     job_id = submit(client).get_json()["id"]
-    assert store.claim(job_id, "worker-1")
+    assert store.runs.claim(job_id, "worker-1")
     client.post(f"/v1/restorations/{job_id}/cancel")
     assert len(keys(storage, MANIFESTS)) == 1
     assert store.get("acme", job_id).status is Status.RUNNING
 
 
 def test_a_record_made_late_finds_the_job_that_was_brought_back(
-    client: Any, submit: Submit, services: Services, storage: ObjectStorage, redis: Redis
+    client: Any, submit: Submit, services: Services, storage: ObjectStorage
 ) -> None:
     """A request that hangs between manifest and record, while its manifest is revived."""
     taken: list[NewJob] = []
@@ -147,7 +143,7 @@ def test_a_record_made_late_finds_the_job_that_was_brought_back(
             Rebuilder(self, storage).all()
             return super().create(new, bell)
 
-    slow = dataclasses.replace(services, store=Hanging(redis, services.settings))
+    slow = dataclasses.replace(services, store=Hanging.connect(services.settings))
     answer = submit(type(client)(create_app(slow).test_client(), client.secret))
     assert answer.status_code == 202
     assert [answer.get_json()["id"]] == [new.id for new in taken]

@@ -62,4 +62,4 @@ def test_a_refused_submission_makes_no_job(
     client = of(services, frugal)
     client.get("/v1/models")
     assert [submit(client).status_code for _ in range(2)] == [202, 429]
-    assert len(services.store.list("acme")[0]) == 1
+    assert len(services.store.page("acme")[0]) == 1

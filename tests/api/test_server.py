@@ -223,7 +223,7 @@ def test_a_stream_tells_of_the_job_as_it_goes_on_and_ends_on_sigterm(
         assert stream.headers["Content-Type"] == "text/event-stream"
         assert [stream.readline() for _ in range(4)][2:] == [b"id: 1\n", b"event: status\n"]
         assert json.loads(stream.readline().removeprefix(b"data: "))["status"] == "queued"
-        assert store.claim(job_id, "worker-1")
+        assert store.runs.claim(job_id, "worker-1")
         assert [stream.readline() for _ in range(3)][1:] == [b"id: 2\n", b"event: status\n"]
         assert json.loads(stream.readline().removeprefix(b"data: "))["status"] == "running"
         server.process.send_signal(signal.SIGTERM)
@@ -254,9 +254,9 @@ def test_a_client_that_left_gives_its_place_back(
 
     assert stays(0.5)
     assert not stays(0.5)  # the first one has left, but nothing was sent that would have shown it
-    claim = store.claim(job_id, "worker-1")
+    claim = store.runs.claim(job_id, "worker-1")
     give_up = time.monotonic() + 20
     while not stays(1.0):
-        store.progress(job_id, claim.token, Progress(Stage.FETCHING))
+        store.runs.progress(job_id, claim.token, Progress(Stage.FETCHING))
         time.sleep(0.3)
         assert time.monotonic() < give_up

@@ -9,7 +9,7 @@ import pytest
 
 from api import Services, create_app
 from shared.jobs.job import Status
-from shared.jobs.store import Outcome
+from shared.jobs.record import Outcome
 from shared.manifests.manifests import Manifests
 from shared.tenants.api_keys import ALL_SCOPES
 from tests.api.conftest import Authorised
@@ -32,9 +32,9 @@ def watched(services: Services, steps: list[str]) -> Authorised:
         services,
         store=Watched(services.store, steps),
         storage=storage,
+        manifests=Manifests(storage),
         doorbell=Watched(services.doorbell, steps),
     )
-    assert isinstance(found.manifests, Manifests)
     _, secret = services.keys.create("acme", "key", ALL_SCOPES)
     return Authorised(create_app(found).test_client(), secret)
 
@@ -59,9 +59,9 @@ def test_a_retry_is_promised_before_it_is_made(
     watched: Authorised, services: Services, steps: list[str], photo: bytes
 ) -> None:
     job_id = submit(watched, photo)
-    claim = services.store.claim(job_id, "worker-1")
+    claim = services.store.runs.claim(job_id, "worker-1")
     assert claim
-    services.store.finish(job_id, claim.token, Outcome(Status.FAILED))
+    services.store.runs.finish(job_id, claim.token, Outcome(Status.FAILED))
     steps.clear()
     assert watched.post(f"/v1/restorations/{job_id}/retry").status_code == 202
     promised = ["promise" if step == "manifest" else step for step in steps]
@@ -72,7 +72,7 @@ def test_an_erased_job_stops_first_and_its_record_goes_after_its_objects(
     watched: Authorised, services: Services, steps: list[str], photo: bytes
 ) -> None:
     job_id = submit(watched, photo)
-    services.store.claim(job_id, "worker-1")
+    services.store.runs.claim(job_id, "worker-1")
     steps.clear()
     assert watched.open(f"/v1/restorations/{job_id}", method="DELETE").status_code == 204
     assert tuple(steps) in {ORDERS.erasure, ORDERS.erasure[:-1]}  # if nothing more was stored

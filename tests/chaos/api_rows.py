@@ -74,7 +74,7 @@ def _kill_while_it_answers(run: Run, customer: Customer, api: Part, order: Order
 
 
 def _is_made(customer: Customer, order: Order) -> bool:
-    jobs, _ = customer.service.store.list(TENANT, limit=5)
+    jobs, _ = customer.service.store.page(TENANT, limit=5)
     digest = customer.digest(order)
     return any(job.request["input"]["sha256"] == digest for job in jobs)
 
@@ -90,7 +90,7 @@ def _adopt(customer: Customer, orders: list[Order]) -> None:
 def _all_jobs(service: Service) -> Iterator[Job]:
     cursor = None
     while True:
-        jobs, cursor = service.store.list(TENANT, limit=100, cursor=cursor)
+        jobs, cursor = service.store.page(TENANT, limit=100, cursor=cursor)
         yield from jobs
         if cursor is None:
             return

@@ -78,7 +78,7 @@ def _assert_refused(run: Run, service: Service, model: str, expected: str) -> No
     said = worker.log()
     run.row.require("cannot start" in said and expected in said, f"it said {said[-300:]}")
     run.row.require('"event": "ready' not in said, f"a worker with a {model} model was ready")
-    run.row.require(not service.store.served_models(), f"a {model} model is served")
+    run.row.require(not service.store.workers.served_models(), f"a {model} model is served")
 
 
 @row("F24", "worker's scratch (memory files) full", "tried again; files left 0")

@@ -29,9 +29,11 @@ from shared.errors import NotFound, StackFailed
 from shared.jobs.job import Job
 from shared.jobs.store import JobStore
 from shared.redis.client import connect
+from shared.redis.scripts import Scripts
 from shared.settings import Settings
 from shared.storage.bucket import ObjectStorage
 from shared.tenants.api_keys import KeyRing
+from shared.webhooks.outbox import Outbox
 from tests.chaos.proxy import Proxy
 from tests.chaos.restorers import MODEL, RUNS
 from tests.chaos.small_disk import SmallDisk
@@ -112,7 +114,8 @@ class Service:
         self.seaweed = SeaweedFS(self.folder / "s3").start()
         self.own = Settings(_env_file=None, **self._values(self.valkey.port, None))  # type: ignore[arg-type]
         self.redis: Redis = connect(self.own)
-        self.store = JobStore(self.redis, self.own)
+        scripts = Scripts(self.redis)
+        self.store, self.outbox = JobStore(scripts, self.own), Outbox(scripts)
         self.storage = ObjectStorage(self.own)
         self.keys = KeyRing(self.redis, self.own.api_key_pepper)
         return self

@@ -14,7 +14,8 @@ from deploy.embedded.child_process import Child
 from deploy.embedded.seaweedfs import SeaweedFS
 from deploy.embedded.valkey import Valkey
 from shared.jobs.job import Status
-from shared.jobs.store import JobStore, Outcome
+from shared.jobs.record import Outcome
+from shared.jobs.store import JobStore
 from shared.settings import Settings
 from shared.storage.bucket import ObjectStorage
 from shared.tenants.api_keys import KeyRing
@@ -79,12 +80,12 @@ def promise(customer: Customer, *, hook: bool = False) -> str:
 def keep(customer: Customer, job_id: str, picture: bytes | None = None) -> None:
     """Do the job, rightly unless ``picture`` says otherwise."""
     store, storage = customer.service.store, customer.service.storage
-    claim = store.claim(job_id, "worker-1")
+    claim = store.runs.claim(job_id, "worker-1")
     assert claim is not None
     data = picture or inverted(customer.book[job_id].order)
     stored = storage.put(f"tenants/{TENANT}/results/{job_id}/x/restored.png", data, "image/png")
     result = {"image": {"key": stored.key, "bytes": len(data)}, "faces": []}
-    assert store.finish(job_id, claim.token, Outcome(Status.SUCCEEDED, result=result))
+    assert store.runs.finish(job_id, claim.token, Outcome(Status.SUCCEEDED, result=result))
 
 
 def inverted(order: Order) -> bytes:
@@ -123,9 +124,11 @@ def test_a_job_that_is_gone_is_lost(row: Row, service: Service, customer: Custom
 
 def test_a_good_photo_that_failed_is_lost(row: Row, service: Service, customer: Customer) -> None:
     job_id = promise(customer)
-    claim = service.store.claim(job_id, "worker-1")
+    claim = service.store.runs.claim(job_id, "worker-1")
     assert claim is not None
-    service.store.finish(job_id, claim.token, Outcome(Status.FAILED, error={"code": "internal"}))
+    service.store.runs.finish(
+        job_id, claim.token, Outcome(Status.FAILED, error={"code": "internal"})
+    )
     audit(row, service, customer, timeout_s=0.2)
     assert (row.lost, row.verdict) == (1, "BREACHED")
 

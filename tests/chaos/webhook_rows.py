@@ -45,7 +45,7 @@ def _send(run: Run, customer: Customer, receiver: Receiver, path: str) -> str:
 
 
 def _delivery(service: Service, customer: Customer, job_id: str) -> dict[str, Any]:
-    found = service.store.deliveries(customer.tenant, job_id)
+    found = service.outbox.of_job(customer.tenant, job_id)
     return found[0] if found else {"state": "missing", "attempts": [], "next_try_at": None}
 
 

@@ -14,7 +14,10 @@ from pydantic import SecretStr
 from redis import Redis
 
 from shared.jobs.job import TERMINAL_EVENT, Priority, Status, new_id
-from shared.jobs.store import Claim, JobStore, NewJob, Outcome
+from shared.jobs.record import NewJob, Outcome
+from shared.jobs.runs import Claim
+from shared.jobs.store import JobStore
+from shared.redis.scripts import Scripts
 from shared.settings import Settings
 
 T = TypeVar("T")
@@ -48,7 +51,7 @@ def store_with(redis: Redis, settings: Settings) -> Stores:
     """A store on the same Redis with some settings changed."""
 
     def make(**changes: Any) -> JobStore:
-        return JobStore(redis, settings.model_copy(update=changes))
+        return JobStore(Scripts(redis), settings.model_copy(update=changes))
 
     return make
 
@@ -93,7 +96,7 @@ BROKEN = Outcome(Status.FAILED, error={"code": "corrupt-image"})
 
 def claimed(store: JobStore, new: NewJob) -> Claim:
     store.create(new)
-    claim = store.claim(new.id, "w-1")
+    claim = store.runs.claim(new.id, "w-1")
     assert claim is not None
     return claim
 

@@ -12,7 +12,8 @@ from PIL import Image
 
 from shared.contract.restorations import RestorationParameters
 from shared.jobs.job import Job, new_id
-from shared.jobs.store import JobStore, NewJob
+from shared.jobs.record import NewJob
+from shared.jobs.store import JobStore
 from shared.manifests.manifests import Manifests
 from shared.net.fetcher import Fetcher
 from shared.settings import Settings

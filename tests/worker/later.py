@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from shared.jobs.job import Status
-from shared.jobs.store import Claim, JobStore, NewJob, Outcome
+from shared.jobs.record import NewJob, Outcome
+from shared.jobs.runs import Claim
+from shared.jobs.store import JobStore
 from shared.storage.bucket import ObjectStorage, StoredObject
 from shared.storage.keys import INSTALLATION, result_key
 from tests.jobs import TENANT
@@ -32,7 +34,7 @@ def put(storage: ObjectStorage, *keys: str) -> None:
 
 
 def claim(store: JobStore, new: NewJob) -> Claim:
-    claim = store.claim(new.id, "worker-1")
+    claim = store.runs.claim(new.id, "worker-1")
     assert claim is not None
     assert claim.job.id == new.id
     return claim

@@ -74,7 +74,7 @@ def dispatcher(store: JobStore, celery: Celery) -> Iterator[None]:
 
     def ring() -> None:
         while not stop.wait(0.1):
-            for due in store.due():
+            for due in store.runs.due():
                 doorbell.ring(due.id, due.model, due.priority)
 
     thread = threading.Thread(target=ring)

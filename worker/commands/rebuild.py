@@ -11,6 +11,7 @@ from shared.jobs.recovery import Revival
 from shared.jobs.store import JobStore
 from shared.manifests.installation import Installation
 from shared.redis.client import connect
+from shared.redis.scripts import Scripts
 from shared.settings import load_settings
 from shared.storage.bucket import ObjectStorage
 from shared.tenants.api_keys import KeyRing
@@ -53,7 +54,7 @@ def rebuild(*, dry_run: bool) -> None:
 def _rebuild(*, dry_run: bool) -> Counter[Revival | None]:
     settings = load_settings()
     client = connect(settings)
-    store, storage = JobStore(client, settings), ObjectStorage(settings)
+    store, storage = JobStore(Scripts(client), settings), ObjectStorage(settings)
     keys = KeyRing(client, settings.api_key_pepper)
     installation = Installation(store.recovery, storage)
     store.check_policy()

@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Any
 
 from shared.errors import EngineCrashed, EngineLost, FacemendError
-from shared.jobs.store import ServedModel
+from shared.jobs.workers import ServedModel
 from shared.settings import Settings
 from worker.engine_process.crash_attribution import Crashes
 from worker.engine_process.process import EngineChild, NotBegun, OnProgress

@@ -10,7 +10,8 @@ from typing import Self
 
 from shared.errors import Draining, JobCanceled, LeaseLost, Unavailable
 from shared.jobs.job import Progress
-from shared.jobs.store import Beat, Claim, JobStore
+from shared.jobs.runs import Beat, Claim
+from shared.jobs.store import JobStore
 
 _log = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ class Lease:
     def report(self, progress: Progress) -> None:
         """Write progress down; raises LeaseLost, JobCanceled or Draining when to stop."""
         try:
-            self._hear(self._store.progress(self._claim.job.id, self._claim.token, progress))
+            self._hear(self._store.runs.progress(self._claim.job.id, self._claim.token, progress))
         except Unavailable as error:
             _log.warning("progress not written: %s", error.detail)
         self.check()
@@ -86,6 +87,6 @@ class Lease:
     def _keep(self) -> None:
         while not self._done.wait(self._beat_s):
             try:
-                self._hear(self._store.beat(self._claim.job.id, self._claim.token))
+                self._hear(self._store.runs.beat(self._claim.job.id, self._claim.token))
             except Unavailable as error:
                 _log.warning("beat not heard: %s", error.detail)

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from shared.jobs.job import Job, Progress, Stage, Status
-from shared.jobs.store import Claim, Outcome
+from shared.jobs.record import Outcome
+from shared.jobs.runs import Claim
 from shared.net.fetcher import Fetcher
 from shared.storage.bucket import ObjectStorage
 from worker.decoder.result_file import Decoded

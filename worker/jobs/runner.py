@@ -20,7 +20,9 @@ from shared.errors import (
     Unavailable,
 )
 from shared.jobs.job import TRANSIENT_BACKOFF_S, Job, Release, Status
-from shared.jobs.store import Claim, JobStore, Outcome
+from shared.jobs.record import Outcome
+from shared.jobs.runs import Claim
+from shared.jobs.store import JobStore
 from shared.manifests.manifests import Manifests
 from shared.telemetry import FACES, JOBS_ENDED, JOBS_RELEASED, STAGE_SECONDS, bind
 from worker.engine_process.supervisor import EngineProcess, Fault
@@ -56,7 +58,7 @@ class Worker:
         """Answer one ring. The message is only a doorbell: the record decides what is to do."""
         if self.drain.begun:
             return  # the record still says queued, so the dispatcher rings elsewhere
-        claim = self.store.claim(job_id, self.name)
+        claim = self.store.runs.claim(job_id, self.name)
         if claim is None:
             return
         self.held[claim.token] = claim
@@ -71,7 +73,7 @@ class Worker:
         for claim in list(self.held.values()):
             with bind(job_id=claim.job.id):
                 try:
-                    if self.store.release(claim.job.id, claim.token, Release.DRAIN):
+                    if self.store.runs.release(claim.job.id, claim.token, Release.DRAIN):
                         _log.warning("given back, for the process ends")
                 except Unavailable as error:
                     _log.warning("not given back, the lease will end: %s", error.detail)
@@ -81,7 +83,7 @@ class Worker:
         self.drain.begin()
         charged = self.engine.wrongly_charged
         try:
-            self.store.absolve(charged)
+            self.store.runs.refund(charged)
         except Unavailable as error:
             _log.warning("crashes not struck out for %s: %s", ", ".join(charged), error.detail)
 
@@ -137,10 +139,12 @@ class Worker:
     def _tell(self, claim: Claim, end: Outcome | _GiveBack | None) -> Status | None:
         job_id, token = claim.job.id, claim.token
         if isinstance(end, Outcome):
-            return end.status if self.store.finish(job_id, token, end) else None
+            return end.status if self.store.runs.finish(job_id, token, end) else None
         if end is None:
             return None
-        return self.store.release(job_id, token, end.reason, delay_s=end.delay_s, error=end.problem)
+        return self.store.runs.release(
+            job_id, token, end.reason, delay_s=end.delay_s, error=end.problem
+        )
 
 
 def _count(job: Job, end: Outcome | _GiveBack, status: Status) -> None:

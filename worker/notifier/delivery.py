@@ -10,13 +10,13 @@ from urllib.parse import urlsplit
 
 from shared.contract.rendering import represent
 from shared.errors import FacemendError
-from shared.jobs.store import Delivery, JobStore
+from shared.jobs.store import JobStore
 from shared.net.fetcher import Fetcher
 from shared.storage.bucket import ObjectStorage
 from shared.telemetry import DELIVERY_TRIES, ENDPOINTS_CHANGED, bind
 from shared.tenants.api_keys import KeyRing
 from shared.webhooks import events as webhooks
-from shared.webhooks.outbox import TEST_EVENT, Noted, Went
+from shared.webhooks.outbox import TEST_EVENT, Delivery, Noted, Outbox, Went
 
 _logger = logging.getLogger(__name__)
 _CHANGED = {
@@ -33,12 +33,14 @@ class Courier:
         self,
         *,
         store: JobStore,
+        outbox: Outbox,
         storage: ObjectStorage,
         keys: KeyRing,
         fetcher: Fetcher,
         timeout_s: float,
     ) -> None:
         self._store = store
+        self._outbox = outbox
         self._storage = storage
         self._keys = keys
         self._fetcher = fetcher
@@ -96,7 +98,7 @@ class Courier:
         if delivery.disabled or delivery.event == TEST_EVENT:
             delay_s = None
         went = _went(attempt)
-        noted = self._store.outbox.note(delivery, went, attempt.record(), delay_s)
+        noted = self._outbox.note(delivery, went, attempt.record(), delay_s)
         if noted is None:
             _logger.warning("the try took too long: another sender has the webhook now")
         else:

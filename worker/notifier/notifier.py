@@ -23,6 +23,7 @@ from shared.manifests.installation import Installation
 from shared.net.fetcher import Fetcher
 from shared.queue.celery_queue import Doorbell, make_celery
 from shared.redis.client import connect
+from shared.redis.scripts import Scripts
 from shared.settings import Settings, load_settings
 from shared.storage.bucket import ObjectStorage
 from shared.storage.keys import job_prefixes
@@ -36,6 +37,7 @@ from shared.telemetry import (
     start_metrics_server,
 )
 from shared.tenants.api_keys import KeyRing
+from shared.webhooks.outbox import Outbox
 from worker.notifier.delivery import Courier
 from worker.notifier.key_backup import KeyCopies
 from worker.notifier.scheduler import Sender
@@ -70,6 +72,7 @@ class Notifier:
         self,
         *,
         store: JobStore,
+        outbox: Outbox,
         storage: ObjectStorage,
         keys: KeyRing,
         doorbell: Doorbell,
@@ -77,6 +80,7 @@ class Notifier:
         settings: Settings,
     ) -> None:
         self._store = store
+        self._outbox = outbox
         self._storage = storage
         self._doorbell = doorbell
         self._settings = settings
@@ -86,6 +90,7 @@ class Notifier:
         self._delivery_lease_s = 3 * settings.webhook_timeout_s
         courier = Courier(
             store=store,
+            outbox=outbox,
             storage=storage,
             keys=keys,
             fetcher=fetcher,
@@ -153,7 +158,7 @@ class Notifier:
     def tick_dispatch(self) -> int:
         """Ring for queued jobs that are due; the number of rings. Raises Unavailable."""
         rung = 0
-        for job in _batches(self._store.due):
+        for job in _batches(self._store.runs.due):
             try:
                 self._doorbell.ring(job.id, job.model, job.priority)
             except Unavailable:
@@ -165,7 +170,7 @@ class Notifier:
 
     def tick_reap(self) -> list[tuple[str, Status]]:
         """Take jobs from workers that fell silent; what became of each. Raises Unavailable."""
-        reaped = list(_batches(self._store.reap))
+        reaped = list(_batches(self._store.runs.reap))
         for job_id, status in reaped:
             JOBS_REAPED.labels(status).inc()
             _logger.warning("reaped: the job is %s now", status, extra={"job_id": job_id})
@@ -177,7 +182,7 @@ class Notifier:
         for _ in range(MAX_BATCHES):
             # A batch may be short while there is more: each receiver has only its share of it.
             full = self._sender.full()
-            batch = self._store.outbox.take(BATCH, self._delivery_lease_s, full)
+            batch = self._outbox.take(BATCH, self._delivery_lease_s, full)
             self._sender.offer(batch)
             taken += len(batch)
             if not batch:
@@ -242,8 +247,10 @@ def _batches(take: Callable[[int], Sequence[T]]) -> Iterator[T]:
 def build(settings: Settings) -> Notifier:
     """The composition root."""
     client = connect(settings)
+    scripts = Scripts(client)
     return Notifier(
-        store=JobStore(client, settings),
+        store=JobStore(scripts, settings),
+        outbox=Outbox(scripts),
         storage=ObjectStorage(settings),
         keys=KeyRing(client, settings.api_key_pepper),
         doorbell=Doorbell(make_celery(settings, role="notifier")),

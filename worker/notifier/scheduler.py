@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from threading import Lock
 
-from shared.jobs.store import Delivery
+from shared.webhooks.outbox import Delivery
 
 THREADS = 64
 SLOW_S = 1.0

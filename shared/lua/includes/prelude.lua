@@ -1,5 +1,5 @@
 -- Common to the scripts, as are waiting.lua, outbox.lua and states.lua: names and the record. Each gets
--- what it uses (shared/redis/script_includes.py).
+-- what it uses (shared/redis/scripts.py).
 -- Times are Unix seconds by Redis' own clock, the only one that counts. Keys are made here, not passed
 -- in: the scripts need a primary, not a cluster.
 

@@ -11,7 +11,8 @@ from flask.testing import FlaskClient
 from api import Services, create_app
 from api.openapi import Application
 from shared.errors import BucketMissing
-from shared.jobs.store import JobStore, ServedModel
+from shared.jobs.store import JobStore
+from shared.jobs.workers import ServedModel
 from shared.settings import Settings
 from shared.storage.bucket import ObjectStorage, StoredObject
 from shared.storage.keys import MANIFESTS, file_key
@@ -159,7 +160,7 @@ def test_a_model_that_only_a_live_worker_knows_may_be_asked_for(
     assert problem(refused) == (422, "invalid-request")
     assert "facemend-starter" in refused.get_json()["errors"][0]["detail"]
     served = ServedModel("gpen-bfr-512", "0" * 64, 512, "other", "fp32", "torch", None)
-    store.announce("worker-1", [served])
+    store.workers.announce("worker-1", [served])
     assert submit(client, wanted).get_json()["model"] == "gpen-bfr-512"
 
 
@@ -217,7 +218,7 @@ def test_without_storage_nothing_is_accepted_and_the_key_is_given_back(
     assert problem(answer) == (503, "unavailable")
     assert int(answer.headers["Retry-After"]) > 0
     assert "127.0.0.1" not in answer.get_data(as_text=True)
-    assert store.list("acme")[0] == []
+    assert store.page("acme")[0] == []
     assert submit(client, headers=headers).status_code == 202
 
 

@@ -7,7 +7,9 @@ import pytest
 
 from api import Services, create_app
 from shared.jobs.job import Job, Status
-from shared.jobs.store import Beat, JobStore, Outcome
+from shared.jobs.record import Outcome
+from shared.jobs.runs import Beat
+from shared.jobs.store import JobStore
 from shared.settings import Settings
 from shared.storage.bucket import ObjectStorage
 from shared.storage.keys import file_key, input_key, result_key
@@ -42,7 +44,7 @@ def test_a_queued_job_is_erased_and_never_runs(
 ) -> None:
     job_id = submit(client).get_json()["id"]
     client.open(f"/v1/restorations/{job_id}", method="DELETE")
-    assert store.claim(job_id, "worker-1") is None
+    assert store.runs.claim(job_id, "worker-1") is None
     assert gone(client, job_id, storage)
 
 
@@ -50,12 +52,12 @@ def test_a_run_that_goes_on_is_fenced(
     client: Any, submit: Any, storage: ObjectStorage, store: JobStore
 ) -> None:
     job_id = submit(client).get_json()["id"]
-    claim = store.claim(job_id, "worker-1")
+    claim = store.runs.claim(job_id, "worker-1")
     assert claim is not None
     storage.put(result_key("acme", job_id, claim.token, "restored.png"), b"half", "image/png")
     assert client.open(f"/v1/restorations/{job_id}", method="DELETE").status_code == 204
-    assert store.beat(job_id, claim.token) is Beat.FENCED
-    assert not store.finish(job_id, claim.token, Outcome(Status.SUCCEEDED, result={}))
+    assert store.runs.beat(job_id, claim.token) is Beat.FENCED
+    assert not store.runs.finish(job_id, claim.token, Outcome(Status.SUCCEEDED, result={}))
     assert gone(client, job_id, storage)
 
 

@@ -10,7 +10,8 @@ from redis import Redis
 from api import Services
 from api.jobs.long_poll import preferred_wait_s, wait_until_terminal
 from shared.jobs.job import Job, Priority
-from shared.jobs.store import JobStore, NewJob
+from shared.jobs.record import NewJob
+from shared.jobs.store import JobStore
 
 AGES = 3600.0  # nobody would see the end of a test that really waits
 

@@ -11,7 +11,7 @@ from api import Services
 from shared.jobs.job import new_id
 from shared.jobs.store import JobStore
 from shared.webhooks.events import sign
-from shared.webhooks.outbox import Went
+from shared.webhooks.outbox import Outbox, Went
 from tests.jobs import TENANT, finish
 
 Problem = Callable[[Any], tuple[int, str]]
@@ -20,13 +20,13 @@ TRY = {"at": 1_700_000_000.25, "status_code": None, "latency_ms": 12, "error": "
 
 
 @pytest.fixture
-def dead(store: JobStore) -> Callable[[], str]:
+def dead(store: JobStore, outbox: Outbox) -> Callable[[], str]:
     """Makes a job whose webhook was given up."""
 
     def dead() -> str:
         job_id = finish(store, URL)
-        (delivery,) = store.outbox.take(10, 30)
-        store.outbox.note(delivery, Went.GONE, TRY)
+        (delivery,) = outbox.take(10, 30)
+        outbox.note(delivery, Went.GONE, TRY)
         return job_id
 
     return dead
@@ -35,10 +35,12 @@ def dead(store: JobStore) -> Callable[[], str]:
 # --- the log ---
 
 
-def test_a_jobs_webhooks_are_shown_with_all_tries(client: Any, store: JobStore) -> None:
+def test_a_jobs_webhooks_are_shown_with_all_tries(
+    client: Any, store: JobStore, outbox: Outbox
+) -> None:
     job_id = finish(store, URL)
-    (delivery,) = store.outbox.take(10, 30)
-    store.outbox.note(delivery, Went.FAILED, TRY, 300)
+    (delivery,) = outbox.take(10, 30)
+    outbox.note(delivery, Went.FAILED, TRY, 300)
     answer = client.get(f"/v1/restorations/{job_id}/deliveries")
     assert answer.status_code == 200
     (shown,) = answer.get_json()["data"]
@@ -76,7 +78,7 @@ def test_a_disabled_endpoint_says_so(client: Any, dead: Callable[[], str]) -> No
 
 
 def test_dead_letters_are_listed_page_by_page_and_sent_again(
-    client: Any, store: JobStore, dead: Callable[[], str]
+    client: Any, outbox: Outbox, dead: Callable[[], str]
 ) -> None:
     jobs = [dead() for _ in range(3)]
     first = client.get("/v1/deliveries?limit=2").get_json()
@@ -89,7 +91,7 @@ def test_dead_letters_are_listed_page_by_page_and_sent_again(
     assert again.status_code == 202
     assert again.get_json()["state"] == "pending"
     assert again.get_json()["event_id"] == letters[0]["event_id"]
-    (taken,) = store.outbox.take(10, 30)
+    (taken,) = outbox.take(10, 30)
     assert taken.event_id == letters[0]["event_id"]
     assert len(client.get("/v1/deliveries").get_json()["data"]) == 2
 
@@ -100,7 +102,7 @@ def test_a_wrong_query_is_refused(client: Any, problem: Problem, query: str) -> 
 
 
 def test_another_tenants_delivery_is_missing_on_every_route(
-    client: Any, enrol: Any, problem: Problem, store: JobStore, dead: Callable[[], str]
+    client: Any, enrol: Any, problem: Problem, outbox: Outbox, dead: Callable[[], str]
 ) -> None:
     (mine,) = client.get(f"/v1/restorations/{dead()}/deliveries").get_json()["data"]
     stranger = enrol("globex")
@@ -111,13 +113,13 @@ def test_another_tenants_delivery_is_missing_on_every_route(
         ]:
             assert problem(stranger.open(path, method=method)) == (404, "not-found")
     assert stranger.get("/v1/deliveries").get_json()["data"] == []
-    assert store.outbox.take(10, 30) == []
+    assert outbox.take(10, 30) == []
 
 
 # --- tests of receivers ---
 
 
-def test_a_test_is_sent_through_the_same_outbox(client: Any, store: JobStore) -> None:
+def test_a_test_is_sent_through_the_same_outbox(client: Any, outbox: Outbox) -> None:
     answer = client.post("/v1/webhooks/test", json={"url": URL})
     assert answer.status_code == 202
     made = answer.get_json()
@@ -126,9 +128,9 @@ def test_a_test_is_sent_through_the_same_outbox(client: Any, store: JobStore) ->
         "pending",
         None,
     )
-    (delivery,) = store.outbox.take(10, 30)
+    (delivery,) = outbox.take(10, 30)
     assert (delivery.id, delivery.tenant, delivery.url) == (made["id"], TENANT, URL)
-    store.outbox.note(delivery, Went.DELIVERED, TRY | {"status_code": 204, "error": None})
+    outbox.note(delivery, Went.DELIVERED, TRY | {"status_code": 204, "error": None})
     shown = client.get(answer.headers["Location"]).get_json()
     assert (shown["id"], shown["state"]) == (made["id"], "delivered")
 

@@ -53,17 +53,17 @@ def test_a_job_is_followed_to_its_end(
     assert next(pieces) == "retry: 2000\n\n"
     ((name, _, job),) = told(next(pieces))
     assert (name, job["status"]) == ("status", "queued")
-    claim = store.claim(job_id, "worker-1")
+    claim = store.runs.claim(job_id, "worker-1")
     assert claim is not None
     ((name, _, job),) = told(next(pieces))
     assert (name, job["status"]) == ("status", "running")
-    store.progress(job_id, claim.token, Progress(Stage.RESTORING, 1, 2))
+    store.runs.progress(job_id, claim.token, Progress(Stage.RESTORING, 1, 2))
     ((name, _, job),) = told(next(pieces))
     assert (name, job["progress"]["faces_done"]) == ("progress", 1)
     store.cancel("acme", job_id)
     ((name, _, _),) = told(next(pieces))
     assert name == "progress"
-    assert store.release(job_id, claim.token, Release.DRAIN) == "canceled"
+    assert store.runs.release(job_id, claim.token, Release.DRAIN) == "canceled"
     ((name, last, job),) = told(next(pieces))
     assert (name, job["status"]) == ("status", "canceled")
     assert next(pieces, None) is None
@@ -103,7 +103,7 @@ def test_what_the_client_knows_is_not_told_again(
     version = str(store.get("acme", job_id).version)
     pieces = stream(job_id, **{"Last-Event-ID": version})
     next(pieces)
-    store.claim(job_id, "worker-1")
+    store.runs.claim(job_id, "worker-1")
     ((name, _, job),) = told(next(pieces))
     assert (name, job["status"]) == ("status", "running")
     pieces.close()

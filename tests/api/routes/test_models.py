@@ -4,7 +4,8 @@ import dataclasses
 from typing import Any
 
 from api import Services, create_app
-from shared.jobs.store import JobStore, ServedModel
+from shared.jobs.store import JobStore
+from shared.jobs.workers import ServedModel
 from shared.settings import Settings
 
 LIVE = ServedModel("gpen-bfr-512", "a" * 64, 512, "research only", "bf16", "torch", 31.5)
@@ -17,7 +18,7 @@ def test_a_model_that_no_worker_serves_is_known_but_not_loaded(client: Any) -> N
 
 
 def test_live_workers_tell_what_they_serve(client: Any, store: JobStore) -> None:
-    store.announce("worker-1", [LIVE])
+    store.workers.announce("worker-1", [LIVE])
     models = {model["name"]: model for model in client.get("/v1/models").get_json()["data"]}
     assert models.keys() == {"facemend-starter", "gpen-bfr-512"}
     assert models["gpen-bfr-512"] == dataclasses.asdict(LIVE) | {"default": False, "loaded": True}

@@ -11,7 +11,8 @@ from redis import Redis
 
 from api import Services
 from shared.jobs.job import Job, Priority, Status
-from shared.jobs.store import JobStore, Outcome
+from shared.jobs.record import Outcome
+from shared.jobs.store import JobStore
 from shared.queue.celery_queue import restore_queue
 from shared.storage.bucket import ObjectStorage
 from shared.storage.keys import input_key
@@ -70,7 +71,7 @@ def test_an_unchanged_job_is_not_sent_again(client: Any, submit: Submit, store: 
     first = client.get(path)
     again = client.get(path, headers={"If-None-Match": first.headers["ETag"]})
     assert (again.status_code, again.data) == (304, b"")
-    store.claim(first.get_json()["id"], "worker-1")
+    store.runs.claim(first.get_json()["id"], "worker-1")
     changed = client.get(path, headers={"If-None-Match": first.headers["ETag"]})
     assert (changed.status_code, changed.get_json()["status"]) == (200, "running")
     assert changed.headers["ETag"] != first.headers["ETag"]
@@ -101,7 +102,7 @@ def test_a_submission_that_waits_answers_with_the_finished_job(
     client: Any, submit: Submit, succeed: Succeed, store: JobStore
 ) -> None:
     def work() -> None:
-        while not (jobs := store.list("acme")[0]):
+        while not (jobs := store.page("acme")[0]):
             pass
         succeed("acme", jobs[0].id)
 
@@ -185,7 +186,7 @@ def test_a_queued_job_is_cancelled_at_once(client: Any, submit: Submit) -> None:
 
 def test_a_running_job_is_asked_to_stop(client: Any, submit: Submit, store: JobStore) -> None:
     job_id = submit(client).get_json()["id"]
-    store.claim(job_id, "worker-1")
+    store.runs.claim(job_id, "worker-1")
     answer = client.post(f"/v1/restorations/{job_id}/cancel")
     assert (answer.status_code, answer.get_json()["status"]) == (202, "running")
     assert store.get("acme", job_id).cancel_requested
@@ -203,10 +204,10 @@ def test_a_failed_job_tells_its_problem(client: Any, submit: Submit, store: JobS
     from shared.errors import CorruptImage
 
     job_id = submit(client).get_json()["id"]
-    claim = store.claim(job_id, "worker-1")
+    claim = store.runs.claim(job_id, "worker-1")
     assert claim
     error = CorruptImage("cut off after 12 bytes").problem()
-    store.finish(job_id, claim.token, Outcome(status=Status.FAILED, error=error))
+    store.runs.finish(job_id, claim.token, Outcome(status=Status.FAILED, error=error))
     job = client.get(f"/v1/restorations/{job_id}").get_json()
     assert (job["status"], job["result"]) == ("failed", None)
     assert job["error"]["code"] == "corrupt-image"

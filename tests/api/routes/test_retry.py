@@ -8,7 +8,8 @@ import pytest
 from api import Services
 from shared.errors import CorruptImage
 from shared.jobs.job import Job, Priority, Status
-from shared.jobs.store import JobStore, Outcome
+from shared.jobs.record import Outcome
+from shared.jobs.store import JobStore
 from shared.queue.celery_queue import restore_queue
 from shared.storage.bucket import ObjectStorage
 from shared.storage.keys import MANIFESTS, input_key, manifest_key
@@ -18,10 +19,10 @@ from shared.storage.keys import MANIFESTS, input_key, manifest_key
 def failed(client: Any, submit: Any, store: JobStore) -> str:
     """A job that a worker gave up."""
     job_id = str(submit(client).get_json()["id"])
-    claim = store.claim(job_id, "worker-1")
+    claim = store.runs.claim(job_id, "worker-1")
     assert claim is not None
     outcome = Outcome(Status.FAILED, error=CorruptImage("cut off").problem())
-    assert store.finish(job_id, claim.token, outcome)
+    assert store.runs.finish(job_id, claim.token, outcome)
     return job_id
 
 
@@ -74,7 +75,7 @@ def test_only_what_failed_or_was_cancelled_runs_again(
 ) -> None:
     done, running, queued = (submit(client).get_json()["id"] for _ in range(3))
     succeed("acme", done)
-    store.claim(running, "worker-1")
+    store.runs.claim(running, "worker-1")
     for job_id in (queued, running, done):
         answer = client.post(f"/v1/restorations/{job_id}/retry")
         assert problem(answer) == (409, "conflict")
@@ -100,7 +101,7 @@ def test_the_queue_of_the_tenant_may_be_full(
     client: Any, failed: str, services: Services, problem: Any, submit: Any
 ) -> None:
     settings = services.settings.model_copy(update={"max_queued_per_tenant": 1})
-    object.__setattr__(services, "store", JobStore(services.store._redis, settings))
+    object.__setattr__(services, "store", JobStore.connect(settings))
     submit(client)
     answer = client.post(f"/v1/restorations/{failed}/retry")
     assert problem(answer) == (429, "queue-full")

@@ -6,7 +6,8 @@ from typing import Any
 
 from api import Services, create_app
 from shared.jobs.job import Job, Status
-from shared.jobs.store import JobStore, Outcome
+from shared.jobs.record import Outcome
+from shared.jobs.store import JobStore
 from shared.storage.bucket import ObjectStorage
 from shared.storage.keys import file_key
 from tests.api.conftest import Authorised, CheckedClient
@@ -44,9 +45,9 @@ def test_jobs_faces_and_bytes_are_counted(
 ) -> None:
     done, failed, canceled, _ = (submit(client).get_json()["id"] for _ in range(4))
     succeed("acme", done)
-    claim = store.claim(failed, "worker-1")
+    claim = store.runs.claim(failed, "worker-1")
     assert claim is not None
-    store.finish(failed, claim.token, Outcome(Status.FAILED, error={"code": "internal"}))
+    store.runs.finish(failed, claim.token, Outcome(Status.FAILED, error={"code": "internal"}))
     client.post(f"/v1/restorations/{canceled}/cancel")
     usage = client.get("/v1/usage").get_json()
     assert usage["jobs"] == {"created": 4, "succeeded": 1, "failed": 1, "canceled": 1}
@@ -57,10 +58,10 @@ def test_jobs_faces_and_bytes_are_counted(
 
 def test_only_restored_faces_count(client: Any, submit: Any, store: JobStore) -> None:
     job_id = submit(client).get_json()["id"]
-    claim = store.claim(job_id, "worker-1")
+    claim = store.runs.claim(job_id, "worker-1")
     assert claim is not None
     faces = [{"status": "restored"}, {"status": "skipped"}, {"status": "restored"}]
-    store.finish(job_id, claim.token, Outcome(Status.SUCCEEDED, result={"faces": faces}))
+    store.runs.finish(job_id, claim.token, Outcome(Status.SUCCEEDED, result={"faces": faces}))
     assert client.get("/v1/usage").get_json()["faces_restored"] == 2
 
 

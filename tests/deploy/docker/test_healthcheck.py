@@ -14,12 +14,12 @@ def test_a_worker_is_healthy_after_its_first_announcement(
     store: JobStore, settings: Settings
 ) -> None:
     assert not healthy("worker", settings)
-    store.announce(f"{socket.gethostname()}-1", [])
+    store.workers.announce(f"{socket.gethostname()}-1", [])
     assert healthy("worker", settings)
 
 
 def test_a_worker_on_another_host_does_not_count(store: JobStore, settings: Settings) -> None:
-    store.announce("elsewhere-1", [])
+    store.workers.announce("elsewhere-1", [])
     assert not healthy("worker", settings)
 
 

@@ -14,6 +14,7 @@ from shared.jobs.recovery import Manifest, Revival, SealedRun
 from shared.jobs.store import JobStore
 from shared.manifests.manifests import Manifests, Promise
 from shared.storage.bucket import ObjectStorage
+from shared.webhooks.outbox import Outbox
 from tests.shared.conftest import BROKEN, DONE, at_once, claimed, redis_time
 
 NewJobs = Callable[..., NewJob]
@@ -39,7 +40,7 @@ def remember(storage: ObjectStorage) -> Remember:
 
 
 def test_a_lost_job_is_as_it_was_and_can_be_done(
-    store: JobStore, new_job: NewJobs, remember: Remember, redis: Redis
+    store: JobStore, outbox: Outbox, new_job: NewJobs, remember: Remember, redis: Redis
 ) -> None:
     new = new_job(priority=Priority.HIGH)
     before, manifest = store.create(new), remember(new)
@@ -50,15 +51,13 @@ def test_a_lost_job_is_as_it_was_and_can_be_done(
     assert (job.id, job.tenant, job.model, job.priority) == (new.id, "acme", "starter", "high")
     assert (job.request, job.source, job.generation) == (before.request, before.source, 1)
     assert job.created_at == pytest.approx(redis_time(redis) - 100, abs=60)
-    assert [each.id for each in store.due()] == [new.id]
-    assert [each.id for each in store.list("acme")[0]] == [new.id]
+    assert [each.id for each in store.runs.due()] == [new.id]
+    assert [each.id for each in store.page("acme")[0]] == [new.id]
 
-    claim = store.claim(new.id, "w")
+    claim = store.runs.claim(new.id, "w")
     assert claim is not None
-    assert store.finish(new.id, claim.token, DONE)
-    (delivery,) = [
-        each for each in store.deliveries("acme", new.id) if "succeeded" in each["event"]
-    ]
+    assert store.runs.finish(new.id, claim.token, DONE)
+    (delivery,) = [each for each in outbox.of_job("acme", new.id) if "succeeded" in each["event"]]
     assert delivery["url"] == "http://127.0.0.1:9/hook"
 
 
@@ -69,7 +68,7 @@ def test_reviving_again_or_at_once_changes_nothing(
     came = at_once(8, lambda _: store.recovery.revive(manifest, age_s=1))
     assert sorted(came) == [*[Revival.KNOWN] * 7, Revival.QUEUED]
     job = store.get("acme", new.id)
-    claimed_once = store.claim(new.id, "w")
+    claimed_once = store.runs.claim(new.id, "w")
     assert claimed_once
     assert store.recovery.revive(manifest, age_s=1) is Revival.KNOWN
     assert store.get("acme", new.id).created_at == job.created_at
@@ -80,7 +79,7 @@ def test_a_job_that_has_ended_is_not_run_again(
     store: JobStore, new_job: NewJobs, remember: Remember
 ) -> None:
     claim = claimed(store, new := new_job())
-    store.finish(new.id, claim.token, BROKEN)
+    store.runs.finish(new.id, claim.token, BROKEN)
     assert store.recovery.revive(remember(new), age_s=1) is Revival.KNOWN
     assert store.get("acme", new.id).status is Status.FAILED
 
@@ -94,21 +93,21 @@ def test_an_erased_job_stays_erased(store: JobStore, new_job: NewJobs, remember:
 
 
 def test_a_run_that_had_succeeded_is_not_run_again_and_tells_of_it_under_the_same_event_id(
-    store: JobStore, new_job: NewJobs, remember: Remember, redis: Redis
+    store: JobStore, outbox: Outbox, new_job: NewJobs, remember: Remember, redis: Redis
 ) -> None:
     claim = claimed(store, new := new_job())
     manifest = remember(new)
-    store.finish(new.id, claim.token, DONE)
-    told = {each["event"]: each["event_id"] for each in store.deliveries("acme", new.id)}
+    store.runs.finish(new.id, claim.token, DONE)
+    told = {each["event"]: each["event_id"] for each in outbox.of_job("acme", new.id)}
     redis.flushdb()
 
     assert store.recovery.revive(manifest, age_s=5, sealed=SEALED) is Revival.SUCCEEDED
     job = store.get("acme", new.id)
     assert (job.status, job.result, job.warnings) == (Status.SUCCEEDED, DONE.result, DONE.warnings)
     assert job.expires_at is not None
-    assert store.due() == []
-    assert store.claim(new.id, "w") is None
-    again = {each["event"]: each["event_id"] for each in store.deliveries("acme", new.id)}
+    assert store.runs.due() == []
+    assert store.runs.claim(new.id, "w") is None
+    again = {each["event"]: each["event_id"] for each in outbox.of_job("acme", new.id)}
     assert again["restoration.succeeded"] == told["restoration.succeeded"]
     name = store.recovery.name_installation("here")
     known = store.recovery.whereabouts(name, [new.id])[new.id]
@@ -126,7 +125,7 @@ def test_a_revived_job_keeps_its_deadline(
     early = remember(new_job(start_before_s=60))
     for manifest, age_s in ((late, 61), (early, 30)):
         assert store.recovery.revive(manifest, age_s=age_s) is Revival.QUEUED
-    assert store.reap() == [(late.id, Status.FAILED)]
+    assert store.runs.reap() == [(late.id, Status.FAILED)]
     error = store.get("acme", late.id).error
     assert error is not None
     assert error["code"] == "deadline-exceeded"
@@ -140,9 +139,9 @@ def test_an_idempotency_key_finds_its_revived_job(
         new := new_job(idempotency_key="once", idempotency_fingerprint="this request")
     )
     store.recovery.revive(manifest, age_s=10)
-    assert store.begin_idempotent("key_1", "once", "this request") == new.id
+    assert store.idempotency.begin("key_1", "once", "this request") == new.id
     with pytest.raises(IdempotencyMismatch):
-        store.begin_idempotent("key_1", "once", "another request")
+        store.idempotency.begin("key_1", "once", "another request")
 
 
 def test_an_idempotency_key_of_yesterday_is_free_again(
@@ -150,7 +149,7 @@ def test_an_idempotency_key_of_yesterday_is_free_again(
 ) -> None:
     manifest = remember(new_job(idempotency_key="once", idempotency_fingerprint="f"))
     store.recovery.revive(manifest, age_s=86_400)
-    assert store.begin_idempotent("key_1", "once", "f") is None
+    assert store.idempotency.begin("key_1", "once", "f") is None
 
 
 def test_of_two_manifests_with_one_idempotency_key_the_accepted_job_is_the_one(
@@ -158,7 +157,7 @@ def test_of_two_manifests_with_one_idempotency_key_the_accepted_job_is_the_one(
 ) -> None:
     keyed = {"idempotency_key": "once", "idempotency_fingerprint": "f"}
     never_made, sent_again = new_job(**keyed), new_job(**keyed)
-    store.begin_idempotent("key_1", "once", "f")
+    store.idempotency.begin("key_1", "once", "f")
     store.create(sent_again)
     assert store.recovery.revive(remember(never_made), age_s=200) is Revival.SUPERSEDED
     store.erase("acme", sent_again.id)  # nor is it made when the other one is gone for good
@@ -178,7 +177,7 @@ def test_a_retry_that_redis_has_lost_is_told_from_the_job_it_repeats(
     store: JobStore, new_job: NewJobs, remember: Remember, redis: Redis
 ) -> None:
     claim = claimed(store, new := new_job())
-    store.finish(new.id, claim.token, BROKEN)
+    store.runs.finish(new.id, claim.token, BROKEN)
     retried = remember(new, generation=2)
     assert store.recovery.revive(retried, age_s=1) is Revival.OLDER
     store.retry("acme", new.id)
@@ -206,9 +205,9 @@ def test_what_the_records_know_of_jobs(store: JobStore, new_job: NewJobs) -> Non
     store.create(waiting := new_job())
     running = claimed(store, new_job(model="other"))
     done = claimed(store, new_job(model="third"))
-    store.finish(done.job.id, done.token, DONE)
+    store.runs.finish(done.job.id, done.token, DONE)
     released = claimed(store, new_job(model="fourth"))
-    store.release(released.job.id, released.token, Release.DRAIN)
+    store.runs.release(released.job.id, released.token, Release.DRAIN)
     store.create(erased := new_job())
     store.erase("acme", erased.id)
     never = new_id("job")

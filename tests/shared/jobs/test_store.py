@@ -14,8 +14,9 @@ from shared.jobs.job import (
     Status,
     new_id,
 )
-from shared.jobs.store import JobStore, NewJob
-from shared.redis.client import prelude
+from shared.jobs.record import NewJob
+from shared.jobs.store import JobStore
+from shared.redis.scripts import prelude
 from tests.shared.conftest import DONE, claimed, redis_time
 
 NewJobs = Callable[..., NewJob]
@@ -60,7 +61,7 @@ def test_a_queued_job_knows_its_place_in_its_own_queue(store: JobStore, new_job:
     assert [store.get("acme", new.id).queue_position for new in jobs] == [1, 2, 3]
     assert store.get("acme", urgent.id).queue_position == 1
     assert store.get("acme", other.id).queue_position == 1
-    store.claim(jobs[0].id, "w")
+    store.runs.claim(jobs[0].id, "w")
     assert store.get("acme", jobs[2].id).queue_position == 2
     assert store.get("acme", jobs[0].id).queue_position is None
 
@@ -86,7 +87,7 @@ def test_unknown_fields_of_a_newer_version_are_ignored(
     store.create(new)
     redis.hset(f"fm:job:{new.id}", "colour", "blue")
     assert store.get("acme", new.id).id == new.id
-    assert store.claim(new.id, "w") is not None
+    assert store.runs.claim(new.id, "w") is not None
 
 
 # --- the whole -----------------------------------------------------------------------------------
@@ -94,7 +95,7 @@ def test_unknown_fields_of_a_newer_version_are_ignored(
 
 def test_the_scripts_know_the_same_transitions_as_the_table(store: JobStore) -> None:
     """Tries every step from every state through ``move``, the one writer of a status."""
-    client = store._redis
+    client = store._scripts.client
     script = client.register_script(
         prelude() + "local found = {} for from, tos in pairs(NEXT) do found[#found + 1] = {from} "
         "for to in pairs(tos) do table.insert(found[#found], to) end end return found"
@@ -140,6 +141,6 @@ def test_counts_tell_what_waits_and_what_runs(store: JobStore, new_job: NewJobs)
         "kept": 0,
         "deliveries_pending": 0,
     }
-    store.finish(claim.job.id, claim.token, DONE)
+    store.runs.finish(claim.job.id, claim.token, DONE)
     counts = store.counts()
     assert (counts["running"], counts["kept"], counts["deliveries_pending"]) == (0, 1, 1)

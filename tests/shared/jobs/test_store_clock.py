@@ -15,8 +15,9 @@ from shared.jobs.job import (
     Release,
     Status,
 )
-from shared.jobs.runs import MAX_DOORBELLS
-from shared.jobs.store import Beat, DueJob, JobStore, NewJob
+from shared.jobs.record import NewJob
+from shared.jobs.runs import MAX_DOORBELLS, Beat, DueJob
+from shared.jobs.store import JobStore
 from shared.queue.celery_queue import restore_queue
 from tests.shared.conftest import at_once, claimed, redis_time, wait_until
 
@@ -34,18 +35,18 @@ def test_a_job_is_reaped_when_its_lease_is_over_and_not_before(
     claim = claimed(store, new_job())
     ends = redis.zscore("fm:leases", claim.job.id)
     assert ends == pytest.approx(claim.job.started_at + 0.2, abs=1e-5)
-    assert store.reap() == []
+    assert store.runs.reap() == []
     wait_until(redis, ends)
-    assert store.reap() == [(claim.job.id, Status.QUEUED)]
-    assert store.reap() == []
-    assert store.beat(claim.job.id, claim.token) is Beat.FENCED
-    assert [job.id for job in store.due()] == [claim.job.id]
+    assert store.runs.reap() == [(claim.job.id, Status.QUEUED)]
+    assert store.runs.reap() == []
+    assert store.runs.beat(claim.job.id, claim.token) is Beat.FENCED
+    assert [job.id for job in store.runs.due()] == [claim.job.id]
 
 
 def test_two_reapers_take_a_job_once(store: JobStore, new_job: NewJobs, redis: Redis) -> None:
     claims = [claimed(store, new_job()) for _ in range(20)]
     redis.zadd("fm:leases", {claim.job.id: 0 for claim in claims})
-    reaped = [job_id for part in at_once(4, lambda _: store.reap()) for job_id, _ in part]
+    reaped = [job_id for part in at_once(4, lambda _: store.runs.reap()) for job_id, _ in part]
     assert sorted(reaped) == sorted(claim.job.id for claim in claims)
 
 
@@ -56,9 +57,9 @@ def test_a_job_whose_workers_die_again_and_again_fails(
     store.create(new)
     ends: list[Status] = []
     while Status.FAILED not in ends:
-        assert store.claim(new.id, "w") is not None
+        assert store.runs.claim(new.id, "w") is not None
         redis.zadd("fm:leases", {new.id: 0})
-        ends += [status for _, status in store.reap()]
+        ends += [status for _, status in store.runs.reap()]
     assert len(ends) == RELEASE_BUDGET[Release.LOST] + 1
     assert store.get("acme", new.id).error == WorkerLost().problem()
 
@@ -71,7 +72,7 @@ def test_a_job_past_its_day_fails_whether_it_waits_or_runs(
     store.create(waiting)
     claimed(store, running)
     wait_until(redis, redis_time(redis) + 0.05)
-    assert sorted(store.reap()) == sorted(
+    assert sorted(store.runs.reap()) == sorted(
         [(waiting.id, Status.FAILED), (running.id, Status.FAILED)]
     )
     for new in (waiting, running):
@@ -88,7 +89,7 @@ def test_a_job_that_was_not_started_in_time_fails_while_it_waits(
     deadline = redis.zscore("fm:deadlines", job.id)
     assert deadline == pytest.approx(job.created_at + 5, abs=1e-3)
     redis.zadd("fm:deadlines", {job.id: redis_time(redis)})
-    assert store.reap() == [(job.id, Status.FAILED)]
+    assert store.runs.reap() == [(job.id, Status.FAILED)]
 
 
 def test_a_started_job_has_met_its_start_deadline(
@@ -106,9 +107,9 @@ def test_an_index_entry_without_a_record_holds_up_nobody(
     for index in ("leases", "deadlines", "expiry", "due:normal:starter"):
         redis.zadd(f"fm:{index}", {"job_gone": 0})
     redis.zadd("fm:leases", {claim.job.id: 1})
-    assert store.reap(limit=5) == [(claim.job.id, Status.QUEUED)]
+    assert store.runs.reap(limit=5) == [(claim.job.id, Status.QUEUED)]
     assert store.expired(5) == []
-    assert [job.id for job in store.due(5)] == [claim.job.id]
+    assert [job.id for job in store.runs.due(5)] == [claim.job.id]
 
 
 # --- the dispatcher ------------------------------------------------------------------------------
@@ -119,14 +120,14 @@ def test_a_job_rings_again_until_it_is_claimed(
 ) -> None:
     new = new_job()
     store.create(new)
-    assert store.due() == []  # who created it rings first
+    assert store.runs.due() == []  # who created it rings first
     for _ in range(2):
         redis.zadd("fm:due:normal:starter", {new.id: 0})
-        assert store.due() == [DueJob(new.id, "starter", Priority.NORMAL)]
-        assert store.due() == []
-    store.claim(new.id, "w")
+        assert store.runs.due() == [DueJob(new.id, "starter", Priority.NORMAL)]
+        assert store.runs.due() == []
+    store.runs.claim(new.id, "w")
     redis.zadd("fm:due:normal:starter", {new.id: 0}, xx=True)
-    assert store.due() == []
+    assert store.runs.due() == []
 
 
 def test_two_dispatchers_ring_a_job_once(store: JobStore, new_job: NewJobs, redis: Redis) -> None:
@@ -134,7 +135,7 @@ def test_two_dispatchers_ring_a_job_once(store: JobStore, new_job: NewJobs, redi
     for new in jobs:
         store.create(new)
     redis.zadd("fm:due:normal:starter", {new.id: 0 for new in jobs})
-    rung = [job.id for part in at_once(4, lambda _: store.due()) for job in part]
+    rung = [job.id for part in at_once(4, lambda _: store.runs.due()) for job in part]
     assert sorted(rung) == sorted(new.id for new in jobs)
 
 
@@ -144,8 +145,8 @@ def test_high_rings_before_normal_before_low(
     for priority in (Priority.LOW, Priority.NORMAL, Priority.HIGH):
         store.create(new := new_job(priority=priority))
         redis.zadd(f"fm:due:{priority}:starter", {new.id: 0})
-    assert [job.priority for job in store.due(2)] == [Priority.HIGH, Priority.NORMAL]
-    assert [job.priority for job in store.due(2)] == [Priority.LOW]
+    assert [job.priority for job in store.runs.due(2)] == [Priority.HIGH, Priority.NORMAL]
+    assert [job.priority for job in store.runs.due(2)] == [Priority.LOW]
 
 
 def test_a_queue_full_of_doorbells_gets_no_more_and_keeps_others_ringing(
@@ -158,9 +159,9 @@ def test_a_queue_full_of_doorbells_gets_no_more_and_keeps_others_ringing(
     redis.zadd("fm:due:normal:big", {other.id: 0})
     bells = restore_queue("starter", Priority.HIGH)
     redis.rpush(bells, "bell", "bell", "bell")  # of whichever job: each starts one
-    assert [job.id for job in store.due()] == [other.id]
+    assert [job.id for job in store.runs.due()] == [other.id]
     redis.lpop(bells)
-    assert len(store.due()) == 1
+    assert len(store.runs.due()) == 1
 
 
 def test_there_are_never_more_than_so_many_doorbells(
@@ -173,8 +174,8 @@ def test_there_are_never_more_than_so_many_doorbells(
     redis.rpush(bells, *["bell"] * MAX_DOORBELLS)
     store.create(new_job(), "another")
     assert redis.llen(bells) == MAX_DOORBELLS
-    assert store.due() == []
+    assert store.runs.due() == []
     redis.lpop(bells)
-    assert [due.id for due in store.due()] == [job.id]
+    assert [due.id for due in store.runs.due()] == [job.id]
     store.create(new_job(), "another")
     assert redis.lrange(bells, 0, 0) == ["another"]

@@ -15,7 +15,10 @@ from shared.jobs.job import (
     Stage,
     Status,
 )
-from shared.jobs.store import Beat, Claim, JobStore, NewJob
+from shared.jobs.record import NewJob
+from shared.jobs.runs import Beat, Claim
+from shared.jobs.store import JobStore
+from shared.webhooks.outbox import Outbox
 from tests.shared.conftest import DONE, at_once, claimed, redis_time
 
 NewJobs = Callable[..., NewJob]
@@ -24,12 +27,14 @@ NewJobs = Callable[..., NewJob]
 # --- cancel --------------------------------------------------------------------------------------
 
 
-def test_a_queued_job_is_canceled_at_once(store: JobStore, new_job: NewJobs) -> None:
+def test_a_queued_job_is_canceled_at_once(
+    store: JobStore, outbox: Outbox, new_job: NewJobs
+) -> None:
     new = new_job()
     store.create(new)
     assert store.cancel("acme", new.id).status is Status.CANCELED
-    assert store.claim(new.id, "w") is None
-    assert [entry["event"] for entry in store.deliveries("acme", new.id)] == [
+    assert store.runs.claim(new.id, "w") is None
+    assert [entry["event"] for entry in outbox.of_job("acme", new.id)] == [
         TERMINAL_EVENT[Status.CANCELED]
     ]
 
@@ -40,14 +45,14 @@ def test_a_running_job_is_asked_to_stop_once(store: JobStore, new_job: NewJobs) 
     assert asked.status is Status.RUNNING
     assert asked.cancel_requested
     assert store.cancel("acme", claim.job.id).version == asked.version
-    assert store.beat(claim.job.id, claim.token) is Beat.CANCEL
-    assert store.progress(claim.job.id, claim.token, Progress(Stage.PASTING)) is Beat.CANCEL
+    assert store.runs.beat(claim.job.id, claim.token) is Beat.CANCEL
+    assert store.runs.progress(claim.job.id, claim.token, Progress(Stage.PASTING)) is Beat.CANCEL
 
 
 def test_a_cancel_that_was_accepted_wins_over_the_result(store: JobStore, new_job: NewJobs) -> None:
     claim = claimed(store, new_job())
     store.cancel("acme", claim.job.id)
-    assert store.finish(claim.job.id, claim.token, DONE)
+    assert store.runs.finish(claim.job.id, claim.token, DONE)
     job = store.get("acme", claim.job.id)
     assert (job.status, job.result) == (Status.CANCELED, None)
 
@@ -59,10 +64,10 @@ def test_a_canceled_run_does_not_start_again(
     claim = claimed(store, new_job())
     store.cancel("acme", claim.job.id)
     if way == "release":
-        assert store.release(claim.job.id, claim.token, Release.DRAIN) is Status.CANCELED
+        assert store.runs.release(claim.job.id, claim.token, Release.DRAIN) is Status.CANCELED
     else:
         redis.zadd("fm:leases", {claim.job.id: 0})
-        assert store.reap() == [(claim.job.id, Status.CANCELED)]
+        assert store.runs.reap() == [(claim.job.id, Status.CANCELED)]
     assert store.get("acme", claim.job.id).status is Status.CANCELED
 
 
@@ -70,13 +75,13 @@ def test_a_cancel_wins_over_a_deadline(store: JobStore, new_job: NewJobs, redis:
     claim = claimed(store, new_job())
     store.cancel("acme", claim.job.id)
     redis.zadd("fm:deadlines", {claim.job.id: 0})
-    assert store.reap() == [(claim.job.id, Status.CANCELED)]
+    assert store.runs.reap() == [(claim.job.id, Status.CANCELED)]
     assert store.get("acme", claim.job.id).error is None
 
 
 def test_an_ended_job_is_not_canceled(store: JobStore, new_job: NewJobs) -> None:
     claim = claimed(store, new_job())
-    store.finish(claim.job.id, claim.token, DONE)
+    store.runs.finish(claim.job.id, claim.token, DONE)
     with pytest.raises(Conflict):
         store.cancel("acme", claim.job.id)
 
@@ -85,16 +90,18 @@ def test_nobody_cancels_a_foreign_job(store: JobStore, new_job: NewJobs) -> None
     claim = claimed(store, new_job())
     with pytest.raises(NotFound):
         store.cancel("other", claim.job.id)
-    assert store.beat(claim.job.id, claim.token) is Beat.GO_ON
+    assert store.runs.beat(claim.job.id, claim.token) is Beat.GO_ON
 
 
-def test_cancel_and_finish_at_once_agree_on_one_end(store: JobStore, new_job: NewJobs) -> None:
+def test_cancel_and_finish_at_once_agree_on_one_end(
+    store: JobStore, outbox: Outbox, new_job: NewJobs
+) -> None:
     for _ in range(20):
         claim = claimed(store, new_job())
 
         def race(number: int, claim: Claim = claim) -> bool:
             if number:
-                return store.finish(claim.job.id, claim.token, DONE)
+                return store.runs.finish(claim.job.id, claim.token, DONE)
             try:
                 store.cancel("acme", claim.job.id)
             except Conflict:
@@ -105,7 +112,7 @@ def test_cancel_and_finish_at_once_agree_on_one_end(store: JobStore, new_job: Ne
         job = store.get("acme", claim.job.id)
         assert finished
         assert job.status is (Status.CANCELED if accepted else Status.SUCCEEDED)
-        assert [entry["event"] for entry in store.deliveries("acme", job.id)] == [
+        assert [entry["event"] for entry in outbox.of_job("acme", job.id)] == [
             TERMINAL_EVENT[job.status]
         ]
 
@@ -117,7 +124,7 @@ def test_an_ended_job_expires_when_its_time_is_over(
     store: JobStore, new_job: NewJobs, redis: Redis
 ) -> None:
     claim = claimed(store, new_job())
-    store.finish(claim.job.id, claim.token, DONE)
+    store.runs.finish(claim.job.id, claim.token, DONE)
     assert store.expired(10) == []
     redis.zadd("fm:expiry", {claim.job.id: redis_time(redis)})
     assert store.expired(10) == [store.get("acme", claim.job.id)]
@@ -131,11 +138,11 @@ def test_an_erased_job_leaves_only_a_tombstone(
     store.create(new)
     token = ""
     if state != "queued":
-        claim = store.claim(new.id, "w")
+        claim = store.runs.claim(new.id, "w")
         assert claim is not None
         token = claim.token
     if state == "ended":
-        store.finish(new.id, token, DONE)
+        store.runs.finish(new.id, token, DONE)
     assert store.erase("other", new.id) is None
     was = {"queued": Status.QUEUED, "running": Status.RUNNING, "ended": Status.SUCCEEDED}
     assert store.erase("acme", new.id) is was[state]
@@ -148,11 +155,11 @@ def test_an_erased_job_leaves_only_a_tombstone(
 def test_nothing_late_revives_an_erased_job(store: JobStore, new_job: NewJobs) -> None:
     claim = claimed(store, new := new_job())
     store.erase("acme", new.id)
-    assert store.beat(new.id, claim.token) is Beat.FENCED
-    assert store.progress(new.id, claim.token, Progress(Stage.PASTING)) is Beat.FENCED
-    assert store.release(new.id, claim.token, Release.TRANSIENT) is None
-    assert store.finish(new.id, claim.token, DONE) is False
-    assert store.claim(new.id, "w") is None
+    assert store.runs.beat(new.id, claim.token) is Beat.FENCED
+    assert store.runs.progress(new.id, claim.token, Progress(Stage.PASTING)) is Beat.FENCED
+    assert store.runs.release(new.id, claim.token, Release.TRANSIENT) is None
+    assert store.runs.finish(new.id, claim.token, DONE) is False
+    assert store.runs.claim(new.id, "w") is None
     assert not store.erase("acme", new.id)
     with pytest.raises(Conflict):
         store.create(new)

@@ -9,8 +9,9 @@ from redis import Redis
 
 from shared.errors import QueueFull
 from shared.jobs.job import Event, Priority, Release, Status
-from shared.jobs.store import JobStore, NewJob, Outcome
-from shared.webhooks.outbox import Went
+from shared.jobs.record import NewJob, Outcome
+from shared.jobs.store import JobStore
+from shared.webhooks.outbox import Outbox, Went
 from tests.shared.conftest import claimed, redis_time, wait_until
 
 NewJobs = Callable[..., NewJob]
@@ -30,7 +31,7 @@ def test_a_tenant_may_have_only_so_many_jobs_waiting(store_with: Stores, new_job
         store.create(new_job())
     assert refused.value.retry_after_s > 0
     store.create(new_job(tenant="other"))
-    store.claim(first.id, "w")
+    store.runs.claim(first.id, "w")
     store.create(new_job())
 
 
@@ -46,7 +47,7 @@ def test_who_has_waited_too_long_may_not_bring_more(
     assert not [key for key in redis.keys("*") if refused.id in key]
     store.create(new_job(tenant="other"))  # whose turn comes first
     store.create(new_job(model="big"))
-    while store.claim(first.id, "w"):
+    while store.runs.claim(first.id, "w"):
         pass
     store.create(new_job())
 
@@ -82,7 +83,7 @@ def test_a_job_between_two_tries_is_not_held_against_its_tenant(
     store = store_with(max_queue_age_s=0.05)
     claim = claimed(store, new_job())
     wait_until(redis, claim.job.created_at + 0.06)
-    store.release(claim.job.id, claim.token, Release.TRANSIENT, delay_s=0.01)
+    store.runs.release(claim.job.id, claim.token, Release.TRANSIENT, delay_s=0.01)
     store.create(new_job())
 
 
@@ -98,14 +99,14 @@ def test_the_counters_of_tenants_are_what_a_recount_gives(
         store.create(new)
         if number % 4 == 0:
             store.cancel(new.tenant, new.id)
-        elif number % 4 < 3 and (claim := store.claim(new.id, "w")):
+        elif number % 4 < 3 and (claim := store.runs.claim(new.id, "w")):
             end = ends[number % 5]
             if end:
-                store.finish(claim.job.id, claim.token, Outcome(end))
+                store.runs.finish(claim.job.id, claim.token, Outcome(end))
         if number % 7 == 0:
             store.erase(new.tenant, new.id)
     for tenant in ("t0", "t1", "t2"):
-        jobs, _ = store.list(tenant, limit=100)
+        jobs, _ = store.page(tenant, limit=100)
         waiting = {job.id for job in jobs if job.status is Status.QUEUED}
         assert waiting  # or nothing is shown here
         assert {*redis.zrange(f"fm:tenant:{tenant}:queued", 0, -1)} == waiting
@@ -128,13 +129,13 @@ def test_a_long_queue_makes_no_step_longer(store: JobStore, new_job: NewJobs, re
     def steps() -> list[int]:
         new = new_job()
         counted = [commands(redis, lambda: store.create(new))]
-        claim = store.claim(new.id, "w")
+        claim = store.runs.claim(new.id, "w")
         assert claim
-        counted.append(commands(redis, lambda: store.claim(new.id, "w")))
+        counted.append(commands(redis, lambda: store.runs.claim(new.id, "w")))
         args = (claim.job.id, claim.token, Outcome(Status.SUCCEEDED))
-        counted.append(commands(redis, lambda: store.finish(*args)))
+        counted.append(commands(redis, lambda: store.runs.finish(*args)))
         redis.zadd("fm:due:normal:starter", {new.id: 0 for new in waiting})
-        counted.append(commands(redis, lambda: store.due(1)))
+        counted.append(commands(redis, lambda: store.runs.due(1)))
         return counted
 
     waiting = [new_job() for _ in range(20)]
@@ -148,7 +149,9 @@ def test_a_long_queue_makes_no_step_longer(store: JobStore, new_job: NewJobs, re
     assert steps() == short
 
 
-def test_a_finished_job_is_small_in_redis(store: JobStore, new_job: NewJobs, redis: Redis) -> None:
+def test_a_finished_job_is_small_in_redis(
+    store: JobStore, outbox: Outbox, new_job: NewJobs, redis: Redis
+) -> None:
     """With all that belongs to it: indexes, its Idempotency-Key, a webhook and its log."""
     face = {
         "index": 0, "box": [100.5, 80.25, 212.75, 230.5], "score": 0.9987, "status": "restored",
@@ -164,12 +167,12 @@ def test_a_finished_job_is_small_in_redis(store: JobStore, new_job: NewJobs, red
 
     def run(number: int) -> None:
         order = f"order-{number}"
-        store.begin_idempotent("key_1", order, "body")
+        store.idempotency.begin("key_1", order, "body")
         claim = claimed(store, new_job(webhook=hook, idempotency_key=order))
-        store.finish(claim.job.id, claim.token, Outcome(Status.SUCCEEDED, result))
-        (delivery,) = store.outbox.take(1, 30)
+        store.runs.finish(claim.job.id, claim.token, Outcome(Status.SUCCEEDED, result))
+        (delivery,) = outbox.take(1, 30)
         sent = {"at": redis_time(redis), "status_code": 204, "latency_ms": 12, "error": None}
-        store.outbox.note(delivery, Went.DELIVERED, sent)
+        outbox.note(delivery, Went.DELIVERED, sent)
 
     def used() -> int:
         return int(redis.info("memory")["used_memory_dataset"])

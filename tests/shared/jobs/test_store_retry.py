@@ -10,8 +10,11 @@ from redis import Redis
 
 from shared.errors import Conflict, NotFound, QueueFull
 from shared.jobs.job import RELEASE_BUDGET, Event, Job, Release, Status
-from shared.jobs.store import Beat, JobStore, NewJob
+from shared.jobs.record import NewJob
+from shared.jobs.runs import Beat
+from shared.jobs.store import JobStore
 from shared.settings import Settings
+from shared.webhooks.outbox import Outbox
 from tests.shared.conftest import BROKEN, DONE, at_once, claimed, redis_time
 
 NewJobs = Callable[..., NewJob]
@@ -20,7 +23,7 @@ Stores = Callable[..., JobStore]
 
 def failed(store: JobStore, new: NewJob) -> Job:
     claim = claimed(store, new)
-    store.finish(claim.job.id, claim.token, BROKEN)
+    store.runs.finish(claim.job.id, claim.token, BROKEN)
     return store.get(new.tenant, new.id)
 
 
@@ -49,23 +52,25 @@ def test_a_job_that_ended_badly_is_as_good_as_new(
 def test_it_runs_and_ends_again(store: JobStore, new_job: NewJobs) -> None:
     failed(store, new := new_job())
     store.retry("acme", new.id)
-    claim = store.claim(new.id, "w")
+    claim = store.runs.claim(new.id, "w")
     assert claim
     assert claim.job.attempt == 1
-    assert store.finish(new.id, claim.token, DONE)
+    assert store.runs.finish(new.id, claim.token, DONE)
     job = store.get("acme", new.id)
     assert (job.status, job.result, job.error) == (Status.SUCCEEDED, DONE.result, None)
     assert store.counts()["kept"] == 1
 
 
-def test_each_generation_has_an_event_of_its_own(store: JobStore, new_job: NewJobs) -> None:
+def test_each_generation_has_an_event_of_its_own(
+    store: JobStore, outbox: Outbox, new_job: NewJobs
+) -> None:
     """Also when it ends in the same way, and the deliveries of the first one stay listed."""
     failed(store, new := new_job())
     store.retry("acme", new.id)
-    claim = store.claim(new.id, "w")
+    claim = store.runs.claim(new.id, "w")
     assert claim
-    store.finish(new.id, claim.token, BROKEN)
-    first, second = store.deliveries("acme", new.id)
+    store.runs.finish(new.id, claim.token, BROKEN)
+    first, second = outbox.of_job("acme", new.id)
     assert first["event"] == second["event"] == Event.FAILED
     assert first["event_id"] != second["event_id"]
 
@@ -75,8 +80,8 @@ def test_its_budgets_are_fresh(store: JobStore, new_job: NewJobs) -> None:
 
     def losses() -> int:
         count = 0
-        while claim := store.claim(new.id, "w"):
-            store.release(new.id, claim.token, Release.LOST)
+        while claim := store.runs.claim(new.id, "w"):
+            store.runs.release(new.id, claim.token, Release.LOST)
             count += 1
         return count
 
@@ -93,8 +98,8 @@ def test_its_deadline_is_new(
     store.retry("acme", new.id)
     whole = redis_time(redis) + settings.job_deadline_s
     assert redis.zscore("fm:deadlines", new.id) == pytest.approx(whole, abs=60)
-    assert store.reap() == []
-    assert store.claim(new.id, "w")
+    assert store.runs.reap() == []
+    assert store.runs.claim(new.id, "w")
     assert redis.zscore("fm:deadlines", new.id) == pytest.approx(whole, abs=60)
 
 
@@ -111,10 +116,10 @@ def test_what_did_not_end_badly_is_not_run_again(
 ) -> None:
     store.create(new := new_job())
     if state != "queued":
-        claim = store.claim(new.id, "w")
+        claim = store.runs.claim(new.id, "w")
         assert claim
         if state == "succeeded":
-            store.finish(new.id, claim.token, DONE)
+            store.runs.finish(new.id, claim.token, DONE)
     before = store.get("acme", new.id)
     with pytest.raises(Conflict, match=state):
         store.retry("acme", new.id)
@@ -177,36 +182,36 @@ def test_the_run_of_an_older_generation_is_fenced(
 ) -> None:
     zombie = claimed(store, new := new_job())
     redis.zadd("fm:deadlines", {new.id: 0})
-    assert store.reap() == [(new.id, Status.FAILED)]
+    assert store.runs.reap() == [(new.id, Status.FAILED)]
     store.retry("acme", new.id)
-    assert store.beat(new.id, zombie.token) is Beat.FENCED
-    assert store.finish(new.id, zombie.token, DONE) is False
-    assert store.claim(new.id, "w")
-    assert store.finish(new.id, zombie.token, DONE) is False
+    assert store.runs.beat(new.id, zombie.token) is Beat.FENCED
+    assert store.runs.finish(new.id, zombie.token, DONE) is False
+    assert store.runs.claim(new.id, "w")
+    assert store.runs.finish(new.id, zombie.token, DONE) is False
     assert store.get("acme", new.id).status is Status.RUNNING
 
 
 def test_a_retried_job_is_rung_for(store: JobStore, new_job: NewJobs, redis: Redis) -> None:
     failed(store, new := new_job())
     store.retry("acme", new.id)
-    assert store.due() == []  # who brought it back rings first
+    assert store.runs.due() == []  # who brought it back rings first
     redis.zadd("fm:due:normal:starter", {new.id: 0}, xx=True)
-    assert [job.id for job in store.due()] == [new.id]
+    assert [job.id for job in store.runs.due()] == [new.id]
 
 
 @pytest.mark.parametrize("events", [[Event.STARTED, Event.FAILED], [Event.FAILED], None])
 def test_the_start_of_each_generation_is_told_to_who_wants_to_hear_it(
-    store: JobStore, new_job: NewJobs, events: list[Event] | None
+    store: JobStore, outbox: Outbox, new_job: NewJobs, events: list[Event] | None
 ) -> None:
     hook: dict[str, Any] | None = events and {"url": "http://127.0.0.1:9/hook", "events": events}
     claim = claimed(store, new := new_job(webhook=hook))
-    store.release(new.id, claim.token, Release.LOST)
-    again = store.claim(new.id, "w")  # a second start of the same generation says nothing
+    store.runs.release(new.id, claim.token, Release.LOST)
+    again = store.runs.claim(new.id, "w")  # a second start of the same generation says nothing
     assert again
-    store.finish(new.id, again.token, BROKEN)
+    store.runs.finish(new.id, again.token, BROKEN)
     store.retry("acme", new.id)
-    store.claim(new.id, "w")
-    told = [entry["event"] for entry in store.deliveries("acme", new.id)]
+    store.runs.claim(new.id, "w")
+    told = [entry["event"] for entry in outbox.of_job("acme", new.id)]
     starts = [Event.STARTED] if events and Event.STARTED in events else []
     assert told == ([*starts, Event.FAILED, *starts] if events else [])
-    assert len({entry["event_id"] for entry in store.deliveries("acme", new.id)}) == len(told)
+    assert len({entry["event_id"] for entry in outbox.of_job("acme", new.id)}) == len(told)

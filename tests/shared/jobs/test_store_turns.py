@@ -10,7 +10,8 @@ import pytest
 from redis import Redis
 
 from shared.jobs.job import Priority, Release, Status
-from shared.jobs.store import JobStore, NewJob
+from shared.jobs.record import NewJob
+from shared.jobs.store import JobStore
 from tests.shared.conftest import DONE, redis_time
 
 NewJobs = Callable[..., NewJob]
@@ -35,7 +36,7 @@ def starts(store: JobStore) -> Callable[[str, int], list[str]]:
     """The tenants of the jobs that so many doorbells start, in order."""
 
     def ring(bell: str, count: int) -> list[str]:
-        claims = [store.claim(bell, "w") for _ in range(count)]
+        claims = [store.runs.claim(bell, "w") for _ in range(count)]
         return [claim.job.tenant for claim in claims if claim]
 
     return ring
@@ -47,27 +48,27 @@ Starts = Callable[[str, int], list[str]]
 
 def test_a_tenant_s_oldest_job_is_first_whichever_rang(store: JobStore, queue: Queue) -> None:
     jobs = queue("acme", 3)
-    claims = [store.claim(bell, "w") for bell in (jobs[2], jobs[0], jobs[0])]
+    claims = [store.runs.claim(bell, "w") for bell in (jobs[2], jobs[0], jobs[0])]
     assert [claim and claim.job.id for claim in claims] == jobs
 
 
 def test_the_bell_of_a_job_that_ended_starts_another(store: JobStore, queue: Queue) -> None:
     first, second = queue("acme", 2)
     store.cancel("acme", first)
-    claim = store.claim(first, "w")
+    claim = store.runs.claim(first, "w")
     assert claim
     assert claim.job.id == second
-    assert store.claim(second, "w") is None
+    assert store.runs.claim(second, "w") is None
 
 
 def test_a_bell_starts_nothing_of_another_queue(store: JobStore, queue: Queue) -> None:
     (normal,) = queue("acme", 1)
     queue("acme", 1, priority=Priority.HIGH)
     queue("acme", 1, model="big")
-    claim = store.claim(normal, "w")
+    claim = store.runs.claim(normal, "w")
     assert claim
     assert claim.job.id == normal
-    assert store.claim(normal, "w") is None
+    assert store.runs.claim(normal, "w") is None
 
 
 def test_an_answer_that_was_lost_is_given_again(store: JobStore, queue: Queue) -> None:
@@ -142,16 +143,16 @@ def test_a_job_that_waits_for_its_next_try_holds_up_nobody(
     store: JobStore, queue: Queue, redis: Redis
 ) -> None:
     first, second = queue("acme", 2)
-    claim = store.claim(first, "w")
+    claim = store.runs.claim(first, "w")
     assert claim
-    store.release(first, claim.token, Release.TRANSIENT, delay_s=60)
-    other = store.claim(first, "w")
+    store.runs.release(first, claim.token, Release.TRANSIENT, delay_s=60)
+    other = store.runs.claim(first, "w")
     assert other
     assert other.job.id == second
-    assert store.claim(first, "w") is None
+    assert store.runs.claim(first, "w") is None
     redis.zadd("fm:later", {first: redis_time(redis)})
-    assert [job.id for job in store.due()] == [first]
-    again = store.claim(first, "w")
+    assert [job.id for job in store.runs.due()] == [first]
+    again = store.runs.claim(first, "w")
     assert again
     assert again.job.id == first
 
@@ -160,13 +161,13 @@ def test_a_full_list_of_doorbells_does_not_keep_a_try_from_its_turn(
     store: JobStore, queue: Queue, redis: Redis
 ) -> None:
     (job,) = queue("acme", 1)
-    claim = store.claim(job, "w")
+    claim = store.runs.claim(job, "w")
     assert claim
-    store.release(job, claim.token, Release.TRANSIENT, delay_s=60)
+    store.runs.release(job, claim.token, Release.TRANSIENT, delay_s=60)
     redis.rpush("restore.starter.normal", "bell")
     redis.zadd("fm:later", {job: 0})
-    assert store.due() == []
-    assert store.claim(job, "w") is not None
+    assert store.runs.due() == []
+    assert store.runs.claim(job, "w") is not None
 
 
 @pytest.mark.parametrize("way", ["cancel", "erase"])
@@ -174,9 +175,9 @@ def test_a_job_between_two_tries_goes_without_a_trace(
     store: JobStore, queue: Queue, redis: Redis, way: str
 ) -> None:
     (job,) = queue("acme", 1)
-    claim = store.claim(job, "w")
+    claim = store.runs.claim(job, "w")
     assert claim
-    store.release(job, claim.token, Release.TRANSIENT, delay_s=60)
+    store.runs.release(job, claim.token, Release.TRANSIENT, delay_s=60)
     getattr(store, way)("acme", job)
     assert not redis.exists("fm:later", "fm:queue:normal:starter", "fm:tenant:acme:queued")
 
@@ -187,9 +188,9 @@ def test_what_is_written_by_hand_holds_up_nobody(
 ) -> None:
     gone, left = queue("acme", 2)
     if by_hand == "no bells":
-        claim = store.claim(left, "w")
+        claim = store.runs.claim(left, "w")
         assert claim
-        store.finish(claim.job.id, claim.token, DONE)
+        store.runs.finish(claim.job.id, claim.token, DONE)
         redis.delete("fm:due:normal:starter")
     elif by_hand == "ended":
         redis.hset(f"fm:job:{gone}", "status", "failed")
@@ -197,8 +198,8 @@ def test_what_is_written_by_hand_holds_up_nobody(
         redis.delete(f"fm:job:{gone}")
         if "rung" in by_hand:
             redis.zadd("fm:due:normal:starter", {gone: 0})
-            store.due()
-    claim = store.claim(left, "w")
+            store.runs.due()
+    claim = store.runs.claim(left, "w")
     assert claim
     assert claim.job.id == left
     assert store.counts()["queued"] == 0
@@ -216,11 +217,11 @@ def latencies(store: JobStore, jobs: dict[str, float], *, slots: int, job_s: flo
     free = [(number * job_s / slots, number) for number in range(slots)]
     heapq.heapify(free)
     took = {}
-    while claim := store.claim(bell, "w"):
+    while claim := store.runs.claim(bell, "w"):
         at, slot = heapq.heappop(free)
         heapq.heappush(free, (at + job_s, slot))
         took[claim.job.id] = at + job_s
-        store.finish(claim.job.id, claim.token, DONE)
+        store.runs.finish(claim.job.id, claim.token, DONE)
     return [took[job_id] - arrived for job_id, arrived in jobs.items()]
 
 

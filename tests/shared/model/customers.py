@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from shared.errors import Conflict, IdempotencyInProgress, NotFound, QueueFull
 from shared.jobs.job import TERMINAL_EVENT, Priority
-from shared.jobs.store import NewJob
+from shared.jobs.record import NewJob
 from shared.storage.keys import input_key, job_prefixes
 from tests.shared.model.caller import MODEL, Caller
 from tests.shared.model.ledger import Client, Story
@@ -31,7 +31,7 @@ class Submission(Caller):
         if not self.client.keyed:
             return
         try:
-            job_id = self.world.store.begin_idempotent(KEY_ID, self.client.key, FINGERPRINT)
+            job_id = self.world.store.idempotency.begin(KEY_ID, self.client.key, FINGERPRINT)
         except IdempotencyInProgress:
             self.todo.clear()
             return
@@ -70,7 +70,7 @@ class Submission(Caller):
 
     def abandon(self) -> None:
         if self.client.keyed:
-            self.world.store.abandon_idempotent(KEY_ID, self.client.key)
+            self.world.store.idempotency.abandon(KEY_ID, self.client.key)
 
 
 class Again(Caller):

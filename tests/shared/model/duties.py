@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from shared.jobs.store import Delivery, DueJob
+from shared.jobs.runs import DueJob
 from shared.storage.keys import job_prefixes
-from shared.webhooks.outbox import Went
+from shared.webhooks.outbox import Delivery, Went
 from tests.shared.model.caller import Caller
 from tests.shared.model.promises import Promise, require
 
@@ -26,7 +26,7 @@ class Dispatch(Caller):
         self.due_jobs: deque[DueJob] = deque()
 
     def due(self) -> None:
-        self.due_jobs.extend(self.world.store.due())
+        self.due_jobs.extend(self.world.store.runs.due())
         self.todo.extend(["ring"] * len(self.due_jobs))
 
     def ring(self) -> None:
@@ -41,7 +41,7 @@ class Reaping(Caller):
         super().__init__(world, ("reap",))
 
     def reap(self) -> None:
-        for job_id, status in self.world.store.reap():
+        for job_id, status in self.world.store.runs.reap():
             self.world.ledger.reaped(job_id, status)
 
 
@@ -54,7 +54,7 @@ class Courier(Caller):
         self.delivery: Delivery | None = None
 
     def take(self) -> None:
-        taken = self.world.store.outbox.take(1, SENDING_LEASE_S)
+        taken = self.world.outbox.take(1, SENDING_LEASE_S)
         if taken:
             (self.delivery,) = taken
         else:
@@ -70,7 +70,7 @@ class Courier(Caller):
         well = self.fate == "delivered" and not self.delivery.disabled
         went = Went.DELIVERED if well else Went.FAILED
         delay_s = None if self.delivery.attempt == TRIES or self.delivery.disabled else 300.0
-        self.world.store.outbox.note(self.delivery, went, {}, delay_s)
+        self.world.outbox.note(self.delivery, went, {}, delay_s)
 
 
 class Expiry(Caller):

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from shared.jobs.job import MAX_STARTS, RELEASE_BUDGET, TERMINAL_EVENT, Event, Release, Status
-from shared.jobs.store import NewJob
+from shared.jobs.record import NewJob
 
 
 @dataclass

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from shared.jobs.job import MAX_STARTS, RELEASE_BUDGET, Job, Release, Status
-from shared.jobs.store import Beat, Claim
+from shared.jobs.runs import Beat, Claim
 from tests.shared.model.clock import Clock
 from tests.shared.model.promises import Promise, require
 

@@ -87,7 +87,7 @@ def _ends(world: World, story: Story, job: Job) -> None:
     code = (job.error or {}).get("code")
     guilty = code != "poisoned" or story.client.poison
     require(guilty, Promise.GUILTY, f"{story.job_id} crashed nothing: {job.error}")
-    found = world.store.deliveries(story.tenant, story.job_id)
+    found = world.outbox.of_job(story.tenant, story.job_id)
     story.letters = {entry["id"]: entry["event_id"] for entry in found}
     events = [entry["event"] for entry in found]
     wanted = [TERMINAL_EVENT[end] for end in story.ends] if story.client.wants_events else []

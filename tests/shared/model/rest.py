@@ -99,7 +99,7 @@ def _open(world: World, story: Story) -> bool:
 def _state(world: World, story: Story, letter: str) -> str:
     """Letters outlive a job that has expired, but not one that was erased."""
     try:
-        return str(world.store.outbox.find(story.tenant, letter)["state"])
+        return str(world.outbox.find(story.tenant, letter)["state"])
     except NotFound:
         require(story.erased, Promise.HEARD, f"{story.job_id} lost {letter}")
         return "gone"

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from shared.errors import Poisoned
 from shared.jobs.job import Progress, Release, Stage, Status
-from shared.jobs.store import Beat, Outcome
+from shared.jobs.record import Outcome
+from shared.jobs.runs import Beat
 from shared.storage.keys import result_key
 from tests.shared.model.caller import Caller
 
@@ -54,13 +55,13 @@ class Run(Caller):
         """Prolong the lease, while the steps go on."""
         if self.token is None:
             return
-        answer = self.world.store.beat(self.job_id, self.token)
+        answer = self.world.store.runs.beat(self.job_id, self.token)
         self.world.ledger.prolonged(self.job_id, self.token, answer)
 
     def claim(self) -> None:
         """A bell only says that there may be work: it may start another job of its queue."""
         self.world.ledger.heard(self.job_id)
-        claim = self.world.store.claim(self.job_id, self.engine.name)
+        claim = self.world.store.runs.claim(self.job_id, self.engine.name)
         if claim is None:
             self.todo.clear()
             return
@@ -98,7 +99,7 @@ class Run(Caller):
 
     def finish(self) -> None:
         outcome = self.outcome or self._success
-        won = self.world.store.finish(self.job_id, self._token, outcome)
+        won = self.world.store.runs.finish(self.job_id, self._token, outcome)
         self.world.ledger.finished(self.job_id, self._token, won=won)
         if not won:
             self.todo.clear()
@@ -119,13 +120,13 @@ class Run(Caller):
     def _release(self, reason: Release, error: dict[str, Any] | None = None) -> None:
         store, token = self.world.store, self._token
         delay_s = 2.0 if reason is Release.TRANSIENT else 0.0
-        answer = store.release(self.job_id, token, reason, delay_s=delay_s, error=error)
+        answer = store.runs.release(self.job_id, token, reason, delay_s=delay_s, error=error)
         self.world.ledger.released(self.job_id, token, reason, answer)
         if answer is not None and answer.terminal:
             self.todo = deque(["break_promise"])
 
     def _report(self, stage: Stage) -> None:
-        answer = self.world.store.progress(self.job_id, self._token, Progress(stage))
+        answer = self.world.store.runs.progress(self.job_id, self._token, Progress(stage))
         self.world.ledger.answered(self.job_id, self._token, answer)
         if answer is Beat.FENCED:
             self.inside = False

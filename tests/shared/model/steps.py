@@ -8,7 +8,7 @@ from typing import Any
 
 #: Calls of the store and of the doorbell, by the names that ``caller.Orders`` has for them.
 CALLS = {
-    "begin_idempotent": "reserve",
+    "begin": "reserve",
     "create": "create",
     "ring": "ring",
     "claim": "claim",
@@ -23,6 +23,10 @@ CALLS = {
 }
 
 
+#: Parts of the store, watched like the store itself.
+PARTS = ("idempotency", "runs")
+
+
 class Watched:
     """Hands every call on to ``real`` and notes the step that it is."""
 
@@ -31,6 +35,8 @@ class Watched:
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._real, name)
+        if name in PARTS:
+            return Watched(found, self._steps, self._known)
         return functools.partial(self._call, name, found) if callable(found) else found
 
     def _call(self, name: str, real: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

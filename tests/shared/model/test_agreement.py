@@ -23,7 +23,8 @@ from hypothesis.stateful import (
 
 from shared.errors import Conflict, NotFound
 from shared.jobs.job import Event, Priority, Progress, Release, Stage, Status
-from shared.jobs.store import Beat, NewJob, Outcome
+from shared.jobs.record import NewJob, Outcome
+from shared.jobs.runs import Beat
 from tests.shared.model.caller import TENANTS
 from tests.shared.model.conftest import Worlds
 from tests.shared.model.foretold import Foretold
@@ -63,10 +64,10 @@ class StoreAndModel(RuleBasedStateMachine):
                 job.give_back(Release.LOST)
                 foretold.append(job)
             elif job.status is Status.RUNNING:
-                self.store.beat(job.new.id, job.tokens[-1])
-        reaped = self.store.reap()
+                self.store.runs.beat(job.new.id, job.tokens[-1])
+        reaped = self.store.runs.reap()
         assert sorted(reaped) == sorted((job.new.id, job.status) for job in foretold)
-        assert self.store.reap() == []
+        assert self.store.runs.reap() == []
 
     @property
     def in_a_day(self) -> float:
@@ -152,7 +153,7 @@ class StoreAndModel(RuleBasedStateMachine):
             for job in self.left
             if job.status is Status.QUEUED and job.new.priority is rung.new.priority
         ]
-        claim = self.store.claim(rung.new.id, "w")
+        claim = self.store.runs.claim(rung.new.id, "w")
         if rung.erased or not queue:
             assert claim is None
             return
@@ -170,9 +171,9 @@ class StoreAndModel(RuleBasedStateMachine):
             return
         token = job.tokens[0 if zombie else -1]
         if report:
-            answer = self.store.progress(job.new.id, token, Progress(Stage.RESTORING, 1, 2))
+            answer = self.store.runs.progress(job.new.id, token, Progress(Stage.RESTORING, 1, 2))
         else:
-            answer = self.store.beat(job.new.id, token)
+            answer = self.store.runs.beat(job.new.id, token)
         if not job.runs_under(token):
             assert answer is Beat.FENCED
         else:
@@ -189,7 +190,7 @@ class StoreAndModel(RuleBasedStateMachine):
             job.winner = token
         won = not job.erased and job.winner == token
         for _ in range(1 + again):
-            assert bool(self.store.finish(job.new.id, token, Outcome(end))) is won
+            assert bool(self.store.runs.finish(job.new.id, token, Outcome(end))) is won
 
     @rule(number=NUMBER, zombie=RARELY, reason=st.sampled_from(Release), times=st.integers(1, 8))
     def a_worker_gives_back(
@@ -199,7 +200,7 @@ class StoreAndModel(RuleBasedStateMachine):
         if not job.tokens:
             return
         token = job.tokens[0 if zombie else -1]
-        answer = self.store.release(job.new.id, token, reason)
+        answer = self.store.runs.release(job.new.id, token, reason)
         if not job.runs_under(token):
             assert answer is None
             return
@@ -212,7 +213,7 @@ class StoreAndModel(RuleBasedStateMachine):
     @rule(number=NUMBER)
     def a_worker_was_at_fault(self, number: int) -> None:
         job = self.pick(number)
-        self.store.absolve([job.new.id])
+        self.store.runs.refund([job.new.id])
         job.absolve()
 
     # --- the notifier's calls ---------------------------------------------------------------
@@ -234,9 +235,9 @@ class StoreAndModel(RuleBasedStateMachine):
         assert counts["queued"] == counted[Status.QUEUED]
         assert counts["running"] == counted[Status.RUNNING]
         assert counts["kept"] == sum(counted[end] for end in ENDS)
-        due = [job.id for job in self.store.due()]
+        due = [job.id for job in self.store.runs.due()]
         assert sorted(due) == sorted(job.new.id for job in self.left if job.status is Status.QUEUED)
-        assert self.store.due() == []
+        assert self.store.runs.due() == []
 
     # --- what must hold ---------------------------------------------------------------------
 
@@ -256,7 +257,7 @@ class StoreAndModel(RuleBasedStateMachine):
     def every_start_and_end_has_one_event_if_it_was_wanted(self) -> None:
         for job in self.left[-6:]:
             if job.new.webhook:
-                entries = self.store.deliveries(job.new.tenant, job.new.id)
+                entries = self.world.outbox.of_job(job.new.tenant, job.new.id)
                 assert [entry["event"] for entry in entries] == job.events
                 assert len({entry["event_id"] for entry in entries}) == len(entries)
 

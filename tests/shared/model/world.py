@@ -14,8 +14,9 @@ from shared.jobs.store import JobStore
 from shared.manifests.installation import Installation
 from shared.manifests.manifests import Manifests
 from shared.queue.celery_queue import restore_queue
-from shared.redis.client import Scripts
+from shared.redis.scripts import Scripts
 from shared.settings import Settings
+from shared.webhooks.outbox import Outbox
 from tests.shared.model.caller import MODEL, Caller, Orders
 from tests.shared.model.clock import Clock
 from tests.shared.model.duties import Dispatch, Reaping
@@ -80,7 +81,7 @@ class World:
         self.settings = settings.model_copy(update={"max_queued_per_tenant": QUOTA})
         self.orders = orders or Orders()
         self.clock = Clock(redis)
-        self.store = JobStore(redis, self.settings, scripts)
+        self.store, self.outbox = JobStore(scripts, self.settings), Outbox(scripts)
         self.scripts = scripts
         self.shelf = Shelf(lambda: self.clock.now)
         self.manifests = Manifests(self.shelf)

@@ -15,9 +15,13 @@ from redis import Connection, Redis
 
 from deploy.embedded.valkey import Valkey
 from shared.errors import Internal, Unavailable
-from shared.jobs.store import JobStore, NewJob, Outcome, Status
-from shared.redis.client import connect, redis_errors, redis_key, tenant_key
+from shared.jobs.job import Status
+from shared.jobs.record import NewJob, Outcome
+from shared.jobs.store import JobStore
+from shared.redis.client import connect, redis_errors
+from shared.redis.keys import redis_key, tenant_key
 from shared.settings import Settings
+from shared.webhooks.outbox import Outbox
 from tests.shared.conftest import at_url
 
 NewJobs = Callable[..., NewJob]
@@ -67,7 +71,7 @@ def test_a_redis_that_crashed_and_came_back_has_every_job(
             store.get("acme", job.id)
         server.start()
         assert store.get("acme", job.id).id == job.id  # also: the scripts are loaded again
-        assert store.claim(job.id, "w") is not None
+        assert store.runs.claim(job.id, "w") is not None
 
 
 def test_a_connection_that_was_cut_is_replaced_unseen(
@@ -126,23 +130,23 @@ def test_scripts_that_redis_forgot_are_sent_again(
 
 
 def test_a_full_redis_takes_no_job_but_lets_jobs_end(
-    store: JobStore, redis: Redis, new_job: NewJobs
+    store: JobStore, outbox: Outbox, redis: Redis, new_job: NewJobs
 ) -> None:
     new = new_job()
     store.create(new)
-    claim = store.claim(new.id, "w")
+    claim = store.runs.claim(new.id, "w")
     assert claim is not None
     refused = new_job()
     redis.config_set("maxmemory", 1)
     try:
         with pytest.raises(Unavailable):
             store.create(refused)
-        assert store.finish(new.id, claim.token, Outcome(Status.SUCCEEDED, {"faces": []}))
+        assert store.runs.finish(new.id, claim.token, Outcome(Status.SUCCEEDED, {"faces": []}))
     finally:
         redis.config_set("maxmemory", 0)
     assert not [key for key in redis.keys("*") if refused.id in key]
     assert store.get("acme", new.id).status is Status.SUCCEEDED
-    assert len(store.deliveries("acme", new.id)) == 1
+    assert len(outbox.of_job("acme", new.id)) == 1
 
 
 def test_a_mistake_of_ours_is_not_called_an_outage(redis: Redis) -> None:

@@ -13,8 +13,9 @@ from redis import Redis
 
 from shared.errors import NotFound, Unavailable
 from shared.jobs.job import Status
+from shared.jobs.record import Outcome
 from shared.jobs.recovery import Revival
-from shared.jobs.store import JobStore, Outcome
+from shared.jobs.store import JobStore
 from shared.manifests.installation import Installation
 from shared.manifests.manifests import Manifests
 from shared.settings import Settings
@@ -43,9 +44,9 @@ def facemend(stack_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) ->
 
 
 def run_to_its_end(store: JobStore, job_id: str, outcome: Outcome = DONE) -> str:
-    claim = store.claim(job_id, "worker-1")
+    claim = store.runs.claim(job_id, "worker-1")
     assert claim is not None
-    assert store.finish(job_id, claim.token, outcome)
+    assert store.runs.finish(job_id, claim.token, outcome)
     return claim.token
 
 
@@ -68,7 +69,7 @@ def test_every_unfinished_job_is_back_under_its_id_and_no_ended_one_runs_again(
     waiting = [admit().id for _ in range(20)]
     running = [admit().id for _ in range(5)]
     for job_id in running:
-        assert store.claim(job_id, "worker-1")
+        assert store.runs.claim(job_id, "worker-1")
     ended = [admit().id for _ in range(5)]
     for job_id in ended:
         run_to_its_end(store, job_id)
@@ -88,7 +89,7 @@ def test_every_unfinished_job_is_back_under_its_id_and_no_ended_one_runs_again(
     assert {status(store, job_id) for job_id in waiting + running} == {Status.QUEUED}
     assert {status(store, job_id) for job_id in ended} == {None}
     assert status(store, sealed) is Status.SUCCEEDED
-    assert {job.id for job in store.due()} == {*waiting, *running}
+    assert {job.id for job in store.runs.due()} == {*waiting, *running}
     for job_id in waiting + running:
         run_to_its_end(store, job_id)
 
@@ -116,23 +117,23 @@ def test_keys_open_again_and_webhooks_are_signed_as_before(
 def test_a_request_sent_again_finds_the_job_that_it_had_made(
     facemend: Facemend, store: JobStore, redis: Redis, admit: Admit
 ) -> None:
-    store.begin_idempotent("key_1", "once", "f")
+    store.idempotency.begin("key_1", "once", "f")
     job_id = admit(idempotency_key="once", idempotency_fingerprint="f").id
     redis.flushdb()
     facemend()
-    assert store.begin_idempotent("key_1", "once", "f") == job_id
+    assert store.idempotency.begin("key_1", "once", "f") == job_id
 
 
 def test_of_two_requests_with_one_idempotency_key_the_later_becomes_the_job(
     facemend: Facemend, store: JobStore, storage: ObjectStorage, redis: Redis, admit: Admit
 ) -> None:
     keyed = {"idempotency_key": "once", "idempotency_fingerprint": "f"}
-    store.begin_idempotent("key_1", "once", "f")
+    store.idempotency.begin("key_1", "once", "f")
     killed = admit(
         **keyed
     ).id  # the API died before it answered; pretend: before it made the record
     redis.flushdb()
-    store.begin_idempotent("key_1", "once", "f")
+    store.idempotency.begin("key_1", "once", "f")
     accepted = admit(**keyed).id
     redis.flushdb()
     assert numbers(facemend())["sent again meanwhile, under another id"] == 1
@@ -151,14 +152,14 @@ def test_it_can_be_run_again_and_by_two_at_once(
     assert sum(came[Revival.QUEUED] for came in both) == 30
     assert sum(came[Revival.KNOWN] for came in both) == 30
     assert store.counts()["queued"] == 30
-    claim = store.claim(jobs[0], "worker-1")
+    claim = store.runs.claim(jobs[0], "worker-1")
     assert claim
     assert numbers(facemend()) == {
         "API keys restored": 0,
         "in the queue again": 0,
         "were there": 30,
     }
-    assert store.finish(jobs[0], claim.token, DONE)
+    assert store.runs.finish(jobs[0], claim.token, DONE)
 
 
 def test_a_dry_run_tells_and_changes_nothing(

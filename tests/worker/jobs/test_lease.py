@@ -9,7 +9,8 @@ import pytest
 
 from shared.errors import Draining, JobCanceled, LeaseLost
 from shared.jobs.job import Job, Progress, Stage
-from shared.jobs.store import Claim, JobStore
+from shared.jobs.runs import Claim
+from shared.jobs.store import JobStore
 from shared.settings import Settings
 from worker.jobs.lease import Drain, Lease
 
@@ -23,7 +24,7 @@ def impatient(settings: Settings) -> JobStore:
 
 
 def _claim(store: JobStore, job: Job) -> Claim:
-    claim = store.claim(job.id, "worker-1")
+    claim = store.runs.claim(job.id, "worker-1")
     assert claim is not None
     return claim
 
@@ -35,7 +36,7 @@ def test_a_job_keeps_its_lease_for_longer_than_the_lease_lasts(
     with Lease(impatient, claim, 0.05, Drain(1)) as lease:
         for _ in range(8):
             time.sleep(0.1)
-            assert impatient.reap() == []
+            assert impatient.runs.reap() == []
         lease.check()
 
 
@@ -46,7 +47,7 @@ def test_without_beats_the_job_is_taken_away_and_the_worker_told(
     claim = _claim(impatient, job)
     with Lease(impatient, claim, 60, Drain(1)) as lease:
         time.sleep(0.4)
-        assert [job_id for job_id, _ in impatient.reap()] == [job.id]
+        assert [job_id for job_id, _ in impatient.runs.reap()] == [job.id]
         with pytest.raises(LeaseLost):
             lease.report(Progress(Stage.RESTORING, 1, 2))
 

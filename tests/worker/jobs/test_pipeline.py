@@ -16,7 +16,7 @@ from PIL import Image
 
 from shared.errors import InputNotFound, UnsupportedImage
 from shared.jobs.job import Job, Stage, Status
-from shared.jobs.store import Claim
+from shared.jobs.runs import Claim
 from shared.storage.bucket import ObjectStorage
 from tests.worker.scripted import Freedom
 from worker.jobs.pipeline import Pipeline

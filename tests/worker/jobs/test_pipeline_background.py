@@ -12,7 +12,7 @@ from PIL import Image
 from shared.contract.rendering import represent
 from shared.errors import ImageTooManyPixels
 from shared.jobs.job import Job, Stage
-from shared.jobs.store import Claim
+from shared.jobs.runs import Claim
 from shared.storage.bucket import ObjectStorage
 from tests.worker.scripted import MODEL, EngineHere, Freedom, ScriptedRestorer
 from worker.decoder import Decoder

@@ -102,7 +102,7 @@ def test_a_success_is_sealed_before_the_record_knows_of_it(
     assert (again.status, again.result) == (Status.SUCCEEDED, done.result)
     assert again.timings_ms == done.timings_ms
     assert storage.get(again.result["image"]["key"], max_bytes=1_000_000)
-    assert store.claim(job.id, "another") is None
+    assert store.runs.claim(job.id, "another") is None
     assert promises(storage) == []
 
 

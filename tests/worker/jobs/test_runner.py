@@ -127,7 +127,7 @@ def test_a_worker_that_lost_its_job_changes_nothing(
     def lose_it_to_another_worker() -> None:
         restorer.during = lambda: None
         token = redis.hget(f"fm:job:{job.id}", "token")
-        store.release(job.id, str(token), Release.LOST)
+        store.runs.release(job.id, str(token), Release.LOST)
         worker.restore(job.id)
 
     restorer.during = lose_it_to_another_worker

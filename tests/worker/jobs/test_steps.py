@@ -15,6 +15,7 @@ from shared.settings import Settings
 from shared.storage.bucket import ObjectStorage
 from shared.storage.keys import input_key
 from shared.tenants.api_keys import KeyRing
+from shared.webhooks.outbox import Outbox
 from tests.jobs import TENANT, finish
 from tests.shared.model.caller import Orders
 from tests.shared.model.steps import Watched, WatchedStorage
@@ -41,13 +42,18 @@ def test_a_result_is_stored_and_sealed_before_it_is_told_and_the_promise_goes_la
 
 
 def test_what_is_expired_loses_its_objects_first_so_that_a_record_says_what_is_left(
-    redis: Redis, store: JobStore, storage: ObjectStorage, settings: Settings
+    redis: Redis,
+    store: JobStore,
+    outbox: Outbox,
+    storage: ObjectStorage,
+    settings: Settings,
 ) -> None:
     job_id, steps = finish(store), list[str]()
     storage.put(input_key(TENANT, job_id), b"photo", "image/png")
     redis.zadd("fm:expiry", {job_id: 0})
     notifier = Notifier(
         store=Watched(store, steps),
+        outbox=outbox,
         storage=WatchedStorage(storage, steps),
         keys=KeyRing(redis, settings.api_key_pepper),
         doorbell=Doorbell(make_celery(settings, role="notifier")),

@@ -22,6 +22,7 @@ from shared.settings import Settings
 from shared.storage.bucket import ObjectStorage
 from shared.tenants.api_keys import KeyRing
 from shared.webhooks.events import RETRY_SCHEDULE_S
+from shared.webhooks.outbox import Outbox
 from tests.jobs import finish, make_due, only_delivery
 from tests.origin import Origin, headers, http
 from tests.waiting import eventually
@@ -40,10 +41,13 @@ def receiver() -> Iterator[Origin]:
 
 
 @pytest.fixture
-def send_due(store: JobStore, storage: ObjectStorage, redis: Redis, settings: Settings) -> SendDue:
+def send_due(
+    store: JobStore, outbox: Outbox, storage: ObjectStorage, redis: Redis, settings: Settings
+) -> SendDue:
     """Deliver what is due, once, with little patience."""
     courier = Courier(
         store=store,
+        outbox=outbox,
         storage=storage,
         keys=KeyRing(redis, settings.api_key_pepper),
         fetcher=Fetcher(allow_private=True),
@@ -51,7 +55,7 @@ def send_due(store: JobStore, storage: ObjectStorage, redis: Redis, settings: Se
     )
 
     def send_due() -> None:
-        for delivery in store.outbox.take(100, 60):
+        for delivery in outbox.take(100, 60):
             courier.deliver(delivery)
 
     return send_due
@@ -62,38 +66,38 @@ def ids(receiver: Origin) -> set[str]:
 
 
 def test_one_that_is_down_is_asked_again_by_the_schedule_until_it_is_back(
-    store: JobStore, redis: Redis, send_due: SendDue, receiver: Origin
+    store: JobStore, outbox: Outbox, redis: Redis, send_due: SendDue, receiver: Origin
 ) -> None:
     receiver.answers["/hook"] = b""  # takes the connection and says nothing
     job_id = finish(store, receiver.url("/hook"))
     for wait_s in RETRY_SCHEDULE_S[:3]:
         make_due(redis)
         send_due()
-        next_try_at = only_delivery(store, job_id)["next_try_at"]
+        next_try_at = only_delivery(outbox, job_id)["next_try_at"]
         # ± 20 %, and the minute that a busy machine may take
         assert 0.8 * wait_s - 60 <= next_try_at - time.time() <= 1.2 * wait_s
     receiver.answers["/hook"] = http("200 OK")
     make_due(redis)
     send_due()
-    delivery = only_delivery(store, job_id)
+    delivery = only_delivery(outbox, job_id)
     assert (delivery["state"], len(delivery["attempts"])) == ("delivered", 4)
     assert ids(receiver) == {delivery["event_id"]}
 
 
 def test_one_that_drips_its_answer_is_cut_off(
-    store: JobStore, send_due: SendDue, receiver: Origin
+    store: JobStore, outbox: Outbox, send_due: SendDue, receiver: Origin
 ) -> None:
     receiver.answers["/hook"] = lambda: itertools.chain([b"HTTP/1.1 200 O"], receiver.drip(b"K"))
     job_id = finish(store, receiver.url("/hook"))
     send_due()
-    delivery = only_delivery(store, job_id)
+    delivery = only_delivery(outbox, job_id)
     assert delivery["state"] == "pending"
     assert delivery["attempts"][0]["error"] == "The server did not answer in time"
 
 
 @pytest.mark.parametrize("status", ["301", "302", "303", "307", "308"])
 def test_one_that_redirects_inside_is_not_followed(
-    store: JobStore, send_due: SendDue, receiver: Origin, status: str
+    store: JobStore, outbox: Outbox, send_due: SendDue, receiver: Origin, status: str
 ) -> None:
     inside = Origin()
     inside.answers["/latest/meta-data"] = http("200 OK", b"secret")
@@ -103,22 +107,22 @@ def test_one_that_redirects_inside_is_not_followed(
     send_due()
     inside.close()
     assert inside.requests == []
-    assert only_delivery(store, job_id)["state"] == "pending"
+    assert only_delivery(outbox, job_id)["state"] == "pending"
 
 
 def test_one_that_asks_for_patience_gets_it(
-    store: JobStore, redis: Redis, send_due: SendDue, receiver: Origin
+    store: JobStore, outbox: Outbox, redis: Redis, send_due: SendDue, receiver: Origin
 ) -> None:
     receiver.answers["/hook"] = http("429 Slowly", b"", "Retry-After: 7200")
     job_id = finish(store, receiver.url("/hook"))
     send_due()
     send_due()
     assert len(receiver.requests) == 1
-    assert only_delivery(store, job_id)["next_try_at"] >= time.time() + 7000
+    assert only_delivery(outbox, job_id)["next_try_at"] >= time.time() + 7000
 
 
 def test_one_that_took_it_but_whose_answer_was_lost_gets_the_same_id_again(
-    store: JobStore, redis: Redis, send_due: SendDue, receiver: Origin
+    store: JobStore, outbox: Outbox, redis: Redis, send_due: SendDue, receiver: Origin
 ) -> None:
     receiver.answers["/hook"] = b"HTTP/1.1 2"
     job_id = finish(store, receiver.url("/hook"))
@@ -127,7 +131,7 @@ def test_one_that_took_it_but_whose_answer_was_lost_gets_the_same_id_again(
     make_due(redis)
     send_due()
     assert len(receiver.requests) == 2
-    assert ids(receiver) == {only_delivery(store, job_id)["event_id"]}
+    assert ids(receiver) == {only_delivery(outbox, job_id)["event_id"]}
 
 
 # --- the process ---
@@ -163,11 +167,11 @@ BOMB = http("200 OK", gzip.compress(bytes(50_000_000)), "Content-Encoding: gzip"
 
 
 def test_answers_without_end_and_bombs_cost_no_memory(
-    store: JobStore, receiver: Origin, notifier: subprocess.Popen[bytes]
+    store: JobStore, outbox: Outbox, receiver: Origin, notifier: subprocess.Popen[bytes]
 ) -> None:
     def all_told(path: str) -> None:
         jobs = [finish(store, receiver.url(path)) for _ in range(20)]
-        eventually(lambda: all(only_delivery(store, job)["state"] == "delivered" for job in jobs))
+        eventually(lambda: all(only_delivery(outbox, job)["state"] == "delivered" for job in jobs))
 
     receiver.answers |= {"/well": http("200 OK"), "/endless": endless, "/bomb": BOMB}
     for _ in range(3):
@@ -180,7 +184,7 @@ def test_answers_without_end_and_bombs_cost_no_memory(
 
 
 def test_stuck_dripping_and_refusing_ones_hold_up_no_healthy_one(
-    store: JobStore, receiver: Origin, notifier: subprocess.Popen[bytes]
+    store: JobStore, outbox: Outbox, receiver: Origin, notifier: subprocess.Popen[bytes]
 ) -> None:
     free, stuck = threading.Event(), [Origin() for _ in range(8)]
 
@@ -195,7 +199,7 @@ def test_stuck_dripping_and_refusing_ones_hold_up_no_healthy_one(
             finish(store, server.url("/hook"))
     eventually(lambda: all(server.requests for server in stuck))
     healthy = [finish(store, receiver.url("/hook")) for _ in range(30)]
-    eventually(lambda: all(only_delivery(store, job)["state"] == "delivered" for job in healthy))
+    eventually(lambda: all(only_delivery(outbox, job)["state"] == "delivered" for job in healthy))
     assert len(ids(receiver)) == len(receiver.requests) == 30
     free.set()
     for server in stuck:

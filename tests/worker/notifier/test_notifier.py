@@ -16,10 +16,12 @@ from shared.jobs.job import Priority, Status
 from shared.jobs.store import JobStore
 from shared.net.fetcher import Fetcher
 from shared.queue.celery_queue import Doorbell, make_celery, restore_queue
+from shared.redis.scripts import Scripts
 from shared.settings import Settings
 from shared.storage.bucket import ObjectStorage
 from shared.storage.keys import file_key, input_key, result_key
 from shared.tenants.api_keys import KeyRing
+from shared.webhooks.outbox import Outbox
 from tests.jobs import MODEL, TENANT, finish, only_delivery, take
 from tests.origin import Origin, headers, http
 from tests.waiting import eventually
@@ -36,7 +38,11 @@ def fetchers() -> dict[bool, Fetcher]:
 
 @pytest.fixture
 def build(
-    settings: Settings, redis: Redis, storage: ObjectStorage, fetchers: dict[bool, Fetcher]
+    settings: Settings,
+    redis: Redis,
+    scripts: Scripts,
+    storage: ObjectStorage,
+    fetchers: dict[bool, Fetcher],
 ) -> Iterator[Build]:
     """Makes notifiers with other settings."""
     built = []
@@ -45,7 +51,8 @@ def build(
         used = settings.model_copy(update=changed)
         built.append(
             Notifier(
-                store=JobStore(redis, used),
+                store=JobStore(scripts, used),
+                outbox=Outbox(scripts),
                 storage=other_storage or storage,
                 keys=KeyRing(redis, used.api_key_pepper),
                 doorbell=Doorbell(make_celery(used, role="notifier")),
@@ -69,7 +76,7 @@ def notifier(build: Build) -> Notifier:
 
 
 def test_a_stuck_receiver_holds_up_no_other_and_gets_one_connection(
-    store: JobStore, notifier: Notifier, receiver: Origin
+    store: JobStore, outbox: Outbox, notifier: Notifier, receiver: Origin
 ) -> None:
     stuck, free = Origin(), threading.Event()
 
@@ -82,7 +89,7 @@ def test_a_stuck_receiver_holds_up_no_other_and_gets_one_connection(
         finish(store, stuck.url("/hook"))
     healthy = [finish(store, receiver.url("/hook")) for _ in range(5)]
     assert notifier.tick_deliveries() == 10
-    eventually(lambda: all(only_delivery(store, job)["state"] == "delivered" for job in healthy))
+    eventually(lambda: all(only_delivery(outbox, job)["state"] == "delivered" for job in healthy))
     assert len(stuck.requests) == 1
     free.set()
     notifier.close()
@@ -90,7 +97,7 @@ def test_a_stuck_receiver_holds_up_no_other_and_gets_one_connection(
 
 
 def test_a_long_queue_for_one_receiver_is_worked_off_without_a_pause(
-    store: JobStore, notifier: Notifier, receiver: Origin
+    store: JobStore, outbox: Outbox, notifier: Notifier, receiver: Origin
 ) -> None:
     jobs = [finish(store, receiver.url("/hook")) for _ in range(3 * FULL)]
 
@@ -99,7 +106,7 @@ def test_a_long_queue_for_one_receiver_is_worked_off_without_a_pause(
         return store.counts()["deliveries_pending"] == 0
 
     eventually(done)
-    assert {only_delivery(store, job)["state"] for job in jobs} == {"delivered"}
+    assert {only_delivery(outbox, job)["state"] for job in jobs} == {"delivered"}
     assert len({headers(request)["webhook-id"] for request in receiver.requests}) == len(jobs)
 
 
@@ -131,7 +138,7 @@ def test_the_job_of_a_dead_worker_waits_again(
 ) -> None:
     brief = settings.model_copy(update={"lease_s": 0.05})
     job_id = take(store)
-    assert JobStore(redis, brief).claim(job_id, "worker-1")
+    assert JobStore(Scripts(redis), brief).runs.claim(job_id, "worker-1")
     eventually(lambda: notifier.tick_reap() == [(job_id, Status.QUEUED)])
     assert store.get(TENANT, job_id).status is Status.QUEUED
     assert notifier.tick_dispatch() == 1
@@ -141,7 +148,9 @@ def test_a_starting_notifier_first_lets_workers_beat_for_one_lease(
     store: JobStore, redis: Redis, settings: Settings, build: Build
 ) -> None:
     job_id = take(store)
-    assert JobStore(redis, settings.model_copy(update={"lease_s": 0.01})).claim(job_id, "worker-1")
+    assert JobStore(Scripts(redis), settings.model_copy(update={"lease_s": 0.01})).runs.claim(
+        job_id, "worker-1"
+    )
     for lease_s, after in [(60, Status.RUNNING), (0.1, Status.QUEUED)]:
         stop = threading.Event()
         patient = build(lease_s=lease_s)
@@ -203,7 +212,7 @@ def test_gauges_tell_how_much_there_is(store: JobStore, notifier: Notifier) -> N
     finish(store, "http://127.0.0.1:9/hook")
     take(store)
     running = take(store)
-    store.claim(running, "worker-1")
+    store.runs.claim(running, "worker-1")
     notifier.tick_gauges()
     labels = {"model": MODEL, "priority": "normal"}
     assert REGISTRY.get_sample_value("facemend_jobs_queued", labels) == 1

@@ -17,8 +17,10 @@ from redis import Redis
 from deploy.embedded.valkey import Valkey
 from shared.jobs.store import JobStore
 from shared.redis.client import connect
+from shared.redis.scripts import Scripts
 from shared.settings import Settings
 from shared.tenants.api_keys import KeyRing
+from shared.webhooks.outbox import Outbox
 from tests.jobs import TENANT, finish, only_delivery
 from tests.origin import Origin, headers, http
 from tests.waiting import eventually
@@ -35,11 +37,11 @@ def start(stack_settings: dict[str, Any], **more: str) -> subprocess.Popen[bytes
 
 
 def test_the_process_delivers_and_stops_cleanly_when_told(
-    store: JobStore, redis: Redis, stack_settings: dict[str, Any], receiver: Origin
+    store: JobStore, outbox: Outbox, redis: Redis, stack_settings: dict[str, Any], receiver: Origin
 ) -> None:
     job_id = finish(store, receiver.url("/hook"))
     with start(stack_settings) as process:
-        eventually(lambda: only_delivery(store, job_id)["state"] == "delivered")
+        eventually(lambda: only_delivery(outbox, job_id)["state"] == "delivered")
         process.send_signal(signal.SIGTERM)
         _, logged = process.communicate(timeout=20)
     assert process.returncode == 0
@@ -65,7 +67,7 @@ def test_a_signal_between_any_two_steps_of_a_waiting_thread_is_heard() -> None:
 
 
 def test_a_stopping_process_waits_for_the_webhook_that_is_being_sent(
-    store: JobStore, stack_settings: dict[str, Any], receiver: Origin
+    store: JobStore, outbox: Outbox, stack_settings: dict[str, Any], receiver: Origin
 ) -> None:
     free = threading.Event()
 
@@ -83,11 +85,15 @@ def test_a_stopping_process_waits_for_the_webhook_that_is_being_sent(
         free.set()
         process.communicate(timeout=20)
     assert process.returncode == 0
-    assert only_delivery(store, job_id)["state"] == "delivered"
+    assert only_delivery(outbox, job_id)["state"] == "delivered"
 
 
 def test_a_notifier_killed_between_send_and_record_leaves_the_same_event_to_be_sent_again(
-    store: JobStore, stack_settings: dict[str, Any], settings: Settings, receiver: Origin
+    store: JobStore,
+    outbox: Outbox,
+    stack_settings: dict[str, Any],
+    settings: Settings,
+    receiver: Origin,
 ) -> None:
     processes: list[subprocess.Popen[bytes]] = []
 
@@ -102,7 +108,7 @@ def test_a_notifier_killed_between_send_and_record_leaves_the_same_event_to_be_s
         processes.append(process)
         eventually(lambda: receiver.requests)
         process.communicate(timeout=20)
-    assert only_delivery(store, job_id)["attempts"] == []
+    assert only_delivery(outbox, job_id)["attempts"] == []
 
     receiver.answers["/hook"] = http("200 OK")
 
@@ -110,12 +116,12 @@ def test_a_notifier_killed_between_send_and_record_leaves_the_same_event_to_be_s
 
     def sent_again() -> bool:
         notifier.tick_deliveries()  # nothing, until the dead notifier's lease is over
-        return only_delivery(store, job_id)["state"] == "delivered"
+        return only_delivery(outbox, job_id)["state"] == "delivered"
 
     eventually(sent_again)
     notifier.close()
     first, second = (headers(request)["webhook-id"] for request in receiver.requests)
-    assert first == second == only_delivery(store, job_id)["event_id"]
+    assert first == second == only_delivery(outbox, job_id)["event_id"]
 
 
 def test_it_goes_on_when_redis_comes_back(
@@ -129,9 +135,10 @@ def test_it_goes_on_when_redis_comes_back(
         own.kill()
         time.sleep(1.2)  # every duty meets the outage
         own.start()
-        store = JobStore(connect(here), here)
+        scripts = Scripts(connect(here))
+        store, outbox = JobStore(scripts, here), Outbox(scripts)
         job_id = finish(store, receiver.url("/hook"))
-        eventually(lambda: only_delivery(store, job_id)["state"] == "delivered")
+        eventually(lambda: only_delivery(outbox, job_id)["state"] == "delivered")
         stop.set()
         running.join()
 

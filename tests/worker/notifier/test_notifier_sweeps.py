@@ -11,13 +11,14 @@ from shared.settings import Settings
 from shared.storage.bucket import ObjectStorage
 from shared.storage.keys import INSTALLATION, KEY_COPIES, result_key
 from shared.tenants.api_keys import KeyRing
+from shared.webhooks.outbox import Outbox
 from tests.jobs import TENANT, promise, take
 from tests.waiting import eventually
 from worker.notifier.notifier import Notifier
 
 
 def test_a_notifier_sweeps_and_copies_keys_without_being_asked(
-    store: JobStore, storage: ObjectStorage, redis: Redis, settings: Settings
+    store: JobStore, outbox: Outbox, storage: ObjectStorage, redis: Redis, settings: Settings
 ) -> None:
     keys = KeyRing(redis, settings.api_key_pepper)
     keys.create(TENANT, "shop")
@@ -28,6 +29,7 @@ def test_a_notifier_sweeps_and_copies_keys_without_being_asked(
 
     notifier = Notifier(
         store=store,
+        outbox=outbox,
         storage=storage,
         keys=keys,
         doorbell=Doorbell(make_celery(settings, role="notifier")),

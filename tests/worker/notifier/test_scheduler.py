@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from shared.jobs.store import Delivery
+from shared.webhooks.outbox import Delivery
 from worker.notifier import scheduler as sender
 from worker.notifier.scheduler import Sender
 

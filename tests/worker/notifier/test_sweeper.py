@@ -9,7 +9,8 @@ from redis import Redis
 
 from shared.errors import Unavailable
 from shared.jobs.job import Release, Status
-from shared.jobs.store import JobStore, Outcome
+from shared.jobs.record import Outcome
+from shared.jobs.store import JobStore
 from shared.manifests.manifests import Manifests
 from shared.storage.bucket import StoredObject
 from shared.storage.keys import file_key, input_key
@@ -27,11 +28,11 @@ def test_of_a_jobs_runs_only_the_one_that_counts_keeps_its_objects(
     new = admit()
     first = claim(store, new)
     put(objects, picture(new, first.token))
-    store.release(new.id, first.token, Release.DRAIN)
+    store.runs.release(new.id, first.token, Release.DRAIN)
     second = claim(store, new)
     put(objects, picture(new, second.token))
     assert sweeper.sweep_objects() == 1  # the run that goes on is left alone
-    store.finish(new.id, second.token, DONE)
+    store.runs.finish(new.id, second.token, DONE)
     put(objects, picture(new, first.token))  # the zombie writes late
     assert sweeper.sweep_objects() == 1
     assert picture(new, second.token) in keys(objects)
@@ -46,7 +47,7 @@ def test_a_run_killed_between_its_result_and_its_end_leaves_nothing(
     killed = claim(store, new)
     put(objects, picture(new, killed.token))
     Manifests(objects).seal(TENANT, new.id, killed.token, DONE)
-    store.release(new.id, killed.token, Release.LOST)  # as the reaper does
+    store.runs.release(new.id, killed.token, Release.LOST)  # as the reaper does
     assert sweeper.sweep_objects() == 2
     assert {key for key in keys(objects) if "/results/" in key} == set()
 
@@ -58,7 +59,7 @@ def test_a_job_without_a_result_keeps_no_objects(
     new = admit()
     run = claim(store, new)
     put(objects, picture(new, run.token))
-    store.finish(new.id, run.token, outcome)
+    store.runs.finish(new.id, run.token, outcome)
     assert sweeper.sweep_objects() == 1
     assert {key for key in keys(objects) if "/results/" in key} == set()
 
@@ -106,7 +107,7 @@ def test_a_photo_goes_after_a_day_but_not_before_its_job_has_ended(
 ) -> None:
     waiting, running, ended, canceled = (admit() for _ in range(4))
     claim(store, running)
-    store.finish(ended.id, claim(store, ended).token, DONE)
+    store.runs.finish(ended.id, claim(store, ended).token, DONE)
     store.cancel(TENANT, canceled.id)
 
     def photos() -> Iterable[str]:

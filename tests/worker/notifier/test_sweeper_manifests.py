@@ -22,7 +22,7 @@ def test_the_manifest_of_an_unfinished_job_stays_that_of_an_ended_one_goes(
 ) -> None:
     waiting, running, failed, canceled, erased = (admit() for _ in range(5))
     claim(store, running)
-    store.finish(failed.id, claim(store, failed).token, FAILED)
+    store.runs.finish(failed.id, claim(store, failed).token, FAILED)
     store.cancel(TENANT, canceled.id)
     store.erase(TENANT, erased.id)
     objects.later_s = 48 * HOUR
@@ -77,7 +77,7 @@ def test_a_lost_retry_is_made_again(
     store: JobStore, objects: LaterStorage, sweeper: Sweeper, admit: Admit
 ) -> None:
     new = admit()
-    store.finish(new.id, claim(store, new).token, FAILED)
+    store.runs.finish(new.id, claim(store, new).token, FAILED)
     Manifests(objects).write(new, generation=2)
     sweeper.sweep_manifests()
     assert store.get(TENANT, new.id).status is Status.FAILED  # the retry may be under way
@@ -95,11 +95,11 @@ def test_a_request_that_was_sent_again_makes_one_job(
 ) -> None:
     keyed = {"idempotency_key": "once", "idempotency_fingerprint": "f"}
     Manifests(objects).write(dead_end := new_job(**keyed))  # killed before its record was made
-    store.begin_idempotent("key_1", "once", "f")
+    store.idempotency.begin("key_1", "once", "f")
     sent_again = admit(**keyed)
     objects.later_s = 120
     sweeper.sweep_manifests()
-    assert [job.id for job in store.list(TENANT)[0]] == [sent_again.id]
+    assert [job.id for job in store.page(TENANT)[0]] == [sent_again.id]
     assert manifest_key(TENANT, dead_end.id, 1) not in keys(objects)
 
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.redis.client import PRELUDE, prelude
-from shared.redis.script_includes import linked
+from shared.redis.scripts import PRELUDE, linked, prelude
 
 COMMON = """-- About all of them.
 local WORD = 'high'
