@@ -1,63 +1,56 @@
-"""Celery as a doorbell: messages carry a job's id and nothing else.
+"""Celery as a doorbell: a message wakes a worker, and carries a job id and nothing else.
 
-The job record is the truth (``shared.jobs.store``), so Celery's results, retries, countdowns and
-time limits are not used: a message may be lost or doubled at will.
+The job record decides what happens (``shared.jobs.store``), so a message may be lost or repeated.
+Celery's results, retries, countdowns and time limits are not used.
 """
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, Literal
-from uuid import uuid4
+from typing import Literal
 
 from celery import Celery
-from kombu import Connection, Queue
+from kombu import Queue
 from kombu.exceptions import OperationalError
-from kombu.transport import redis
 from redis import RedisError
 
 from shared.errors import Unavailable
 from shared.jobs.job import Priority
+from shared.queue.kombu_internals import MessageTemplate, PersistentConnection
 from shared.settings import Settings
 
 RESTORE_TASK = "facemend.restore"
-#: Blanks in the message of a task.
-_TASK, _JOB, _BODY, _QUEUE = "<task>", "<job>", "<body>", "<queue>"
-#: The longest pause of a worker between two looks for a Redis that is away.
-LOOK_AGAIN_S = 5
-#: What a process does with the queues: the worker reads them, the others only ring.
+#: How a process uses the queues: a worker reads them, the others only ring.
 Role = Literal["worker", "api", "notifier"]
 
 
 def restore_queue(model: str, priority: Priority) -> str:
-    """The queue of one model and priority; GPU pools may serve any choice of them."""
+    """Return the queue of one model and priority. A GPU pool may serve any set of queues."""
     return f"restore.{model}.{priority}"
 
 
 def make_celery(settings: Settings, *, role: Role, models: Sequence[str] = ()) -> Celery:
-    """The Celery application of one process; connects to nothing.
+    """Make the Celery application of one process. It does not connect yet.
 
-    A worker reads the queues of ``models`` (default: ``settings.served_models``): all of high
-    priority before any of normal, and those before low.
+    A worker reads the queues of ``models`` (default: ``settings.served_models``): first all of
+    high priority, then normal, then low.
     """
     app = Celery("facemend", broker=settings.redis_url.get_secret_value(), set_as_current=False)
     served = models or settings.served_models
     queues = [Queue(restore_queue(model, rank)) for rank in Priority for model in served]
     app.conf.update(
-        # A message is a doorbell: once heard, it has done its work. One that is to be acknowledged
-        # later ends the worker when Redis goes away meanwhile (kombu 5.7 asks a closed connection).
+        # A doorbell has done its work when it was received. A late acknowledgement ends the worker
+        # if Redis goes away in between (kombu 5.7 uses a closed connection).
         task_acks_late=False,
-        task_reject_on_worker_lost=False,  # it would run a poison job for ever
+        task_reject_on_worker_lost=False,  # would run a poisoned job for ever
         worker_prefetch_multiplier=1,
-        worker_disable_prefetch=True,  # with every place taken, bells ring for other workers
+        worker_disable_prefetch=True,  # a busy worker leaves doorbells to other workers
         worker_concurrency=settings.jobs_in_flight,
         worker_hijack_root_logger=False,
         worker_cancel_long_running_tasks_on_connection_loss=False,
         broker_connection_retry_on_startup=True,
-        # A Redis that refuses (its disk full, its replicas gone) is looked for again, too.
+        # Connect again also after Redis refused (its disk is full, its replicas are gone).
         broker_channel_error_retry=True,
         task_ignore_result=True,
         task_store_errors_even_if_ignored=False,
@@ -69,8 +62,8 @@ def make_celery(settings: Settings, *, role: Role, models: Sequence[str] = ()) -
         broker_pool_limit=settings.api_threads if role == "api" else 10,
     )
     if role == "worker":
-        app.amqp.Connection = _PatientConnection
-        app.conf.broker_connection_max_retries = None  # as long as it takes
+        app.amqp.Connection = PersistentConnection
+        app.conf.broker_connection_max_retries = None  # never give up
         if queues:
             app.conf.update(task_queues=queues)
     return app
@@ -78,7 +71,7 @@ def make_celery(settings: Settings, *, role: Role, models: Sequence[str] = ()) -
 
 def _transport_options(settings: Settings, role: Role) -> dict[str, object]:
     options: dict[str, object] = {
-        # There is no heartbeat behind it: shorter than a job, it would start the job twice.
+        # Nothing renews it: if it were shorter than a job, the job would start twice.
         "visibility_timeout": 2 * settings.job_deadline_s,
         "socket_timeout": 5,
         "socket_connect_timeout": 2,
@@ -86,89 +79,38 @@ def _transport_options(settings: Settings, role: Role) -> dict[str, object]:
         "health_check_interval": 5,
         "unacked_restore_interval": 5,
         "unacked_restore_throttle": 1,
-        "queue_order_strategy": "priority",  # in the order of declaration, not in turn
-        "priority_steps": [0],  # our priorities are queues; one Redis list each is enough
+        "queue_order_strategy": "priority",  # in the order of declaration, not round robin
+        "priority_steps": [0],  # a queue has one priority, so one Redis list is enough
     }
     if role != "worker":
-        # A request waits for these.
+        # A request may wait for these.
         options |= {
             "socket_connect_timeout": 0.4 * settings.redis_timeout_s,
             "socket_timeout": 0.6 * settings.redis_timeout_s,
-            "max_retries": 0,  # of connecting; the dispatcher rings again
+            "max_retries": 0,  # of connecting: the dispatcher rings again
         }
     return options
 
 
-class _Channel(redis.Channel):
-    """Gives nothing back when it closes: a bell that was not heard rings again.
-
-    kombu 5.7 would ask a connection that is closed already, which ends the worker.
-    """
-
-    do_restore = False
-
-
-class _Transport(redis.Transport):
-    Channel = _Channel
-
-
-class _PatientConnection(Connection):
-    """Looks for a Redis that is away every few seconds; kombu would come to look every 30."""
-
-    def get_transport_cls(self) -> type[_Transport]:
-        return _Transport
-
-    def ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
-        waits = {"interval_start": 1, "interval_step": 1, "interval_max": LOOK_AGAIN_S}
-        return super().ensure_connection(*args, **(waits | kwargs))
-
-
 class Doorbell:
-    """Tells workers that there may be something to do. Best effort: the dispatcher rings again."""
+    """Wakes workers, because a queue may have work. Best effort: the dispatcher rings again."""
 
     def __init__(self, celery: Celery) -> None:
         self._celery = celery
 
     def ring(self, job_id: str, model: str, priority: Priority) -> None:
-        """Raises Unavailable within about three seconds if Redis does not take the message."""
+        """Send a doorbell. Raises Unavailable after about three seconds without Redis."""
         try:
             self._celery.send_task(
                 RESTORE_TASK, args=[job_id], queue=restore_queue(model, priority), retry=False
             )
         except (OperationalError, RedisError, OSError) as error:
-            raise Unavailable("The queue does not answer") from error
+            raise Unavailable("The queue does not respond") from error
 
     def message(self, job_id: str, model: str, priority: Priority) -> str:
-        """What ``ring`` puts into the queue, for a script that puts it there with the job."""
-        body, message = self._blank
-        packed = base64.b64encode(body.replace(_JOB, job_id).encode()).decode()
-        own = {_BODY: packed, _JOB: job_id, _TASK: str(uuid4())}
-        own[_QUEUE] = json.dumps(restore_queue(model, priority))[1:-1]
-        for blank, value in own.items():
-            message = message.replace(blank, value)
-        return message
+        """Return the message that ``ring`` sends, for a script that sends it with the job."""
+        return self._template.fill(restore_queue(model, priority), job_id)
 
     @cached_property
-    def _blank(self) -> tuple[str, str]:
-        """Our task as Celery would send it, with blanks for what each has of its own.
-
-        Its body, and the message around that.
-        """
-        args: Any = [_JOB]  # as ``ring`` gives it; the published type knows tuples alone
-        task = self._celery.amqp.as_task_v2(_TASK, RESTORE_TASK, args=args, kwargs={})
-        properties = {
-            "correlation_id": _TASK,
-            "delivery_mode": 2,
-            "delivery_info": {"exchange": "", "routing_key": _QUEUE},
-            "priority": 0,
-            "body_encoding": "base64",
-            "delivery_tag": _TASK,
-        }
-        message = {
-            "body": _BODY,
-            "content-encoding": "utf-8",
-            "content-type": "application/json",
-            "headers": task.headers,
-            "properties": task.properties | properties,
-        }
-        return json.dumps(task.body), json.dumps(message)
+    def _template(self) -> MessageTemplate:
+        return MessageTemplate(self._celery, RESTORE_TASK)

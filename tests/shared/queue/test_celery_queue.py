@@ -1,4 +1,4 @@
-"""The doorbell: what goes out, in which order it is heard, and what happens without Redis."""
+"""The doorbell: its messages, the order in which they arrive, and what happens without Redis."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ from shared.queue.celery_queue import RESTORE_TASK, Doorbell, make_celery, resto
 from shared.settings import Settings
 from tests.shared.conftest import at_url
 
-BITES_S = 3.0  # what a request may wait for the queue
+MAX_WAIT_S = 3.0  # the time that a request may wait for the queue
 
 
-class Heard:
-    """A worker's task that notes what it was called with."""
+class Received:
+    """The task of a worker. It records its calls."""
 
     def __init__(self, expected: int) -> None:
         self.calls: list[tuple[Any, ...]] = []
         self._expected = expected
         self.all = threading.Event()
 
-    def hear(self, *args: Any) -> None:
+    def receive(self, *args: Any) -> None:
         self.calls.append(args)
         if len(self.calls) >= self._expected:
             self.all.set()
 
 
 @contextmanager
-def worker(settings: Settings, heard: Heard) -> Iterator[None]:
+def worker(settings: Settings, received: Received) -> Iterator[None]:
     """A real worker of the starter model, one task at a time."""
     app = make_celery(settings, role="worker", models=["starter"])
-    app.task(heard.hear, name=RESTORE_TASK, shared=False)
+    app.task(received.receive, name=RESTORE_TASK, shared=False)
     # Its log level becomes that of the process, and other tests read warnings.
     with start_worker(app, pool="solo", perform_ping_check=False, loglevel="warning"):
         yield
@@ -66,7 +66,7 @@ def test_a_message_holds_the_id_of_the_job_and_nothing_else(api: Celery, redis: 
 
 
 @pytest.mark.parametrize("model", ["starter", 'of "my" own\\ü'])
-def test_a_message_for_a_script_is_what_celery_would_send(
+def test_a_message_for_a_script_is_the_one_that_celery_sends(
     api: Celery, redis: Redis, model: str
 ) -> None:
     Doorbell(api).ring("job_1", model, Priority.HIGH)
@@ -75,7 +75,7 @@ def test_a_message_for_a_script_is_what_celery_would_send(
     assert without_ids(json.loads(made)) == without_ids(json.loads(sent))
 
 
-def test_a_bell_in_hand_when_redis_goes_away_does_not_end_the_worker(
+def test_an_unacknowledged_doorbell_does_not_end_the_worker_when_redis_goes_away(
     tmp_path: Path, settings: Settings
 ) -> None:
     with Valkey(tmp_path) as server:
@@ -84,54 +84,54 @@ def test_a_bell_in_hand_when_redis_goes_away_does_not_end_the_worker(
         connection = app.connection_for_read()
         assert connection.default_channel.basic_get("restore.starter.high")
         server.kill()
-        connection.transport.client = None  # as Celery leaves it when Redis is too slow to go
+        connection.transport.client = None  # as Celery leaves it if Redis does not close in time
         connection.close()
         app.close()
 
 
 def without_ids(message: dict[str, Any]) -> dict[str, Any]:
-    """The message, with marks where each one has a name of its own, and without the result's."""
+    """The message, without its own ids and without the fields of Celery's results."""
     del message["properties"]["reply_to"], message["headers"]["ignore_result"]
     names = message["headers"]["id"], message["properties"]["delivery_tag"]
     text = json.dumps(message)
     for name in names:
-        text = text.replace(name, "a name of its own")
+        text = text.replace(name, "id")
     return dict(json.loads(text))
 
 
-def test_no_two_messages_have_the_same_name(api: Celery) -> None:
+def test_no_two_messages_have_the_same_id(api: Celery) -> None:
     made = [json.loads(Doorbell(api).message("job_1", "starter", Priority.LOW)) for _ in range(9)]
     assert len({message["properties"]["delivery_tag"] for message in made}) == 9
 
 
-def test_a_worker_hears_what_a_script_has_put_there(
+def test_a_worker_receives_a_message_that_a_script_has_sent(
     api: Celery, settings: Settings, redis: Redis
 ) -> None:
     queue = restore_queue("starter", Priority.NORMAL)
     for number in range(3):
         message = Doorbell(api).message(f"job_{number}", "starter", Priority.NORMAL)
         redis.lpush(queue, message)
-    heard = Heard(3)
-    with worker(settings, heard):
-        assert heard.all.wait(20)
-    assert heard.calls == [("job_0",), ("job_1",), ("job_2",)]
+    received = Received(3)
+    with worker(settings, received):
+        assert received.all.wait(20)
+    assert received.calls == [("job_0",), ("job_1",), ("job_2",)]
 
 
-def test_high_is_heard_before_normal_before_low(
+def test_high_priority_arrives_before_normal_before_low(
     api: Celery, settings: Settings, redis: Redis
 ) -> None:
     doorbell = Doorbell(api)
     for number in range(3):
         for priority in (Priority.LOW, Priority.NORMAL, Priority.HIGH):
             doorbell.ring(f"{priority}-{number}", "starter", priority)
-    heard = Heard(9)
-    with worker(settings, heard):
-        assert heard.all.wait(20)
-    order = [job_id.partition("-")[0] for (job_id,) in heard.calls]
+    received = Received(9)
+    with worker(settings, received):
+        assert received.all.wait(20)
+    order = [job_id.partition("-")[0] for (job_id,) in received.calls]
     assert order == ["high"] * 3 + ["normal"] * 3 + ["low"] * 3
 
 
-def test_fields_that_a_newer_version_adds_do_not_matter(
+def test_unknown_fields_of_a_newer_version_are_ignored(
     api: Celery, settings: Settings, redis: Redis
 ) -> None:
     Doorbell(api).ring("job_1", "starter", Priority.LOW)
@@ -140,40 +140,40 @@ def test_fields_that_a_newer_version_adds_do_not_matter(
     message["headers"]["colour"] = "blue"
     message["properties"]["colour"] = {"deep": ["blue"]}
     redis.rpush(queue, json.dumps(message | {"colour": "blue"}))
-    heard = Heard(1)
-    with worker(settings, heard):
-        assert heard.all.wait(20)
-    assert heard.calls == [("job_1",)]
+    received = Received(1)
+    with worker(settings, received):
+        assert received.all.wait(20)
+    assert received.calls == [("job_1",)]
 
 
-def test_a_worker_outlives_a_redis_that_refuses_to_be_read(
+def test_a_worker_survives_a_redis_that_refuses_reads(
     api: Celery, settings: Settings, redis: Redis
 ) -> None:
-    heard = Heard(1)
-    with worker(settings, heard):
+    received = Received(1)
+    with worker(settings, received):
         redis.config_set("min-replicas-to-write", 1)  # BRPOP writes: it is refused
         try:
             time.sleep(2.5)
         finally:
             redis.config_set("min-replicas-to-write", 0)
         Doorbell(api).ring("job_1", "starter", Priority.LOW)
-        assert heard.all.wait(30)
-    assert heard.calls == [("job_1",)]
+        assert received.all.wait(30)
+    assert received.calls == [("job_1",)]
 
 
 @pytest.mark.parametrize("address", ["silent", "hole", "refused"])
-def test_without_redis_ringing_is_unavailable_in_time(
+def test_ringing_without_redis_raises_unavailable_in_time(
     address: str, request: pytest.FixtureRequest, settings: Settings
 ) -> None:
     app = make_celery(at_url(settings, request.getfixturevalue(address)), role="api")
     began = time.monotonic()
     with pytest.raises(Unavailable):
         Doorbell(app).ring("job_1", "starter", Priority.HIGH)
-    assert time.monotonic() - began < BITES_S + 0.5  # the bar itself, not how fast we are
+    assert time.monotonic() - began < MAX_WAIT_S + 0.5  # checks the limit, not the speed
     app.close()
 
 
-def test_the_bell_rings_again_after_redis_came_back(tmp_path: Path, settings: Settings) -> None:
+def test_ringing_works_again_after_redis_came_back(tmp_path: Path, settings: Settings) -> None:
     with Valkey(tmp_path) as server:
         app = make_celery(at_url(settings, server.url), role="notifier")
         doorbell = Doorbell(app)
@@ -189,17 +189,17 @@ def test_the_bell_rings_again_after_redis_came_back(tmp_path: Path, settings: Se
         app.close()
 
 
-def test_the_bell_rings_although_all_keys_of_celery_were_deleted(
+def test_ringing_works_after_all_keys_of_celery_were_deleted(
     api: Celery, settings: Settings, redis: Redis
 ) -> None:
     doorbell = Doorbell(api)
     doorbell.ring("job_1", "starter", Priority.HIGH)
     redis.flushdb()
     doorbell.ring("job_2", "starter", Priority.HIGH)
-    heard = Heard(1)
-    with worker(settings, heard):
-        assert heard.all.wait(20)
-    assert heard.calls == [("job_2",)]
+    received = Received(1)
+    with worker(settings, received):
+        assert received.all.wait(20)
+    assert received.calls == [("job_2",)]
 
 
 def test_celery_neither_retries_nor_stores_nor_reads_anything_but_json(settings: Settings) -> None:
@@ -215,11 +215,11 @@ def test_celery_neither_retries_nor_stores_nor_reads_anything_but_json(settings:
     assert conf.broker_transport_options["visibility_timeout"] >= 2 * settings.job_deadline_s
 
 
-def test_making_the_application_contacts_nobody(settings: Settings, refused: str) -> None:
+def test_making_the_application_connects_to_nothing(settings: Settings, refused: str) -> None:
     make_celery(at_url(settings, refused), role="worker", models=["starter"])
 
 
-def test_a_worker_looks_often_for_a_redis_that_is_away_and_never_gives_up(
+def test_a_worker_tries_to_reconnect_often_and_never_gives_up(
     settings: Settings, refused: str
 ) -> None:
     app = make_celery(at_url(settings, refused), role="worker")
