@@ -14,7 +14,7 @@ from shared.jobs.store import JobStore
 from shared.manifests.manifests import Manifests
 from shared.queue.celery_queue import Doorbell, make_celery
 from shared.redis.client import connect
-from shared.redis.request_deadline import Patience
+from shared.redis.request_deadline import RequestDeadline
 from shared.redis.scripts import Scripts
 from shared.settings import Settings
 from shared.storage.bucket import Storage
@@ -42,7 +42,7 @@ class Services:
     manifests: Manifests
     doorbell: Doorbell
     #: Limits the time that each request waits for Redis and S3.
-    deadline: Patience
+    deadline: RequestDeadline
     #: A request that waits for a job holds one, so that waiting requests never hold all threads.
     waiting_slots: threading.BoundedSemaphore
     #: A stream holds one of these as well, so that streams never hold all waiting slots.
@@ -70,7 +70,7 @@ class Services:
             storage=storage,
             manifests=Manifests(storage),
             doorbell=Doorbell(make_celery(settings, role="api")),
-            deadline=Patience(settings.api_timeout_s),
+            deadline=RequestDeadline(settings.api_timeout_s),
             waiting_slots=threading.BoundedSemaphore(waiting_slots),
             streaming_slots=threading.BoundedSemaphore((waiting_slots + 1) // 2),
             draining=threading.Event(),

@@ -46,7 +46,7 @@ def _begin() -> None:
     g.request_id = given if _ID.fullmatch(given) else f"req_{uuid4().hex}"
     g.bound = ExitStack()
     g.bound.enter_context(bind(request_id=g.request_id))
-    g.bound.enter_context(services().deadline.fresh())
+    g.bound.enter_context(services().deadline.start())
 
 
 def _end(response: Response) -> Response:

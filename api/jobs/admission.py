@@ -118,7 +118,7 @@ def _replay(job_id: str, caller: ApiKey, services: Services) -> Job:
 
 def _abandon(services: Services, caller: ApiKey, idempotency_key: str) -> None:
     try:
-        with services.deadline.fresh(share=_TIDYING):  # the request's own time may be used up
+        with services.deadline.start(share=_TIDYING):  # the request's own time may be used up
             services.store.idempotency.abandon(caller.id, idempotency_key)
     except Unavailable:
         _log.warning("Idempotency-Key not given back; it frees itself within a minute")

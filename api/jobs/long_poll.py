@@ -39,7 +39,7 @@ def _poll(job: Job, wait_s: float, services: Services) -> Job:
         left_s = give_up_s - time.monotonic()
         if left_s <= 0 or services.draining.wait(min(pause_s, left_s)):
             break
-        with services.deadline.fresh():
+        with services.deadline.start():
             job = services.store.get(job.tenant, job.id)
         pause_s = min(_LONGEST_PAUSE_S, pause_s * 1.5)
     return job

@@ -160,7 +160,7 @@ def follow(
         if found.draining.wait(pace.pause_s):
             return
         try:
-            with found.deadline.fresh():
+            with found.deadline.start():
                 job = found.store.get(job.tenant, job.id)
         except (NotFound, Unavailable):
             return  # the client comes again and hears why

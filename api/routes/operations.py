@@ -75,7 +75,7 @@ def metrics() -> Response:
 
 def _state(name: str, ping: Callable[[], None]) -> Literal["ok", "unreachable"]:
     try:
-        with services().deadline.fresh(share=0.4):  # the one asked last has as long as the first
+        with services().deadline.start(share=0.4):  # the one asked last has as long as the first
             ping()
     except FacemendError as error:
         _log.warning("not ready: %s: %s", name, error.detail)

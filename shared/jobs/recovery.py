@@ -40,7 +40,7 @@ class SealedRun:
     outcome: str
 
 
-class Revival(StrEnum):
+class RecoveryResult(StrEnum):
     """What came of a manifest."""
 
     QUEUED = "queued"  # a job again, to be run
@@ -52,7 +52,7 @@ class Revival(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Whereabouts:
+class JobLocation:
     """Of one job. ``status`` None: no record; ``erased``: and that is as it should be."""
 
     status: Status | None
@@ -79,14 +79,14 @@ class Recovery:
             self._redis.set(redis_key("installation"), name, nx=True)
         return self.installation() or name
 
-    def revive(
+    def restore(
         self,
         manifest: Manifest,
         *,
         age_s: float,
         sealed: SealedRun | None = None,
         dry_run: bool = False,
-    ) -> Revival:
+    ) -> RecoveryResult:
         """Make the record of a job that nobody knows, whole, as old as its manifest.
 
         Again, or by many at once, it does nothing more. ``dry_run``: only tell.
@@ -100,15 +100,15 @@ class Recovery:
             *((sealed.token, sealed.outcome) if sealed else ("", "")),
             "1" if dry_run else "0",
         )
-        return Revival(answer)
+        return RecoveryResult(answer)
 
-    def whereabouts(self, installation: str, job_ids: Sequence[str]) -> dict[str, Whereabouts]:
+    def locate(self, installation: str, job_ids: Sequence[str]) -> dict[str, JobLocation]:
         """What is known of each job, read at one moment. Also Unavailable in any other Redis."""
         answer = self._scripts.run("whereabouts", installation, *job_ids)
         if answer is None:
             raise Unavailable("Redis was emptied or exchanged a moment ago")
         return {
-            job_id: Whereabouts(
+            job_id: JobLocation(
                 Status(status) if status else None, int(generation), token, bool(erased)
             )
             for job_id, (status, generation, token, erased) in zip(job_ids, answer, strict=True)

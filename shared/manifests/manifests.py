@@ -33,7 +33,7 @@ _KEY = re.compile(rf"{MANIFESTS}([a-z0-9_-]+)/(job_[0-9a-f]{{32}})\.(\d{{1,9}})\
 
 
 @dataclass(frozen=True, slots=True)
-class Promise:
+class ManifestRef:
     """A manifest as the listing shows it. ``age_s``: by the storage's clock."""
 
     tenant: str
@@ -53,7 +53,7 @@ class Manifests:
         self._storage = storage
 
     def write(self, new: NewJob, generation: int = 1) -> None:
-        """Promise a job. The same promise twice is no error. Raises Unavailable.
+        """ManifestRef a job. The same promise twice is no error. Raises Unavailable.
 
         Conflict: the id is another job's.
         """
@@ -77,14 +77,14 @@ class Manifests:
         prefix = manifest_key(tenant, job_id, 1).removesuffix("1.json")
         self._storage.delete([stored.key for stored in self._storage.list(prefix)])
 
-    def all(self) -> Iterator[Promise]:
+    def all(self) -> Iterator[ManifestRef]:
         """Every promise, in the order of keys. Raises Unavailable while it is walked through."""
         for stored in self._storage.list(MANIFESTS):
             match = _KEY.fullmatch(stored.key)
             if match:
-                yield Promise(match[1], match[2], int(match[3]), stored.age_s or 0.0)
+                yield ManifestRef(match[1], match[2], int(match[3]), stored.age_s or 0.0)
 
-    def read(self, promise: Promise) -> Manifest | None:
+    def read(self, promise: ManifestRef) -> Manifest | None:
         """None: it was removed meanwhile. Raises Unavailable; Internal if nobody can read it."""
         data = self._read(promise.key)
         try:
@@ -139,7 +139,7 @@ def _dump(new: NewJob, generation: int) -> bytes:
     return f'{to_json(content)[:-1]},"spec":{new.spec}}}'.encode()
 
 
-def _load(data: bytes, promise: Promise) -> Manifest:
+def _load(data: bytes, promise: ManifestRef) -> Manifest:
     """Fields of a newer version are ignored."""
     content: dict[str, Any] = json.loads(data)
     manifest = Manifest(

@@ -21,8 +21,8 @@ from shared.redis.request_deadline import limit_s, waiting
 from shared.redis.timed_socket import TimedSocket
 from shared.settings import Settings
 
-#: Answers with which Redis says that it cannot serve now; in a script of Redis 6 the word stands
-#: somewhere in the sentence, and redis-py has no class for it.
+#: Errors with which Redis says that it cannot serve now. In a script of Redis 6 the word stands
+#: inside the sentence, and redis-py has no class for it.
 _NOT_NOW = (
     redis.OutOfMemoryError,
     redis.ReadOnlyError,
@@ -32,8 +32,8 @@ _NOT_NOW = (
 _NOT_NOW_WORDS = ("-OOM ", "READONLY ", "MISCONF ", "NOREPLICAS ", "BUSY ", "MASTERDOWN ")
 
 
-class _Patient(AbstractConnection):
-    """Waits no longer than the request that uses it may still wait."""
+class _DeadlineConnection(AbstractConnection):
+    """Waits no longer than the deadline of the request that uses it allows."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -58,27 +58,30 @@ class _Patient(AbstractConnection):
             opened.settimeout(longest_s)
 
 
-class _Plain(_Patient, redis.Connection):
-    """Over TCP."""
+class _TcpConnection(_DeadlineConnection, redis.Connection):
+    """Connects over TCP."""
 
     def _connect(self) -> TimedSocket:
         return TimedSocket.on(super()._connect())  # type: ignore[no-untyped-call]
 
 
-class _Encrypted(_Patient, redis.SSLConnection):
-    """Over TLS."""
+class _TlsConnection(_DeadlineConnection, redis.SSLConnection):
+    """Connects over TLS."""
 
 
-_CONNECTIONS: dict[str, type[AbstractConnection]] = {"redis": _Plain, "rediss": _Encrypted}
+_CONNECTIONS: dict[str, type[AbstractConnection]] = {
+    "redis": _TcpConnection,
+    "rediss": _TlsConnection,
+}
 
 
 def connect(settings: Settings) -> redis.Redis:
-    """A thread-safe client with text answers; connects at the first command.
+    """Return a thread-safe client that decodes text. It connects at the first command.
 
-    Nothing waits longer than about ``settings.redis_timeout_s``, connecting included: not for a
-    host that does not answer, not for one that accepts and stays silent; and a request no longer
-    than its ``Patience`` allows for all its calls. A connection that was cut is replaced once, so
-    a command may run twice: the scripts answer a second time as before.
+    A command waits at most about ``settings.redis_timeout_s``, with the time to connect, even if
+    the host is unreachable or accepts and stays silent. All calls of a request together wait as
+    long as its ``RequestDeadline`` allows. A connection that breaks is replaced once, so a command
+    may run twice: the second run of a script returns what the first one did.
     """
     url = settings.redis_url.get_secret_value()
     kind = _CONNECTIONS.get(urlsplit(url).scheme)
@@ -96,11 +99,10 @@ def connect(settings: Settings) -> redis.Redis:
 
 @contextmanager
 def redis_errors() -> Iterator[None]:
-    """Translate what redis-py raises: Unavailable for an outage, Internal for a bug of ours.
+    """Translate redis-py's errors: Unavailable for an outage, Internal for a bug of ours.
 
-    Refused, an Unavailable, if Redis is there and says that nothing was done.
-
-    The block counts as waiting for Redis (see ``shared.redis.request_deadline``).
+    Raises Refused, an Unavailable, if Redis responds that it cannot serve and did nothing. The
+    block counts as waiting for Redis (see ``shared.redis.request_deadline``).
     """
     with waiting("redis"):
         try:

@@ -1,7 +1,7 @@
 """Time limits of blocking sockets, kept by the kernel.
 
-Python's own (``settimeout``) cost two more calls of the system for each that sends or receives, and
-at each of them a thread gives up the interpreter and has to wait for it again.
+Python's own time limits (``settimeout``) need two more system calls each time that a socket sends
+or receives. At each of them a thread releases the interpreter lock and has to wait for it again.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ _OPTIONS = {"receive": socket.SO_RCVTIMEO, "send": socket.SO_SNDTIMEO}
 
 
 def limit(opened: socket.socket, what: Literal["receive", "send"], seconds: float) -> None:
-    """End each call that waits longer with BlockingIOError."""
+    """Make each call that waits longer raise BlockingIOError."""
     microseconds = 0 if math.isinf(seconds) else max(1_000, int(seconds * 1e6))  # 0: never
     value = struct.pack("@ll", *divmod(microseconds, 1_000_000))
     opened.setsockopt(socket.SOL_SOCKET, _OPTIONS[what], value)
 
 
 class TimedSocket(socket.socket):
-    """Has the same ``settimeout``, ``sendall`` and ``recv_into`` as any socket, at less cost."""
+    """A socket whose ``settimeout``, ``sendall`` and ``recv_into`` cost fewer system calls."""
 
-    _limit_s: float | None = None  # None: for ever; 0: not at all
+    _limit_s: float | None = None  # None: no limit; 0: do not wait
 
     @classmethod
     def on(cls, plain: socket.socket) -> Self:
-        """Take a connected socket over, its time limit with it."""
+        """Take over a connected socket and its time limit."""
         limit_s = plain.gettimeout()
         plain.settimeout(None)
         timed = cls(plain.family, plain.type, plain.proto, fileno=plain.detach())
@@ -51,13 +51,13 @@ class TimedSocket(socket.socket):
         try:
             super().sendall(*args)
         except BlockingIOError as error:
-            raise self._over(error) from None
+            raise self._timeout(error) from None
 
     def recv_into(self, *args: Any) -> int:
         try:
             return super().recv_into(*args)
         except BlockingIOError as error:
-            raise self._over(error) from None
+            raise self._timeout(error) from None
 
-    def _over(self, error: OSError) -> OSError:
+    def _timeout(self, error: OSError) -> OSError:
         return TimeoutError("timed out") if self._limit_s else error

@@ -30,7 +30,7 @@ DISABLED_S = 30 * 86_400
 _KEPT_TRIES = 50  # of each delivery's log
 
 
-class Went(StrEnum):
+class AttemptResult(StrEnum):
     """How a try went. ``unsent``: the endpoint was not asked, so it says nothing of it."""
 
     DELIVERED = "delivered"
@@ -40,7 +40,7 @@ class Went(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Noted:
+class DeliveryOutcome:
     """What a try led to. ``endpoint``: enabled, or why it was disabled, if this try did that."""
 
     state: str
@@ -88,19 +88,23 @@ class Outbox:
         taken = self._scripts.run("take_deliveries", limit, lease_s, token, *full)
         return [_delivery(*entry) for entry in taken]
 
-    def note(
-        self, delivery: Delivery, went: Went, record: dict[str, Any], delay_s: float | None = None
-    ) -> Noted | None:
+    def record_attempt(
+        self,
+        delivery: Delivery,
+        result: AttemptResult,
+        record: dict[str, Any],
+        delay_s: float | None = None,
+    ) -> DeliveryOutcome | None:
         """Log one try, ``{at, status_code, latency_ms, error}``.
 
         After ``delay_s`` another one follows; without it the delivery is dead. None, and nothing
         written, if the lease was over and another sender has it now.
         """
         entry = to_json({"attempt": delivery.attempt, **record})
-        args = (delivery.id, delivery.token, went, "" if delay_s is None else delay_s, entry)
+        args = (delivery.id, delivery.token, result, "" if delay_s is None else delay_s, entry)
         terms = (_KEPT_TRIES, FAILING_S, FORGET_FAILURES_S, DISABLED_S)
         answer = self._scripts.run("note_delivery", *args, *terms)
-        return Noted(*answer) if answer else None
+        return DeliveryOutcome(*answer) if answer else None
 
     def of_job(self, tenant: str, job_id: str) -> list[dict[str, Any]]:
         """Each delivery as ``find`` shows it, oldest first. Raises NotFound."""

@@ -13,7 +13,7 @@ from api import Services, create_app
 from shared.errors import Unavailable
 from shared.jobs.job import Status
 from shared.jobs.record import NewJob
-from shared.jobs.recovery import Revival
+from shared.jobs.recovery import RecoveryResult
 from shared.jobs.store import JobStore
 from shared.storage.bucket import ObjectStorage, StoredObject
 from shared.storage.keys import MANIFESTS
@@ -49,7 +49,7 @@ def test_an_accepted_job_has_a_manifest_from_which_it_can_be_made_again(
     answer = submit(client, request, headers={"Idempotency-Key": "order-1"})
     accepted = store.get("acme", answer.get_json()["id"])
     redis.flushdb()
-    assert Rebuilder(store, storage).all() == {Revival.QUEUED: 1}
+    assert Rebuilder(store, storage).all() == {RecoveryResult.QUEUED: 1}
     again = store.get("acme", accepted.id)
     same = ("id", "tenant", "status", "model", "priority", "request", "source", "generation")
     assert [getattr(again, name) for name in same] == [getattr(accepted, name) for name in same]

@@ -11,7 +11,7 @@ import pytest
 
 from api.request_storage import RequestStorage
 from shared.errors import BucketMissing, InputNotFound, Unavailable
-from shared.redis.request_deadline import Patience
+from shared.redis.request_deadline import RequestDeadline
 from shared.settings import Settings
 from shared.storage.bucket import ObjectStorage
 
@@ -51,7 +51,7 @@ def test_a_silent_storage_is_given_up_at_the_deadline(silent: str, settings: Set
     mute = settings.model_copy(update={"s3_endpoint_url": silent, "api_timeout_s": 3.0})
     limited = RequestStorage.connect(mute)
     began = time.monotonic()
-    with Patience(0.5).fresh(), pytest.raises(Unavailable):
+    with RequestDeadline(0.5).start(), pytest.raises(Unavailable):
         limited.put("a", bytes(2_000_000), "image/png")
     assert time.monotonic() - began < 1.5  # without the deadline, each attempt takes three seconds
 
@@ -63,7 +63,7 @@ def test_a_kept_connection_that_becomes_silent_opens_the_circuit_breaker(
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
         mute = settings.model_copy(update={"s3_endpoint_url": url, "api_timeout_s": 3.0})
-        limited, deadline = RequestStorage.connect(mute), Patience(0.3)
+        limited, deadline = RequestStorage.connect(mute), RequestDeadline(0.3)
         with ThreadPoolExecutor(1) as threads:
             first = threads.submit(limited.put, "a", b"x", "text/plain")
             client, _ = server.accept()
@@ -71,9 +71,9 @@ def test_a_kept_connection_that_becomes_silent_opens_the_circuit_breaker(
             assert first.result().etag == "1"
         with client:
             for _ in range(3):
-                with deadline.fresh(), pytest.raises(Unavailable, match="in time"):
+                with deadline.start(), pytest.raises(Unavailable, match="in time"):
                     limited.put("a", b"x", "text/plain")
-            with deadline.fresh(), pytest.raises(Unavailable, match="silent a moment ago"):
+            with deadline.start(), pytest.raises(Unavailable, match="silent a moment ago"):
                 limited.put("a", b"x", "text/plain")
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 
 import click
 
-from shared.jobs.recovery import Revival
+from shared.jobs.recovery import RecoveryResult
 from shared.jobs.store import JobStore
 from shared.manifests.installation import Installation
 from shared.redis.client import connect
@@ -20,12 +20,12 @@ from worker.notifier.key_backup import KeyCopies
 from worker.notifier.rebuilder import Rebuilder
 
 _WORDS = {
-    Revival.QUEUED: "in the queue again",
-    Revival.SUCCEEDED: "were done, and are so again",
-    Revival.OLDER: "to be retried once more",
-    Revival.KNOWN: "were there",
-    Revival.SUPERSEDED: "sent again meanwhile, under another id",
-    Revival.ERASED: "erased",
+    RecoveryResult.QUEUED: "in the queue again",
+    RecoveryResult.SUCCEEDED: "were done, and are so again",
+    RecoveryResult.OLDER: "to be retried once more",
+    RecoveryResult.KNOWN: "were there",
+    RecoveryResult.SUPERSEDED: "sent again meanwhile, under another id",
+    RecoveryResult.ERASED: "erased",
     None: "with a manifest that cannot be read; see the log",
 }
 
@@ -45,13 +45,13 @@ def rebuild(*, dry_run: bool) -> None:
     if dry_run:
         click.echo("Nothing was changed. It would be:")
     for what, words in _WORDS.items():
-        if came[what] or what is Revival.QUEUED:
+        if came[what] or what is RecoveryResult.QUEUED:
             click.echo(f"{came[what]:8}  {words}")
     if came[None]:
         sys.exit(EXIT_PHOTO_FAILED)
 
 
-def _rebuild(*, dry_run: bool) -> Counter[Revival | None]:
+def _rebuild(*, dry_run: bool) -> Counter[RecoveryResult | None]:
     settings = load_settings()
     client = connect(settings)
     store, storage = JobStore(Scripts(client), settings), ObjectStorage(settings)

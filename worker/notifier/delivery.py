@@ -16,7 +16,7 @@ from shared.storage.bucket import ObjectStorage
 from shared.telemetry import DELIVERY_TRIES, ENDPOINTS_CHANGED, bind
 from shared.tenants.api_keys import KeyRing
 from shared.webhooks import events as webhooks
-from shared.webhooks.outbox import TEST_EVENT, Delivery, Noted, Outbox, Went
+from shared.webhooks.outbox import TEST_EVENT, AttemptResult, Delivery, DeliveryOutcome, Outbox
 
 _logger = logging.getLogger(__name__)
 _CHANGED = {
@@ -98,7 +98,7 @@ class Courier:
         if delivery.disabled or delivery.event == TEST_EVENT:
             delay_s = None
         went = _went(attempt)
-        noted = self._outbox.note(delivery, went, attempt.record(), delay_s)
+        noted = self._outbox.record_attempt(delivery, went, attempt.record(), delay_s)
         if noted is None:
             _logger.warning("the try took too long: another sender has the webhook now")
         else:
@@ -109,15 +109,15 @@ def _unsent(error: str) -> webhooks.Attempt:
     return webhooks.Attempt(time.time(), None, 0, error, sent=False)
 
 
-def _went(attempt: webhooks.Attempt) -> Went:
+def _went(attempt: webhooks.Attempt) -> AttemptResult:
     if not attempt.sent:
-        return Went.UNSENT
+        return AttemptResult.UNSENT
     if attempt.delivered:
-        return Went.DELIVERED
-    return Went.GONE if attempt.gone else Went.FAILED
+        return AttemptResult.DELIVERED
+    return AttemptResult.GONE if attempt.gone else AttemptResult.FAILED
 
 
-def _tell(delivery: Delivery, attempt: webhooks.Attempt, noted: Noted) -> None:
+def _tell(delivery: Delivery, attempt: webhooks.Attempt, noted: DeliveryOutcome) -> None:
     outcome = "failed" if noted.state == "pending" else noted.state
     DELIVERY_TRIES.labels(delivery.event, outcome).inc()
     facts = {name: fact for name, fact in attempt.record().items() if name != "at"}

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from shared.errors import Conflict, Internal, NotFound, QueueFull
-from shared.jobs.recovery import Manifest, Revival, SealedRun
+from shared.jobs.recovery import Manifest, RecoveryResult, SealedRun
 from shared.jobs.store import JobStore
-from shared.manifests.manifests import Manifests, Promise
+from shared.manifests.manifests import ManifestRef, Manifests
 from shared.storage.bucket import ObjectStorage
 from shared.storage.keys import results_root
 
@@ -30,7 +30,7 @@ class Rebuilder:
         self._storage = storage
         self._manifests = Manifests(storage)
 
-    def revive(self, promise: Promise) -> Revival | None:
+    def revive(self, promise: ManifestRef) -> RecoveryResult | None:
         """One job; None: its manifest was removed meanwhile.
 
         Raises Unavailable; Internal for a manifest that cannot be read.
@@ -39,7 +39,7 @@ class Rebuilder:
 
     def all(
         self, *, dry_run: bool = False, on_progress: Callable[[int, int], None] = lambda *_: None
-    ) -> Counter[Revival | None]:
+    ) -> Counter[RecoveryResult | None]:
         """Every manifest there is; what came of them, None for those that cannot be read.
 
         The newest first: of two requests with one Idempotency-Key, the later one was accepted.
@@ -49,9 +49,9 @@ class Rebuilder:
             self._manifests.all(), key=lambda each: (each.job_id, each.generation), reverse=True
         )
         ran = self._with_results(order)
-        came: Counter[Revival | None] = Counter()
+        came: Counter[RecoveryResult | None] = Counter()
 
-        def read(promise: Promise) -> _Found | Internal:
+        def read(promise: ManifestRef) -> _Found | Internal:
             try:
                 return self._read(promise, ran=promise.job_id in ran)
             except Internal as error:
@@ -66,8 +66,8 @@ class Rebuilder:
         return came
 
     def _revive_all(
-        self, batch: list[Promise], found: Iterator[_Found | Internal], *, dry_run: bool
-    ) -> Iterator[Revival | None]:
+        self, batch: list[ManifestRef], found: Iterator[_Found | Internal], *, dry_run: bool
+    ) -> Iterator[RecoveryResult | None]:
         for promise, each in zip(batch, found, strict=True):
             if isinstance(each, Internal):
                 _log.error("%s", each.detail, extra={"job_id": promise.job_id})
@@ -75,7 +75,7 @@ class Rebuilder:
             elif (became := self._revive(promise, each, dry_run=dry_run)) is not None:
                 yield became
 
-    def _with_results(self, promises: list[Promise]) -> set[str]:
+    def _with_results(self, promises: list[ManifestRef]) -> set[str]:
         """Jobs of which some run has stored something: few, and found a thousand at a time."""
         promised = {promise.job_id for promise in promises}
         return {
@@ -85,31 +85,33 @@ class Rebuilder:
             if job_id in promised
         }
 
-    def _read(self, promise: Promise, *, ran: bool) -> _Found:
+    def _read(self, promise: ManifestRef, *, ran: bool) -> _Found:
         manifest = self._manifests.read(promise)
         if manifest is None:
             return None
         sealed = self._manifests.sealed(promise.tenant, promise.job_id) if ran else None
         return manifest, sealed
 
-    def _revive(self, promise: Promise, found: _Found, *, dry_run: bool = False) -> Revival | None:
+    def _revive(
+        self, promise: ManifestRef, found: _Found, *, dry_run: bool = False
+    ) -> RecoveryResult | None:
         if found is None:
             return None
         manifest, sealed = found
-        became = self._store.recovery.revive(
+        became = self._store.recovery.restore(
             manifest, age_s=promise.age_s, sealed=sealed, dry_run=dry_run
         )
         if not dry_run:
             self._follow_up(promise, became)
         return became
 
-    def _follow_up(self, promise: Promise, became: Revival) -> None:
-        if became is Revival.OLDER:
+    def _follow_up(self, promise: ManifestRef, became: RecoveryResult) -> None:
+        if became is RecoveryResult.OLDER:
             self._retry(promise)
-        elif became in {Revival.SUCCEEDED, Revival.ERASED, Revival.SUPERSEDED}:
+        elif became in {RecoveryResult.SUCCEEDED, RecoveryResult.ERASED, RecoveryResult.SUPERSEDED}:
             self._manifests.remove(promise.tenant, promise.job_id, promise.generation)
 
-    def _retry(self, promise: Promise) -> None:
+    def _retry(self, promise: ManifestRef) -> None:
         """What was promised is a retry that the record does not know of."""
         try:
             self._store.retry(promise.tenant, promise.job_id, promise.generation - 1)

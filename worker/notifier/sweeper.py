@@ -13,10 +13,10 @@ from typing import TypeVar
 
 from shared.errors import Internal
 from shared.jobs.job import Status
-from shared.jobs.recovery import Whereabouts
+from shared.jobs.recovery import JobLocation
 from shared.jobs.store import JobStore
 from shared.manifests.installation import Installation
-from shared.manifests.manifests import Manifests, Promise
+from shared.manifests.manifests import ManifestRef, Manifests
 from shared.storage.bucket import ObjectStorage, StoredObject
 from shared.storage.keys import TENANTS, inputs_prefix, results_root
 from shared.telemetry import JOBS_REVIVED, SWEPT
@@ -66,7 +66,7 @@ class Sweeper:
             swept += self._sweep("input", inputs_prefix(tenant), self._done_with)
         return swept
 
-    def _settle(self, promise: Promise, known: Whereabouts) -> bool:
+    def _settle(self, promise: ManifestRef, known: JobLocation) -> bool:
         if known.erased or promise.generation < known.generation:
             over = True
         elif known.status is None or promise.generation > known.generation:
@@ -78,7 +78,7 @@ class Sweeper:
             SWEPT.labels("manifest").inc()
         return over
 
-    def _revive(self, promise: Promise) -> bool:
+    def _revive(self, promise: ManifestRef) -> bool:
         about = {"job_id": promise.job_id}
         try:
             became = self._rebuilder.revive(promise)
@@ -92,7 +92,7 @@ class Sweeper:
         return True
 
     def _sweep(
-        self, what: str, prefix: str, doomed: Callable[[str, StoredObject, Whereabouts], bool]
+        self, what: str, prefix: str, doomed: Callable[[str, StoredObject, JobLocation], bool]
     ) -> int:
         def job_id(stored: StoredObject) -> str:
             return stored.key.removeprefix(prefix).partition("/")[0]
@@ -109,7 +109,7 @@ class Sweeper:
             swept += len(keys)
         return swept
 
-    def _done_with(self, _: str, stored: StoredObject, known: Whereabouts) -> bool:
+    def _done_with(self, _: str, stored: StoredObject, known: JobLocation) -> bool:
         """A photo is kept as long as its job may need it."""
         age_s = stored.age_s or 0.0
         if known.status is None:
@@ -118,15 +118,15 @@ class Sweeper:
 
     def _look_up(
         self, items: Iterable[T], job_id: Callable[[T], str]
-    ) -> Iterator[tuple[list[T], dict[str, Whereabouts]]]:
+    ) -> Iterator[tuple[list[T], dict[str, JobLocation]]]:
         """What the records know of each item's job; read after the item was seen."""
         installation, rest = self._installation.name(), iter(items)
         while not self._stopping() and (batch := list(islice(rest, _BATCH))):
             ids = list(dict.fromkeys(map(job_id, batch)))
-            yield batch, self._recovery.whereabouts(installation, ids)
+            yield batch, self._recovery.locate(installation, ids)
 
 
-def _lost_result(path: str, stored: StoredObject, known: Whereabouts) -> bool:
+def _lost_result(path: str, stored: StoredObject, known: JobLocation) -> bool:
     """All but what the job shows, and what the run that goes on has stored so far."""
     if known.status is None:
         return known.erased or (stored.age_s or 0.0) >= _UPLOADED_S

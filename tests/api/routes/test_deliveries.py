@@ -11,7 +11,7 @@ from api import Services
 from shared.jobs.job import new_id
 from shared.jobs.store import JobStore
 from shared.webhooks.events import sign
-from shared.webhooks.outbox import Outbox, Went
+from shared.webhooks.outbox import AttemptResult, Outbox
 from tests.jobs import TENANT, finish
 
 Problem = Callable[[Any], tuple[int, str]]
@@ -26,7 +26,7 @@ def dead(store: JobStore, outbox: Outbox) -> Callable[[], str]:
     def dead() -> str:
         job_id = finish(store, URL)
         (delivery,) = outbox.take(10, 30)
-        outbox.note(delivery, Went.GONE, TRY)
+        outbox.record_attempt(delivery, AttemptResult.GONE, TRY)
         return job_id
 
     return dead
@@ -40,7 +40,7 @@ def test_a_jobs_webhooks_are_shown_with_all_tries(
 ) -> None:
     job_id = finish(store, URL)
     (delivery,) = outbox.take(10, 30)
-    outbox.note(delivery, Went.FAILED, TRY, 300)
+    outbox.record_attempt(delivery, AttemptResult.FAILED, TRY, 300)
     answer = client.get(f"/v1/restorations/{job_id}/deliveries")
     assert answer.status_code == 200
     (shown,) = answer.get_json()["data"]
@@ -130,7 +130,9 @@ def test_a_test_is_sent_through_the_same_outbox(client: Any, outbox: Outbox) -> 
     )
     (delivery,) = outbox.take(10, 30)
     assert (delivery.id, delivery.tenant, delivery.url) == (made["id"], TENANT, URL)
-    outbox.note(delivery, Went.DELIVERED, TRY | {"status_code": 204, "error": None})
+    outbox.record_attempt(
+        delivery, AttemptResult.DELIVERED, TRY | {"status_code": 204, "error": None}
+    )
     shown = client.get(answer.headers["Location"]).get_json()
     assert (shown["id"], shown["state"]) == (made["id"], "delivered")
 

@@ -11,7 +11,7 @@ from shared.errors import QueueFull
 from shared.jobs.job import Event, Priority, Release, Status
 from shared.jobs.record import NewJob, Outcome
 from shared.jobs.store import JobStore
-from shared.webhooks.outbox import Outbox, Went
+from shared.webhooks.outbox import AttemptResult, Outbox
 from tests.shared.conftest import claimed, redis_time, wait_until
 
 NewJobs = Callable[..., NewJob]
@@ -172,7 +172,7 @@ def test_a_finished_job_is_small_in_redis(
         store.runs.finish(claim.job.id, claim.token, Outcome(Status.SUCCEEDED, result))
         (delivery,) = outbox.take(1, 30)
         sent = {"at": redis_time(redis), "status_code": 204, "latency_ms": 12, "error": None}
-        outbox.note(delivery, Went.DELIVERED, sent)
+        outbox.record_attempt(delivery, AttemptResult.DELIVERED, sent)
 
     def used() -> int:
         return int(redis.info("memory")["used_memory_dataset"])

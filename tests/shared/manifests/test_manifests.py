@@ -13,7 +13,7 @@ import pytest
 from shared.errors import Conflict, Internal, Unavailable
 from shared.jobs.job import Priority
 from shared.jobs.record import NewJob, outcome_json
-from shared.manifests.manifests import Manifests, Promise
+from shared.manifests.manifests import ManifestRef, Manifests
 from shared.settings import Settings
 from shared.storage.bucket import ObjectStorage
 from shared.storage.keys import manifest_key, result_key
@@ -27,7 +27,7 @@ def manifests(storage: ObjectStorage) -> Manifests:
     return Manifests(storage)
 
 
-def only(manifests: Manifests) -> Promise:
+def only(manifests: Manifests) -> ManifestRef:
     (promise,) = manifests.all()
     return promise
 

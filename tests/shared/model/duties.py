@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from shared.jobs.runs import DueJob
 from shared.storage.keys import job_prefixes
-from shared.webhooks.outbox import Delivery, Went
+from shared.webhooks.outbox import AttemptResult, Delivery
 from tests.shared.model.caller import Caller
 from tests.shared.model.promises import Promise, require
 
@@ -68,9 +68,9 @@ class Courier(Caller):
     def note(self) -> None:
         assert self.delivery
         well = self.fate == "delivered" and not self.delivery.disabled
-        went = Went.DELIVERED if well else Went.FAILED
+        went = AttemptResult.DELIVERED if well else AttemptResult.FAILED
         delay_s = None if self.delivery.attempt == TRIES or self.delivery.disabled else 300.0
-        self.world.outbox.note(self.delivery, went, {}, delay_s)
+        self.world.outbox.record_attempt(self.delivery, went, {}, delay_s)
 
 
 class Expiry(Caller):

@@ -12,7 +12,7 @@ from shared.errors import NotFound
 from shared.jobs.job import Event, Status, new_id
 from shared.jobs.record import NewJob, Outcome
 from shared.jobs.store import JobStore
-from shared.webhooks.outbox import Delivery, Outbox, Went
+from shared.webhooks.outbox import AttemptResult, Delivery, Outbox
 from tests.jobs import make_due
 from tests.shared.conftest import at_once, redis_time
 
@@ -87,11 +87,11 @@ def test_what_a_dead_sender_took_comes_again_as_the_same_event(
     make_due(redis)
     second = taken(outbox)
     assert (second.id, second.event_id, second.attempt) == (first.id, first.event_id, 1)
-    outbox.note(
-        first, Went.DELIVERED, TRY
+    outbox.record_attempt(
+        first, AttemptResult.DELIVERED, TRY
     )  # the dead one was only slow: it changes nothing any more
     assert store.counts()["deliveries_pending"] == 1
-    outbox.note(second, Went.DELIVERED, TRY)
+    outbox.record_attempt(second, AttemptResult.DELIVERED, TRY)
     assert store.counts()["deliveries_pending"] == 0
 
 
@@ -100,7 +100,7 @@ def test_a_failed_try_comes_again_after_its_delay_with_the_next_number(
 ) -> None:
     job_id = ended(store, new_job())
     first = taken(outbox)
-    outbox.note(first, Went.FAILED, TRY, 300)
+    outbox.record_attempt(first, AttemptResult.FAILED, TRY, 300)
     assert outbox.take(10, 30) == []
     (entry,) = outbox.of_job("acme", job_id)
     assert entry["state"] == "pending"
@@ -116,9 +116,11 @@ def test_an_ended_delivery_is_kept_with_all_its_tries(
 ) -> None:
     job_id = ended(store, new_job())
     first = taken(outbox)
-    outbox.note(first, Went.FAILED, TRY, 0)
+    outbox.record_attempt(first, AttemptResult.FAILED, TRY, 0)
     second = taken(outbox)
-    outbox.note(second, Went.DELIVERED if end == "delivered" else Went.FAILED, TRY)
+    outbox.record_attempt(
+        second, AttemptResult.DELIVERED if end == "delivered" else AttemptResult.FAILED, TRY
+    )
     (entry,) = outbox.of_job("acme", job_id)
     assert entry["state"] == end
     assert entry["next_try_at"] is None
@@ -225,7 +227,7 @@ def test_a_new_event_does_not_wait_for_one_of_its_receiver_that_waits(
     store: JobStore, outbox: Outbox, new_job: NewJobs
 ) -> None:
     job_id = hooked(store, new_job, "https://a.example/hook")
-    outbox.note(taken(outbox), Went.FAILED, TRY, 3600)
+    outbox.record_attempt(taken(outbox), AttemptResult.FAILED, TRY, 3600)
     assert outbox.take(10, 30) == []
     second = hooked(store, new_job, "https://a.example/hook")
     assert taken(outbox).job_id == second != job_id
@@ -235,7 +237,7 @@ def test_nothing_is_left_of_a_receiver_that_has_all(
     store: JobStore, outbox: Outbox, new_job: NewJobs, redis: Redis
 ) -> None:
     hooked(store, new_job, "https://a.example/hook")
-    outbox.note(taken(outbox), Went.DELIVERED, TRY)
+    outbox.record_attempt(taken(outbox), AttemptResult.DELIVERED, TRY)
     make_due(redis)
     assert outbox.take(10, 30) == []
     assert redis.keys("fm:lane:*") == []

@@ -12,7 +12,7 @@ from shared.errors import InvalidRequest, NotFound
 from shared.jobs.job import Status, new_id
 from shared.jobs.record import Outcome
 from shared.jobs.store import JobStore
-from shared.webhooks.outbox import TEST_EVENT, Delivery, Outbox, Went
+from shared.webhooks.outbox import TEST_EVENT, AttemptResult, Delivery, Outbox
 from tests.jobs import TENANT, finish, make_due, only_delivery, take
 
 URL = "https://a.example/hook"
@@ -28,7 +28,7 @@ def taken(outbox: Outbox) -> Delivery:
 def dead(store: JobStore, outbox: Outbox, url: str = URL) -> str:
     """A job's delivery that was given up."""
     job_id = finish(store, url)
-    outbox.note(taken(outbox), Went.FAILED, TRY)
+    outbox.record_attempt(taken(outbox), AttemptResult.FAILED, TRY)
     return str(only_delivery(outbox, job_id)["id"])
 
 
@@ -61,18 +61,18 @@ def test_a_delivery_is_found_by_its_tenant_alone(store: JobStore, outbox: Outbox
 # --- sent again ---
 
 
-@pytest.mark.parametrize("end", [Went.DELIVERED, Went.FAILED])
+@pytest.mark.parametrize("end", [AttemptResult.DELIVERED, AttemptResult.FAILED])
 def test_what_has_ended_is_sent_again_as_the_same_event_with_all_its_tries(
-    store: JobStore, outbox: Outbox, end: Went
+    store: JobStore, outbox: Outbox, end: AttemptResult
 ) -> None:
     job_id = finish(store, URL)
     first = taken(outbox)
-    outbox.note(first, end, TRY)
+    outbox.record_attempt(first, end, TRY)
     again = outbox.redeliver(TENANT, first.id)
     assert (again["state"], again["tries"], len(again["attempts"])) == ("pending", 0, 1)
     second = taken(outbox)
     assert (second.id, second.event_id, second.attempt) == (first.id, first.event_id, 1)
-    outbox.note(second, Went.DELIVERED, TRY)
+    outbox.record_attempt(second, AttemptResult.DELIVERED, TRY)
     delivery = only_delivery(outbox, job_id)
     assert (delivery["state"], len(delivery["attempts"])) == ("delivered", 2)
 
@@ -80,7 +80,7 @@ def test_what_has_ended_is_sent_again_as_the_same_event_with_all_its_tries(
 def test_what_waits_need_not_wait_longer(store: JobStore, outbox: Outbox) -> None:
     finish(store, URL)
     first = taken(outbox)
-    outbox.note(first, Went.FAILED, TRY, 3600)
+    outbox.record_attempt(first, AttemptResult.FAILED, TRY, 3600)
     assert outbox.take(10, 30) == []
     outbox.redeliver(TENANT, first.id)
     assert taken(outbox).attempt == 1
@@ -91,7 +91,7 @@ def test_what_is_on_its_way_is_not_sent_twice(store: JobStore, outbox: Outbox) -
     first = taken(outbox)
     outbox.redeliver(TENANT, first.id)
     assert outbox.take(10, 30) == []
-    outbox.note(first, Went.DELIVERED, TRY)
+    outbox.record_attempt(first, AttemptResult.DELIVERED, TRY)
     assert only_delivery(outbox, job_id)["state"] == "delivered"
 
 
@@ -102,7 +102,7 @@ def test_dead_letters_are_listed_the_last_one_first_page_by_page(
     store: JobStore, outbox: Outbox
 ) -> None:
     finish(store, URL)
-    outbox.note(taken(outbox), Went.DELIVERED, TRY)
+    outbox.record_attempt(taken(outbox), AttemptResult.DELIVERED, TRY)
     ids = [dead(store, outbox) for _ in range(5)]
     pages, cursor = [], None
     while True:
@@ -170,7 +170,7 @@ def test_a_test_tells_of_no_job(outbox: Outbox) -> None:
 def test_what_became_of_a_test_is_kept_for_a_week(outbox: Outbox, redis: Redis) -> None:
     outbox.send_test(TENANT, URL)
     delivery = taken(outbox)
-    outbox.note(delivery, Went.DELIVERED, TRY)
+    outbox.record_attempt(delivery, AttemptResult.DELIVERED, TRY)
     assert outbox.find(TENANT, delivery.id)["state"] == "delivered"
     for key in redis.keys(f"fm:delivery:{delivery.id}*"):
         assert 0 < redis.ttl(key) <= WEEK_S
@@ -215,7 +215,7 @@ def test_once_it_has_ended_it_is_kept_for_a_week_and_may_be_sent_again(
     store.expire(TENANT, job_id)
     delivery = taken(outbox)
     assert redis.ttl(f"fm:delivery:{delivery.id}") == -1
-    outbox.note(delivery, Went.FAILED, TRY)
+    outbox.record_attempt(delivery, AttemptResult.FAILED, TRY)
     keys = redis.keys(f"fm:delivery:{delivery.id}*")
     assert len(keys) == 3
     assert all(0 < redis.ttl(key) <= WEEK_S for key in keys)
@@ -241,7 +241,7 @@ def test_a_delivered_webhook_goes_with_its_job(
 ) -> None:
     job_id = finish(store, URL)
     delivery = taken(outbox)
-    outbox.note(delivery, Went.DELIVERED, TRY)
+    outbox.record_attempt(delivery, AttemptResult.DELIVERED, TRY)
     store.expire(TENANT, job_id)
     assert redis.keys(f"fm:delivery:{delivery.id}*") == []
 
@@ -253,7 +253,7 @@ def test_erasing_a_job_takes_every_delivery_with_it(
     delivery = taken(outbox)
     store.erase(TENANT, job_id)
     assert redis.keys("fm:delivery:*") == []
-    assert outbox.note(delivery, Went.DELIVERED, TRY) is None
+    assert outbox.record_attempt(delivery, AttemptResult.DELIVERED, TRY) is None
     make_due(redis)
     assert outbox.take(10, 30) == []
     assert store.counts()["deliveries_pending"] == 0

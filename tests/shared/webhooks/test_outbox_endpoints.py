@@ -14,10 +14,10 @@ from shared.webhooks.outbox import (
     DISABLED_S,
     FAILING_S,
     FORGET_FAILURES_S,
+    AttemptResult,
     Delivery,
-    Noted,
+    DeliveryOutcome,
     Outbox,
-    Went,
 )
 from tests.jobs import TENANT, finish, make_due, only_delivery
 from tests.shared.conftest import redis_time
@@ -32,11 +32,11 @@ def taken(outbox: Outbox) -> Delivery:
 
 
 def note(
-    store: JobStore, outbox: Outbox, went: Went, url: str = URL, delay_s: float | None = 5
-) -> Noted:
+    store: JobStore, outbox: Outbox, went: AttemptResult, url: str = URL, delay_s: float | None = 5
+) -> DeliveryOutcome:
     """What a try at a new event for ``url`` leads to."""
     finish(store, url)
-    noted = outbox.note(taken(outbox), went, TRY, delay_s)
+    noted = outbox.record_attempt(taken(outbox), went, TRY, delay_s)
     assert noted is not None
     return noted
 
@@ -52,20 +52,22 @@ def failed_for(redis: Redis, seconds: float) -> None:
 def test_an_endpoint_that_fails_is_asked_again_for_days(
     store: JobStore, outbox: Outbox, redis: Redis
 ) -> None:
-    assert note(store, outbox, Went.FAILED) == Noted("pending", None)
+    assert note(store, outbox, AttemptResult.FAILED) == DeliveryOutcome("pending", None)
     failed_for(redis, FAILING_S - 60)
-    assert note(store, outbox, Went.FAILED) == Noted("pending", None)
+    assert note(store, outbox, AttemptResult.FAILED) == DeliveryOutcome("pending", None)
 
 
 def test_after_120_hours_of_nothing_but_failures_it_is_disabled(
     store: JobStore, outbox: Outbox, redis: Redis
 ) -> None:
     assert FAILING_S == 120 * 3600
-    note(store, outbox, Went.FAILED)
+    note(store, outbox, AttemptResult.FAILED)
     failed_for(redis, FAILING_S + 60)
     job_id = finish(store, URL)
     delivery = taken(outbox)
-    assert outbox.note(delivery, Went.FAILED, TRY, 5) == Noted("dead", "failing")
+    assert outbox.record_attempt(delivery, AttemptResult.FAILED, TRY, 5) == DeliveryOutcome(
+        "dead", "failing"
+    )
     assert only_delivery(outbox, job_id)["disabled"] == {
         "at": pytest.approx(redis_time(redis), abs=60),
         "reason": "failing",
@@ -73,23 +75,23 @@ def test_after_120_hours_of_nothing_but_failures_it_is_disabled(
 
 
 def test_one_success_starts_the_count_anew(store: JobStore, outbox: Outbox, redis: Redis) -> None:
-    note(store, outbox, Went.FAILED)
+    note(store, outbox, AttemptResult.FAILED)
     failed_for(redis, FAILING_S + 60)
-    assert note(store, outbox, Went.DELIVERED) == Noted("delivered", None)
-    assert note(store, outbox, Went.FAILED) == Noted("pending", None)
+    assert note(store, outbox, AttemptResult.DELIVERED) == DeliveryOutcome("delivered", None)
+    assert note(store, outbox, AttemptResult.FAILED) == DeliveryOutcome("pending", None)
 
 
 def test_failures_long_ago_are_forgotten_but_no_wait_of_the_schedule_is_so_long(
     store: JobStore, outbox: Outbox, redis: Redis
 ) -> None:
-    note(store, outbox, Went.FAILED)
+    note(store, outbox, AttemptResult.FAILED)
     assert 0 < redis.ttl(health()) <= FORGET_FAILURES_S
     longest_s = max(RETRY_SCHEDULE_S) * (1 + JITTER)
     assert max(longest_s, MAX_RETRY_AFTER_S) < FORGET_FAILURES_S < FAILING_S
 
 
 def test_one_that_is_gone_is_disabled_at_once(store: JobStore, outbox: Outbox) -> None:
-    assert note(store, outbox, Went.GONE, delay_s=5) == Noted("dead", "gone")
+    assert note(store, outbox, AttemptResult.GONE, delay_s=5) == DeliveryOutcome("dead", "gone")
     job_id = finish(store, URL)
     assert taken(outbox).disabled == "gone"
     assert only_delivery(outbox, job_id)["disabled"]["reason"] == "gone"
@@ -98,22 +100,22 @@ def test_one_that_is_gone_is_disabled_at_once(store: JobStore, outbox: Outbox) -
 def test_what_was_never_sent_says_nothing_of_the_endpoint(
     store: JobStore, outbox: Outbox, redis: Redis
 ) -> None:
-    assert note(store, outbox, Went.UNSENT) == Noted("pending", None)
-    assert note(store, outbox, Went.UNSENT, delay_s=None) == Noted("dead", None)
+    assert note(store, outbox, AttemptResult.UNSENT) == DeliveryOutcome("pending", None)
+    assert note(store, outbox, AttemptResult.UNSENT, delay_s=None) == DeliveryOutcome("dead", None)
     assert not redis.exists(health())
 
 
 def test_it_is_told_once_that_an_endpoint_was_disabled(store: JobStore, outbox: Outbox) -> None:
-    note(store, outbox, Went.GONE)
-    assert note(store, outbox, Went.UNSENT, delay_s=None) == Noted("dead", None)
-    assert note(store, outbox, Went.GONE) == Noted("dead", None)
+    note(store, outbox, AttemptResult.GONE)
+    assert note(store, outbox, AttemptResult.UNSENT, delay_s=None) == DeliveryOutcome("dead", None)
+    assert note(store, outbox, AttemptResult.GONE) == DeliveryOutcome("dead", None)
 
 
 @pytest.mark.parametrize(
     "other", ["https://a.example/other", "https://a.example/hook?a=1", "https://b.example/hook"]
 )
 def test_only_that_address_is_disabled(store: JobStore, outbox: Outbox, other: str) -> None:
-    note(store, outbox, Went.GONE)
+    note(store, outbox, AttemptResult.GONE)
     finish(store, other)
     assert taken(outbox).disabled is None
 
@@ -121,7 +123,7 @@ def test_only_that_address_is_disabled(store: JobStore, outbox: Outbox, other: s
 def test_another_tenants_endpoint_is_another_one(
     store: JobStore, outbox: Outbox, redis: Redis
 ) -> None:
-    note(store, outbox, Went.GONE)
+    note(store, outbox, AttemptResult.GONE)
     outbox.send_test("globex", URL)
     redis.hdel(f"fm:delivery:{taken(outbox).id}", "probe")
     make_due(redis)
@@ -133,30 +135,34 @@ def test_a_redelivery_or_a_test_that_arrives_enables_it(
     store: JobStore, outbox: Outbox, again: str
 ) -> None:
     job_id = finish(store, URL)
-    outbox.note(taken(outbox), Went.GONE, TRY)
+    outbox.record_attempt(taken(outbox), AttemptResult.GONE, TRY)
     if again == "redelivery":
         outbox.redeliver(TENANT, only_delivery(outbox, job_id)["id"])
     else:
         outbox.send_test(TENANT, URL)
     probe = taken(outbox)
     assert probe.disabled is None  # it is sent all the same
-    assert outbox.note(probe, Went.DELIVERED, TRY) == Noted("delivered", "enabled")
+    assert outbox.record_attempt(probe, AttemptResult.DELIVERED, TRY) == DeliveryOutcome(
+        "delivered", "enabled"
+    )
     finish(store, URL)
     assert taken(outbox).disabled is None
 
 
 def test_a_redelivery_that_fails_has_one_try_only(store: JobStore, outbox: Outbox) -> None:
     job_id = finish(store, URL)
-    outbox.note(taken(outbox), Went.GONE, TRY)
+    outbox.record_attempt(taken(outbox), AttemptResult.GONE, TRY)
     outbox.redeliver(TENANT, only_delivery(outbox, job_id)["id"])
-    assert outbox.note(taken(outbox), Went.FAILED, TRY, 5) == Noted("dead", None)
+    assert outbox.record_attempt(taken(outbox), AttemptResult.FAILED, TRY, 5) == DeliveryOutcome(
+        "dead", None
+    )
     assert only_delivery(outbox, job_id)["disabled"]["reason"] == "gone"
 
 
 def test_what_is_known_of_endpoints_does_not_grow_for_ever(
     store: JobStore, outbox: Outbox, redis: Redis
 ) -> None:
-    note(store, outbox, Went.GONE)
+    note(store, outbox, AttemptResult.GONE)
     assert 0 < redis.ttl(health()) <= DISABLED_S
-    note(store, outbox, Went.DELIVERED, "https://b.example/hook")
+    note(store, outbox, AttemptResult.DELIVERED, "https://b.example/hook")
     assert not redis.exists(health("https://b.example/hook"))

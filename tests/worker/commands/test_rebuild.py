@@ -14,7 +14,7 @@ from redis import Redis
 from shared.errors import NotFound, Unavailable
 from shared.jobs.job import Status
 from shared.jobs.record import Outcome
-from shared.jobs.recovery import Revival
+from shared.jobs.recovery import RecoveryResult
 from shared.jobs.store import JobStore
 from shared.manifests.installation import Installation
 from shared.manifests.manifests import Manifests
@@ -149,8 +149,8 @@ def test_it_can_be_run_again_and_by_two_at_once(
     redis.flushdb()
     with ThreadPoolExecutor(2) as pool:
         both = [*pool.map(lambda _: Rebuilder(store, storage).all(), range(2))]
-    assert sum(came[Revival.QUEUED] for came in both) == 30
-    assert sum(came[Revival.KNOWN] for came in both) == 30
+    assert sum(came[RecoveryResult.QUEUED] for came in both) == 30
+    assert sum(came[RecoveryResult.KNOWN] for came in both) == 30
     assert store.counts()["queued"] == 30
     claim = store.runs.claim(jobs[0], "worker-1")
     assert claim

@@ -11,7 +11,7 @@ from redis import Redis
 
 from shared.errors import CorruptImage, InputTimeout, Unavailable
 from shared.jobs.job import Job, Status
-from shared.jobs.recovery import Revival
+from shared.jobs.recovery import RecoveryResult
 from shared.jobs.store import JobStore
 from shared.manifests.manifests import Manifests
 from shared.storage.bucket import ObjectStorage
@@ -97,7 +97,7 @@ def test_a_success_is_sealed_before_the_record_knows_of_it(
 
     redis.flushdb()
     storage.put(key, manifest, "application/json")  # which the dead worker had not removed
-    assert Rebuilder(store, storage).all() == {Revival.SUCCEEDED: 1}
+    assert Rebuilder(store, storage).all() == {RecoveryResult.SUCCEEDED: 1}
     again = store.get(job.tenant, job.id)
     assert (again.status, again.result) == (Status.SUCCEEDED, done.result)
     assert again.timings_ms == done.timings_ms
