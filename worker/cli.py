@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import io
+import sys
 from typing import ClassVar
 
 import click
@@ -65,7 +67,10 @@ def _version() -> str:
 @click.group(cls=LazyGroup, help=_HELP, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(_version(), prog_name="facemend")
 def main() -> None:
-    """Entry point of the package."""
+    """Run a command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files may not be in its encoding
+            stream.reconfigure(errors="replace")
 
 
 if __name__ == "__main__":

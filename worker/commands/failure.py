@@ -8,12 +8,13 @@ from contextlib import contextmanager
 
 import click
 
-from shared.errors import EngineError, FacemendError, RequestError, SettingsInvalid
+from shared.errors import EngineError, FacemendError, RequestError, SettingsInvalid, Unavailable
 
 EXIT_OK = 0
 EXIT_PHOTO_FAILED = 1
 EXIT_USAGE = 2
 EXIT_MODEL = 3
+EXIT_UNAVAILABLE = 4
 
 
 def line_of(error: FacemendError) -> str:
@@ -32,9 +33,15 @@ def errors_as_exit_codes() -> Iterator[None]:
 
 
 def exit_code_of(error: FacemendError) -> int:
-    """2 for a wrong setting, 3 for a model or its weights, 1 for a photo."""
-    if isinstance(error, SettingsInvalid):
+    """Return the exit code of an error.
+
+    2: a setting or an argument is wrong; 3: the model or its weights cannot be used; 4: Redis, the
+    object storage or another service does not respond; 1: anything else, as a photo that failed.
+    """
+    if isinstance(error, Unavailable):
+        return EXIT_UNAVAILABLE
+    if isinstance(error, SettingsInvalid | RequestError):
         return EXIT_USAGE
-    if isinstance(error, EngineError | RequestError):
+    if isinstance(error, EngineError):
         return EXIT_MODEL
     return EXIT_PHOTO_FAILED

@@ -215,7 +215,7 @@ def test_the_redis_of_another_bucket_is_refused_before_anything_is_written(
     store.recovery.name_installation("another")
     storage.put(INSTALLATION, b"this", "text/plain")
     refused = facemend()
-    assert refused.exit_code == 3
+    assert refused.exit_code == 4
     assert "different installations" in refused.stderr
     assert status(store, job_id) is None
 
@@ -225,7 +225,7 @@ def test_a_redis_that_is_away_is_told_in_words(
 ) -> None:
     monkeypatch.setenv("FACEMEND_REDIS_URL", "redis://127.0.0.1:1/0")
     away = facemend()
-    assert away.exit_code == 3
+    assert away.exit_code == 4
     assert away.stderr.startswith("unavailable: ")
 
 

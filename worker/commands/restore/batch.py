@@ -1,54 +1,53 @@
-"""Photos on disk: which are meant, where each result goes, and restoring them one by one."""
+"""Restore the photos of a plan, some at a time, and write their results."""
 
 from __future__ import annotations
 
 import contextlib
-import io
 import os
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import click
-
-from shared.errors import FacemendError, InputNotFound, InputTooLarge, PublishFailed
-from worker.commands.demo_pictures import free_photo, spoil
+from shared.errors import (
+    FacemendError,
+    ImageTooManyPixels,
+    InputNotFound,
+    InputTooLarge,
+    PublishFailed,
+)
+from worker.commands.restore.plan import FORMATS, Plan, Skipped, Work
+from worker.decoder import Decoder, photo_of
 from worker.engine import BackgroundUsed, FaceOptions, FaceRecord
-from worker.imaging.decode import Photo, decode
+from worker.imaging.decode import Photo
 from worker.imaging.encode import comparison, encode, output_format, require_room
-from worker.imaging.limits import Limits
 
 if TYPE_CHECKING:
     from worker.engine import Restorer
 
-#: By name only, to leave the other files of a folder alone; the content decides in the end.
-PHOTO_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
-)
-_FORMATS = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".webp": "webp"}
-_KEPT_SUFFIXES = {"jpeg": {".jpg", ".jpeg", ".jpe"}, "png": {".png"}, "webp": {".webp"}}
+_KEPT_SUFFIXES = {
+    "jpeg": {".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp"},
+    "png": {".png"},
+    "webp": {".webp"},
+}
 _QUALITY = 95
 _IN_FLIGHT = 4  # while the faces of one photo are on the device, others are read and written
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """One photo to restore. ``target`` has its final suffix only if ``exact``.
-
-    ``data`` are the bytes of a photo that is not a file.
-    """
-
-    source: Path
-    target: Path
-    exact: bool = False
-    data: bytes | None = None
+#: A cap of ours → the option that moves it.
+_MOVED_BY: dict[type[FacemendError], str] = {
+    InputTooLarge: "--max-bytes",
+    ImageTooManyPixels: "--max-pixels",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one photo; ``unchanged``: it was written, but nothing was restored."""
+    """What became of one photo.
+
+    ``unchanged``: it was written, but nothing was restored. ``reason`` says why it was skipped.
+    """
 
     source: Path
     status: Literal["restored", "unchanged", "failed", "skipped"]
@@ -56,6 +55,7 @@ class Outcome:
     comparison: Path | None = None
     faces: tuple[FaceRecord, ...] = ()
     warnings: tuple[str, ...] = ()
+    reason: str | None = None
     error: FacemendError | None = None
     timings_ms: dict[str, int] = field(default_factory=dict)
     background: BackgroundUsed | None = None
@@ -67,6 +67,7 @@ class Outcome:
             "output": str(self.output) if self.output else None,
             "comparison": str(self.comparison) if self.comparison else None,
             "status": self.status,
+            "reason": self.reason,
             "faces": [_face(face) for face in self.faces],
             "warnings": list(self.warnings),
             "error": {"code": self.error.code, "detail": self.error.detail} if self.error else None,
@@ -87,121 +88,103 @@ def _face(face: FaceRecord) -> dict[str, Any]:
     }
 
 
-def plan(source: Path, output: Path | None) -> list[Work | Outcome]:
-    """What to do for a photo or a folder; files that are no photos are skipped already.
-
-    Raises click.UsageError where nothing sensible can be meant.
-    """
-    if source.is_dir():
-        return _plan_folder(source, output)
-    if not source.is_file():
-        raise click.UsageError(f"{source} does not exist.")
-    if output is None:
-        return [Work(source, source.with_name(f"output_{source.name}"))]
-    if output.is_dir():
-        return [Work(source, output / f"output_{source.name}")]
-    _require_format(output)
-    if output.exists() and output.samefile(source):
-        raise click.UsageError("The result would overwrite the photo: give another --output.")
-    return [Work(source, output, exact=True)]
-
-
-def _plan_folder(source: Path, output: Path | None) -> list[Work | Outcome]:
-    folder = output or source.resolve().with_name(f"output_{source.resolve().name}")
-    if folder.exists() and (not folder.is_dir() or folder.samefile(source)):
-        raise click.UsageError(f"{folder}: the results of a folder need a folder of their own.")
-    files = sorted(path for path in source.iterdir() if path.is_file())
-    return [
-        Work(path, folder / path.name)
-        if path.suffix.lower() in PHOTO_SUFFIXES
-        else Outcome(path, "skipped")
-        for path in files
-    ]
-
-
-def _require_format(output: Path) -> None:
-    if output.suffix.lower() not in _FORMATS:
-        raise click.UsageError(f"{output}: the result can be .png, .jpg, .jpeg or .webp.")
-
-
-def plan_sample(output: Path | None) -> list[Work | Outcome]:
-    """Take the public-domain photo of the demo, spoiled; the result goes into this folder."""
-    spoiled = io.BytesIO()
-    spoil(free_photo()).save(spoiled, "png")
-    source = Path("astronaut.png")
-    work = Work(source, Path("output_astronaut.png"), data=spoiled.getvalue())
-    if output is None:
-        return [work]
-    if output.is_dir():
-        return [replace(work, target=output / work.target)]
-    _require_format(output)
-    return [replace(work, target=output, exact=True)]
-
-
 class PhotoBatch:
-    """Restores photos with one model and one set of options."""
+    """Restores the photos of a plan with one model and one set of options."""
 
     def __init__(
-        self, restorer: Restorer, options: FaceOptions, limits: Limits, *, compare: bool
+        self,
+        restorer: Restorer,
+        decoder: Decoder,
+        options: FaceOptions,
+        *,
+        max_bytes: int,
+        compare: bool,
     ) -> None:
-        self._restorer, self._options = restorer, options
-        self._limits, self._compare = limits, compare
+        self._restorer, self._decoder, self._options = restorer, decoder, options
+        self._max_bytes, self._compare = max_bytes, compare
 
-    def run(self, work: Sequence[Work | Outcome]) -> Iterator[Outcome]:
-        """Outcomes in order; a photo that fails stops none of the others."""
-        with ThreadPoolExecutor(min(_IN_FLIGHT, max(1, len(work)))) as pool:
-            yield from pool.map(self._one, work)
+    def run(self, plan: Plan) -> Iterator[Outcome]:
+        """Yield outcomes in the order of the plan; a photo that fails stops none of the others."""
+        with ThreadPoolExecutor(min(_IN_FLIGHT, max(1, len(plan.steps)))) as pool:
+            yield from pool.map(partial(self._one, plan), plan.steps)
 
-    def _one(self, work: Work | Outcome) -> Outcome:
-        if isinstance(work, Outcome):
-            return work
+    def _one(self, plan: Plan, step: Work | Skipped) -> Outcome:
+        if isinstance(step, Skipped):
+            return skipped(step)
         try:
-            return self._restore(work)
+            return self._restore(plan, step)
         except FacemendError as error:
-            return Outcome(work.source, "failed", error=error)
+            return Outcome(step.source, "failed", error=error)
 
-    def _restore(self, work: Work) -> Outcome:
-        before = decode(self._read(work), self._limits)
-        wanted = _FORMATS[work.target.suffix.lower()] if work.exact else "same"
+    def _restore(self, plan: Plan, work: Work) -> Outcome:
+        data, state = self._read(work)
+        before = self._decode(data)
+        wanted = FORMATS[work.target.suffix.lower()] if work.exact else "same"
         require_room(before, wanted, self._options.background_scale)
         done = self._restorer.restore(before, self._options)
         kind = output_format(before, wanted)
         target = work.target
-        if target.suffix.lower() not in _KEPT_SUFFIXES[kind]:
-            target = target.with_name(f"{target.name}.{kind}")  # a.bmp.png: a.png may be another
+        if target.suffix.lower() not in _KEPT_SUFFIXES[kind]:  # a.bmp.png: a.png may be another
+            target = plan.names.claim(target.with_name(f"{target.name}.{kind}"))
         _write(target, encode(done.photo, kind, _QUALITY))
-        compared = None
+        written = [target]
         if self._compare:
-            compared = target.with_name(f"{target.stem}_comparison.png")
             pair = Photo.of_pixels(comparison(before.pixels, done.photo.pixels))
-            _write(compared, encode(pair, "png", _QUALITY))
+            _write(work.compared, encode(pair, "png", _QUALITY))
+            written.append(work.compared)
+        warnings = list(done.warnings)
+        if plan.record is not None and state is not None:
+            try:
+                plan.record.add(work.name, state, written)
+            except OSError as error:
+                warnings.append(f"a later --resume will do this photo again: {error.strerror}")
         restored = done.background or any(face.status == "restored" for face in done.faces)
         return Outcome(
             source=work.source,
             status="restored" if restored else "unchanged",
             output=target,
-            comparison=compared,
+            comparison=work.compared if self._compare else None,
             faces=done.faces,
-            warnings=done.warnings,
+            warnings=tuple(warnings),
             timings_ms=done.timings_ms,
             background=done.background,
         )
 
-    def _read(self, work: Work) -> bytes:
-        if work.data is not None:
-            return work.data
+    def _decode(self, data: bytes) -> Photo:
+        """Decode in a confined process. A cap of ours names the option that moves it."""
         try:
-            size = work.source.stat().st_size
-            if size > self._limits.max_bytes:
-                raise InputTooLarge(f"{size} bytes; {self._limits.max_bytes} are allowed")
-            return work.source.read_bytes()
+            with self._decoder.decode(data) as decoded:
+                return photo_of(decoded)
+        except (InputTooLarge, ImageTooManyPixels) as error:
+            raise _with_option(error) from None
+
+    def _read(self, work: Work) -> tuple[bytes, os.stat_result | None]:
+        if work.data is not None:
+            return work.data, None
+        try:
+            state = work.source.stat()
+            if state.st_size > self._max_bytes:
+                error = InputTooLarge(f"{state.st_size} bytes; {self._max_bytes} are allowed")
+                raise _with_option(error)
+            return work.source.read_bytes(), state
         except OSError as error:
             raise InputNotFound(f"{work.source} cannot be read: {error.strerror}") from None
 
 
+def skipped(step: Skipped) -> Outcome:
+    """The outcome of a file that is not restored."""
+    return Outcome(step.source, "skipped", step.output, reason=step.reason)
+
+
+def _with_option(error: FacemendError) -> FacemendError:
+    option = _MOVED_BY[type(error)]
+    return type(error)(f"{error.detail}; {option} accepts more")
+
+
 def _write(path: Path, data: bytes) -> None:
-    """Whole or not at all."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    """Write the whole file or none."""
+    # The temporary name is short: the name itself may be as long as the file system accepts.
+    part = path.with_name(f".{os.getpid()}-{threading.get_ident()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part.write_bytes(data)

@@ -5,28 +5,39 @@ from __future__ import annotations
 import json
 import sys
 import warnings
+from contextlib import closing
 from pathlib import Path
 from typing import Literal
 
 import click
 
 from shared.errors import ModelUnavailable
+from shared.jobs.idempotency import digest
 from shared.settings import Settings, load_settings
 from worker.commands.failure import EXIT_PHOTO_FAILED, errors_as_exit_codes
-from worker.commands.restore.batch import PhotoBatch, plan, plan_sample
+from worker.commands.restore.batch import Outcome, PhotoBatch, skipped
+from worker.commands.restore.plan import Plan, Skipped, Work, plan, plan_sample
 from worker.commands.restore.report import print_report, run_with_progress
+from worker.decoder import Bounds, Decoder
 from worker.decoder.photo_limits import limits_of
 from worker.engine import FaceOptions
+from worker.imaging.limits import Limits
 from worker.load_models import load_model
 from worker.weights.catalogue import COLORIZER, Task
 from worker.weights.files import find_entry
+
+_MAX_BYTES, _MAX_PIXELS = 1_000_000_000, 200_000_000
+_MAX_SIDE_PX, _MAX_ASPECT = 65_535, 1_000.0
+_DECODE_S = 20  # of processor time; the help says so
+_BYTES_PER_PIXEL = 26  # that decoding needs at its peak: 16 bits a channel, several copies
 
 _EPILOG = """
 \b
 Examples:
   facemend restore                          the photo that comes with it → output_astronaut.png
   facemend restore photo.jpg                → output_photo.jpg beside it
-  facemend restore -i old -o mended         a folder in, a folder out
+  facemend restore -i old -o mended         a folder in, a folder out; again: only what is new
+  facemend restore -i old -o mended -r      with its subfolders
   facemend restore photo.jpg --faces largest --strength 0.8
   facemend restore group.png --faces 0,2 --compare
   facemend restore small.jpg --background x2
@@ -38,6 +49,10 @@ Exit codes:
   1  some photo failed; the others are done
   2  the command or a setting is wrong
   3  the model or its weights cannot be used
+
+\b
+Photos: JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF, and HEIC with the extra facemend[heif]. Each is
+decoded in a confined process that has 20 s of processor time.
 
 \b
 Models: facemend models list shows them, facemend models pull NAME downloads one.
@@ -71,6 +86,13 @@ class FacesType(click.ParamType[str | tuple[int, ...]]):
 )
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Where to write: a file, or a folder."
+)
+@click.option("-r", "--recursive", is_flag=True, help="Restore the subfolders of a folder, too.")
+@click.option(
+    "--resume/--no-resume",
+    default=True,
+    show_default=True,
+    help="Skip photos of a folder that were restored before in the same way and have not changed.",
 )
 @click.option("-m", "--model", help="Name of the model.  [default: facemend-starter]")
 @click.option(
@@ -157,6 +179,16 @@ class FacesType(click.ParamType[str | tuple[int, ...]]):
     default=None,
     help="Use the next backend where one fails its self-check.",
 )
+@click.option(
+    "--max-pixels",
+    type=click.IntRange(1),
+    help=f"Largest photo to decode, width x height.  [default: {_MAX_PIXELS}]",
+)
+@click.option(
+    "--max-bytes",
+    type=click.IntRange(1),
+    help=f"Largest file to read.  [default: {_MAX_BYTES}]",
+)
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
 @click.option("--compare", is_flag=True, help="Also write before and after side by side.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
@@ -166,6 +198,8 @@ def restore(
     photo: Path | None,
     input_: Path | None,
     output: Path | None,
+    recursive: bool,
+    resume: bool,
     model: str | None,
     task: Task | None,
     strength: float,
@@ -184,6 +218,8 @@ def restore(
     precision: str | None,
     backend: str | None,
     allow_fallback: bool | None,
+    max_pixels: int | None,
+    max_bytes: int | None,
     seed: int,
     compare: bool,
     as_json: bool,
@@ -192,15 +228,13 @@ def restore(
     """Restore the faces in PHOTO, or in every photo of a folder; nothing else in it changes.
 
     The result is written as output_PHOTO beside it, or where --output says. With no PHOTO at all,
-    a public-domain photo that comes with the package is spoiled and restored.
+    a public-domain photo that comes with the package is damaged and restored.
     """
     if photo and input_:
         raise click.UsageError("Give the photo once: as PHOTO or with --input, not both.")
     warnings.filterwarnings("ignore", module="PIL")  # the decoder's asides; errors stay errors
     with errors_as_exit_codes():
         settings = load_settings()
-        source = photo or input_
-        work = plan(source, output) if source else plan_sample(output)
         given = {
             "default_model": model or (COLORIZER if task == "colorize" else None),
             "device": device,
@@ -211,7 +245,6 @@ def restore(
         settings = settings.model_copy(update={k: v for k, v in given.items() if v is not None})
         if task:
             _require_task(settings, task)
-        restorer = load_model(settings)
         options = FaceOptions(
             faces=faces,
             aligned=aligned,
@@ -228,15 +261,60 @@ def restore(
             background=background,
             crops=False,
         )
-        batch = PhotoBatch(restorer, options, limits_of(settings), compare=compare)
-        outcomes = run_with_progress(batch, work, visible=not as_json)
-        restorer.close()
+        limits = _limits(settings, max_pixels=max_pixels, max_bytes=max_bytes)
+        model_entry = find_entry(settings.default_model, settings.models_dir)
+        how = digest(f"{model_entry} {compare} {options}")
+        if source := photo or input_:
+            todo = plan(source, output, recursive=recursive, resume=resume, options=how)
+        else:
+            todo = plan_sample(output)
+        outcomes = _run(settings, todo, options, limits, compare=compare, visible=not as_json)
     if as_json:
         click.echo(json.dumps([outcome.as_dict() for outcome in outcomes], indent=2))
     else:
-        print_report(outcomes, verbose=verbose)
+        print_report(outcomes, left_out=todo.left_out, verbose=verbose)
     if any(outcome.status == "failed" for outcome in outcomes):
         sys.exit(EXIT_PHOTO_FAILED)
+
+
+def _run(
+    settings: Settings,
+    todo: Plan,
+    options: FaceOptions,
+    limits: Limits,
+    *,
+    compare: bool,
+    visible: bool,
+) -> list[Outcome]:
+    """Restore the photos of the plan. Without any, neither model nor decoder is started."""
+    if not any(isinstance(step, Work) for step in todo.steps):
+        return [skipped(step) for step in todo.steps if isinstance(step, Skipped)]
+    with Decoder(limits, bounds=_bounds(limits)) as decoder, closing(load_model(settings)) as model:
+        batch = PhotoBatch(model, decoder, options, max_bytes=limits.max_bytes, compare=compare)
+        return run_with_progress(batch, todo, visible=visible)
+
+
+def _limits(settings: Settings, *, max_pixels: int | None, max_bytes: int | None) -> Limits:
+    """The options, else the settings if they are given, else generous defaults.
+
+    The defaults of the settings protect a service from strangers; here the photos are one's own.
+    """
+    own = {
+        "max_input_bytes": _MAX_BYTES,
+        "max_pixels": _MAX_PIXELS,
+        "max_side_px": _MAX_SIDE_PX,
+        "max_aspect": _MAX_ASPECT,
+    }
+    chosen = {name: value for name, value in own.items() if name not in settings.model_fields_set}
+    given = {"max_pixels": max_pixels, "max_input_bytes": max_bytes}
+    chosen |= {name: value for name, value in given.items() if value is not None}
+    return limits_of(settings.model_copy(update=chosen))
+
+
+def _bounds(limits: Limits) -> Bounds:
+    """What the decoder may use for a photo of that many pixels."""
+    memory_bytes = max(1 << 30, _BYTES_PER_PIXEL * limits.max_pixels)
+    return Bounds(memory_bytes=memory_bytes, cpu_s=_DECODE_S, wall_s=1.1 * _DECODE_S)
 
 
 def _require_task(settings: Settings, task: Task) -> None:

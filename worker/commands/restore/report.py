@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 
@@ -12,19 +13,18 @@ from rich.progress import track
 from rich.table import Column, Table
 
 from worker.commands.failure import line_of
-from worker.commands.restore.batch import Outcome, PhotoBatch, Work
+from worker.commands.restore.batch import Outcome, PhotoBatch
+from worker.commands.restore.plan import DONE_BEFORE, Plan
 
 
-def run_with_progress(
-    batch: PhotoBatch, work: Sequence[Work | Outcome], *, visible: bool
-) -> list[Outcome]:
-    """Run it, with a bar on stderr where there is more than one photo and someone to look."""
+def run_with_progress(batch: PhotoBatch, plan: Plan, *, visible: bool) -> list[Outcome]:
+    """Run the plan; a terminal shows a progress bar on stderr if there is more than one photo."""
     console = Console(stderr=True)
-    hidden = not visible or len(work) < 2 or not console.is_terminal
+    hidden = not visible or len(plan.steps) < 2 or not console.is_terminal
     bar = track(
-        batch.run(work),
+        batch.run(plan),
         description="Restoring",
-        total=len(work),
+        total=len(plan.steps),
         console=console,
         disable=hidden,
         transient=True,
@@ -32,8 +32,11 @@ def run_with_progress(
     return list(bar)
 
 
-def print_report(outcomes: Sequence[Outcome], *, verbose: bool) -> None:
-    """Results to stdout, failures and warnings to stderr."""
+def print_report(outcomes: Sequence[Outcome], *, left_out: int, verbose: bool) -> None:
+    """Print results to stdout, failures and warnings to stderr.
+
+    ``left_out`` is the number of subfolders that were not restored.
+    """
     for outcome in outcomes:
         if outcome.error:
             click.echo(f"{outcome.source}: {line_of(outcome.error)}", err=True)
@@ -43,12 +46,18 @@ def print_report(outcomes: Sequence[Outcome], *, verbose: bool) -> None:
         _print_line(outcomes[0])
     else:
         _print_summary(outcomes)
+    if any(outcome.reason == DONE_BEFORE for outcome in outcomes):
+        click.echo("What was done before is kept: --no-resume restores it again.")
+    if left_out:
+        click.echo(f"{left_out} subfolder(s) were left out: --recursive restores them, too.")
     if verbose:
         _print_faces(outcomes)
 
 
 def _print_line(outcome: Outcome) -> None:
-    if outcome.output is None:
+    if outcome.reason:
+        click.echo(f"{outcome.source}: skipped, {outcome.reason}")
+    if outcome.output is None or outcome.reason:
         return
     restored = sum(face.status == "restored" for face in outcome.faces)
     took = ", ".join(f"{stage} {ms} ms" for stage, ms in outcome.timings_ms.items())
@@ -61,16 +70,20 @@ def _print_summary(outcomes: Sequence[Outcome]) -> None:
     table = Table(
         Column("photo", overflow="fold"), "status", "faces", Column("result", overflow="fold")
     )
+    common = os.path.commonpath([outcome.source.parent for outcome in outcomes])
     for outcome in outcomes:
         restored = sum(face.status == "restored" for face in outcome.faces)
-        faces = f"{restored} of {len(outcome.faces)}" if outcome.output else ""
-        result = outcome.error.code if outcome.error else str(outcome.output or "")
-        table.add_row(escape(outcome.source.name), outcome.status, faces, escape(result))
+        faces = "" if outcome.error or outcome.reason else f"{restored} of {len(outcome.faces)}"
+        result = outcome.error.code if outcome.error else str(outcome.output or outcome.reason)
+        photo = str(outcome.source.relative_to(common))
+        table.add_row(escape(photo), outcome.status, faces, escape(result))
     console = Console()
     console.print(table)
     counts = Counter[str](outcome.status for outcome in outcomes)
+    reasons = Counter(outcome.reason for outcome in outcomes if outcome.reason)
     said = [f"{counts[s]} {s}" for s in ("restored", "unchanged", "skipped", "failed")]
-    click.echo(", ".join(said))
+    why = "; ".join(f"{count} {reason}" for reason, count in reasons.items())
+    click.echo(", ".join(said) + (f" (skipped: {why})" if why else ""))
 
 
 def _print_faces(outcomes: Sequence[Outcome]) -> None:

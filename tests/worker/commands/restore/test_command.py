@@ -11,6 +11,7 @@ import pytest
 
 from tests.worker.commands.conftest import BLANK, Facemend, only_line, opened, put
 from tests.worker.engine.photos import file_of
+from worker.commands.restore.record import RECORD_NAME
 
 # --- what goes where ------------------------------------------------------------------------
 
@@ -97,8 +98,9 @@ def test_a_folder_in_is_a_folder_out_with_a_summary(
     answer = facemend("restore", "-i", album, "-o", folder / "mended")
     assert answer.exit_code == 1
     names = sorted(path.name for path in (folder / "mended").iterdir())
-    assert names == ["a.png", "b.JPG", "c.bmp.png"]
+    assert names == [RECORD_NAME, "a.png", "b.JPG", "c.bmp.png"]
     assert "2 restored, 1 unchanged, 1 skipped, 1 failed" in answer.stdout
+    assert "1 not a photo by its name (.txt)" in answer.stdout
     assert "broken.jpg: unsupported-image" in answer.stderr
 
 
@@ -110,13 +112,6 @@ def test_a_folder_with_no_output_gets_one_beside_it(facemend: Facemend, folder: 
     assert answer.exit_code == 0
     assert (folder / "output_album" / "b.png").is_file()
     assert "[bold]a.png" in answer.stdout
-
-
-def test_an_empty_folder_is_no_error(facemend: Facemend, folder: Path) -> None:
-    (folder / "album").mkdir()
-    answer = facemend("restore", folder / "album")
-    assert answer.exit_code == 0
-    assert "0 restored" in answer.stdout
 
 
 # --- options --------------------------------------------------------------------------------

@@ -1,0 +1,214 @@
+"""Which photos are meant, and where each result goes."""
+
+from __future__ import annotations
+
+import io
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import click
+
+from worker.commands.demo_pictures import free_photo, spoil
+from worker.commands.restore.names import ResultNames
+from worker.commands.restore.record import RECORD_NAME, Record
+
+#: A folder's other files are left alone. The content decides whether a file is a photo.
+PHOTO_SUFFIXES = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp", ".png", ".webp", ".bmp", ".tif", ".tiff"}
+    | {".gif", ".avif", ".heic", ".heif"}
+)
+DONE_BEFORE = "done before"
+#: Suffix of a result → its format.
+FORMATS = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".webp": "webp"}
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One photo to restore.
+
+    ``target`` is where the result goes; only if ``exact``, its suffix decides the format.
+    ``compared`` is where the comparison goes; ``name`` is the photo's name in the record of its
+    folder. ``data`` are the bytes of a photo that is no file.
+    """
+
+    source: Path
+    target: Path
+    compared: Path
+    name: str = ""
+    exact: bool = False
+    data: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A file that is not restored, and why."""
+
+    source: Path
+    reason: str
+    output: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do with a photo or a folder, in the order of names.
+
+    ``record`` is that of a folder; ``left_out`` are its subfolders without ``recursive``.
+    """
+
+    steps: tuple[Work | Skipped, ...]
+    names: ResultNames = field(default_factory=ResultNames)
+    record: Record | None = None
+    left_out: int = 0
+
+
+def plan(
+    source: Path,
+    output: Path | None,
+    *,
+    recursive: bool = False,
+    resume: bool = True,
+    options: str = "",
+) -> Plan:
+    """Plan a photo or a folder.
+
+    ``options`` identifies how photos are restored: with ``resume``, a photo of a folder that was
+    restored in the same way and has not changed since is skipped. Raises click.UsageError if
+    nothing sensible can be meant.
+    """
+    if source.is_dir():
+        return _Folder(source, output, recursive).plan(options, resume=resume)
+    if not source.exists():
+        raise click.UsageError(f"{source} does not exist.")
+    if not source.is_file():
+        raise click.UsageError(f"{source} is neither a file nor a folder.")
+    if output is None:
+        return _single(source, source.with_name(f"output_{source.name}"))
+    if output.is_dir():
+        return _single(source, output / f"output_{source.name}")
+    _require_format(output)
+    if output.exists() and output.samefile(source):
+        raise click.UsageError("The result would overwrite the photo: give another --output.")
+    return _single(source, output, exact=True)
+
+
+def plan_sample(output: Path | None) -> Plan:
+    """Plan the public-domain photo of the demo, damaged; its result goes into this folder."""
+    damaged = io.BytesIO()
+    spoil(free_photo()).save(damaged, "png")
+    target, exact = Path("output_astronaut.png"), False
+    if output is not None and output.is_dir():
+        target = output / target
+    elif output is not None:
+        _require_format(output)
+        target, exact = output, True
+    found = _single(Path("astronaut.png"), target, exact=exact)
+    (work,) = (step for step in found.steps if isinstance(step, Work))
+    return replace(found, steps=(replace(work, data=damaged.getvalue()),))
+
+
+def _single(source: Path, target: Path, *, exact: bool = False) -> Plan:
+    names = ResultNames([source])
+    target = target if exact else names.claim(target)
+    compared = names.claim(target.with_name(f"{target.stem}_comparison.png"))
+    return Plan((Work(source, target, compared, exact=exact),), names)
+
+
+def _require_format(output: Path) -> None:
+    if output.suffix.lower() not in FORMATS:
+        raise click.UsageError(f"{output}: the result can be .png, .jpg, .jpeg or .webp.")
+
+
+class _Folder:
+    def __init__(self, source: Path, output: Path | None, recursive: bool) -> None:
+        here = source.resolve()
+        self._source, self._recursive = source, recursive
+        self._output = output or here.with_name(f"output_{here.name}")
+        self._left_out = 0
+        if self._output.exists():
+            if not self._output.is_dir() or self._output.samefile(source):
+                raise click.UsageError(
+                    f"{self._output}: the results of a folder need a folder of their own."
+                )
+        elif self._output.is_symlink():
+            raise click.UsageError(f"{self._output} is a link that leads nowhere.")
+
+    def plan(self, options: str, *, resume: bool) -> Plan:
+        """Raises click.UsageError if there is no photo."""
+        found = list(self._walk(self._source))
+        if not any(reason is None for _, reason in found):
+            raise click.UsageError(self._nothing(found))
+        record = Record.of_folder(self._output, options)
+        skipped: dict[Path, Skipped] = {}
+        for path, reason in found:
+            before = record.result_of(self._name(path), path) if resume and not reason else None
+            if reason:
+                skipped[path] = Skipped(path, reason)
+            elif before:
+                skipped[path] = Skipped(path, DONE_BEFORE, before)
+            else:
+                record.forget(self._name(path))
+        # Results of photos that are not restored now must not be overwritten.
+        names = ResultNames([self._output / RECORD_NAME, *record.results()])
+        photos = [path for path, _ in found if path not in skipped]
+        targets = {path: names.claim(self._output / self._name(path)) for path in photos}
+        work = {
+            path: Work(
+                path,
+                target,
+                names.claim(target.with_name(f"{target.name}_comparison.png")),
+                self._name(path),
+            )
+            for path, target in targets.items()
+        }
+        steps = tuple(skipped.get(path) or work[path] for path, _ in found)
+        return Plan(steps, names, record, self._left_out)
+
+    def _name(self, path: Path) -> str:
+        """The name of a photo in the record: its path below the folder."""
+        return path.relative_to(self._source).as_posix()
+
+    def _walk(self, folder: Path) -> Iterator[tuple[Path, str | None]]:
+        """Each file and why it is not restored (None: it is)."""
+        for path in sorted(folder.iterdir()):
+            if path.is_dir() and not path.is_symlink():
+                yield from self._walk_into(path)
+            else:
+                yield path, _reason_to_skip(path)
+
+    def _walk_into(self, folder: Path) -> Iterator[tuple[Path, str | None]]:
+        if self._output.exists() and folder.samefile(self._output):
+            return
+        if folder.name.startswith("."):
+            yield folder, "a hidden folder"
+        elif self._recursive:
+            yield from self._walk(folder)
+        else:
+            self._left_out += 1
+
+    def _nothing(self, found: list[tuple[Path, str | None]]) -> str:
+        told = f"{self._source} holds no photo"
+        if self._left_out:
+            return f"{told}; {self._left_out} subfolder(s) were left out: use --recursive."
+        if found:
+            path, reason = found[0]
+            return f"{told} ({path.name}: {reason})."
+        return f"{told}: it is empty."
+
+
+def _reason_to_skip(path: Path) -> str | None:
+    """Why a file of a folder is not restored; None if it is."""
+    if path.name.startswith("."):
+        return "a hidden file"
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return "a link that leads nowhere" if path.is_symlink() else "it cannot be read"
+    if stat.S_ISDIR(mode):
+        return "a link to a folder"
+    if not stat.S_ISREG(mode):
+        return "not a regular file"
+    if path.suffix.lower() not in PHOTO_SUFFIXES:
+        return f"not a photo by its name ({path.suffix or 'no suffix'})"
+    return None
