@@ -112,7 +112,7 @@ class Decoder:
             raise Unavailable("the machine was too busy to decode the photo")
         late = ending.overdue or ending.cpu_s >= self._bounds.cpu_s
         if late or ending.exit_code == -signal.SIGXCPU:
-            raise CorruptImage("the photo cannot be decoded in time")
+            raise CorruptImage(f"decoding the photo takes more than {self._bounds.cpu_s} s")
         if ending.exit_code == -signal.SIGKILL:
             raise Unavailable("the decoder was killed from outside, as when memory runs out")
         raise CorruptImage(f"the photo crashes the decoder ({name})")

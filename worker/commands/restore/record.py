@@ -40,9 +40,8 @@ class Record:
             for line in (folder / RECORD_NAME).read_bytes().splitlines():
                 with contextlib.suppress(ValueError, TypeError, KeyError):
                     content: dict[str, Any] = json.loads(line)
-                    entries[content.pop("photo")] = _Entry(
-                        results=tuple(content.pop("results")), **content
-                    )
+                    photo, results = str(content.pop("photo")), tuple(content.pop("results"))
+                    entries[photo] = _Entry(results=results, **content)
         return cls(folder, options, entries)
 
     def result_of(self, photo: str, source: Path) -> Path | None:
