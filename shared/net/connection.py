@@ -52,7 +52,7 @@ class Deadline:
         """Seconds left, more than 0; InputTimeout when none are."""
         left_s = self._at - time.monotonic()
         if left_s <= 0:
-            raise InputTimeout("The server did not answer in time")
+            raise InputTimeout("The server did not respond in time")
         return left_s
 
 
@@ -128,7 +128,7 @@ class DeadlineStream(httpcore.NetworkStream):
             self._socket.settimeout(self._deadline.remaining_s())
             return self._socket.recv(max_bytes)
         except TimeoutError:
-            raise InputTimeout("The server did not answer in time") from None
+            raise InputTimeout("The server did not respond in time") from None
         except OSError as error:
             raise httpcore.ReadError(str(error)) from None
 
@@ -157,7 +157,7 @@ class DeadlineStream(httpcore.NetworkStream):
             secured = ssl_context.wrap_socket(self._socket, server_hostname=server_hostname)
         except TimeoutError:
             self.close()
-            raise InputTimeout("The server did not answer in time") from None
+            raise InputTimeout("The server did not respond in time") from None
         except (OSError, ValueError) as error:
             self.close()
             raise httpcore.ConnectError(str(error)) from None

@@ -15,8 +15,10 @@ from shared.net.fetcher import Fetcher
 from shared.storage.bucket import ObjectStorage
 from shared.telemetry import DELIVERY_TRIES, ENDPOINTS_CHANGED, bind
 from shared.tenants.api_keys import KeyRing
-from shared.webhooks import events as webhooks
+from shared.webhooks.attempt import Attempt, send
 from shared.webhooks.outbox import TEST_EVENT, AttemptResult, Delivery, DeliveryOutcome, Outbox
+from shared.webhooks.schedule import next_delay_s
+from shared.webhooks.signing import event_body
 
 _logger = logging.getLogger(__name__)
 _CHANGED = {
@@ -64,20 +66,20 @@ class Courier:
             except Exception:
                 _logger.exception("the webhook has to wait")
 
-    def _try(self, delivery: Delivery) -> webhooks.Attempt:
+    def _try(self, delivery: Delivery) -> Attempt:
         """Raises Unavailable or NotFound before anything is sent."""
         if delivery.disabled:
             return _unsent("The endpoint is disabled")
         secrets = self._keys.webhook_secrets(delivery.tenant)
         try:
-            body = webhooks.body(delivery.event, delivery.created_at, self._data(delivery))
+            body = event_body(delivery.event, delivery.created_at, self._data(delivery))
         except FacemendError:
             raise
         except Exception:
             # A defect of ours. It counts as a try, or it would come round for ever.
             _logger.exception("the webhook cannot be written")
             return _unsent("The message could not be written")
-        return webhooks.send(
+        return send(
             self._fetcher,
             url=delivery.url,
             event_id=delivery.event_id,
@@ -93,8 +95,8 @@ class Courier:
         job = delivery.job or self._store.get(delivery.tenant, delivery.job_id)
         return represent(job, self._storage).model_dump(mode="json")
 
-    def _settle(self, delivery: Delivery, attempt: webhooks.Attempt) -> None:
-        delay_s = webhooks.next_delay_s(delivery.attempt, attempt.retry_after_s, random.random)
+    def _settle(self, delivery: Delivery, attempt: Attempt) -> None:
+        delay_s = next_delay_s(delivery.attempt, attempt.retry_after_s, random.random)
         if delivery.disabled or delivery.event == TEST_EVENT:
             delay_s = None
         went = _went(attempt)
@@ -105,11 +107,11 @@ class Courier:
             _tell(delivery, attempt, noted)
 
 
-def _unsent(error: str) -> webhooks.Attempt:
-    return webhooks.Attempt(time.time(), None, 0, error, sent=False)
+def _unsent(error: str) -> Attempt:
+    return Attempt(time.time(), None, 0, error, sent=False)
 
 
-def _went(attempt: webhooks.Attempt) -> AttemptResult:
+def _went(attempt: Attempt) -> AttemptResult:
     if not attempt.sent:
         return AttemptResult.UNSENT
     if attempt.delivered:
@@ -117,7 +119,7 @@ def _went(attempt: webhooks.Attempt) -> AttemptResult:
     return AttemptResult.GONE if attempt.gone else AttemptResult.FAILED
 
 
-def _tell(delivery: Delivery, attempt: webhooks.Attempt, noted: DeliveryOutcome) -> None:
+def _tell(delivery: Delivery, attempt: Attempt, noted: DeliveryOutcome) -> None:
     outcome = "failed" if noted.state == "pending" else noted.state
     DELIVERY_TRIES.labels(delivery.event, outcome).inc()
     facts = {name: fact for name, fact in attempt.record().items() if name != "at"}

@@ -10,8 +10,8 @@ from standardwebhooks.webhooks import Webhook
 from api import Services
 from shared.jobs.job import new_id
 from shared.jobs.store import JobStore
-from shared.webhooks.events import sign
 from shared.webhooks.outbox import AttemptResult, Outbox
+from shared.webhooks.signing import sign
 from tests.jobs import TENANT, finish
 
 Problem = Callable[[Any], tuple[int, str]]

@@ -9,7 +9,6 @@ import pytest
 from redis import Redis
 
 from shared.jobs.store import JobStore
-from shared.webhooks.events import JITTER, MAX_RETRY_AFTER_S, RETRY_SCHEDULE_S
 from shared.webhooks.outbox import (
     DISABLED_S,
     FAILING_S,
@@ -19,6 +18,7 @@ from shared.webhooks.outbox import (
     DeliveryOutcome,
     Outbox,
 )
+from shared.webhooks.schedule import JITTER, MAX_RETRY_AFTER_S, RETRY_SCHEDULE_S
 from tests.jobs import TENANT, finish, make_due, only_delivery
 from tests.shared.conftest import redis_time
 

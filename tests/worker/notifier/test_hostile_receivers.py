@@ -21,8 +21,8 @@ from shared.net.fetcher import Fetcher
 from shared.settings import Settings
 from shared.storage.bucket import ObjectStorage
 from shared.tenants.api_keys import KeyRing
-from shared.webhooks.events import RETRY_SCHEDULE_S
 from shared.webhooks.outbox import Outbox
+from shared.webhooks.schedule import RETRY_SCHEDULE_S
 from tests.jobs import finish, make_due, only_delivery
 from tests.origin import Origin, headers, http
 from tests.waiting import eventually
@@ -92,7 +92,7 @@ def test_one_that_drips_its_answer_is_cut_off(
     send_due()
     delivery = only_delivery(outbox, job_id)
     assert delivery["state"] == "pending"
-    assert delivery["attempts"][0]["error"] == "The server did not answer in time"
+    assert delivery["attempts"][0]["error"] == "The server did not respond in time"
 
 
 @pytest.mark.parametrize("status", ["301", "302", "303", "307", "308"])
