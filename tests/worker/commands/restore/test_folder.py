@@ -261,7 +261,7 @@ def test_a_name_that_the_terminal_cannot_show_is_replaced(
     album: Path, folder: Path, encoding: str
 ) -> None:
     photo(album, "写真.png")
-    photo(album, os.fsdecode(b"caf\xe9.png"))
+    photo(album, os.fsdecode(b"caf\xe9.png"))  # codespell:ignore caf
     done = run_facemend(encoding, "restore", "-i", album, "-o", folder / "out")
     assert done.returncode == 0, done.stderr
     assert b"2 unchanged" in done.stdout
