@@ -28,15 +28,14 @@ from shared.queue.celery_queue import RESTORE_TASK, make_celery
 from shared.settings import Settings, load_settings
 from shared.storage.bucket import ObjectStorage
 from shared.telemetry import configure_logging, start_metrics_server
-from worker.decoder.decoder import Decoder
-from worker.decoder.photo_limits import limits_of
-from worker.engine_process import batch_metrics as batches
-from worker.engine_process.supervisor import EngineProcess
+from worker.decoder.decoder import Decoder, photo_limits
+from worker.engine_process import batch_metrics
+from worker.engine_process.supervisor import EngineSupervisor
 from worker.jobs.lease import Drain
 from worker.jobs.pipeline import Pipeline
-from worker.jobs.preflight import check_ground
-from worker.jobs.runner import Worker
-from worker.jobs.thread_pool import Pool
+from worker.jobs.preflight import run_preflight
+from worker.jobs.runner import JobRunner
+from worker.jobs.thread_pool import JobThreadPool
 
 _log = logging.getLogger(__name__)
 _ANNOUNCE_S = 5.0
@@ -50,9 +49,9 @@ LoadRestorers = str | Callable[[Settings], Mapping[str, object]]
 LOAD_RESTORERS = "worker.load_models:load_restorers"
 
 
-def build(settings: Settings, engine: EngineProcess, decoder: Decoder) -> Worker:
+def build(settings: Settings, engine: EngineSupervisor, decoder: Decoder) -> JobRunner:
     """The composition root."""
-    return Worker(
+    return JobRunner(
         name=f"{socket.gethostname()}-{os.getpid()}",
         store=JobStore.connect(settings),
         pipeline=Pipeline(
@@ -75,9 +74,9 @@ def serve(settings: Settings, load_restorers: LoadRestorers = LOAD_RESTORERS) ->
     ``load_restorers`` is imported and called by the engine's process. Raises FacemendError when it
     cannot start.
     """
-    check_ground(settings)
-    engine = EngineProcess(settings, address_of(load_restorers), batches.count)
-    decoder = Decoder(limits_of(settings))
+    run_preflight(settings)
+    engine = EngineSupervisor(settings, address_of(load_restorers), batch_metrics.count)
+    decoder = Decoder(photo_limits(settings))
     try:
         decoder.start()
         engine.start()
@@ -102,7 +101,7 @@ def address_of(function: LoadRestorers) -> str:
     return f"{module}:{name}"
 
 
-def _celery(settings: Settings, worker: Worker) -> Celery:
+def _celery(settings: Settings, worker: JobRunner) -> Celery:
     names = tuple(model.name for model in worker.engine.models)
     celery = make_celery(settings, role="worker", models=names)
 
@@ -119,7 +118,7 @@ def _celery(settings: Settings, worker: Worker) -> Celery:
     return celery
 
 
-def _listen(worker: Worker, celery: Celery, settings: Settings) -> None:
+def _listen(worker: JobRunner, celery: Celery, settings: Settings) -> None:
     """Take jobs until SIGTERM, or until the worker itself wants to leave."""
 
     def begin_drain(**_: object) -> None:
@@ -137,7 +136,7 @@ def _listen(worker: Worker, celery: Celery, settings: Settings) -> None:
     worker_shutting_down.connect(begin_drain, weak=False)
     worker_process = celery.Worker(
         hostname=worker.name,
-        pool_cls=Pool,
+        pool_cls=JobThreadPool,
         without_gossip=True,
         without_mingle=True,
         quiet=True,
@@ -149,13 +148,13 @@ def _keep_our_logging(**_: object) -> None:
     """Celery sets up logging of its own, unless somebody listens to this signal."""
 
 
-def _leave_without_engine(worker: Worker) -> None:
+def _leave_without_engine(worker: JobRunner) -> None:
     worker.engine.lost.wait()
     worker.leave()
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _end(worker: Worker, drain_s: float) -> None:
+def _end(worker: JobRunner, drain_s: float) -> None:
     """End the process in time, whatever some job still waits for."""
     time.sleep(drain_s + _GRACE_S)
     last = threading.Thread(target=worker.let_go, daemon=True)
@@ -165,7 +164,7 @@ def _end(worker: Worker, drain_s: float) -> None:
     os._exit(EXIT_AT_FAULT if worker.engine.lost.is_set() else 0)
 
 
-def _announce(worker: Worker) -> None:
+def _announce(worker: JobRunner) -> None:
     """Say every few seconds what this worker serves, until it drains."""
     while not worker.drain.begun:
         try:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from shared.settings import Settings
-from worker.engine_process import batch_metrics as batches
+from worker.engine_process import batch_metrics
 
 if TYPE_CHECKING:
     from worker.engine import Restorer
@@ -22,7 +22,7 @@ def load_restorers(settings: Settings) -> dict[str, Restorer]:
     """Load and warm each served model; raises ModelUnavailable in words."""
     restorers = {}
     for name in settings.served_models or (settings.default_model,):
-        restorer = load_model(settings, name, on_batch=partial(batches.made, name))
+        restorer = load_model(settings, name, on_batch=partial(batch_metrics.on_batch, name))
         restorer.warm_up()
         restorers[name] = restorer
     return restorers

@@ -13,7 +13,7 @@ from PIL import Image
 
 from benchmarks.report import Report
 from benchmarks.service.sleeping_worker import MODEL, SLEEP_S, TIMES
-from deploy.embedded.child_process import Child
+from deploy.embedded.child_process import ChildProcess
 from deploy.embedded.seaweedfs import SeaweedFS
 from deploy.embedded.valkey import Valkey
 from shared.jobs.job import Priority, new_id
@@ -51,7 +51,7 @@ def measure_device_utilization(report: Report, folder: Path) -> None:
         env = {f"FACEMEND_{name.upper()}": value for name, value in values.items()}
         env = {**os.environ, "PYTHONPATH": str(_ROOT), **env}
         argv = [sys.executable, "-m", "benchmarks.service.sleeping_worker"]
-        child = Child("worker", argv, folder=folder, env=env, cwd=folder)
+        child = ChildProcess("worker", argv, folder=folder, env=env, cwd=folder)
         child.start()
         try:
             times = models_dir / TIMES

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchmarks.report import Report
 from benchmarks.service.load_generator import Load, LoadResult
-from deploy.embedded.child_process import Child, free_port
+from deploy.embedded.child_process import ChildProcess, free_port
 from deploy.embedded.seaweedfs import SeaweedFS
 from deploy.embedded.valkey import Valkey
 from shared.redis.client import connect
@@ -114,7 +114,9 @@ def _naive(folder: Path) -> Iterator[str]:
 def _served(folder: Path, argv: list[str], env: dict[str, str], url: str) -> Iterator[None]:
     folder.mkdir()
     env = {**os.environ, "PYTHONPATH": str(_ROOT), **env}
-    child = Child(folder.name, [sys.executable, "-m", *argv], folder=folder, env=env, cwd=folder)
+    child = ChildProcess(
+        folder.name, [sys.executable, "-m", *argv], folder=folder, env=env, cwd=folder
+    )
     child.start()
     try:
         child.wait_until(lambda: _is_listening(url), timeout_s=60)

@@ -1,4 +1,4 @@
-"""One child process: started so that it cannot outlive its parent, its output in a log file."""
+"""A child process that dies with its parent, and whose output goes to a log file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -17,31 +16,23 @@ from random import SystemRandom
 from typing import Protocol, Self
 
 from shared.errors import StackFailed
+from shared.process_control import command_that_dies_with_us
 
-# The kernel sends the child SIGTERM when its parent dies, however it dies. Set between fork and
-# exec by a small Python of its own: subprocess' preexec_fn is unsafe once the parent has threads.
-_TIED = """
-import ctypes, os, signal, sys
-if sys.platform == "linux":
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-    if os.getppid() != int(sys.argv[1]):
-        sys.exit("the parent is gone already")
-os.execvpe(sys.argv[2], sys.argv[2:], os.environ)
-"""
-# Below the range that the kernel hands out by itself (32768…), with room for a twin port + 10000.
+# Below the kernel's own range (32768…), with room for a second port 10,000 above.
 _PORTS = range(10_240, 22_000)
-_TRIES = 4  # a port may be grabbed by somebody else between our look and the server's start
-#: How long a server may take to be ready.
+_ATTEMPTS = 4  # another process may take a port between our check and the server's start
+#: Seconds that a server may take to be ready.
 READY_S = 60.0
 _random = SystemRandom()
-_living: weakref.WeakSet[Child] = weakref.WeakSet()
+_running: weakref.WeakSet[ChildProcess] = weakref.WeakSet()
 
 
 def free_port(preferred: int | None = None) -> int:
-    """Find a loopback port on which nobody listens, nor on the port 10,000 above it.
+    """Return a loopback port that is free, and so is the port 10,000 above it.
 
-    SeaweedFS opens such a twin for each of its ports. ``preferred`` is taken when it is free.
-    Another process may still grab it first, so whoever uses it must check afterwards.
+    SeaweedFS opens such a second port for each of its ports. ``preferred`` is returned if it is
+    free. Another process may still take the port first, so the caller must check afterwards. Raises
+    StackFailed.
     """
     candidates = [preferred] if preferred else []
     for port in (*candidates, *_random.sample(_PORTS, 200)):
@@ -50,18 +41,20 @@ def free_port(preferred: int | None = None) -> int:
     raise StackFailed("no free loopback port between 10240 and 22000")
 
 
-class Begin(Protocol):
+class StartServer(Protocol):
+    """Starts a server; ``first`` is true at the first attempt."""
+
     def __call__(self, *, first: bool) -> None: ...
 
 
-def try_ports(begin: Begin, stop: Callable[[], None]) -> None:
-    """Start a server, on its remembered ports first, then on others. Raises the last failure."""
-    for tries_left in reversed(range(_TRIES)):
+def try_ports(start: StartServer, stop: Callable[[], None]) -> None:
+    """Start a server, first on its saved ports, then on others. Raises the last StackFailed."""
+    for attempts_left in reversed(range(_ATTEMPTS)):
         try:
-            begin(first=tries_left == _TRIES - 1)
+            start(first=attempts_left == _ATTEMPTS - 1)
         except StackFailed:
             stop()
-            if not tries_left:
+            if not attempts_left:
                 raise
         else:
             return
@@ -77,8 +70,11 @@ def _is_free(port: int) -> bool:
     return True
 
 
-class Child:
-    """A process group with one leader. Not thread-safe; start it from a thread that stays."""
+class ChildProcess:
+    """A process group with one leader. Not thread-safe.
+
+    Start it from a thread that stays, because it dies with that thread.
+    """
 
     def __init__(
         self,
@@ -89,7 +85,7 @@ class Child:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
     ) -> None:
-        """``folder`` takes ``<name>.log``; ``env`` is the whole environment (None: ours)."""
+        """``folder`` is for ``NAME.log``; ``env`` is the whole environment (None: ours)."""
         self.name = name
         self.log_path = folder / f"{name}.log"
         self._argv = list(argv)
@@ -120,10 +116,10 @@ class Child:
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> None:
-        """Start it. Raises StackFailed when the log cannot be written or Python not be run."""
+        """Start the process. Raises StackFailed if the log or the process cannot be opened."""
         if self.running:
             raise StackFailed(f"{self.name} is running already")
-        argv = [sys.executable, "-I", "-S", "-c", _TIED, str(os.getpid()), *self._argv]
+        argv = command_that_dies_with_us(self._argv)
         try:
             self.log_path.parent.mkdir(parents=True, exist_ok=True)
             with self.log_path.open("ab") as log:
@@ -134,14 +130,14 @@ class Child:
                     stderr=log,
                     env=self._env,
                     cwd=self._cwd,
-                    start_new_session=True,  # Ctrl-C reaches us alone; we stop them in order
+                    start_new_session=True,  # Ctrl-C reaches us only; we stop our children in order
                 )
         except OSError as error:
             raise StackFailed(f"{self.name} cannot be started: {error}") from None
-        _living.add(self)
+        _running.add(self)
 
     def wait_until(self, ready: Callable[[], bool], *, timeout_s: float) -> None:
-        """Poll ``ready`` until it is true. Raises StackFailed on exit or when time is up."""
+        """Poll ``ready`` until it is true. Raises StackFailed at an exit or when time is up."""
         deadline = time.monotonic() + timeout_s
         while not ready():
             if not self.running:
@@ -151,39 +147,40 @@ class Child:
             time.sleep(0.02)
 
     def signal(self, number: int) -> None:
-        """Send the leader a signal; nothing happens when it is gone."""
+        """Send the leader a signal, unless it has exited."""
         if self.running and self._process is not None:
             self._process.send_signal(number)
 
     def kill(self) -> None:
-        """SIGKILL for the whole group, and wait: the machine failing, as the tests need it."""
+        """Send SIGKILL to the whole group, and wait: the crash that tests need."""
         if self._process is not None:
             self.kill_group()
             self._process.wait()
 
     def stop(self, grace_s: float = 10.0) -> None:
-        """SIGTERM, then SIGKILL after ``grace_s``; what is left of its group goes too."""
-        if self._process is None or self not in _living:
+        """Send SIGTERM, and after ``grace_s`` SIGKILL to what is left of the group."""
+        if self._process is None or self not in _running:
             return
         self.signal(signal.SIGTERM)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=grace_s)
         self.kill_group()
         self._process.wait()
-        _living.discard(self)
+        _running.discard(self)
 
     def log_tail(self, lines: int = 15) -> str:
+        """Return the last lines of the log; empty if there is no log."""
         if not self.log_path.exists():
             return ""
         return "\n".join(self.log_path.read_text(errors="replace").splitlines()[-lines:])
 
     def kill_group(self) -> None:
-        """SIGKILL for the whole group, without waiting: safe in a signal handler."""
+        """Send SIGKILL to the whole group without waiting: safe in a signal handler."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 
 
 @atexit.register
 def _stop_all() -> None:
-    for child in list(_living):
+    for child in list(_running):
         child.stop(grace_s=5)

@@ -1,4 +1,4 @@
-"""What the embedded stack remembers between starts: its secrets and its ports, in one file."""
+"""The saved state of an embedded stack: its secrets and ports, in one file."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from shared.errors import StackFailed
 
 
 @dataclass
-class Memory:
-    """Made anew at the first start in a folder. ``api_key`` is shown at each start."""
+class SavedState:
+    """Made at the first start in a folder. ``api_key`` is shown at each start."""
 
     redis_password: str = field(default_factory=lambda: secrets.token_urlsafe(24))
     s3_access_key_id: str = field(default_factory=lambda: secrets.token_hex(10))
@@ -26,8 +26,8 @@ class Memory:
     s3_ports: dict[str, int] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, path: Path) -> Memory:
-        """What the file says, or new secrets. Raises StackFailed when it cannot be understood."""
+    def read(cls, path: Path) -> SavedState:
+        """Return the saved state, or new secrets if there is no file. Raises StackFailed."""
         if not path.exists():
             return cls()
         try:

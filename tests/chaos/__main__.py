@@ -19,7 +19,7 @@ from pathlib import Path
 
 import click
 
-from deploy.embedded.child_process import Child
+from deploy.embedded.child_process import ChildProcess
 from shared.errors import StackFailed
 from tests.chaos.report import Row, table
 from tests.chaos.rows import SPECS, Run, Skipped, Spec
@@ -91,7 +91,7 @@ class Lanes:
 
     def __init__(self, folder: Path, seed: int, lanes: int) -> None:
         self._folder, self._seed, self._lanes = folder, seed, lanes
-        self._running: dict[str, tuple[Spec, Child, float]] = {}
+        self._running: dict[str, tuple[Spec, ChildProcess, float]] = {}
         self._done: dict[str, Row] = {}
 
     def run(self, specs: Sequence[Spec]) -> list[Row]:
@@ -121,7 +121,7 @@ class Lanes:
         folder.mkdir(parents=True)
         argv = [sys.executable, "-m", "tests.chaos", "--one", "--folder", str(folder)]
         argv += ["--seed", str(self._seed), spec.name]
-        child = Child("row", argv, folder=folder, cwd=_ROOT)
+        child = ChildProcess("row", argv, folder=folder, cwd=_ROOT)
         child.start()
         self._running[spec.name] = (spec, child, time.monotonic())
 
@@ -135,7 +135,7 @@ class Lanes:
             self._done[spec.name] = row = self._read(spec, child, took_s)
             click.echo(f"{row.name} {row.verdict} in {took_s:.0f} s: {row.fault}")
 
-    def _read(self, spec: Spec, child: Child, took_s: float) -> Row:
+    def _read(self, spec: Spec, child: ChildProcess, took_s: float) -> Row:
         result = self._folder / spec.name / _RESULT
         if result.exists():
             return Row.from_json(result.read_text())

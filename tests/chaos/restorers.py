@@ -22,7 +22,7 @@ from tests.models import stand_in
 from worker.engine import FaceOptions, FaceRecord, ModelInfo, Restoration
 from worker.engine.batching.batcher import Answer, Batcher
 from worker.engine.controls import Controls
-from worker.engine_process.handler import ImageRestorer, OnProgress
+from worker.engine_process.request_handler import ImageRestorer, OnProgress
 from worker.imaging.decode import Photo, Pixels
 
 MODEL = "chaos"

@@ -22,7 +22,7 @@ from typing import Any, Literal, Self
 import httpx
 from redis import Redis
 
-from deploy.embedded.child_process import Child, free_port
+from deploy.embedded.child_process import ChildProcess, free_port
 from deploy.embedded.seaweedfs import SeaweedFS
 from deploy.embedded.valkey import Valkey, valkey_binary
 from shared.errors import NotFound, StackFailed
@@ -55,7 +55,7 @@ class Part:
     """One process with its lines to Redis and S3."""
 
     kind: str
-    child: Child
+    child: ChildProcess
     redis: Proxy
     s3: Proxy
     url: str = ""
@@ -151,7 +151,7 @@ class Service:
         values = self._values(redis.port, s3.port) | env
         if kind == "api":
             values["api_bind"] = f"127.0.0.1:{free_port()}"
-        child = Child(
+        child = ChildProcess(
             kind,
             [sys.executable, *(argv or ("-m",)), *_MODULES[kind]],
             folder=folder,

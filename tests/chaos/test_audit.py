@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageChops
 from redis import Redis
 
-from deploy.embedded.child_process import Child
+from deploy.embedded.child_process import ChildProcess
 from deploy.embedded.seaweedfs import SeaweedFS
 from deploy.embedded.valkey import Valkey
 from shared.jobs.job import Status
@@ -164,7 +164,7 @@ def test_a_secret_in_a_log_is_found(
     row: Row, service: Service, customer: Customer, tmp_path: Path
 ) -> None:
     proxy = Proxy(1)
-    child = Child("api", ["true"], folder=tmp_path)
+    child = ChildProcess("api", ["true"], folder=tmp_path)
     service.parts.append(Part("api", child, proxy, proxy))
     child.log_path.write_text(f"somebody came with {customer.secret}\n")
     audit(row, service, customer, timeout_s=1)

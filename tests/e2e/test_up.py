@@ -16,7 +16,7 @@ import httpx
 import pytest
 from PIL import Image, ImageChops
 
-from deploy.embedded.child_process import Child
+from deploy.embedded.child_process import ChildProcess
 from deploy.embedded.stack import Stack
 from shared.errors import StackFailed
 from tests.waiting import eventually
@@ -27,15 +27,17 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def up(tmp_path: Path) -> Iterator[Child]:
+def up(tmp_path: Path) -> Iterator[ChildProcess]:
     """The command, not started yet; its data are in ``tmp_path/data``."""
     argv = [*_FACEMEND, "up", "--data", str(tmp_path / "data")]
-    child = Child("up", argv, folder=tmp_path, cwd=_ROOT)
+    child = ChildProcess("up", argv, folder=tmp_path, cwd=_ROOT)
     yield child
     child.stop(grace_s=60)
 
 
-def test_up_starts_says_how_to_use_it_and_stops_without_a_trace(up: Child, tmp_path: Path) -> None:
+def test_up_starts_says_how_to_use_it_and_stops_without_a_trace(
+    up: ChildProcess, tmp_path: Path
+) -> None:
     address, key = start(up)
     answer = httpx.get(
         f"{address}/v1/restorations", headers={"Authorization": f"Bearer {key}"}, trust_env=False
@@ -50,7 +52,7 @@ def test_up_starts_says_how_to_use_it_and_stops_without_a_trace(up: Child, tmp_p
 
 
 def test_up_killed_takes_everything_with_it_and_comes_back_the_same(
-    up: Child, tmp_path: Path
+    up: ChildProcess, tmp_path: Path
 ) -> None:
     before = start(up)
     up.signal(signal.SIGKILL)  # the leader alone, as a kernel short of memory does
@@ -58,7 +60,7 @@ def test_up_killed_takes_everything_with_it_and_comes_back_the_same(
     assert start(up) == before
 
 
-def test_a_second_signal_stops_up_at_once(up: Child, tmp_path: Path) -> None:
+def test_a_second_signal_stops_up_at_once(up: ChildProcess, tmp_path: Path) -> None:
     start(up)
     for pid in pids_in(tmp_path / "data" / "worker"):
         os.kill(pid, signal.SIGSTOP)  # a worker that will not drain
@@ -72,19 +74,19 @@ def test_a_second_signal_stops_up_at_once(up: Child, tmp_path: Path) -> None:
 def test_what_dies_is_started_again(stack: Stack) -> None:
     lines: list[str] = []
     stack._say = lines.append
-    old = stack.parts["notifier"].pid
-    stack.parts["notifier"].kill()
+    old = stack.processes["notifier"].pid
+    stack.processes["notifier"].kill()
     revived = threading.Event()
 
     def wait() -> None:
         try:
-            eventually(lambda: stack.parts["notifier"].pid != old)
+            eventually(lambda: stack.processes["notifier"].pid != old)
         finally:
             revived.set()
 
     threading.Thread(target=wait).start()
     stack.watch(revived)  # here, not in the thread: children live as long as the thread they are of
-    assert stack.parts["notifier"].running
+    assert stack.processes["notifier"].running
     assert [line.partition(";")[0] for line in lines] == ["notifier ended (SIGKILL)"]
 
 
@@ -119,7 +121,7 @@ def test_the_demo_restores_a_photo_and_leaves_three_pictures(tmp_path: Path) -> 
         assert comparison.width > 3 * before.width
 
 
-def start(up: Child) -> tuple[str, str]:
+def start(up: ChildProcess) -> tuple[str, str]:
     """Start the command and wait for its greeting; address and API key."""
     said_before = up.log_tail(10_000).count("Ctrl-C stops it.")
     up.start()

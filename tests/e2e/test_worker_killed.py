@@ -18,9 +18,9 @@ from PIL import Image
 from redis import Redis
 from standardwebhooks.webhooks import Webhook
 
-from deploy.embedded.child_process import Child
+from deploy.embedded.child_process import ChildProcess
 from deploy.embedded.stack import Stack
-from deploy.embedded.webhook_receiver import Receiver
+from deploy.embedded.webhook_receiver import WebhookReceiver
 
 pytestmark = pytest.mark.e2e
 Job = dict[str, Any]
@@ -29,9 +29,11 @@ _PASTE_MARGIN = 1.0  # of the face's box, to each side
 
 
 @pytest.fixture
-def second_worker(stack: Stack, tmp_path: Path) -> Iterator[Child]:
+def second_worker(stack: Stack, tmp_path: Path) -> Iterator[ChildProcess]:
     argv = [sys.executable, "-m", "worker.app"]
-    with Child("worker", argv, folder=tmp_path, env=stack.environment(), cwd=tmp_path) as child:
+    with ChildProcess(
+        "worker", argv, folder=tmp_path, env=stack.environment(), cwd=tmp_path
+    ) as child:
         child.wait_until(lambda: "ready:" in child.log_tail(50), timeout_s=90)
         yield child
 
@@ -40,19 +42,19 @@ def second_worker(stack: Stack, tmp_path: Path) -> Iterator[Child]:
 def revive(stack: Stack) -> Iterator[None]:
     """Whichever worker dies, the tests after this one find one of the stack's own."""
     yield
-    if not stack.parts["worker"].running:
-        stack.start_part("worker")
+    if not stack.processes["worker"].running:
+        stack.start_process("worker")
 
 
 @pytest.mark.usefixtures("revive")
 def test_a_job_outlives_the_worker_that_is_killed_in_its_middle(
     stack: Stack,
-    second_worker: Child,
+    second_worker: ChildProcess,
     client: httpx.Client,
     crowd: bytes,
     finish: Callable[..., Job],
 ) -> None:
-    with Receiver() as receiver:
+    with WebhookReceiver() as receiver:
         job = _submit(client, crowd, receiver.url)
         _kill_its_worker_when_faces_are_being_restored(stack, second_worker, client, job)
         done = finish(job["id"], _RECOVERY_S)
@@ -82,7 +84,7 @@ def _submit(client: httpx.Client, photo: bytes, webhook_url: str) -> Job:
 
 
 def _kill_its_worker_when_faces_are_being_restored(
-    stack: Stack, second_worker: Child, client: httpx.Client, job: Job
+    stack: Stack, second_worker: ChildProcess, client: httpx.Client, job: Job
 ) -> None:
     redis = Redis.from_url(stack.redis.url, decode_responses=True)
     give_up = time.monotonic() + 60
@@ -94,7 +96,7 @@ def _kill_its_worker_when_faces_are_being_restored(
     assert job["status"] == "running"
     pid = int(str(redis.hget(f"fm:job:{job['id']}", "worker")).rsplit("-", 1)[1])
     redis.close()
-    assert pid in {stack.parts["worker"].pid, second_worker.pid}
+    assert pid in {stack.processes["worker"].pid, second_worker.pid}
     os.kill(pid, signal.SIGKILL)
 
 

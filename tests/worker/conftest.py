@@ -22,12 +22,12 @@ from shared.storage.keys import input_key
 from tests.jobs import TENANT, new_job
 from tests.origin import Origin, http
 from tests.worker.later import HOUR, LaterStorage
-from tests.worker.scripted import MODEL, EngineHere, ScriptedRestorer
+from tests.worker.scripted import MODEL, InProcessEngine, ScriptedRestorer
 from worker.decoder import Decoder
 from worker.imaging.limits import Limits
 from worker.jobs.lease import Drain
 from worker.jobs.pipeline import Pipeline
-from worker.jobs.runner import Worker
+from worker.jobs.runner import JobRunner
 from worker.notifier.sweeper import Sweeper
 
 Admit = Callable[..., NewJob]
@@ -53,13 +53,13 @@ def decoder() -> Iterator[Decoder]:
 
 
 @pytest.fixture
-def engine(restorer: ScriptedRestorer) -> EngineHere:
-    return EngineHere({MODEL: restorer})
+def engine(restorer: ScriptedRestorer) -> InProcessEngine:
+    return InProcessEngine({MODEL: restorer})
 
 
 @pytest.fixture
 def pipeline(
-    storage: ObjectStorage, settings: Settings, decoder: Decoder, engine: EngineHere
+    storage: ObjectStorage, settings: Settings, decoder: Decoder, engine: InProcessEngine
 ) -> Pipeline:
     return Pipeline(
         storage=storage,
@@ -72,8 +72,8 @@ def pipeline(
 
 
 @pytest.fixture
-def worker(store: JobStore, pipeline: Pipeline, engine: EngineHere) -> Worker:
-    return Worker(
+def worker(store: JobStore, pipeline: Pipeline, engine: InProcessEngine) -> JobRunner:
+    return JobRunner(
         name="worker-1",
         store=store,
         pipeline=pipeline,

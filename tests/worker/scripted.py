@@ -1,4 +1,4 @@
-"""A restorer without a network, an engine without a process, and a lease that is never lost."""
+"""Stand-ins: a restorer without a network, an engine without a process, a job that goes on."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from typing import Any
 from shared.contract.restorations import RestorationParameters
 from shared.jobs.job import Progress
 from tests.models import stand_in
-from worker.decoder.pixels import photo_of
-from worker.decoder.result_file import Decoded
+from worker.decoder.decoded_photo import DecodedPhoto
+from worker.decoder.photo_arrays import photo_of
 from worker.engine import FaceOptions, FaceRecord, ModelInfo, Restoration
-from worker.engine_process.handler import ImageRestorer, OnProgress, Workbench
-from worker.engine_process.request import Order
-from worker.engine_process.result import Finished
+from worker.engine_process.protocol import RestoreRequest
+from worker.engine_process.request_handler import ImageRestorer, OnProgress, RequestHandler
+from worker.engine_process.result_file import ResultFile
 from worker.imaging.decode import Photo
 
 MODEL = "scripted"
 
 
-def order(model: str = MODEL, **parameters: Any) -> Order:
-    """A request as the engine's process gets it."""
+def restore_request(model: str = MODEL, **parameters: Any) -> RestoreRequest:
+    """Return a request as the engine process receives it."""
     request = RestorationParameters(**parameters).model_dump(mode="json")
-    return Order("job_1", model, request["options"], request["output"])
+    return RestoreRequest("job_1", model, request["options"], request["output"])
 
 
 class ScriptedRestorer:
-    """Stands in for a model: inverts the photo, or does what the test says in between."""
+    """Inverts the photo, after it has called ``during``."""
 
     def __init__(self, during: Callable[[], None] = lambda: None) -> None:
         self.during = during
@@ -39,7 +39,7 @@ class ScriptedRestorer:
         return stand_in(MODEL, "scripted")
 
     def act(self, photo: Photo) -> None:
-        """What happens to this photo, in a thread of its own, before it is inverted."""
+        """Called before the photo is inverted, in the thread of its job."""
         self.during()
 
     def restore(
@@ -64,34 +64,34 @@ class ScriptedRestorer:
         return Restoration(inverted, (face,), timings_ms, warnings=("odd light",))
 
 
-class EngineHere:
-    """The engine child's own work, done in this process."""
+class InProcessEngine:
+    """Does the work of the engine process in this process."""
 
     def __init__(self, restorers: Mapping[str, ImageRestorer]) -> None:
-        self._workbench = Workbench(restorers)
+        self._handler = RequestHandler(restorers)
 
     def restore(
         self,
-        order: Order,
+        request: RestoreRequest,
         photo: int,
         on_progress: OnProgress,
         check: Callable[[], None],
         *,
         alone: bool = False,
-    ) -> Finished:
-        with Decoded(os.dup(photo)) as decoded:
+    ) -> ResultFile:
+        with DecodedPhoto(os.dup(photo)) as decoded:
             picture = photo_of(decoded)
-        return Finished(self._workbench.carry_out(order, picture, on_progress))
+        return ResultFile(self._handler.handle(request, picture, on_progress))
 
 
-class Freedom:
-    """A lease that is never lost; keeps what it is told."""
+class RecordingContext:
+    """A JobContext that never stops the job; it records the progress."""
 
     def __init__(self) -> None:
-        self.heard: list[Progress] = []
+        self.steps: list[Progress] = []
 
     def report(self, progress: Progress) -> None:
-        self.heard.append(progress)
+        self.steps.append(progress)
 
     def check(self) -> None:
-        """Go on."""
+        """Never stop the job."""

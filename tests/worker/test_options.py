@@ -8,8 +8,8 @@ import pytest
 
 from shared.contract.restorations import Options, RestorationParameters
 from worker.engine import FaceOptions
-from worker.engine_process.handler import face_options
-from worker.engine_process.request import Order
+from worker.engine_process.protocol import RestoreRequest
+from worker.engine_process.request_handler import face_options
 
 ENGINE = {field.name: field.default for field in fields(FaceOptions)}
 
@@ -24,12 +24,12 @@ def test_options_arrive_as_they_were_sent() -> None:
         {"options": {"faces": [2, 0], "min_identity": 0.5, "noise_scale": 1.5, "truncation": 0.25}}
     )
     request = asked.model_dump(mode="json")
-    told = face_options(Order("job_1", "m", request["options"], request["output"]))
+    told = face_options(RestoreRequest("job_1", "m", request["options"], request["output"]))
     assert told == FaceOptions(
         faces=(2, 0), min_identity=0.5, noise_scale=1.5, truncation=0.25, crops=False
     )
 
 
 def test_a_job_of_another_version_keeps_the_defaults_and_loses_what_nobody_knows() -> None:
-    order = Order("job_1", "m", {"strength": 0.5, "sparkle": 9}, {"face_crops": True})
+    order = RestoreRequest("job_1", "m", {"strength": 0.5, "sparkle": 9}, {"face_crops": True})
     assert face_options(order) == FaceOptions(strength=0.5, crops=True)

@@ -19,7 +19,7 @@ from celery import Celery
 from PIL import Image
 from redis import Redis
 
-from deploy.embedded.child_process import Child, free_port
+from deploy.embedded.child_process import ChildProcess, free_port
 from shared.jobs.job import Job, Priority, Status
 from shared.jobs.store import JobStore
 from shared.queue.celery_queue import RESTORE_TASK, Doorbell, make_celery, restore_queue
@@ -31,19 +31,19 @@ from tests.worker.scripted import MODEL
 
 pytestmark = pytest.mark.timeout(120)
 ROOT = Path(__file__).resolve().parents[2]
-Start = Callable[..., Child]
+Start = Callable[..., ChildProcess]
 Submit = Callable[[Act], Job]
 
 
 @pytest.fixture
 def start(stack_settings: dict[str, Any], tmp_path: Path) -> Iterator[Start]:
     """Start a worker that runs ``load`` of the obedient restorers; it is ready on return."""
-    children: list[Child] = []
+    children: list[ChildProcess] = []
 
-    def start(load: str = "load_restorers", **changes: Any) -> Child:
+    def start(load: str = "load_restorers", **changes: Any) -> ChildProcess:
         settings = {**stack_settings, "drain_s": 3, "models_dir": tmp_path, **changes}
         env = {f"FACEMEND_{name.upper()}": str(value) for name, value in settings.items()}
-        child = Child(
+        child = ChildProcess(
             f"worker-{len(children)}",
             [sys.executable, "-m", "tests.worker.serving", load],
             folder=tmp_path,
@@ -139,7 +139,7 @@ def test_a_photo_that_crashes_the_engine_is_condemned_after_two_crashes_and_no_o
     start: Start, order: Submit, store: JobStore
 ) -> None:
     worker = start()
-    bystander, poison = order(Act.REST), order(Act.CRASH)
+    bystander, poison = order(Act.SLEEP), order(Act.CRASH)
     good = [order(Act.INVERT) for _ in range(3)]
     eventually(lambda: all(status_of(store, job).terminal for job in [bystander, poison, *good]))
     failed = store.get(poison.tenant, poison.id)
@@ -154,7 +154,7 @@ def test_stopped_it_gives_back_what_it_cannot_finish_and_no_budget_is_spent(
     start: Start, order: Submit, store: JobStore, redis: Redis
 ) -> None:
     worker = start(drain_s=2)
-    endless, short = order(Act.GO_ON_AND_ON), order(Act.REST)
+    endless, short = order(Act.RUN_ON), order(Act.SLEEP)
     eventually(lambda: status_of(store, endless) is Status.RUNNING)
     eventually(lambda: status_of(store, short) is Status.RUNNING)
     family = descendants(worker.pid)

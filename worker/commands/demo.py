@@ -21,7 +21,7 @@ from PIL import Image
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from deploy.embedded.stack import Stack
-from deploy.embedded.webhook_receiver import Received, Receiver
+from deploy.embedded.webhook_receiver import Received, WebhookReceiver
 from shared.errors import FacemendError
 from worker.commands.demo_pictures import free_photo, side_by_side, spoil
 from worker.commands.up import interrupted_by_signals
@@ -90,7 +90,7 @@ def _play(stack: Stack, out: Path, watch: Stopwatch) -> None:
     before = spoil(original)
     before.save(out / "before.png")
     with (
-        Receiver() as receiver,
+        WebhookReceiver() as receiver,
         httpx.Client(
             base_url=stack.url,
             headers={"Authorization": f"Bearer {stack.api_key}"},
@@ -158,7 +158,7 @@ def _step(job: dict[str, Any]) -> str:
     return f"{progress['percent']:3} %  {progress['stage']}{faces}"
 
 
-def _await_webhook(receiver: Receiver, secret: str, job: dict[str, Any]) -> Received:
+def _await_webhook(receiver: WebhookReceiver, secret: str, job: dict[str, Any]) -> Received:
     """Wait for it, and trust nothing that the standard's own library does not."""
     received = receiver.wait(_WEBHOOK_S)
     if received is None:

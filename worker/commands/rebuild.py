@@ -16,7 +16,7 @@ from shared.settings import load_settings
 from shared.storage.bucket import ObjectStorage
 from shared.tenants.api_keys import KeyRing
 from worker.commands.failure import EXIT_PHOTO_FAILED, errors_as_exit_codes
-from worker.notifier.key_backup import KeyCopies
+from worker.notifier.key_backup import KeyBackup
 from worker.notifier.rebuilder import Rebuilder
 
 _WORDS = {
@@ -60,7 +60,7 @@ def _rebuild(*, dry_run: bool) -> Counter[RecoveryResult | None]:
     store.check_policy()
     installation.check_adoptable()
     if not dry_run:
-        restored = KeyCopies(keys, storage, installation).restore()
+        restored = KeyBackup(keys, storage, installation).restore()
         click.echo(f"{restored:8}  API keys restored")
     came = Rebuilder(store, storage).all(dry_run=dry_run, on_progress=_tell)
     if not dry_run:

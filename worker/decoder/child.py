@@ -1,94 +1,66 @@
-"""A decoder child's life: confined first, then one photo read, then gone."""
+"""One decoder child: it confines itself, decodes one photo, writes the result file and exits."""
 
 from __future__ import annotations
 
 import os
 import signal
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from shared.errors import CorruptImage, FacemendError, Internal
-from worker.decoder import result_file as parcel
-from worker.decoder import sample_photos as warming
-from worker.decoder import sandbox
-from worker.decoder.kernel import exit_code_of, fork
-from worker.decoder.pixels import pack
-from worker.decoder.sandbox import Bounds
-from worker.decoder.seccomp import Filter
-from worker.imaging.decode import Photo, decode
+from worker.decoder import decoded_photo, memory_file, sandbox
+from worker.decoder.photo_arrays import write_photo
+from worker.decoder.sandbox import DecodeBounds
+from worker.decoder.seccomp import SyscallFilter
+from worker.imaging.decode import Photo
 from worker.imaging.limits import Limits
 
-Read = Callable[[bytes, Limits], Photo]
+Decode = Callable[[bytes, Limits], Photo]
 
-_BYTES_A_PIXEL = 12  # RGB and alpha with 8 bits, and the same with 16
+_MAX_BYTES_PER_PIXEL = 12  # RGB and alpha with 8 bits, and the same with 16
 
 
 @dataclass(frozen=True, slots=True)
-class Cradle:
-    """What each child is born with. ``allowed`` None: no filter of system calls."""
+class DecoderChild:
+    """What every decoder child does. ``syscall_filter`` None: the kernel accepts no filter."""
 
-    read: Read
+    decode: Decode
     limits: Limits
-    bounds: Bounds
-    allowed: Filter | None
+    bounds: DecodeBounds
+    syscall_filter: SyscallFilter | None
 
-    def rehearse(self) -> str | None:
-        """Read a photo of each kind, here and then confined; answer the kind that fails there.
+    def run(self, fork_server_pid: int, photo: int, result: int) -> int:
+        """Decode the memory file ``photo`` into the memory file ``result``; return the exit code.
 
-        What Pillow loads late is loaded here, for a child finds no file to load it from.
+        An error of the photo or of the decoder is written into ``result`` in place of the pixels.
         """
-        photos = warming.photos()
-        for data in photos.values():
-            decode(data, Limits())
-        nursery = os.getpid()
-        code = exit_code_of(fork(lambda: self._rehearse_confined(nursery, photos)))
-        if code == 0:
-            return None
-        return f"a {tuple(photos)[code - 1]} photo" if 0 < code <= len(photos) else "any photo"
-
-    def hatch(self, nursery: int, photo: int, answer: int) -> int:
-        """In the child: read the photo and write what came of it; answer the exit code."""
         size = os.fstat(photo).st_size
-        self._confine(nursery, photo, answer)
+        self.confine(fork_server_pid, photo, result)
         try:
-            pack(self.read(_whole(photo, size), self.limits), answer)
+            write_photo(self.decode(memory_file.read(photo, size), self.limits), result)
         except FacemendError as error:
-            parcel.write_error(answer, error)
+            decoded_photo.write_error(result, error)
         except MemoryError:
             megabytes = self.bounds.memory_bytes // 1_000_000
-            parcel.write_error(answer, CorruptImage(f"it takes over {megabytes} MB to decode"))
-        except Exception as error:  # noqa: BLE001  # told to the owner's log
-            parcel.write_error(answer, Internal(_where(error)))
+            too_large = CorruptImage(f"it takes over {megabytes} MB to decode")
+            decoded_photo.write_error(result, too_large)
+        except Exception as error:  # noqa: BLE001  # goes to the log of the worker
+            decoded_photo.write_error(result, Internal(_kind_and_place(error)))
         return 0
 
-    def _rehearse_confined(self, nursery: int, photos: Mapping[str, bytes]) -> int:
-        self._confine(nursery)
-        for number, data in enumerate(photos.values(), start=1):
-            try:
-                decode(data, Limits())
-            except Exception:  # noqa: BLE001  # of whatever kind, the sandbox is too narrow
-                return number
-        return 0
-
-    def _confine(self, nursery: int, *fds: int) -> None:
+    def confine(self, fork_server_pid: int, *keep_open: int) -> None:
+        """Give up every right and every descriptor but these. Raises OSError."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        sandbox.keep_only(*fds)
-        most = parcel.HEAD_BYTES + _BYTES_A_PIXEL * self.limits.max_pixels + parcel.MAX_ICC_BYTES
-        sandbox.confine(nursery, self.bounds, most, self.allowed)
+        sandbox.close_all_but(*keep_open)
+        pixel_bytes = _MAX_BYTES_PER_PIXEL * self.limits.max_pixels
+        max_result_bytes = decoded_photo.HEAD_BYTES + pixel_bytes + decoded_photo.MAX_ICC_BYTES
+        sandbox.confine(fork_server_pid, self.bounds, max_result_bytes, self.syscall_filter)
 
 
-def _whole(photo: int, size: int) -> bytes:
-    parts, at = [], 0
-    while at < size:
-        parts.append(os.pread(photo, size - at, at))
-        at += len(parts[-1])
-    return b"".join(parts)
-
-
-def _where(error: BaseException) -> str:
-    """Kind and place of a mistake, without its words: they may hold parts of the photo."""
+def _kind_and_place(error: BaseException) -> str:
+    """Describe a bug without the error's message, which may contain parts of the photo."""
     places = [
         f"{frame.f_code.co_name}:{line}" for frame, line in traceback.walk_tb(error.__traceback__)
     ]

@@ -1,4 +1,4 @@
-"""Photos read at a safe distance: what the ending of a decoder child means for its photo."""
+"""The decoder: reads photos in confined processes, and says what the exit of one means."""
 
 from __future__ import annotations
 
@@ -7,39 +7,55 @@ import os
 import signal
 import threading
 from dataclasses import asdict
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from shared.errors import CorruptImage, Internal, Unavailable
-from worker.decoder import result_file as parcel
-from worker.decoder.fork_server import Ending, Nursery
-from worker.decoder.result_file import Decoded
-from worker.decoder.sandbox import Bounds
+from shared.process_control import exit_in_words
+from worker.decoder import memory_file
+from worker.decoder.decoded_photo import DecodedPhoto
+from worker.decoder.fork_server_client import ChildExit, ForkServerClient
+from worker.decoder.sandbox import DecodeBounds
 from worker.imaging.limits import Limits
 
+if TYPE_CHECKING:
+    from shared.settings import Settings  # with pydantic, which this process may not need
+
 _log = logging.getLogger(__name__)
-_READ = "worker.imaging.decode:decode"
+_DECODE = "worker.imaging.decode:decode"
+
+
+def photo_limits(settings: Settings) -> Limits:
+    """Return the limits of photos that the settings allow."""
+    return Limits(
+        max_bytes=settings.max_input_bytes,
+        max_pixels=settings.max_pixels,
+        min_side_px=settings.min_side_px,
+        max_side_px=settings.max_side_px,
+        max_aspect=settings.max_aspect,
+    )
 
 
 class Decoder:
-    """Reads photos in confined processes, a few at once; safe to call from many threads."""
+    """Decodes photos in confined processes, several in parallel. Thread-safe."""
 
     def __init__(
         self,
         limits: Limits,
         *,
-        bounds: Bounds = Bounds(),  # noqa: B008  # frozen
-        at_once: int | None = None,
-        read: str = _READ,
+        bounds: DecodeBounds = DecodeBounds(),  # noqa: B008  # frozen
+        max_parallel: int | None = None,
+        decode: str = _DECODE,
     ) -> None:
-        """Nothing runs before ``start`` or the first ``decode``.
+        """Start nothing yet: ``start`` or the first ``decode`` does.
 
-        ``at_once``: photos read at the same time, others wait (None: one a processor of ours).
-        ``read``: ``module:function`` like ``worker.imaging.decode.decode``, called in the child.
+        ``max_parallel``: photos decoded at the same time; others wait. None: one for each processor
+        that this process may use. ``decode``: ``module:function`` with the signature of
+        ``worker.imaging.decode.decode``, called in the child.
         """
         self._limits, self._bounds = limits, bounds
-        self._slots = threading.BoundedSemaphore(at_once or len(os.sched_getaffinity(0)))
-        orders = {"limits": asdict(limits), "bounds": asdict(bounds), "read": read}
-        self._nursery = Nursery(orders, bounds.patience_s)
+        self._slots = threading.BoundedSemaphore(max_parallel or len(os.sched_getaffinity(0)))
+        config = {"limits": asdict(limits), "bounds": asdict(bounds), "decode": decode}
+        self._fork_server = ForkServerClient(config, bounds.max_wait_s)
 
     def __enter__(self) -> Self:
         self.start()
@@ -50,69 +66,71 @@ class Decoder:
 
     @property
     def pid(self) -> int | None:
-        """Of the nursery, parent of all decoder children; None while it does not run."""
-        return self._nursery.pid
+        """The pid of the fork server, the parent of all decoder children; None if it is down."""
+        return self._fork_server.pid
 
     def start(self) -> None:
-        """Be ready for the first photo. Raises Unavailable when this machine cannot read any."""
-        self._nursery.start()
-        if not self._nursery.filtered:
-            _log.warning("no filter of system calls here: decoders are held by limits alone")
+        """Start the fork server. Raises Unavailable if this machine cannot decode any photo."""
+        self._fork_server.start()
+        if not self._fork_server.filtered:
+            _log.warning("this kernel has no system call filter: only limits confine decoders")
 
     def close(self) -> None:
-        """End all of its processes."""
-        self._nursery.close()
+        """End all processes of this decoder."""
+        self._fork_server.close()
 
-    def decode(self, data: bytes) -> Decoded:
-        """Read the first frame, upright; who asked closes the answer.
+    def decode(self, data: bytes) -> DecodedPhoto:
+        """Decode the first frame, upright. The caller closes the photo.
 
-        Raises what ``worker.imaging.decode.decode`` raises; CorruptImage also for a photo on which
-        the decoder dies or does not come to an end; Unavailable where that was not the photo's
-        doing, so that it may go well later; Internal for a mistake of ours.
+        Raises what ``worker.imaging.decode.decode`` raises; CorruptImage also for a photo that
+        crashes the decoder or takes too long; Unavailable if the cause is not the photo, so that
+        another attempt may succeed; Internal for a bug.
         """
         self._limits.require_bytes(len(data))
         try:
             return self._decode(data)
-        except Internal as error:  # what went wrong with us is for our log alone
-            _log.error("the decoder made a mistake: %s", error.detail)  # no stack here
+        except Internal as error:  # the cause is for our log, not for the customer
+            _log.error("the decoder has a bug: %s", error.detail)  # its stack is in the child
             raise Internal from None
-        except OSError as error:  # no memory, no descriptor left
+        except OSError as error:  # no memory or no descriptor left
             raise Unavailable(f"there is no room to decode the photo: {error}") from None
 
-    def _decode(self, data: bytes) -> Decoded:
-        photo = parcel.memory_file("photo")
+    def _decode(self, data: bytes) -> DecodedPhoto:
+        photo = memory_file.create("photo")
         try:
-            parcel.write(photo, data)
-            parcel.seal(photo)
-            return self._read(photo)
+            memory_file.write(photo, data)
+            memory_file.seal(photo)
+            return self._decode_file(photo)
         finally:
             os.close(photo)
 
-    def _read(self, photo: int) -> Decoded:
-        answer = parcel.memory_file("pixels")
+    def _decode_file(self, photo: int) -> DecodedPhoto:
+        result = memory_file.create("pixels")
         try:
             with self._slots:
-                ending = self._nursery.read(photo, answer)
-            self._judge(ending)
-            parcel.seal(answer)
-            return Decoded(answer)
+                child_exit = self._fork_server.decode(photo, result)
+            self._raise_for(child_exit)
+            memory_file.seal(result)
+            return DecodedPhoto(result)
         except BaseException:
-            os.close(answer)
+            os.close(result)
             raise
 
-    def _judge(self, ending: Ending) -> None:
-        """Raise unless the child came to an end of its own."""
-        if ending.exit_code == 0:
+    def _raise_for(self, child_exit: ChildExit) -> None:
+        """Raise the error that the exit of the child means, unless it exited by itself."""
+        code = child_exit.exit_code
+        if code == 0:
             return
-        name = signal.Signals(-ending.exit_code).name if ending.exit_code < 0 else "no signal"
-        _log.warning("decoder child ended by %s after %.1f s of CPU", name, ending.cpu_s)
-        if ending.exit_code > 0:
-            raise Internal(f"the decoder child left with {ending.exit_code}")
-        if ending.starved:
+        _log.warning(
+            "decoder child ended by %s after %.1f s of CPU", exit_in_words(code), child_exit.cpu_s
+        )
+        if code > 0:
+            raise Internal(f"the decoder child left with {code}")
+        if child_exit.starved:
             raise Unavailable("the machine was too busy to decode the photo")
-        late = ending.overdue or ending.cpu_s >= self._bounds.cpu_s
-        if late or ending.exit_code == -signal.SIGXCPU:
+        late = child_exit.overdue or child_exit.cpu_s >= self._bounds.cpu_s
+        if late or code == -signal.SIGXCPU:
             raise CorruptImage(f"decoding the photo takes more than {self._bounds.cpu_s} s")
-        if ending.exit_code == -signal.SIGKILL:
+        if code == -signal.SIGKILL:
             raise Unavailable("the decoder was killed from outside, as when memory runs out")
-        raise CorruptImage(f"the photo crashes the decoder ({name})")
+        raise CorruptImage(f"the photo crashes the decoder ({exit_in_words(code)})")

@@ -1,167 +1,159 @@
-"""The nursery as its owner sees it: a warm process that reads each photo in a child of its own.
+"""The fork server of the decoder: loads the libraries once, then forks a child for each photo.
 
-It starts with next to no environment and nothing of ours in memory, is given memory files, and
-answers how the child ended. It is started when it is first needed and again when it is gone.
+It never reads a photo itself. It has one thread and one loop. A request brings three descriptors:
+the photo's memory file, an empty memory file for the result, and a socket for the exit of the
+child. When its parent dies, the fork server exits, and all its children die with it.
 """
 
 from __future__ import annotations
 
-import contextlib
+import importlib
 import json
 import os
+import select
+import signal
 import socket
-import subprocess
-import sys
-import threading
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from shared.errors import Unavailable
+from shared.process_control import be_first_to_be_killed_for_memory, fork
+from worker.decoder.child import DecoderChild
+from worker.decoder.fork_server_client import ChildExit
+from worker.decoder.sandbox import DecodeBounds
+from worker.decoder.seccomp import SyscallFilter
+from worker.decoder.self_test import failed_sample
+from worker.imaging.limits import Limits
 
-_START_S = 60.0
-_GRACE_S = 5.0  # beyond the time that the nursery itself gives a child
-_MESSAGE_BYTES = 4096
-_ENVIRONMENT = {"LC_ALL": "C.UTF-8", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-_BOOT = """
-import json, sys
-orders = json.loads(sys.argv[1])
-sys.path[:] = orders["path"]
-from worker.decoder.fork_server_process import main
-main(orders)
-"""
+_TICK_S = 0.1
+_MAX_TICK_S = 0.5  # a longer tick means that this process itself was stopped
+_FDS = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """How a child ended: its exit code or, negative, its signal, and the CPU time it took.
+def main(config: Mapping[str, Any]) -> None:
+    """Serve until the parent closes its end of the control socket."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    control = socket.socket(fileno=config["control"])
+    be_first_to_be_killed_for_memory()
+    module, _, name = config["decode"].partition(":")
+    child = DecoderChild(
+        decode=getattr(importlib.import_module(module), name),
+        limits=Limits(**config["limits"]),
+        bounds=DecodeBounds(**config["bounds"]),
+        syscall_filter=SyscallFilter.for_this_machine(),
+    )
+    failed = failed_sample(child)
+    if failed:
+        control.send(json.dumps({"error": f"{failed} cannot be read in the sandbox"}).encode())
+        return
+    control.send(json.dumps({"filtered": child.syscall_filter is not None}).encode())
+    ForkServer(control, child).run()
 
-    ``overdue``: the nursery ended it; ``starved``: although it had not been let run for its time.
+
+@dataclass
+class _RunningChild:
+    """``starved``: the child was killed although it had not had its time."""
+
+    reply: socket.socket
+    awake_s: float = 0
+    overdue: bool = False
+    starved: bool = False
+
+    def has_used_its_time(self, passed_s: float, waited_s: float, bounds: DecodeBounds) -> bool:
+        """Waiting for a processor counts against ``max_wait_s`` only."""
+        self.awake_s += passed_s
+        self.starved = self.awake_s - waited_s < bounds.wall_s
+        return not self.starved or self.awake_s >= bounds.max_wait_s
+
+    def report_exit(self, exit_code: int, cpu_s: float) -> None:
+        """Send the exit to the client, as the last message about this child."""
+        child_exit = ChildExit(exit_code, cpu_s, self.overdue, self.overdue and self.starved)
+        with self.reply, suppress(OSError):  # the client may be gone
+            self.reply.send(json.dumps(asdict(child_exit)).encode())
+
+
+class ForkServer:
+    """The loop: accepts photos, forks children, kills overdue ones, reports exits."""
+
+    def __init__(self, control: socket.socket, child: DecoderChild) -> None:
+        self._control, self._child = control, child
+        self._running: dict[int, _RunningChild] = {}
+        self._child_exited = _pipe_for_sigchld()
+        self._poll = select.poll()
+        for fd in (control.fileno(), self._child_exited):
+            self._poll.register(fd, select.POLLIN)
+
+    def run(self) -> None:
+        """Serve until the client is gone."""
+        before_s = time.monotonic()
+        while True:
+            ready = {fd for fd, _ in self._poll.poll(1000 * _TICK_S if self._running else None)}
+            now_s = time.monotonic()
+            # While this whole process group was stopped, no child could run either.
+            self._kill_overdue(min(now_s - before_s, _MAX_TICK_S))
+            before_s = now_s
+            if self._child_exited in ready:
+                os.read(self._child_exited, 4096)
+                self._reap()
+            if self._control.fileno() in ready and not self._accept():
+                return
+
+    def _accept(self) -> bool:
+        """Fork a child for the next photo. Returns False if the client is gone."""
+        message, fds, _, _ = socket.recv_fds(self._control, 64, _FDS)
+        if len(fds) != _FDS:
+            for fd in fds:
+                os.close(fd)
+            return bool(message)
+        photo, result = fds[:2]
+        running = _RunningChild(socket.socket(fileno=fds[2]))
+        try:
+            fork_server_pid = os.getpid()
+            pid = fork(lambda: self._child.run(fork_server_pid, photo, result))
+            self._running[pid] = running
+        except OSError:  # the process limit is reached
+            running.overdue = running.starved = True
+            running.report_exit(-signal.SIGKILL, 0)
+        finally:
+            os.close(photo)
+            os.close(result)
+        return True
+
+    def _kill_overdue(self, passed_s: float) -> None:
+        for pid, child in self._running.items():
+            over = child.has_used_its_time(passed_s, _waited_s(pid), self._child.bounds)
+            if over and not child.overdue:
+                child.overdue = True
+                os.kill(pid, signal.SIGKILL)
+
+    def _reap(self) -> None:
+        """Report the exit of every child that has ended."""
+        while self._running:
+            pid, status, usage = os.wait4(-1, os.WNOHANG)
+            if pid == 0:
+                return
+            exit_code = os.waitstatus_to_exitcode(status)
+            self._running.pop(pid).report_exit(exit_code, usage.ru_utime + usage.ru_stime)
+
+
+def _pipe_for_sigchld() -> int:
+    """Return the end of a pipe that becomes readable when a child has exited."""
+    readable, writable = os.pipe()
+    os.set_blocking(writable, False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
+    return readable
+
+
+def _waited_s(pid: int) -> float:
+    """Return how long the process was ready but got no processor; 0 if the kernel does not say.
+
+    Source: the second field of ``/proc/PID/schedstat``, in nanoseconds.
     """
-
-    exit_code: int
-    cpu_s: float
-    overdue: bool
-    starved: bool
-
-
-class Nursery:
-    """Safe to call from many threads at once."""
-
-    def __init__(self, orders: Mapping[str, Any], patience_s: float) -> None:
-        """``orders`` are for ``nursery_process.main``; ``patience_s``: a child's time at most."""
-        self._orders = dict(orders)
-        self._patience_s = patience_s + _GRACE_S
-        self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._control: socket.socket | None = None
-        self.filtered = False
-
-    def start(self) -> None:
-        """Nothing to do while it runs. Raises Unavailable when it cannot be started."""
-        with self._lock:
-            self._ensure()
-
-    def read(self, photo: int, parcel: int) -> Ending:
-        """Have the photo in one memory file read into the other, and wait for the child's end.
-
-        Raises Unavailable when nursery and child are gone before.
-        """
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with ours:
-            with theirs:
-                process = self._hand_in([photo, parcel, theirs.fileno()])
-            ours.settimeout(self._patience_s)
-            try:
-                said = ours.recv(_MESSAGE_BYTES)
-            except TimeoutError:
-                said = b""
-        if not said:
-            self._give_up(process)
-            raise Unavailable("the photo decoder was lost while it read the photo")
-        return Ending(**json.loads(said))
-
-    def close(self) -> None:
-        """End it, and with it all of its children. It starts again when it is needed."""
-        with self._lock:
-            self._stop()
-
-    @property
-    def pid(self) -> int | None:
-        """None while it does not run."""
-        process = self._process
-        return process.pid if process is not None and process.poll() is None else None
-
-    def _hand_in(self, fds: list[int]) -> subprocess.Popen[bytes]:
-        with self._lock:
-            process, control = self._ensure()
-            try:
-                socket.send_fds(control, [b"read"], fds)
-            except OSError as error:  # it died since, or does not listen any more
-                self._stop()
-                raise Unavailable(f"the photo decoder takes nothing: {error}") from None
-            return process
-
-    def _give_up(self, process: subprocess.Popen[bytes]) -> None:
-        """Stop this very nursery, unless another thread has put a new one in its place."""
-        with self._lock:
-            if self._process is process:
-                self._stop()
-
-    def _ensure(self) -> tuple[subprocess.Popen[bytes], socket.socket]:
-        if self._process is not None and self._control is not None:
-            if self._process.poll() is None:
-                return self._process, self._control
-            self._stop()
-        return self._spawn()
-
-    def _spawn(self) -> tuple[subprocess.Popen[bytes], socket.socket]:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            try:
-                process = self._boot(theirs.fileno())
-            except OSError as error:
-                ours.close()
-                raise Unavailable(f"the photo decoder does not start: {error}") from None
-        self._process, self._control = process, ours
-        ready = _first_words(ours)
-        if "filtered" not in ready:
-            self._stop()
-            why = ready.get("error") or f"it ended with {process.returncode}; see standard error"
-            raise Unavailable(f"the photo decoder does not start: {why}")
-        self.filtered = bool(ready["filtered"])
-        ours.settimeout(self._patience_s)
-        return process, ours
-
-    def _boot(self, control: int) -> subprocess.Popen[bytes]:
-        path = [str(Path(entry).absolute()) for entry in sys.path]
-        orders = json.dumps({**self._orders, "path": path, "control": control})
-        return subprocess.Popen(  # noqa: S603  # our own command line
-            [sys.executable, "-I", "-B", "-c", _BOOT, orders],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            env=_ENVIRONMENT,
-            cwd=os.sep,
-            pass_fds=[control],
-            start_new_session=True,  # signals meant for us are not meant for it
-        )
-
-    def _stop(self) -> None:
-        process, control = self._process, self._control
-        self._process = self._control = None
-        if control is not None:
-            control.close()
-        if process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            process.wait()
-
-
-def _first_words(control: socket.socket) -> dict[str, Any]:
-    control.settimeout(_START_S)
     try:
-        said: dict[str, Any] = json.loads(control.recv(_MESSAGE_BYTES) or b"{}")
-    except OSError:
-        return {}
-    return said
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, ValueError, IndexError):
+        return 0.0

@@ -1,36 +1,36 @@
-"""What a decoder child may not do, whatever the file makes of it. Linux.
+"""The sandbox of a decoder child: what it cannot do, even if a photo takes it over. Linux.
 
-| it cannot                     | because of                                              |
-|-------------------------------|---------------------------------------------------------|
-| open a file or a socket       | no descriptor is to be had; the filter of system calls  |
-| start a process or a thread   | the filter; the limit on processes                      |
-| fill the memory               | limits on address space and on the size of files        |
-| stay                          | limits on its CPU time and, by its nursery, on its stay |
-| get rights, or be looked into | no_new_privs; nobody, where we are root; not dumpable   |
-| outlive its nursery           | the parent-death signal                                 |
+| the child cannot              | because of                                                    |
+|-------------------------------|---------------------------------------------------------------|
+| open a file or a socket       | a limit of 0 descriptors; the system call filter              |
+| start a process or a thread   | the system call filter; a limit of 0 processes                |
+| fill the memory               | limits on address space and on file size                      |
+| run for long                  | a limit on CPU time; the fork server's limit on elapsed time  |
+| gain rights, or be inspected  | no_new_privs; user nobody, if we are root; not dumpable       |
+| outlive the fork server       | the parent-death signal                                       |
 """
 
 from __future__ import annotations
 
 import os
 import resource
-import signal
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from worker.decoder import kernel
-from worker.decoder.seccomp import Filter
+from shared import process_control
+from worker.decoder.seccomp import SyscallFilter
 
 _NOBODY = 65_534
 _FIRST_OF_OURS = 3  # after stdin, stdout and stderr
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
-    """What one photo may take: address space beyond the nursery's own, CPU time, time in all.
+class DecodeBounds:
+    """What one photo may use: memory beyond the fork server's own, CPU time, elapsed time.
 
-    Time in which it waits for a processor is not counted, up to ``patience_s``.
+    ``wall_s`` does not count the time in which the child waits for a processor, up to
+    ``max_wait_s``.
     """
 
     memory_bytes: int = 1 << 30
@@ -38,51 +38,56 @@ class Bounds:
     wall_s: float = 5.5
 
     @property
-    def patience_s(self) -> float:
+    def max_wait_s(self) -> float:
+        """Elapsed time after which the child is ended, even if it got no processor."""
         return 4 * self.wall_s
 
 
-def keep_only(*fds: int) -> None:
-    """Close all else; standard output and error lead nowhere from here on."""
-    os.dup2(1, 2)  # the nursery's standard output is /dev/null
+def close_all_but(*keep_open: int) -> None:
+    """Close every other descriptor, and send standard output and error to /dev/null."""
+    os.dup2(1, 2)  # the fork server's standard output is /dev/null
     for entry in list(Path("/proc/self/fd").iterdir()):
         fd = int(entry.name)
-        if fd >= _FIRST_OF_OURS and fd not in fds:
-            with suppress(OSError):  # the one that the list was read through
+        if fd >= _FIRST_OF_OURS and fd not in keep_open:
+            with suppress(OSError):  # the descriptor that listed the folder is closed already
                 os.close(fd)
 
 
-def confine(nursery: int, bounds: Bounds, parcel_bytes: int, allowed: Filter | None) -> None:
-    """Give up everything; there is no way back. Raises OSError.
+def confine(
+    fork_server_pid: int,
+    bounds: DecodeBounds,
+    max_result_bytes: int,
+    syscall_filter: SyscallFilter | None,
+) -> None:
+    """Give up every right of this process; there is no way back. Raises OSError.
 
-    ``nursery`` is the process, of one thread, not to outlive; ``parcel_bytes`` the most that the
-    one file may hold which is to be written; ``allowed`` None: the kernel takes no filter.
+    ``fork_server_pid``: the parent, whose death ends this process; it must have one thread.
+    ``max_result_bytes``: the largest size of the one file that may be written.
+    ``syscall_filter`` None: the kernel accepts no filter.
     """
-    _limit(bounds, parcel_bytes)
+    _limit(bounds, max_result_bytes)
     if os.geteuid() == 0:
         os.setgroups([])
         os.setresgid(_NOBODY, _NOBODY, _NOBODY)
         os.setresuid(_NOBODY, _NOBODY, _NOBODY)
-    kernel.prctl(kernel.SET_PDEATHSIG, signal.SIGKILL)  # a change of user forgets it
-    if os.getppid() != nursery:
-        raise ProcessLookupError("the nursery is gone already")
-    kernel.prctl(kernel.SET_DUMPABLE, 0)
-    kernel.prctl(kernel.SET_NO_NEW_PRIVS, 1)
-    if allowed is not None:
-        allowed.install()
+    process_control.die_with_parent(fork_server_pid)  # after setresuid, which resets it
+    process_control.prctl(process_control.PR_SET_DUMPABLE, 0)
+    process_control.prctl(process_control.PR_SET_NO_NEW_PRIVS, 1)
+    if syscall_filter is not None:
+        syscall_filter.install()
 
 
-def _limit(bounds: Bounds, parcel_bytes: int) -> None:
+def _limit(bounds: DecodeBounds, max_result_bytes: int) -> None:
     limits = {
         resource.RLIMIT_AS: _address_space_bytes() + bounds.memory_bytes,
-        resource.RLIMIT_FSIZE: parcel_bytes,
+        resource.RLIMIT_FSIZE: max_result_bytes,
         resource.RLIMIT_NOFILE: 0,
         resource.RLIMIT_NPROC: 0,
         resource.RLIMIT_CORE: 0,
     }
-    for what, most in limits.items():
-        resource.setrlimit(what, (most, most))
-    # the first is a signal that says what happened, the second one that cannot be caught
+    for what, limit in limits.items():
+        resource.setrlimit(what, (limit, limit))
+    # The soft limit sends SIGXCPU, which names the cause; the hard limit sends SIGKILL.
     resource.setrlimit(resource.RLIMIT_CPU, (bounds.cpu_s, bounds.cpu_s + 1))
 
 

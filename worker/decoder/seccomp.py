@@ -1,6 +1,7 @@
-"""A filter of system calls: a short list is allowed, everything else fails with EPERM.
+"""The seccomp filter of a decoder child: a short list of system calls; all others fail with EPERM.
 
-Written down as the kernel's own little machine code (classic BPF), so that no library is needed.
+The filter is a classic BPF program that is assembled here, so no library is needed. Its format is
+described in linux/seccomp.h and linux/filter.h.
 """
 
 from __future__ import annotations
@@ -10,15 +11,15 @@ import errno
 import platform
 import struct
 
-from worker.decoder import kernel
+from shared import process_control
 
 _MODE_FILTER = 2
 _LOAD, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x15, 0x06
 _NUMBER_AT, _ARCHITECTURE_AT = 0, 4  # in struct seccomp_data
 _KILL_PROCESS, _FAIL, _ALLOW = 0x8000_0000, 0x0005_0000, 0x7FFF_0000
 
-#: Memory, clocks, its own signals and its end; of files only to read and write at a place, to
-#: measure and to close, which needs one that was there before.
+#: Memory, clocks, the process' own signals and its exit. An open file can be read, written,
+#: truncated and closed, but none can be opened.
 ALLOWED = {
     "x86_64": {
         "close": 3,
@@ -82,44 +83,46 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("code", ctypes.c_char_p))
 
 
-class Filter:
-    """The list for this machine, ready to be put in force."""
+class SyscallFilter:
+    """The list of this machine's architecture, ready to be installed."""
 
     def __init__(self, code: bytes) -> None:
         self._program = _Program(len(code) // 8, code)
 
     @classmethod
-    def in_force(cls) -> Filter | None:
-        """The list for this machine; None where its numbers are not known or the kernel refuses."""
+    def for_this_machine(cls) -> SyscallFilter | None:
+        """Return the filter, or None if the architecture is unknown or the kernel refuses it."""
         machine = platform.machine()
         if machine not in ALLOWED or struct.calcsize("P") != 8:
             return None
-        allowed = cls(_code(_ARCHITECTURES[machine], sorted(ALLOWED[machine].values())))
-        return allowed if allowed._taken() else None
+        syscall_filter = cls(_code(_ARCHITECTURES[machine], sorted(ALLOWED[machine].values())))
+        return syscall_filter if syscall_filter._is_accepted() else None
 
-    def _taken(self) -> bool:
-        """Tried by a process of its own, for what is put in force stays."""
+    def install(self) -> None:
+        """Confine this process for the rest of its life. Raises OSError; needs no_new_privs."""
+        program = ctypes.addressof(self._program)
+        process_control.prctl(process_control.PR_SET_SECCOMP, _MODE_FILTER, program)
 
-        def life() -> int:
-            kernel.prctl(kernel.SET_NO_NEW_PRIVS, 1)
+    def _is_accepted(self) -> bool:
+        """Try the filter in a child process, because an installed filter cannot be removed."""
+
+        def try_it() -> int:
+            process_control.prctl(process_control.PR_SET_NO_NEW_PRIVS, 1)
             self.install()
             return 0
 
-        return kernel.exit_code_of(kernel.fork(life)) == 0
-
-    def install(self) -> None:
-        """From here on, for this process and for ever. Raises OSError; needs no_new_privs."""
-        kernel.prctl(kernel.SET_SECCOMP, _MODE_FILTER, ctypes.addressof(self._program))
+        return process_control.wait_for_exit(process_control.fork(try_it)) == 0
 
 
 def _code(architecture: int, numbers: list[int]) -> bytes:
+    """Assemble the BPF program that allows these system calls on this architecture."""
     steps = [
         (_LOAD, 0, 0, _ARCHITECTURE_AT),
         (_JUMP_IF_EQUAL, 1, 0, architecture),
         (_RETURN, 0, 0, _KILL_PROCESS),
         (_LOAD, 0, 0, _NUMBER_AT),
     ]
-    # each jumps over the rest of the list and the refusal behind it
+    # Each one jumps over the rest of the list and over the refusal after it.
     steps += [(_JUMP_IF_EQUAL, len(numbers) - i, 0, n) for i, n in enumerate(numbers)]
     steps += [(_RETURN, 0, 0, _FAIL | errno.EPERM), (_RETURN, 0, 0, _ALLOW)]
     return b"".join(struct.pack("=HBBI", *step) for step in steps)

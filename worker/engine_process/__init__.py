@@ -1,5 +1,6 @@
-"""The engine in a process of its own: what crashes it costs a child, not the worker.
+"""The engine in a process of its own, so that a crash of the engine does not end the worker.
 
-The worker's side (``engine`` and what it stands on) knows no torch, OpenCV, numpy or Pillow; the
-child's (``__main__``, ``workbench``) knows no Redis, S3 or secret. Between them: ``wire``.
+The worker's side (``supervisor``, ``process``) imports no torch, OpenCV, numpy or Pillow. The side
+of the engine process (``__main__``, ``request_handler``) has no access to Redis, S3 or secrets.
+Both use ``protocol``.
 """

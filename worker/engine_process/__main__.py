@@ -1,8 +1,8 @@
-"""The engine child: ``python -m worker.engine_process``, started by the worker alone.
+"""The program of the engine process: ``python -m worker.engine_process``, started by the worker.
 
-It imports what is slow to import and waits until it is needed. Then it loads the models, says what
-they are, and does what comes in over the control socket, each photo in a thread of its own. It ends
-with the control socket, or at once with its parent.
+It imports what is slow to import, and waits. When the worker asks, it loads the models, reports
+them, and then restores the photos that come over the control socket, each in its own thread. It
+exits when the control socket closes, and dies with the worker.
 """
 
 from __future__ import annotations
@@ -20,134 +20,136 @@ from typing import TYPE_CHECKING, Any
 from shared.errors import FacemendError, Internal, ModelUnavailable
 from shared.settings import Settings
 from shared.telemetry import bind, configure_logging
-from worker.decoder.result_file import Decoded
-from worker.engine_process import batch_metrics as batches
-from worker.engine_process import protocol as wire
-from worker.engine_process.parent_death import tether
-from worker.engine_process.request import Order
+from worker.decoder.decoded_photo import DecodedPhoto
+from worker.engine_process import batch_metrics, protocol
+from worker.engine_process.protocol import RestoreRequest
+from worker.engine_process.spawn import prepare_spawned_process
 
 if TYPE_CHECKING:
-    from worker.engine_process.handler import ImageRestorer, Workbench
+    from worker.engine_process.request_handler import ImageRestorer, RequestHandler
 
 _log = logging.getLogger("worker.engine_process")
 EXIT_DEVICE_BROKEN = 70
-#: After one of these nothing works on the device any more until the process is a new one.
+#: After one of these errors the device works again only in a new process.
 _BROKEN_DEVICE = ("CUDA error", "CUDA failure", "HIP error")
 
 
 class _Stopped(Exception):
-    """Nobody waits for this job any more."""
+    """The worker does not wait for this job any more."""
 
 
 def main() -> None:
-    """Take parent, control socket and file for last words from the command line."""
-    parent, control_fd, last_words = map(int, sys.argv[1:])
-    tether(parent)
-    faulthandler.enable(last_words)
+    """Run with three arguments: the worker's pid, the control socket, the file for crash output."""
+    worker_pid, control_fd, crash_output = map(int, sys.argv[1:])
+    prepare_spawned_process(worker_pid)
+    faulthandler.enable(crash_output)
     control = socket.socket(fileno=control_fd)
-    hello, _ = wire.receive(control)
-    if hello is None:
+    first, _ = protocol.receive(control)
+    if first is None:
         return
-    settings = Settings(_env_file=None, **hello["settings"])
+    settings = Settings(_env_file=None, **first["settings"])
     configure_logging(settings, "engine")
-    batches.send_to(lambda content: wire.send(control, content))
+    batch_metrics.send_with(lambda content: protocol.send(control, content))
     try:
-        load = _prepare(hello["load_restorers"])
-        begin, _ = wire.receive(control)
-        if begin is None:
+        load = _import_loader(first["load_restorers"])
+        load_request, _ = protocol.receive(control)
+        if load_request is None:
             return
-        workbench = load(settings)
+        handler = load(settings)
     except FacemendError as error:
-        wire.send(control, {"refused": wire.told(error)})
+        protocol.send(control, {"load_error": protocol.encode_error(error)})
         return
     except Exception as error:  # noqa: BLE001  # whatever it is, the worker cannot start
         _log.exception("the models cannot be loaded")
         words = f"{type(error).__name__} while the models were loaded: {error}"
-        wire.send(control, {"refused": wire.told(ModelUnavailable(words[:1000]))})
+        protocol.send(
+            control, {"load_error": protocol.encode_error(ModelUnavailable(words[:1000]))}
+        )
         return
-    wire.send(control, {"models": workbench.models})
-    _serve(control, workbench)
-    os._exit(0)  # whatever still runs, nobody waits for it
+    protocol.send(control, {"models": handler.models})
+    _serve(control, handler)
+    os._exit(0)  # jobs that still run have no reader any more
 
 
-def _prepare(load_restorers: str) -> Callable[[Settings], Workbench]:
-    """Import all that loading takes; what loads."""
-    from worker.engine_process.handler import Workbench  # noqa: PLC0415  # with numpy and OpenCV
+def _import_loader(load_restorers: str) -> Callable[[Settings], RequestHandler]:
+    """Import everything that loading needs; return the function that loads."""
+    from worker.engine_process.request_handler import RequestHandler  # noqa: PLC0415  # with numpy
 
     name, _, function = load_restorers.partition(":")
     module = importlib.import_module(name)
     load: Callable[[Settings], Mapping[str, ImageRestorer]] = getattr(module, function)
     if hasattr(module, "prepare"):
         module.prepare()
-    return lambda settings: Workbench(load(settings))
+    return lambda settings: RequestHandler(load(settings))
 
 
-def _serve(control: socket.socket, workbench: Workbench) -> None:
+def _serve(control: socket.socket, handler: RequestHandler) -> None:
+    """Run each request in its own thread, until the worker closes the control socket."""
     while True:
-        message, files = wire.receive(control)
+        message, files = protocol.receive(control)
         if message is None:
             return
-        answers, photo = files
-        job = _Job(Order(**message), socket.socket(fileno=answers), photo)
-        threading.Thread(target=job.run, args=(workbench,), daemon=True).start()
+        replies, photo = files
+        job = _Job(RestoreRequest(**message), socket.socket(fileno=replies), photo)
+        threading.Thread(target=job.run, args=(handler,), daemon=True).start()
 
 
 class _Job:
-    """One photo, from the order to the answer."""
+    """One photo, from the request to the reply."""
 
-    def __init__(self, order: Order, answers: socket.socket, photo: int) -> None:
-        self._order = order
-        self._answers = answers
+    def __init__(self, request: RestoreRequest, replies: socket.socket, photo: int) -> None:
+        self._request = request
+        self._replies = replies
         self._photo = photo
 
-    def run(self, workbench: Workbench) -> None:
-        with bind(job_id=self._order.job_id), self._answers:
+    def run(self, handler: RequestHandler) -> None:
+        with bind(job_id=self._request.job_id), self._replies:
             try:
-                self._answer(workbench)
+                self._reply(handler)
             except (_Stopped, OSError):
-                _log.info("nobody waits for this job any more")
+                _log.info("the job was stopped: the worker does not wait for it any more")
 
-    def _answer(self, workbench: Workbench) -> None:
+    def _reply(self, handler: RequestHandler) -> None:
         try:
-            finished = self._carry_out(workbench)
+            result = self._restore(handler)
         except (_Stopped, BrokenPipeError):
             raise
         except FacemendError as error:
-            self._tell({"error": wire.told(error)})
-        except Exception as error:  # noqa: BLE001  # logged whole, the worker told nothing
+            self._send({"error": protocol.encode_error(error)})
+        except Exception as error:  # noqa: BLE001  # the log gets the details, the worker none
             _log.exception("the engine failed")
-            _leave_a_broken_device(error)
-            self._tell({"error": wire.told(Internal())})
+            _exit_if_device_is_broken(error)
+            self._send({"error": protocol.encode_error(Internal())})
         else:
             try:
-                self._tell({"finished": True}, finished)
+                self._send({"result": True}, result)
             finally:
-                os.close(finished)
+                os.close(result)
 
-    def _carry_out(self, workbench: Workbench) -> int:
-        from worker.decoder.pixels import photo_of  # noqa: PLC0415  # with numpy
+    def _restore(self, handler: RequestHandler) -> int:
+        from worker.decoder.photo_arrays import photo_of  # noqa: PLC0415  # with numpy
 
         try:
-            decoded = Decoded(self._photo)
+            decoded = DecodedPhoto(self._photo)
         except BaseException:
             os.close(self._photo)
             raise
         with decoded:
-            self._tell({"thread": threading.get_ident()})  # who crashes, does so in his thread
+            self._send({"thread": threading.get_ident()})  # a crash report names the thread
             photo = photo_of(decoded)
-        return workbench.carry_out(self._order, photo, self._progress)
+        return handler.handle(self._request, photo, self._on_progress)
 
-    def _progress(self, stage: str, done: int, total: int | None) -> None:
-        if wire.is_over(self._answers):
+    def _on_progress(self, stage: str, done: int, total: int | None) -> None:
+        if protocol.is_over(self._replies):
             raise _Stopped
-        self._tell({"progress": [stage, done, total]})
+        self._send({"progress": [stage, done, total]})
 
-    def _tell(self, message: Mapping[str, Any], *files: int) -> None:
-        wire.send(self._answers, message, files)
+    def _send(self, message: Mapping[str, Any], *files: int) -> None:
+        protocol.send(self._replies, message, files)
 
 
-def _leave_a_broken_device(error: BaseException | None) -> None:
-    """End the process if the device is lost to it: the next one gets it anew."""
+def _exit_if_device_is_broken(error: BaseException | None) -> None:
+    """Exit if this process has lost the device: a new process gets it back."""
     while error is not None:
         words = str(error)
         if any(sign in words for sign in _BROKEN_DEVICE) and "out of memory" not in words:

@@ -1,4 +1,4 @@
-"""One life of the engine child, seen from the worker: started, spoken to, dead and buried."""
+"""The worker's handle of one engine process, from spawn to reap."""
 
 from __future__ import annotations
 
@@ -14,235 +14,253 @@ from dataclasses import asdict
 from typing import Any
 
 from shared.errors import EngineCrashed, ModelUnavailable
+from shared.process_control import exit_in_words
 from shared.settings import Settings
 from shared.telemetry import ENGINE_DEATHS
-from worker.decoder.result_file import memory_file
-from worker.engine_process import protocol as wire
-from worker.engine_process.crash_report import Hand, in_words, suspects
-from worker.engine_process.request import Order
-from worker.engine_process.result import Finished
-from worker.engine_process.spawn import spawn, without_secrets
+from worker.decoder import memory_file
+from worker.engine_process import protocol
+from worker.engine_process.crash_attribution import InFlightJob, find_suspects
+from worker.engine_process.protocol import RestoreRequest
+from worker.engine_process.result_file import ResultFile
+from worker.engine_process.spawn import settings_without_secrets, spawn
 
 _log = logging.getLogger(__name__)
-_LOOK_S = 0.25
-_LINGER_S = 2.0  # how long a job that is stopped may take to hear of it
-_DEATH_S = 5.0  # how long the kernel may take to clear a dead process away
-_LAST_WORDS_BYTES = 8_000
+_POLL_S = 0.25
+_STOP_TIMEOUT_S = 2.0  # how long a stopped job may take to reach its next step
+_EXIT_TIMEOUT_S = 5.0  # how long the kernel may take to end a dying process
+_CRASH_OUTPUT_BYTES = 8_000
 OnProgress = Callable[[str, int, int | None], None]
 
 
-class NotBegun(Exception):
-    """The child was gone before it had the job."""
+class NotAccepted(Exception):
+    """The process died before it had the job, so it cannot have died of it."""
 
 
-class EngineChild:
-    """Started from a thread that stays: the child dies with the thread that made it.
+class EngineProcess:
+    """Thread-safe for jobs. One thread that stays must create it: it dies with that thread.
 
-    A new child gets its code ready and waits: models are loaded when it is told to ``begin``.
+    A new process imports its code and waits. It loads the models after ``load_models``.
     """
 
     def __init__(self, settings: Settings, load_restorers: str) -> None:
         self._stall_s = settings.stall_s
-        self._control, theirs = wire.pair()
-        self._last_words = memory_file("last-words")
+        self._control, theirs = protocol.socket_pair()
+        self._crash_output = memory_file.create("crash-output")
         self._lock = threading.Lock()
         self._gone = threading.Event()
-        self._buried = threading.Event()
-        self._dismissed = False
+        self._reaped = threading.Event()
+        self._shut_down = False
         self._killed_for = ""
         self._stalled_s: float | None = None
-        self._signs_of_life = 0
-        self._hands: list[Hand] = []
+        self._device_steps = 0
+        self._in_flight: list[InFlightJob] = []
         self._suspects: tuple[str, ...] = ()
         with theirs:
-            self._process = spawn(theirs.fileno(), self._last_words)
-        self._tell({"settings": without_secrets(settings), "load_restorers": load_restorers})
+            self._process = spawn(theirs.fileno(), self._crash_output)
+        settings_json = settings_without_secrets(settings)
+        self._send({"settings": settings_json, "load_restorers": load_restorers})
 
     @property
     def pid(self) -> int:
         return self._process.pid
 
     @property
-    def hands(self) -> Sequence[Hand]:
-        """What is in its hands now; of a dead child, at its death."""
-        return tuple(self._hands)
+    def in_flight(self) -> Sequence[InFlightJob]:
+        """The jobs that it has now; those that a dead process had at its death."""
+        return tuple(self._in_flight)
 
     @property
     def suspects(self) -> Sequence[str]:
-        """Of a child that is buried: the jobs that may be why."""
+        """The ids of the jobs that may have caused the death, once the process is reaped."""
         return self._suspects
 
-    # --- for the thread that keeps it -------------------------------------------------------
+    # --- for the thread that created it -----------------------------------------------------
 
     @property
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    def begin(self) -> None:
-        """Have the models loaded."""
-        self._tell({"begin": True})
+    def load_models(self) -> None:
+        """Have the models loaded; ``wait_until_loaded`` waits for them."""
+        self._send({"load_models": True})
 
-    def loaded(self, timeout_s: float) -> list[dict[str, Any]]:
-        """Wait until the child can work: its models. Raises what it says; ModelUnavailable."""
+    def wait_until_loaded(self, timeout_s: float) -> list[dict[str, Any]]:
+        """Return the loaded models, ``ModelInfo`` as JSON.
+
+        Raises the error of loading them, and ModelUnavailable if the process dies or is too slow.
+        """
         give_up_s = time.monotonic() + timeout_s
         message: dict[str, Any] | None = {}
-        while message is not None and not message.keys() & {"models", "refused"}:
+        while message is not None and not message.keys() & {"models", "load_error"}:
             self._control.settimeout(max(0.001, give_up_s - time.monotonic()))
             try:
-                message, _ = wire.receive(self._control)  # or a batch of the warm-up
+                message, _ = protocol.receive(self._control)  # may be a batch of the warm-up
             except TimeoutError:
                 self.kill(f"not ready after {timeout_s:g} s")
         self._control.settimeout(None)
         if message is None:
-            raise ModelUnavailable(f"the engine process died at its start: {self.bury()}")
-        if "refused" in message:
-            self.bury()
-            raise wire.heard(message["refused"])
+            raise ModelUnavailable(f"the engine process died at its start: {self.reap()}")
+        if "load_error" in message:
+            self.reap()
+            raise protocol.decode_error(message["load_error"])
         models: list[dict[str, Any]] = message["models"]
         return models
 
-    def listen(self, on_batch: Callable[[str, Sequence[float]], None]) -> None:
-        """Hear of batches until the child dies."""
+    def receive_batches(self, on_batch: Callable[[str, Sequence[float]], None]) -> None:
+        """Pass on every batch until the process dies."""
         while True:
-            message, _ = wire.receive(self._control)
+            message, _ = protocol.receive(self._control)
             if message is None:
                 return
-            self._signs_of_life += 1
+            self._device_steps += 1
             on_batch(message["model"], message["waits_s"])
 
-    def bury(self) -> str:
-        """Wait for the end of a child that is dead or dying; how it died, in words."""
+    def reap(self) -> str:
+        """Wait for the exit of a dying process, and log the crash report.
+
+        Returns how it died, in words.
+        """
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(_DEATH_S)
+            self._process.wait(_EXIT_TIMEOUT_S)
         self.kill("did not end")
         self._process.wait()
         with self._lock:
             self._gone.set()
             self._control.close()
-        stack = os.pread(self._last_words, _LAST_WORDS_BYTES, 0).decode(errors="replace")
-        os.close(self._last_words)
-        death = self._killed_for or in_words(self._process.returncode)
-        self._suspects = suspects(self._hands, stack, self._stalled_s)
-        self._buried.set()
-        if not self._dismissed:
+        stack = os.pread(self._crash_output, _CRASH_OUTPUT_BYTES, 0).decode(errors="replace")
+        os.close(self._crash_output)
+        death = self._killed_for or exit_in_words(self._process.returncode)
+        self._suspects = find_suspects(self._in_flight, stack, self._stalled_s)
+        self._reaped.set()
+        if not self._shut_down:
             ENGINE_DEATHS.labels(death).inc()
         _log.log(
-            logging.INFO if self._dismissed else logging.ERROR,
+            logging.INFO if self._shut_down else logging.ERROR,
             "the engine process %d ended: %s",
             self.pid,
             death,
-            extra={"jobs": [hand.job_id for hand in self._hands], "suspects": self._suspects}
+            extra={"jobs": [job.job_id for job in self._in_flight], "suspects": self._suspects}
             | ({"stack": stack} if stack else {}),
         )
         return death
 
-    def dismiss(self, *, at_once: bool = False) -> None:
-        """Let the child go: it hears the end of the stream, unless it is busy with itself."""
-        self._dismissed = True
+    def shut_down(self, *, kill: bool = False) -> None:
+        """Close the control socket, at whose end the process exits; or kill it at once."""
+        self._shut_down = True
         with contextlib.suppress(OSError):
             self._control.shutdown(socket.SHUT_RDWR)
-        if at_once:
+        if kill:
             self.kill("not needed any more")
 
     def kill(self, why: str) -> None:
-        """SIGKILL, unless it is dead already."""
+        """Send SIGKILL, unless the process is dead already."""
         if self.alive:
             self._killed_for = self._killed_for or why
             self._process.kill()
 
-    def _tell(self, message: dict[str, Any]) -> None:
-        with contextlib.suppress(OSError):  # dead already: ``loaded`` will say how
-            wire.send(self._control, message)
+    def _send(self, message: dict[str, Any]) -> None:
+        with contextlib.suppress(OSError):  # dead already: ``wait_until_loaded`` says how it died
+            protocol.send(self._control, message)
 
     # --- for the threads of jobs ------------------------------------------------------------
 
-    def work(
+    def restore(
         self,
-        order: Order,
+        request: RestoreRequest,
         photo: int,
         on_progress: OnProgress,
         check: Callable[[], None],
         *,
-        marked: bool,
-    ) -> Finished:
-        """Have one photo (the memory file of a ``Decoded``) restored; ``marked``: of a suspect.
+        was_suspect: bool,
+    ) -> ResultFile:
+        """Have one photo restored; ``photo`` is the memory file of a ``DecodedPhoto``.
 
-        Raises NotBegun, EngineCrashed, what the engine raises, and what ``on_progress`` and
-        ``check`` raise: then the child is told to stop.
+        Raises NotAccepted, EngineCrashed, what the engine raises, and what ``on_progress`` and
+        ``check`` raise: then the engine process stops the job.
         """
-        ours, theirs = wire.pair()
+        ours, theirs = protocol.socket_pair()
         with ours:
             with theirs:
-                hand = self._begin(Hand(order.job_id, marked), order, theirs, photo)
-            ours.settimeout(_LOOK_S)
+                job = InFlightJob(request.job_id, was_suspect)
+                self._start_job(job, request, theirs, photo)
+            ours.settimeout(_POLL_S)
             try:
-                finished = self._follow(ours, hand, on_progress, check)
+                result = self._follow(ours, job, on_progress, check)
             except EngineCrashed:
-                raise  # and the job stays in its hands
+                raise  # the job stays in flight, for the crash report
             except BaseException:
-                self._stop(ours)
-                self._hands.remove(hand)
+                self._stop_job(ours)
+                self._in_flight.remove(job)
                 raise
-            self._hands.remove(hand)
-            return finished
+            self._in_flight.remove(job)
+            return result
 
-    def may_be_guilty(self, job_id: str, check: Callable[[], None]) -> bool:
-        """Whether a job of its last ones may have been the cause of its death."""
-        while not self._buried.wait(_LOOK_S):
+    def is_suspect(self, job_id: str, check: Callable[[], None]) -> bool:
+        """Wait until the process is reaped; return whether this job may have caused its death."""
+        while not self._reaped.wait(_POLL_S):
             check()
         return job_id in self._suspects
 
-    def _begin(self, hand: Hand, order: Order, answers: socket.socket, photo: int) -> Hand:
+    def _start_job(
+        self, job: InFlightJob, request: RestoreRequest, replies: socket.socket, photo: int
+    ) -> None:
         with self._lock:
             if self._gone.is_set():
-                raise NotBegun
+                raise NotAccepted
             try:
-                wire.send(self._control, asdict(order), [answers.fileno(), photo])
+                protocol.send(self._control, asdict(request), [replies.fileno(), photo])
             except OSError as error:
-                raise NotBegun from error
-            self._hands.append(hand)
-            return hand
+                raise NotAccepted from error
+            self._in_flight.append(job)
 
     def _follow(
-        self, ours: socket.socket, hand: Hand, on_progress: OnProgress, check: Callable[[], None]
-    ) -> Finished:
-        signs = self._signs_of_life
+        self,
+        replies: socket.socket,
+        job: InFlightJob,
+        on_progress: OnProgress,
+        check: Callable[[], None],
+    ) -> ResultFile:
+        device_steps = self._device_steps
         while True:
             try:
-                message, files = wire.receive(ours)
+                message, files = protocol.receive(replies)
             except TimeoutError:
                 check()
-                # Counted in looks, not by the clock: while all of us were frozen, nobody stalled.
-                hand.silent_s = hand.silent_s + _LOOK_S if signs == self._signs_of_life else 0.0
-                signs = self._signs_of_life
-                if hand.silent_s > self._stall_s:
-                    self._stalled_s = self._stall_s
-                    self.kill(f"no progress for {self._stall_s:g} s")
+                # Polls are counted, not seconds: nothing stalls while this whole group is stopped.
+                same = device_steps == self._device_steps
+                job.silent_s = job.silent_s + _POLL_S if same else 0.0
+                device_steps = self._device_steps
+                self._kill_if_stalled(job)
                 continue
-            hand.silent_s = 0.0
+            job.silent_s = 0.0
             if message is None:
                 raise EngineCrashed(child=self)
-            if "finished" in message:
-                return Finished(files[0])
-            self._take(message, hand, on_progress)
+            if "result" in message:
+                return ResultFile(files[0])
+            self._handle(message, job, on_progress)
 
-    def _take(self, message: dict[str, Any], hand: Hand, on_progress: OnProgress) -> None:
+    def _kill_if_stalled(self, job: InFlightJob) -> None:
+        if job.silent_s > self._stall_s:
+            self._stalled_s = self._stall_s
+            self.kill(f"no progress for {self._stall_s:g} s")
+
+    def _handle(self, message: dict[str, Any], job: InFlightJob, on_progress: OnProgress) -> None:
         if "error" in message:
-            raise wire.heard(message["error"])
+            raise protocol.decode_error(message["error"])
         if "thread" in message:
-            hand.thread = message["thread"]
+            job.thread = message["thread"]
             return
         stage, done, total = message["progress"]
-        self._signs_of_life += stage == "enlarging"  # the device works, if for another job
+        self._device_steps += stage == "enlarging"  # the device works, so no other job has stalled
         on_progress(stage, done, total)
 
-    def _stop(self, ours: socket.socket) -> None:
-        """Tell the child that nobody waits for this job any more; it stops at its next step."""
+    def _stop_job(self, replies: socket.socket) -> None:
+        """Close our end: the engine process stops the job at its next step."""
         with contextlib.suppress(OSError):
-            ours.shutdown(socket.SHUT_WR)
-        give_up_s = time.monotonic() + _LINGER_S
+            replies.shutdown(socket.SHUT_WR)
+        give_up_s = time.monotonic() + _STOP_TIMEOUT_S
         message: dict[str, Any] | None = {}
         with contextlib.suppress(TimeoutError):
             while message is not None and time.monotonic() < give_up_s:
-                message, files = wire.receive(ours)
-                wire.close(files)
+                message, files = protocol.receive(replies)
+                protocol.close_files(files)

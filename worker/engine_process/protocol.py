@@ -1,6 +1,6 @@
-"""Messages between the worker and its engine child: small JSON, and open files that travel along.
+"""The protocol between the worker and its engine process: small JSON messages with open files.
 
-The sockets keep messages whole, and the death of one side is the end of the stream for the other.
+Each message is one packet. When one side dies, the other side reads the end of the stream.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ import json
 import os
 import socket
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from shared import errors
 from shared.errors import FacemendError, Internal
 
-_MAX_BYTES = 131_072  # below what the kernel takes as one message
+_MAX_BYTES = 131_072  # below the largest packet that the kernel accepts
 _MAX_FILES = 2
 _ERRORS: dict[str, type[FacemendError]] = {
     name: kind
@@ -23,18 +24,31 @@ _ERRORS: dict[str, type[FacemendError]] = {
 }
 
 
-def pair() -> tuple[socket.socket, socket.socket]:
-    """Two ends; whoever gets one, closes it."""
+@dataclass(frozen=True, slots=True)
+class RestoreRequest:
+    """A job for the engine process. ``options`` and ``output`` are those of the API request."""
+
+    job_id: str
+    model: str
+    options: dict[str, Any]
+    output: dict[str, Any]
+
+
+def socket_pair() -> tuple[socket.socket, socket.socket]:
+    """Return two connected sockets; each owner closes its own."""
     return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
 
 def send(to: socket.socket, message: Mapping[str, Any], files: Sequence[int] = ()) -> None:
-    """Raises OSError when the other side is gone. ``files`` stay open here too."""
+    """Send one message; ``files`` stay open here too. Raises OSError if the other side is gone."""
     socket.send_fds(to, [json.dumps(message).encode()], files)
 
 
 def receive(source: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
-    """The next message and its files; None: the other side is gone. Raises TimeoutError."""
+    """Return the next message (None if the other side is gone) and its files.
+
+    Raises TimeoutError.
+    """
     try:
         data, files, _, _ = socket.recv_fds(source, _MAX_BYTES, _MAX_FILES, socket.MSG_CMSG_CLOEXEC)
     except ConnectionError:
@@ -43,7 +57,7 @@ def receive(source: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
 
 
 def is_over(source: socket.socket) -> bool:
-    """Whether the other side has said its last word; it never says another one here."""
+    """Return whether the other side has closed its end. For sockets that receive no messages."""
     try:
         return not source.recv(1, socket.MSG_DONTWAIT)
     except BlockingIOError:
@@ -52,17 +66,17 @@ def is_over(source: socket.socket) -> bool:
         return True
 
 
-def close(files: Sequence[int]) -> None:
-    """Files that came with a message and that nobody takes."""
+def close_files(files: Sequence[int]) -> None:
+    """Close the files of a message that nobody needs."""
     for file in files:
         os.close(file)
 
 
-def told(error: FacemendError) -> dict[str, str]:
-    """An error as a message."""
+def encode_error(error: FacemendError) -> dict[str, str]:
+    """Return the error as JSON."""
     return {"kind": type(error).__name__, "detail": error.detail}
 
 
-def heard(content: Mapping[str, str]) -> FacemendError:
-    """The error that the other side told of."""
+def decode_error(content: Mapping[str, str]) -> FacemendError:
+    """Return the error that ``encode_error`` encoded; Internal if its kind is unknown."""
     return _ERRORS.get(content["kind"], Internal)(content["detail"])

@@ -1,4 +1,4 @@
-"""The engine as the worker sees it: one child, a new one when it dies, and whose fault it was."""
+"""The engine supervisor: keeps one engine process running, and says whose fault a crash was."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from typing import Any
 from shared.errors import EngineCrashed, EngineLost, FacemendError
 from shared.jobs.workers import ServedModel
 from shared.settings import Settings
-from worker.engine_process.crash_attribution import Crashes
-from worker.engine_process.process import EngineChild, NotBegun, OnProgress
-from worker.engine_process.request import Order
-from worker.engine_process.result import Finished
-from worker.engine_process.shared_lock import Gate
+from worker.engine_process.crash_attribution import CrashAttribution
+from worker.engine_process.process import EngineProcess, NotAccepted, OnProgress
+from worker.engine_process.protocol import RestoreRequest
+from worker.engine_process.result_file import ResultFile
+from worker.engine_process.shared_exclusive_lock import SharedExclusiveLock
 
 _log = logging.getLogger(__name__)
-_LOOK_S = 0.25
+_POLL_S = 0.25
 
 Check = Callable[[], None]
 OnBatch = Callable[[str, Sequence[float]], None]
 
 
 class Fault(Enum):
-    """Whose fault it was that the child died."""
+    """Whose fault it was that an engine process died."""
 
     JOB = "job"
     WORKER = "worker"
 
 
-class EngineProcess:
-    """Thread-safe. ``load_restorers`` is ``module:function``, called in the child."""
+class EngineSupervisor:
+    """Thread-safe. ``load_restorers`` is ``module:function``, called in the engine process."""
 
     def __init__(
         self,
@@ -42,176 +42,178 @@ class EngineProcess:
         on_batch: OnBatch = lambda _model, _waits_s: None,
     ) -> None:
         self.models: tuple[ServedModel, ...] = ()
-        self.lost = threading.Event()  # there is no child any more, and there will be none
+        self.lost = threading.Event()  # there is no process, and there will be none
         self._settings = settings
         self._load_restorers = load_restorers
         self._on_batch = on_batch
-        self._gate = Gate()
+        self._lock = SharedExclusiveLock()
         self._changed = threading.Condition()
-        self._crashes = Crashes()
-        self._faults: dict[Hashable, Fault] = {}  # by child
-        self._begun: EngineChild | None = None
-        self._child: EngineChild | None = None  # the one begun, once it can work
-        self._spare: EngineChild | None = None  # takes over when that one dies; the keeper's
+        self._crashes = CrashAttribution()
+        self._faults: dict[Hashable, Fault] = {}  # by process
+        self._loading: EngineProcess | None = None  # the newest one that loads or has models
+        self._process: EngineProcess | None = None  # the same one, while it accepts jobs
+        self._spare: EngineProcess | None = None  # replaces it; only the supervising thread uses it
         self._why_lost: FacemendError | None = None
         self._closing = False
-        # One thread that stays: children die with the thread that started them.
-        self._keeper = threading.Thread(target=self._keep, name="engine-keeper", daemon=True)
+        # One thread that stays, because a process dies with the thread that spawned it.
+        self._thread = threading.Thread(
+            target=self._supervise, name="engine-supervisor", daemon=True
+        )
 
     def start(self) -> None:
-        """Start the child and wait for its models.
+        """Start the engine process and wait for its models.
 
-        Raises what loading raises, and ModelUnavailable if the child dies over it.
+        Raises the error of loading them, and ModelUnavailable if the process dies meanwhile.
         """
-        self._keeper.start()
+        self._thread.start()
         with self._changed:
-            self._changed.wait_for(lambda: self._child or self._why_lost)
+            self._changed.wait_for(lambda: self._process or self._why_lost)
             if self._why_lost:
                 raise self._why_lost
 
     def close(self) -> None:
-        """End the child and all that it does."""
+        """End the engine process and all its jobs."""
         with self._changed:
             self._closing = True
-            if self._begun:
-                self._begun.dismiss(at_once=self._child is None)
-        if self._keeper.is_alive():
-            self._keeper.join()
+            if self._loading:
+                self._loading.shut_down(kill=self._process is None)
+        if self._thread.is_alive():
+            self._thread.join()
 
     @property
     def pid(self) -> int | None:
-        """The child's, while there is one that works."""
-        child = self._child
-        return child.pid if child else None
+        """The pid of the engine process; None while there is none that accepts jobs."""
+        process = self._process
+        return process.pid if process else None
 
     def restore(
         self,
-        order: Order,
+        request: RestoreRequest,
         photo: int,
         on_progress: OnProgress,
         check: Check,
         *,
         alone: bool = False,
-    ) -> Finished:
-        """Have one photo restored: ``photo`` is the memory file of a ``Decoded``.
+    ) -> ResultFile:
+        """Have one photo restored; ``photo`` is the memory file of a ``DecodedPhoto``.
 
-        ``alone``: nobody else's photo is at the engine meanwhile. ``check`` is called all the
-        time and raises to stop. A job that was there when another one crashed the child is begun
-        again by the next child. Raises what the engine raises, EngineCrashed if this job may be
-        why (then ask ``fault``), and EngineLost.
+        ``alone``: no other job is in the engine process meanwhile. ``check`` is called several
+        times a second and raises to stop the job. If another job crashes the process, the next
+        process begins this one again. Raises what the engine raises; EngineCrashed if this job may
+        have caused a crash (``fault`` then says whether it did); and EngineLost.
         """
-        with self._gate.passing(check, alone=alone):
+        with self._lock.hold(check, exclusive=alone):
             while True:
-                child = self._working_child(check)
+                process = self._wait_for_process(check)
                 try:
-                    finished = child.work(order, photo, on_progress, check, marked=alone)
-                except NotBegun:
+                    result = process.restore(request, photo, on_progress, check, was_suspect=alone)
+                except NotAccepted:
                     continue
                 except EngineCrashed:
-                    if child.may_be_guilty(order.job_id, check):
+                    if process.is_suspect(request.job_id, check):
                         raise
                     continue
                 with self._changed:
-                    self._crashes.went_well()
-                return finished
+                    self._crashes.record_success()
+                return result
 
     def fault(self, crash: EngineCrashed, check: Check) -> Fault:
-        """Whose fault it was, known as soon as a new child has started, or has failed to."""
+        """Wait until a new process has started, or cannot start; return whose fault it was."""
         with self._changed:
-            while not self._changed.wait_for(lambda: crash.child in self._faults, _LOOK_S):
+            while not self._changed.wait_for(lambda: crash.child in self._faults, _POLL_S):
                 check()
             return self._faults[crash.child]
 
-    def charged(self, job_id: str) -> None:
-        """A crash was put down in this job's record."""
+    def record_charge(self, job_id: str) -> None:
+        """A crash was counted in the record of this job."""
         with self._changed:
-            self._crashes.charged(job_id)
+            self._crashes.record_charge(job_id)
 
     @property
-    def wrongly_charged(self) -> list[str]:
-        """Whose crashes are to be struck out, now that it was the worker."""
+    def jobs_to_refund(self) -> list[str]:
+        """The jobs with a counted crash that was the worker's fault, if it is at fault."""
         with self._changed:
-            return self._crashes.marked
+            return self._crashes.charged_jobs
 
-    def _working_child(self, check: Check) -> EngineChild:
+    def _wait_for_process(self, check: Check) -> EngineProcess:
         with self._changed:
-            while not self._changed.wait_for(lambda: self._child or self._why_lost, _LOOK_S):
+            while not self._changed.wait_for(lambda: self._process or self._why_lost, _POLL_S):
                 check()
-            if self._child is None:
+            if self._process is None:
                 raise EngineLost
-            return self._child
+            return self._process
 
-    # --- the keeper's thread ----------------------------------------------------------------
+    # --- the supervising thread -------------------------------------------------------------
 
-    def _keep(self) -> None:
-        before: EngineChild | None = None
-        while child := self._next():
+    def _supervise(self) -> None:
+        before: EngineProcess | None = None
+        while process := self._next_process():
             try:
-                models = child.loaded(self._settings.engine_start_s)
+                models = process.wait_until_loaded(self._settings.engine_start_s)
             except FacemendError as error:
                 self._give_up(error, before)
                 break
-            self._open(child, models, before)
-            child.listen(self._on_batch)
-            if not self._died(child):
+            self._accept_jobs(process, models, before)
+            process.receive_batches(self._on_batch)
+            if not self._reap(process):
                 break
-            before = child
+            before = process
         if self._spare:
-            self._spare.dismiss(at_once=True)
-            self._spare.bury()
+            self._spare.shut_down(kill=True)
+            self._spare.reap()
 
-    def _next(self) -> EngineChild | None:
-        """The spare child, or a new one if that is dead; None: the end has come."""
+    def _next_process(self) -> EngineProcess | None:
+        """Return the spare process, or a new one if that is dead; None if we are closing."""
         with self._changed:
             if self._closing:
                 return None
             spare, self._spare = self._spare, None
-            child = spare if spare and spare.alive else self._new()
-            self._begun = child
-        if spare and spare is not child:
-            spare.bury()
-        child.begin()
-        return child
+            process = spare if spare and spare.alive else self._spawn()
+            self._loading = process
+        if spare and spare is not process:
+            spare.reap()
+        process.load_models()
+        return process
 
-    def _new(self) -> EngineChild:
-        return EngineChild(self._settings, self._load_restorers)
+    def _spawn(self) -> EngineProcess:
+        return EngineProcess(self._settings, self._load_restorers)
 
-    def _open(
-        self, child: EngineChild, models: Sequence[dict[str, Any]], before: EngineChild | None
+    def _accept_jobs(
+        self, process: EngineProcess, models: Sequence[dict[str, Any]], before: EngineProcess | None
     ) -> None:
-        """Let jobs in. The child before died of its jobs, then, since this machine is sound."""
+        """Let jobs in. The process before died of a job, because a new one starts here."""
         with self._changed:
             self.models = tuple(map(_served_model, models))
-            self._child = child
+            self._process = process
             if before:
                 self._faults[before] = Fault.JOB
             self._changed.notify_all()
             if self._closing:
-                child.dismiss()
-        _log.info("the engine process %d is ready", child.pid)
-        self._spare = self._new()
+                process.shut_down()
+        _log.info("the engine process %d is ready", process.pid)
+        self._spare = self._spawn()
 
-    def _died(self, child: EngineChild) -> bool:
-        """Whether there is to be another one."""
+    def _reap(self, process: EngineProcess) -> bool:
+        """Reap a dead process. Returns whether another one shall start."""
         with self._changed:
-            self._child = None
-        child.bury()
+            self._process = None
+        process.reap()
         with self._changed:
             if self._closing:
                 self._why_lost = EngineLost()
-                self._faults[child] = Fault.WORKER
+                self._faults[process] = Fault.WORKER
                 self._changed.notify_all()
                 return False
-            self._crashes.died(child.hands, child.suspects)
+            self._crashes.record_crash(process.in_flight, process.suspects)
             if not self._crashes.worker_at_fault:
                 return True
         self._give_up(
             EngineLost("the engine process died under one job after the other, and none went well"),
-            child,
+            process,
         )
         return False
 
-    def _give_up(self, error: FacemendError, before: EngineChild | None) -> None:
+    def _give_up(self, error: FacemendError, before: EngineProcess | None) -> None:
         _log.error("no engine process: %s", error.detail)
         with self._changed:
             self._why_lost = error
@@ -222,5 +224,5 @@ class EngineProcess:
 
 
 def _served_model(info: dict[str, Any]) -> ServedModel:
-    """What others need to know of a ``ModelInfo``."""
+    """Return the part of a ``ModelInfo`` that the API announces."""
     return ServedModel(**{field.name: info[field.name] for field in fields(ServedModel)})

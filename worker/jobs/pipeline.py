@@ -17,13 +17,13 @@ from shared.jobs.record import Outcome
 from shared.jobs.runs import Claim
 from shared.net.fetcher import Fetcher
 from shared.storage.bucket import ObjectStorage
-from worker.decoder.result_file import Decoded
-from worker.engine_process.request import Order
-from worker.engine_process.result import Finished
-from worker.jobs.publisher import Publication
+from worker.decoder.decoded_photo import DecodedPhoto
+from worker.engine_process.protocol import RestoreRequest
+from worker.engine_process.result_file import ResultFile
+from worker.jobs.publisher import ResultPublisher
 
 
-class Hold(Protocol):
+class JobContext(Protocol):
     """The right to go on: both raise to stop the job (lease lost, cancelled, draining)."""
 
     def report(self, progress: Progress) -> None:
@@ -36,21 +36,21 @@ class Hold(Protocol):
 class PhotoDecoder(Protocol):
     """A customer's bytes to raw pixels."""
 
-    def decode(self, data: bytes) -> Decoded: ...
+    def decode(self, data: bytes) -> DecodedPhoto: ...
 
 
 class Engine(Protocol):
-    """Raw pixels to finished pictures; ``EngineProcess`` is one."""
+    """Raw pixels to finished pictures; ``EngineSupervisor`` is one."""
 
     def restore(
         self,
-        order: Order,
+        order: RestoreRequest,
         photo: int,
         on_progress: Callable[[str, int, int | None], None],
         check: Callable[[], None],
         *,
         alone: bool = False,
-    ) -> Finished: ...
+    ) -> ResultFile: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,30 +64,30 @@ class Pipeline:
     max_bytes: int
     fetch_timeout_s: float
 
-    def run(self, claim: Claim, hold: Hold) -> Outcome:
+    def run(self, claim: Claim, context: JobContext) -> Outcome:
         """Fetch, decode, restore, publish.
 
         Raises InputError for the photo, EngineError for the model, EngineCrashed, PublishFailed
-        for the result, and whatever ``hold`` raises.
+        for the result, and whatever ``context`` raises.
         """
         watch = _Stopwatch(claim.job)
         with watch.stage("fetch"):
-            hold.report(Progress(Stage.FETCHING))
+            context.report(Progress(Stage.FETCHING))
             decoded = self.decoder.decode(self._read(claim.job))
         with decoded:
-            finished = self._restore(claim, decoded, hold)
+            finished = self._restore(claim, decoded, context)
         with finished:
-            watch.add(finished.facts["timings_ms"])
+            watch.add(finished.metadata["timings_ms"])
             with watch.stage("publish"):
-                result = self._publish(claim, finished, hold)
+                result = self._publish(claim, finished, context)
         outcome = Outcome(
             status=Status.SUCCEEDED,
             result=result,
             error=None,
-            warnings=tuple(finished.facts["warnings"]),
+            warnings=tuple(finished.metadata["warnings"]),
             timings_ms=watch.timings_ms(),
         )
-        Publication(self.storage, claim.job, claim.token).seal(outcome)
+        ResultPublisher(self.storage, claim.job, claim.token).seal(outcome)
         return outcome
 
     def _read(self, job: Job) -> bytes:
@@ -98,19 +98,19 @@ class Pipeline:
             )
         return self.storage.get(source["key"], max_bytes=self.max_bytes, etag=source.get("etag"))
 
-    def _restore(self, claim: Claim, decoded: Decoded, hold: Hold) -> Finished:
+    def _restore(self, claim: Claim, decoded: DecodedPhoto, context: JobContext) -> ResultFile:
         job = claim.job
-        order = Order(job.id, job.model, job.request["options"], job.request["output"])
-        progress = _Progress(hold, enlarges=order.options.get("background", "keep") != "keep")
-        return self.engine.restore(order, decoded.fd, progress, hold.check, alone=claim.suspect)
+        order = RestoreRequest(job.id, job.model, job.request["options"], job.request["output"])
+        progress = _Progress(context, enlarges=order.options.get("background", "keep") != "keep")
+        return self.engine.restore(order, decoded.fd, progress, context.check, alone=claim.suspect)
 
-    def _publish(self, claim: Claim, finished: Finished, hold: Hold) -> dict[str, Any]:
-        publication = Publication(self.storage, claim.job, claim.token)
+    def _publish(self, claim: Claim, finished: ResultFile, context: JobContext) -> dict[str, Any]:
+        publication = ResultPublisher(self.storage, claim.job, claim.token)
         result = publication.publish(finished)
         if claim.job.request["output"]["key"]:
             done = sum(face["status"] == "restored" for face in result["faces"])
             # raises if the job is no longer ours
-            hold.report(Progress(Stage.PUBLISHING, done, len(result["faces"])))
+            context.report(Progress(Stage.PUBLISHING, done, len(result["faces"])))
             publication.copy_to_tenant(result["image"])
         return result
 
@@ -118,8 +118,8 @@ class Pipeline:
 class _Progress:
     """Tells of the engine's steps in the job's words."""
 
-    def __init__(self, hold: Hold, *, enlarges: bool) -> None:
-        self._hold = hold
+    def __init__(self, context: JobContext, *, enlarges: bool) -> None:
+        self._hold = context
         self._enlarged = 0.0 if enlarges else None
 
     def __call__(self, stage: str, done: int, total: int | None) -> None:

@@ -19,7 +19,7 @@ _WAIT_FOR_PARTS_S = 30.0
 _WRONG_KEYS = frozenset({"401", "403"})
 
 
-def check_ground(settings: Settings, wait_s: float = _WAIT_FOR_PARTS_S) -> None:
+def run_preflight(settings: Settings, wait_s: float = _WAIT_FOR_PARTS_S) -> None:
     """Refuse to run on a Redis that forgets, or without Redis, storage, bucket or the right keys.
 
     Raises SettingsInvalid, naming what to set; Unavailable after ``wait_s`` without an answer.

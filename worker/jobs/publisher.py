@@ -15,20 +15,20 @@ from shared.jobs.record import Outcome
 from shared.manifests.manifests import Manifests
 from shared.storage.bucket import ObjectStorage
 from shared.storage.keys import file_key, result_key
-from worker.engine_process.result import Finished, Picture
+from worker.engine_process.result_file import Picture, ResultFile
 
 _CONTENT_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 
 
 @dataclass(frozen=True, slots=True)
-class Publication:
+class ResultPublisher:
     """Where the objects of one run go. Storage that fails becomes PublishFailed."""
 
     storage: ObjectStorage
     job: Job
     token: str
 
-    def publish(self, finished: Finished) -> dict[str, Any]:
+    def publish(self, finished: ResultFile) -> dict[str, Any]:
         """Store all pictures; the job's ``result`` as the record keeps it."""
         stored = {
             name: self._store(picture, finished.read(picture))
@@ -37,9 +37,9 @@ class Publication:
         return {
             "image": stored["restored"],
             "comparison": stored.get("comparison"),
-            "faces": [_with_keys(face, stored) for face in finished.facts["faces"]],
-            "model": finished.facts["model"],
-            "background": finished.facts["background"],
+            "faces": [_with_keys(face, stored) for face in finished.metadata["faces"]],
+            "model": finished.metadata["model"],
+            "background": finished.metadata["background"],
         }
 
     def copy_to_tenant(self, image: dict[str, Any]) -> None:

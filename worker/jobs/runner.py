@@ -25,7 +25,7 @@ from shared.jobs.runs import Claim
 from shared.jobs.store import JobStore
 from shared.manifests.manifests import Manifests
 from shared.telemetry import FACES, JOBS_ENDED, JOBS_RELEASED, STAGE_SECONDS, bind
-from worker.engine_process.supervisor import EngineProcess, Fault
+from worker.engine_process.supervisor import EngineSupervisor, Fault
 from worker.jobs.lease import Drain, Lease
 from worker.jobs.pipeline import Pipeline
 
@@ -43,13 +43,13 @@ class _GiveBack:
 
 
 @dataclass(frozen=True, slots=True)
-class Worker:
+class JobRunner:
     """All that one worker process works with."""
 
     name: str
     store: JobStore
     pipeline: Pipeline
-    engine: EngineProcess
+    engine: EngineSupervisor
     drain: Drain
     beat_s: float
     held: dict[str, Claim] = field(default_factory=dict)
@@ -81,7 +81,7 @@ class Worker:
     def leave(self) -> None:
         """Take no more: the engine is lost, whatever the jobs were. Strike out their crashes."""
         self.drain.begin()
-        charged = self.engine.wrongly_charged
+        charged = self.engine.jobs_to_refund
         try:
             self.store.runs.refund(charged)
         except Unavailable as error:
@@ -100,7 +100,7 @@ class Worker:
         if end and status:
             _count(claim.job, end, status)
         if isinstance(end, _GiveBack) and end.reason is Release.CRASH:
-            self.engine.charged(claim.job.id)
+            self.engine.record_charge(claim.job.id)
 
     def _work(self, claim: Claim, lease: Lease) -> Outcome | _GiveBack | None:
         """Do the job; None: it is another worker's by now."""

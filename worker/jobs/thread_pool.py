@@ -9,7 +9,7 @@ from celery.concurrency.thread import TaskPool
 from kombu.asynchronous import Hub
 
 
-class Pool(TaskPool):
+class JobThreadPool(TaskPool):
     """Celery's pool of threads, whose free places are taken at once.
 
     With all places taken, Celery's event loop listens to no bell. A thread that is done does not

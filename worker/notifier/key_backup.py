@@ -11,7 +11,7 @@ from shared.tenants.api_keys import KeyRing
 _MAX_BYTES = 100_000_000
 
 
-class KeyCopies:
+class KeyBackup:
     """Of one process; any number of them may write."""
 
     def __init__(self, keys: KeyRing, storage: ObjectStorage, installation: Installation) -> None:

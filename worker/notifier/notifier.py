@@ -38,10 +38,10 @@ from shared.telemetry import (
 )
 from shared.tenants.api_keys import KeyRing
 from shared.webhooks.outbox import Outbox
-from worker.notifier.delivery import Courier
-from worker.notifier.key_backup import KeyCopies
-from worker.notifier.scheduler import Sender
+from worker.notifier.delivery_scheduler import DeliveryScheduler
+from worker.notifier.key_backup import KeyBackup
 from worker.notifier.sweeper import Sweeper
+from worker.notifier.webhook_delivery import WebhookDelivery
 
 _logger = logging.getLogger(__name__)
 BATCH = 100
@@ -88,7 +88,7 @@ class Notifier:
         # A delivery is ours for three times the longest try: a third to wait for its turn, a third
         # for the try, and a third to write down how it went.
         self._delivery_lease_s = 3 * settings.webhook_timeout_s
-        courier = Courier(
+        courier = WebhookDelivery(
             store=store,
             outbox=outbox,
             storage=storage,
@@ -96,14 +96,14 @@ class Notifier:
             fetcher=fetcher,
             timeout_s=settings.webhook_timeout_s,
         )
-        self._sender = Sender(courier.deliver, keep_s=settings.webhook_timeout_s)
+        self._sender = DeliveryScheduler(courier.deliver, keep_s=settings.webhook_timeout_s)
         self._sweeper = Sweeper(
             store,
             storage,
             input_ttl_s=settings.input_ttl_s,
             stopping=self._stopping,
         )
-        self._key_copies = KeyCopies(keys, storage, Installation(store.recovery, storage))
+        self._key_backup = KeyBackup(keys, storage, Installation(store.recovery, storage))
 
     def run(self, stop: Event) -> None:
         """Work until ``stop`` is set, then let the webhooks that are being sent come to an end."""
@@ -119,7 +119,7 @@ class Notifier:
             _Duty("deliveries", self.tick_deliveries),
             _Duty("expiry", self.tick_expiry),
             _Duty("gauges", self.tick_gauges, every_s=GAUGES_EVERY_S),
-            _Duty("keys", self._key_copies.save, every_s=KEYS_EVERY_S),
+            _Duty("keys", self._key_backup.save, every_s=KEYS_EVERY_S),
             _Duty("manifests", self._sweeper.sweep_manifests, every_s=MANIFESTS_EVERY_S),
             _Duty("objects", self._sweeper.sweep_objects, every_s=self._settings.sweep_s),
         )

@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from deploy.docker.healthcheck import healthy
-from deploy.embedded.webhook_receiver import Receiver
+from deploy.embedded.webhook_receiver import WebhookReceiver
 from shared.jobs.store import JobStore
 from shared.settings import Settings
 
@@ -31,7 +31,7 @@ def test_a_process_that_does_not_listen_is_not_healthy(part: str, settings: Sett
 
 
 def test_a_response_with_an_error_status_is_not_healthy(settings: Settings) -> None:
-    with Receiver() as receiver:  # responds to GET with 501
+    with WebhookReceiver() as receiver:  # responds to GET with 501
         port = receiver.url.rpartition(":")[2].partition("/")[0]
         api = settings.model_copy(update={"api_bind": f"0.0.0.0:{port}"})
         with pytest.raises(OSError, match="501"):

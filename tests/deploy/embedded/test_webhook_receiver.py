@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import httpx
 
-from deploy.embedded.webhook_receiver import Receiver
+from deploy.embedded.webhook_receiver import WebhookReceiver
 
 
 def test_what_is_posted_is_kept_in_order() -> None:
-    with Receiver() as receiver:
+    with WebhookReceiver() as receiver:
         for body in (b"one", b"two"):
             answer = httpx.post(
                 receiver.url, content=body, headers={"Webhook-Id": "evt"}, trust_env=False
@@ -18,10 +18,10 @@ def test_what_is_posted_is_kept_in_order() -> None:
 
 
 def test_a_receiver_can_refuse() -> None:
-    with Receiver(status=410) as receiver:
+    with WebhookReceiver(status=410) as receiver:
         assert httpx.post(receiver.url, content=b"", trust_env=False).status_code == 410
 
 
 def test_nothing_came_is_none() -> None:
-    with Receiver() as receiver:
+    with WebhookReceiver() as receiver:
         assert receiver.wait(0.01) is None

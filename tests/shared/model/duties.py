@@ -45,7 +45,7 @@ class Reaping(Caller):
             self.world.ledger.reaped(job_id, status)
 
 
-class Courier(Caller):
+class WebhookDelivery(Caller):
     """One webhook. ``fate``: delivered, down, or heard by a receiver whose answer is lost."""
 
     def __init__(self, world: World, fate: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from shared.errors import NotFound
 from shared.jobs.job import Status
-from tests.shared.model.duties import Courier, Dispatch, Expiry, Reaping
+from tests.shared.model.duties import Dispatch, Expiry, Reaping, WebhookDelivery
 from tests.shared.model.ledger import Story
 from tests.shared.model.observation import observe
 from tests.shared.model.promises import Promise, require
@@ -75,7 +75,7 @@ def _round(world: World) -> None:
     world.do(Dispatch(world))
     _work(world)
     for _ in world.ledger.stories:
-        world.do(Courier(world, "delivered"))
+        world.do(WebhookDelivery(world, "delivered"))
     world.do(Expiry(world))
     observe(world)
 

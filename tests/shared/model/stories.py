@@ -13,7 +13,7 @@ from shared.jobs.runs import RING_AGAIN_S
 from shared.jobs.store import TOMBSTONE_S
 from tests.shared.model.caller import TENANTS
 from tests.shared.model.customers import Again, Erasure, Submission
-from tests.shared.model.duties import Courier, Dispatch, Expiry, Reaping
+from tests.shared.model.duties import Dispatch, Expiry, Reaping, WebhookDelivery
 from tests.shared.model.ledger import Client, Story
 from tests.shared.model.observation import observe
 from tests.shared.model.rest import come_to_rest
@@ -153,7 +153,7 @@ class Stories(RuleBasedStateMachine):
 
     @rule(fate=HEARD, far=FAR)
     def a_webhook_is_sent(self, fate: str, far: int) -> None:
-        self.world.begin(Courier(self.world, fate), far)
+        self.world.begin(WebhookDelivery(self.world, fate), far)
 
     # --- time and chance --------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ from tests.worker.commands.conftest import Facemend
 from tests.worker.conftest import Admit
 from tests.worker.later import DONE
 from worker.cli import main
-from worker.notifier.key_backup import KeyCopies
+from worker.notifier.key_backup import KeyBackup
 from worker.notifier.rebuilder import Rebuilder
 
 
@@ -104,7 +104,7 @@ def test_keys_open_again_and_webhooks_are_signed_as_before(
     ring = KeyRing(redis, settings.api_key_pepper)
     key, token = ring.create(TENANT, "shop")
     secrets = ring.webhook_secrets(TENANT)
-    KeyCopies(ring, storage, Installation(store.recovery, storage)).save()
+    KeyBackup(ring, storage, Installation(store.recovery, storage)).save()
     redis.flushdb()
     with pytest.raises(Unavailable):  # and not Unauthorized, at which a client gives up
         ring.authenticate(token)

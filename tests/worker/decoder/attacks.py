@@ -1,7 +1,7 @@
-"""What a file that has taken the decoder over might do: each photo names a deed and its object.
+"""Attacks by a photo that has taken the decoder over: each photo names an attack and its target.
 
-``read`` is run in place of the real decoder, by the nursery, in the real sandbox. What it could not
-do is told as the words of an UnsupportedImage, what it could as a photo.
+The fork server runs ``read`` in place of the real decoder, in the real sandbox. The outcome is the
+detail of an UnsupportedImage.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from shared.errors import UnsupportedImage
-from worker.decoder import result_file as parcel
+from worker.decoder import memory_file
+from worker.decoder.decoded_photo import HEAD_BYTES
 from worker.imaging.decode import Photo, decode
 from worker.imaging.limits import Limits
 
@@ -28,12 +29,12 @@ _FIRST_FDS = range(3, 200)
 
 
 def read(data: bytes, limits: Limits) -> Photo:
-    """``deed`` or ``deed:object``; any other bytes are a photo."""
-    name, _, thing = data.decode("latin-1").partition(":")
-    if name not in DEEDS:
+    """Run ``attack`` or ``attack:target``; any other bytes are a photo."""
+    name, _, target = data.decode("latin-1").partition(":")
+    if name not in ATTACKS:
         return decode(data, limits)
     try:
-        done = DEEDS[name](thing)
+        done = ATTACKS[name](target)
     except (OSError, MemoryError, RuntimeError, ValueError) as error:
         raise UnsupportedImage(f"{type(error).__name__} {error}") from None
     raise UnsupportedImage(f"done: {done}")
@@ -89,7 +90,7 @@ def _loop(_: str) -> object:
 
 
 def _hang(_: str) -> object:
-    """Without using the processor."""
+    """Wait for ever, without using the processor."""
     lock = threading.Lock()
     lock.acquire()
     return lock.acquire()
@@ -108,34 +109,34 @@ def _kill(pid: str) -> object:
     return "killed"
 
 
-def _loosen(_: str) -> object:
+def _raise_limit(_: str) -> object:
     resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
-    return "loosened"
+    return "raised"
 
 
 def _leave(code: str) -> object:
     os._exit(int(code))
 
 
-def _mistake(_: str) -> object:
+def _bug(_: str) -> object:
     raise KeyError("a secret of the photo")
 
 
 def _forge(_: str) -> object:
-    """Write into every file that is there."""
+    """Write into every open file."""
     return _refusals(lambda fd: os.pwrite(fd, b"forged", 0))
 
 
 def _fill(_: str) -> object:
-    """Make every file that is there as large as can be."""
+    """Make every open file as large as possible."""
     return _refusals(lambda fd: os.ftruncate(fd, 1 << 40))
 
 
-def _refusals(deed: Callable[[int], object]) -> list[str]:
+def _refusals(attack: Callable[[int], object]) -> list[str]:
     refusals = []
     for fd in _FIRST_FDS:
         try:
-            deed(fd)
+            attack(fd)
         except OSError as error:
             refusals.append(errno.errorcode[error.errno or 0])
         else:
@@ -144,10 +145,10 @@ def _refusals(deed: Callable[[int], object]) -> list[str]:
 
 
 def _lie(words: str) -> object:
-    """Say something else than a header, and leave as if all were well."""
+    """Write these words instead of a header, and exit as if all were well."""
     for fd in _FIRST_FDS:
         try:
-            parcel.write(fd, words.encode().ljust(parcel.HEAD_BYTES, b"\0"))
+            memory_file.write(fd, words.encode().ljust(HEAD_BYTES, b"\0"))
         except OSError:
             continue
     os._exit(0)
@@ -157,7 +158,7 @@ def _identity(_: str) -> object:
     return os.getpid()
 
 
-DEEDS: dict[str, Callable[[str], object]] = {
+ATTACKS: dict[str, Callable[[str], object]] = {
     "socket": _socket,
     "open": _open,
     "write": _write,
@@ -173,9 +174,9 @@ DEEDS: dict[str, Callable[[str], object]] = {
     "crash": _crash,
     "abort": _abort,
     "kill": _kill,
-    "loosen": _loosen,
+    "raise-limit": _raise_limit,
     "leave": _leave,
-    "mistake": _mistake,
+    "bug": _bug,
     "forge": _forge,
     "fill": _fill,
     "lie": _lie,

@@ -1,4 +1,4 @@
-"""Real nurseries, one of each kind for all tests."""
+"""Real fork servers, one of each kind for the tests of a file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def decoder() -> Iterator[Decoder]:
 
 
 @pytest.fixture(scope="module")
-def prey() -> Iterator[Decoder]:
-    """A decoder that every photo can take over: see ``deeds``."""
-    with Decoder(Limits(), read="tests.worker.decoder.attacks:read") as decoder:
+def attacked() -> Iterator[Decoder]:
+    """A decoder that every photo can take over: see ``attacks``."""
+    with Decoder(Limits(), decode="tests.worker.decoder.attacks:read") as decoder:
         yield decoder

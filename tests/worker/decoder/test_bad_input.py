@@ -1,4 +1,4 @@
-"""Odd, broken and hostile files through the sandbox: a typed error each, or the right picture."""
+"""Odd, broken and hostile files in the sandbox: a typed error each, or the right pixels."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from PIL import Image
 from shared.errors import CorruptImage, ImageTooManyPixels, InputError, UnsupportedImage
 from tests.worker.engine.photos import animated, chunk, file_of, gradient, png_bomb
 from worker.decoder import Decoder, photo_of
-from worker.decoder import sample_photos as warming
+from worker.decoder.self_test import sample_photos
 from worker.imaging.decode import Photo
 from worker.imaging.encode import OutputFormat, encode
 
@@ -86,30 +86,30 @@ TOO_MANY_PIXELS = {
 
 
 @pytest.mark.parametrize("name", UNSUPPORTED)
-def test_what_is_no_photo_that_we_read_is_unsupported(decoder: Decoder, name: str) -> None:
+def test_a_file_of_another_kind_is_unsupported(decoder: Decoder, name: str) -> None:
     with pytest.raises(UnsupportedImage):
         decoder.decode(UNSUPPORTED[name])
 
 
-def test_what_is_read_is_named(decoder: Decoder) -> None:
+def test_the_error_names_the_supported_formats(decoder: Decoder) -> None:
     with pytest.raises(UnsupportedImage, match="JPEG, PNG, WebP, BMP, TIFF and GIF"):
         decoder.decode(UNSUPPORTED["HTML"])
 
 
 @pytest.mark.parametrize("name", CORRUPT)
-def test_what_is_damaged_is_corrupt(decoder: Decoder, name: str) -> None:
+def test_a_damaged_photo_is_corrupt(decoder: Decoder, name: str) -> None:
     with pytest.raises(CorruptImage):
         decoder.decode(CORRUPT[name])
 
 
 @pytest.mark.parametrize("name", TOO_MANY_PIXELS)
-def test_too_many_pixels_are_told_from_the_header(decoder: Decoder, name: str) -> None:
+def test_too_many_pixels_are_refused_by_the_header(decoder: Decoder, name: str) -> None:
     with pytest.raises(ImageTooManyPixels):
         decoder.decode(TOO_MANY_PIXELS[name])
 
 
 @pytest.mark.parametrize("kind", ["gif", "webp", "png", "tiff", "mpo"])
-def test_that_only_the_first_frame_is_used_is_said(decoder: Decoder, kind: str) -> None:
+def test_a_warning_says_that_only_the_first_frame_is_used(decoder: Decoder, kind: str) -> None:
     with decoder.decode(animated(kind)) as decoded:
         assert any("first" in warning for warning in decoded.header.warnings)
 
@@ -121,22 +121,22 @@ def read(decoder: Decoder, data: bytes) -> Photo:
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
 @pytest.mark.parametrize(
-    "with_guest",
+    "with_appended",
     [
         lambda data: data + b"PK\3\4 <script>guest</script>",
         lambda data: data + file_of(Image.new("RGB", (20, 20)), "gif") + b"guest",
     ],
     ids=["script", "GIF"],
 )
-def test_nothing_foreign_leaves_with_the_picture(
-    decoder: Decoder, kind: OutputFormat, with_guest: Callable[[bytes], bytes]
+def test_bytes_after_the_photo_are_not_in_the_result(
+    decoder: Decoder, kind: OutputFormat, with_appended: Callable[[bytes], bytes]
 ) -> None:
-    photo = read(decoder, with_guest(file_of(gradient(), "png")))
+    photo = read(decoder, with_appended(file_of(gradient(), "png")))
     assert b"guest" not in encode(photo, kind, 95)
     np.testing.assert_array_equal(photo.pixels, gradient())
 
 
-def test_where_it_was_taken_and_by_whom_does_not_leave(decoder: Decoder) -> None:
+def test_place_and_author_are_not_in_the_result(decoder: Decoder) -> None:
     exif = Image.Exif()
     exif[0x010F] = "maker-guest"
     exif.get_ifd(0x8825)[29] = "2020:guest"
@@ -149,27 +149,27 @@ def test_where_it_was_taken_and_by_whom_does_not_leave(decoder: Decoder) -> None
         assert b"guest" not in encode(photo, kind, 95)
 
 
-def mutated(data: bytes, chance: random.Random) -> bytes:
+def mutated(data: bytes, rng: random.Random) -> bytes:
     """Some bytes changed, lost or added; half of the time near the start."""
-    bent = bytearray(data)
-    for _ in range(chance.choice([1, 2, 5, 20])):
-        at = chance.randrange(min(len(bent), 200) if chance.random() < 0.5 else len(bent))
-        lost, gained = chance.choice([(1, 1), (4, 4), (3, 0), (0, 3)])
-        bent[at : at + lost] = chance.randbytes(gained)
-    return bytes(bent)
+    changed = bytearray(data)
+    for _ in range(rng.choice([1, 2, 5, 20])):
+        at = rng.randrange(min(len(changed), 200) if rng.random() < 0.5 else len(changed))
+        lost, gained = rng.choice([(1, 1), (4, 4), (3, 0), (0, 3)])
+        changed[at : at + lost] = rng.randbytes(gained)
+    return bytes(changed)
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_a_photo_with_wrong_bytes_is_a_photo_or_an_error_of_the_photo(
+def test_a_photo_with_changed_bytes_is_decoded_or_an_input_error(
     decoder: Decoder, seed: int
 ) -> None:
-    chance = random.Random(seed)
-    for data in warming.photos().values():
+    rng = random.Random(seed)
+    for data in sample_photos().values():
         try:
-            read(decoder, mutated(data, chance))
+            read(decoder, mutated(data, rng))
         except InputError:
             continue
 
 
-def test_after_all_this_a_photo_is_read(decoder: Decoder) -> None:
+def test_after_all_bad_files_a_good_photo_is_decoded(decoder: Decoder) -> None:
     np.testing.assert_array_equal(read(decoder, file_of(gradient(), "png")).pixels, gradient())

@@ -1,4 +1,4 @@
-"""The decoder's door: the same answers as in our own process, whatever happens to its processes."""
+"""The decoder decodes as this process would, whatever happens to its children."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.worker.engine.photos import (
     png_of,
     turned,
 )
-from worker.decoder import Bounds, Decoder, photo_of
+from worker.decoder import DecodeBounds, Decoder, photo_of
 from worker.imaging.decode import Photo, decode
 from worker.imaging.limits import Limits
 
@@ -39,7 +39,7 @@ DEEP = RNG.integers(0, 65_536, (40, 30 * 4)).astype(np.uint16)
 
 
 def photos() -> dict[str, bytes]:
-    """One of each way a photo can be stored that takes a way of its own through the decoder."""
+    """One photo for each path through the decoder."""
     return {
         **{f"large {kind}": file_of(NOISE, kind) for kind in ("jpeg", "png", "webp", "bmp")},
         **{f"turned {kind}": turned(gradient(), 6, kind) for kind in ("jpeg", "png", "tiff")},
@@ -87,16 +87,14 @@ def assert_same(one: Photo, other: Photo) -> None:
 
 
 @pytest.mark.parametrize("name", PHOTOS)
-def test_a_photo_is_read_as_in_our_own_process(decoder: Decoder, name: str) -> None:
+def test_a_photo_is_decoded_as_in_this_process(decoder: Decoder, name: str) -> None:
     with decoder.decode(PHOTOS[name]) as decoded:
         photo = photo_of(decoded)
     assert_same(photo, decode(PHOTOS[name], Limits()))
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_a_bad_photo_gives_the_same_error_as_in_our_own_process(
-    decoder: Decoder, name: str
-) -> None:
+def test_a_bad_photo_gives_the_same_error_as_in_this_process(decoder: Decoder, name: str) -> None:
     with pytest.raises(FacemendError) as expected:
         decode(BROKEN[name], Limits())
     with pytest.raises(type(expected.value)) as caught:
@@ -104,13 +102,13 @@ def test_a_bad_photo_gives_the_same_error_as_in_our_own_process(
     assert caught.value.detail == expected.value.detail
 
 
-def test_a_file_over_the_cap_reaches_no_decoder() -> None:
-    decoder = Decoder(Limits(max_bytes=100), read="no.such.module:decode")
+def test_a_file_over_the_size_limit_reaches_no_child() -> None:
+    decoder = Decoder(Limits(max_bytes=100), decode="no.such.module:decode")
     with pytest.raises(InputTooLarge, match="100 are allowed"):
         decoder.decode(bytes(101))
 
 
-def test_the_limits_asked_for_are_kept() -> None:
+def test_the_given_limits_are_applied() -> None:
     with (
         Decoder(Limits(max_pixels=100)) as decoder,
         pytest.raises(FacemendError, match="100 px in all"),
@@ -118,7 +116,7 @@ def test_the_limits_asked_for_are_kept() -> None:
         decoder.decode(file_of(gradient(), "png"))
 
 
-def test_what_was_decoded_can_be_changed_by_its_owner_alone(decoder: Decoder) -> None:
+def test_changed_pixels_stay_in_the_process_that_changed_them(decoder: Decoder) -> None:
     with decoder.decode(file_of(gradient(), "png")) as decoded:
         mine, theirs = photo_of(decoded), photo_of(decoded)
         mine.pixels[:] = 7
@@ -129,7 +127,7 @@ def test_what_was_decoded_can_be_changed_by_its_owner_alone(decoder: Decoder) ->
             os.ftruncate(decoded.fd, 0)
 
 
-def test_many_photos_at_once_each_get_their_own(decoder: Decoder) -> None:
+def test_photos_decoded_in_parallel_are_not_mixed_up(decoder: Decoder) -> None:
     def one(value: int) -> int:
         pixels = np.full((64, 64, 3), value, np.uint8)
         with decoder.decode(file_of(pixels, "png")) as decoded:
@@ -139,7 +137,7 @@ def test_many_photos_at_once_each_get_their_own(decoder: Decoder) -> None:
         assert list(pool.map(one, range(64))) == list(range(64))
 
 
-def test_nothing_is_left_open(decoder: Decoder) -> None:
+def test_no_descriptor_is_left_open(decoder: Decoder) -> None:
     def use() -> int:
         with decoder.decode(PHOTOS["large jpeg"]) as decoded:
             photo_of(decoded)
@@ -161,8 +159,8 @@ def many_scans(side_px: int, count: int) -> bytes:
 def test_a_jpeg_of_thousands_of_scans_is_corrupt() -> None:
     data = many_scans(5000, 20_000)
     assert len(data) < Limits().max_bytes
-    with Decoder(Limits(), bounds=Bounds(cpu_s=1, wall_s=30)) as decoder:
-        with pytest.raises(CorruptImage, match="in time"):
+    with Decoder(Limits(), bounds=DecodeBounds(cpu_s=1, wall_s=30)) as decoder:
+        with pytest.raises(CorruptImage, match="takes more than"):
             decoder.decode(data)
         with decoder.decode(many_scans(500, 10)) as decoded:
             assert decoded.header.width == 500
@@ -172,9 +170,9 @@ LARGEST = (7300, 5475)
 
 
 @pytest.fixture(scope="module")
-def patient() -> Iterator[Decoder]:
-    """With the usual memory, and time on a machine however busy."""
-    with Decoder(Limits(), bounds=Bounds(cpu_s=30, wall_s=30)) as decoder:
+def slow_decoder() -> Iterator[Decoder]:
+    """A decoder with the usual memory and enough time on a busy machine."""
+    with Decoder(Limits(), bounds=DecodeBounds(cpu_s=30, wall_s=30)) as decoder:
         yield decoder
 
 
@@ -189,13 +187,13 @@ def patient() -> Iterator[Decoder]:
     ],
 )
 def test_the_largest_photo_fits(
-    patient: Decoder, mode: str, kind: str, options: dict[str, Any]
+    slow_decoder: Decoder, mode: str, kind: str, options: dict[str, Any]
 ) -> None:
-    with patient.decode(file_of(Image.new(mode, LARGEST), kind, **options)) as decoded:
+    with slow_decoder.decode(file_of(Image.new(mode, LARGEST), kind, **options)) as decoded:
         assert (decoded.header.width, decoded.header.height) == LARGEST
 
 
-def test_the_largest_photo_of_16_bits_fits(patient: Decoder) -> None:
+def test_the_largest_photo_of_16_bits_fits(slow_decoder: Decoder) -> None:
     width, height = LARGEST
     packer = zlib.compressobj(1)
     lines = [packer.compress(bytes(1 + width * 8)) for _ in range(height)]
@@ -205,16 +203,16 @@ def test_the_largest_photo_of_16_bits_fits(patient: Decoder) -> None:
         + chunk(b"IDAT", b"".join(lines) + packer.flush())
         + chunk(b"IEND", b"")
     )
-    with patient.decode(data) as decoded:
+    with slow_decoder.decode(data) as decoded:
         assert decoded.header.deep
 
 
-def test_without_a_free_descriptor_the_photo_is_to_be_tried_again(decoder: Decoder) -> None:
+def test_without_a_free_descriptor_the_photo_may_be_retried(decoder: Decoder) -> None:
     decoder.start()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     free = os.dup(0)
     os.close(free)
-    for room in range(4):  # so that it fails at one place after the other
+    for room in range(4):  # so that each place fails once
         resource.setrlimit(resource.RLIMIT_NOFILE, (free + room, hard))
         try:
             with pytest.raises(Unavailable):
@@ -226,7 +224,7 @@ def test_without_a_free_descriptor_the_photo_is_to_be_tried_again(decoder: Decod
     assert again == free, "nothing is left open"
 
 
-def test_who_has_the_bytes_loads_no_decoder() -> None:
+def test_the_process_that_has_the_bytes_imports_no_image_library() -> None:
     heavy = {"numpy", "PIL", "cv2", "torch", "pydantic"}
     script = f"import sys, worker.decoder; print(sorted({heavy} & sys.modules.keys()))"
     answer = subprocess.run(

@@ -1,4 +1,4 @@
-"""The filter of system calls, put in force in processes of their own."""
+"""The system call filter, installed in child processes."""
 
 from __future__ import annotations
 
@@ -10,38 +10,44 @@ from pathlib import Path
 
 import pytest
 
-from worker.decoder import kernel
-from worker.decoder.seccomp import ALLOWED, Filter
+from shared.process_control import (
+    PR_SET_DUMPABLE,
+    PR_SET_NO_NEW_PRIVS,
+    fork,
+    prctl,
+    wait_for_exit,
+)
+from worker.decoder.seccomp import ALLOWED, SyscallFilter
 
-# other tests may have left threads behind; what is forked here calls none of their code
+# Other tests may leave threads behind; the forks here call none of their code.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 
 
-def confined(deed: Callable[[], object]) -> int:
-    """Exit code of a process that does this behind the filter: 0, or the error's number."""
-    allowed = Filter.in_force()
-    if allowed is None:
+def confined(action: Callable[[], object]) -> int:
+    """Call ``action`` in a process with the filter; return 0, or the number of its error."""
+    syscall_filter = SyscallFilter.for_this_machine()
+    if syscall_filter is None:
         pytest.skip("this kernel filters no system calls")
 
-    def life() -> int:
-        kernel.prctl(kernel.SET_NO_NEW_PRIVS, 1)
-        allowed.install()
+    def run() -> int:
+        prctl(PR_SET_NO_NEW_PRIVS, 1)
+        syscall_filter.install()
         try:
-            deed()
+            action()
         except OSError as error:
             return error.errno or 255
         return 0
 
-    return kernel.exit_code_of(kernel.fork(life))
+    return wait_for_exit(fork(run))
 
 
-def test_what_is_on_the_list_goes_on() -> None:
+def test_system_calls_on_the_list_work() -> None:
     assert confined(lambda: bytearray(10_000_000)) == 0
     assert confined(os.getpid) == 0
 
 
 @pytest.mark.parametrize(
-    "deed",
+    "action",
     [
         lambda: os.open("/dev/null", os.O_RDONLY),
         os.pipe,
@@ -51,12 +57,12 @@ def test_what_is_on_the_list_goes_on() -> None:
     ],
     ids=["open", "pipe", "fork", "kill", "write"],
 )
-def test_what_is_not_fails_and_says_so(deed: Callable[[], object]) -> None:
-    assert confined(deed) == errno.EPERM
+def test_other_system_calls_fail_with_eperm(action: Callable[[], object]) -> None:
+    assert confined(action) == errno.EPERM
 
 
-def test_the_filter_stays() -> None:
-    assert confined(lambda: kernel.prctl(kernel.SET_DUMPABLE, 1)) == errno.EPERM
+def test_the_filter_cannot_be_removed() -> None:
+    assert confined(lambda: prctl(PR_SET_DUMPABLE, 1)) == errno.EPERM
 
 
 @pytest.mark.parametrize(
@@ -66,9 +72,7 @@ def test_the_filter_stays() -> None:
         ("aarch64", "/usr/include/asm-generic/unistd.h", "__NR(?:3264)?_"),
     ],
 )
-def test_the_numbers_are_those_of_the_kernels_headers(
-    machine: str, header: str, prefix: str
-) -> None:
+def test_the_numbers_match_the_kernel_headers(machine: str, header: str, prefix: str) -> None:
     if not Path(header).exists():
         pytest.skip(f"no {header}")
     found = dict(re.findall(rf"#define {prefix}(\w+)\s+(\d+)\n", Path(header).read_text()))

@@ -1,7 +1,8 @@
-"""Real engine children, and photos that order what becomes of them."""
+"""Real engine processes, and photos that say what shall happen to them."""
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,10 +16,11 @@ from shared.errors import EngineCrashed
 from shared.settings import Settings
 from tests.worker.engine_process import restorers
 from tests.worker.engine_process.restorers import Act
-from tests.worker.scripted import order
-from worker.decoder.pixels import pack
-from worker.decoder.result_file import Decoded, memory_file
-from worker.engine_process.supervisor import EngineProcess
+from tests.worker.scripted import restore_request
+from worker.decoder import memory_file
+from worker.decoder.decoded_photo import DecodedPhoto
+from worker.decoder.photo_arrays import write_photo
+from worker.engine_process.supervisor import EngineSupervisor
 from worker.imaging.decode import Photo
 
 RESTORERS = restorers.__name__
@@ -37,13 +39,13 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def start(settings: Settings) -> Iterator[Callable[..., EngineProcess]]:
-    engines: list[EngineProcess] = []
+def start(settings: Settings) -> Iterator[Callable[..., EngineSupervisor]]:
+    engines: list[EngineSupervisor] = []
 
-    def start(load: str = "load_restorers", **changes: Any) -> EngineProcess:
+    def start(load: str = "load_restorers", **changes: Any) -> EngineSupervisor:
         batches = changes.pop("on_batch", lambda _model, _waits_s: None)
         changed = settings.model_copy(update=changes)
-        engine = EngineProcess(changed, f"{RESTORERS}:{load}", batches)
+        engine = EngineSupervisor(changed, f"{RESTORERS}:{load}", batches)
         engines.append(engine)
         engine.start()
         return engine
@@ -54,33 +56,33 @@ def start(settings: Settings) -> Iterator[Callable[..., EngineProcess]]:
 
 
 @pytest.fixture
-def engine(start: Callable[..., EngineProcess]) -> EngineProcess:
+def engine(start: Callable[..., EngineSupervisor]) -> EngineSupervisor:
     return start()
 
 
 def go_on(*_: object) -> None:
-    """Neither cancelled nor lost."""
+    """The job is neither cancelled nor lost."""
 
 
-def restore(engine: EngineProcess, act: Act, job_id: str = "job_1", **how: Any) -> np.ndarray:
-    """A photo that orders this act; the pixels of what came of it."""
+def restore(engine: EngineSupervisor, act: Act, job_id: str = "job_1", **how: Any) -> np.ndarray:
+    """Restore a photo that asks for this act; return the pixels of the result."""
     on_progress, check = how.pop("on_progress", go_on), how.pop("check", go_on)
-    fd = memory_file("photo")
-    pack(Photo.of_pixels(np.full((32, 32, 3), act, np.uint8)), fd)
-    asked = order(output={"format": "png"})
-    asked = type(asked)(job_id, asked.model, asked.options, asked.output)
-    with Decoded(fd) as photo:
-        finished = engine.restore(asked, photo.fd, on_progress, check, **how)
-    with finished:
-        picture = finished.pictures["restored"]
-        return np.asarray(Image.open(io.BytesIO(finished.read(picture))).convert("RGB"))
+    fd = memory_file.create("photo")
+    write_photo(Photo.of_pixels(np.full((32, 32, 3), act, np.uint8)), fd)
+    request = restore_request(output={"format": "png"})
+    request = dataclasses.replace(request, job_id=job_id)
+    with DecodedPhoto(fd) as photo:
+        result = engine.restore(request, photo.fd, on_progress, check, **how)
+    with result:
+        picture = result.pictures["restored"]
+        return np.asarray(Image.open(io.BytesIO(result.read(picture))).convert("RGB"))
 
 
-def crash_of(engine: EngineProcess, act: Act, job_id: str = "job_1") -> EngineCrashed:
+def crash_of(engine: EngineSupervisor, act: Act, job_id: str = "job_1") -> EngineCrashed:
     with pytest.raises(EngineCrashed) as raised:
         restore(engine, act, job_id)
     return raised.value
 
 
-def assert_works(engine: EngineProcess) -> None:
+def assert_works(engine: EngineSupervisor) -> None:
     assert (restore(engine, Act.INVERT) == 255 - Act.INVERT).all()

@@ -1,4 +1,4 @@
-"""Restorers for the engine's process: what they do is written in the photo's first pixel."""
+"""Restorers for the engine process: the first pixel of the photo says what they do."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from shared.errors import NoFaceFound, WeightsInvalid
 from shared.settings import Settings
 from tests.worker.scripted import MODEL, ScriptedRestorer
 from worker.engine import FaceOptions, Restoration
-from worker.engine_process import batch_metrics as batches
-from worker.engine_process.handler import OnProgress
+from worker.engine_process import batch_metrics
+from worker.engine_process.request_handler import OnProgress
 from worker.imaging.decode import Photo
 
 # Files beside the models:
-FORGOTTEN = "stopped"  # the job that nobody waited for has heard of it
-GO = "go"  # those that wait need not wait any longer
+STOPPED = "stopped"  # exists when the job that nobody waits for has stopped
+GO = "go"  # jobs that wait may continue once it exists
 
 
 class Act(IntEnum):
-    """The first pixel's red."""
+    """The red value of the first pixel."""
 
     INVERT = 10
     CRASH = 20
     HANG = 30
-    GO_ON_AND_ON = 40
+    RUN_ON = 40
     NO_FACE = 50
     FAIL = 60
     BREAK_THE_DEVICE = 70
-    STARVE = 80
-    REST = 90
+    RUN_OUT_OF_MEMORY = 80
+    SLEEP = 90
     WAIT = 100
 
 
@@ -41,34 +41,34 @@ def _act_of(photo: Photo) -> Act:
     return Act(int(photo.pixels[0, 0, 0]))
 
 
-class ObedientRestorer(ScriptedRestorer):
+class ActingRestorer(ScriptedRestorer):
     def __init__(self, settings: Settings) -> None:
         super().__init__()
-        self._forgotten = settings.models_dir / FORGOTTEN
+        self._stopped = settings.models_dir / STOPPED
         self._go = settings.models_dir / GO
 
     def restore(
         self, photo: Photo, options: FaceOptions, on_progress: OnProgress = lambda *_: None
     ) -> Restoration:
         act = _act_of(photo)
-        if act is Act.GO_ON_AND_ON:
-            self._go_on_and_on(on_progress)
+        if act is Act.RUN_ON:
+            self._run_on(on_progress)
         while act is Act.WAIT and not self._go.exists():
             on_progress("restoring", 0, 1)
             time.sleep(0.02)
-        batches.made(MODEL, [0.25, 0.5])
+        batch_metrics.on_batch(MODEL, [0.25, 0.5])
         return super().restore(photo, options, on_progress)
 
     def act(self, photo: Photo) -> None:
-        _DEEDS.get(_act_of(photo), lambda: None)()
+        _ACTIONS.get(_act_of(photo), lambda: None)()
 
-    def _go_on_and_on(self, on_progress: OnProgress) -> None:
+    def _run_on(self, on_progress: OnProgress) -> None:
         try:
             while True:
                 on_progress("restoring", 0, 1)
                 time.sleep(0.02)
         finally:
-            self._forgotten.touch()
+            self._stopped.touch()
 
 
 def _crash() -> None:
@@ -91,30 +91,30 @@ def _break_the_device() -> None:
     raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
 
-def _starve() -> None:
+def _run_out_of_memory() -> None:
     raise MemoryError
 
 
-def _rest() -> None:
+def _sleep() -> None:
     time.sleep(1)
 
 
-_DEEDS: dict[Act, Callable[[], None]] = {
+_ACTIONS: dict[Act, Callable[[], None]] = {
     Act.CRASH: _crash,
     Act.HANG: _hang,
     Act.NO_FACE: _no_face,
     Act.FAIL: _fail,
     Act.BREAK_THE_DEVICE: _break_the_device,
-    Act.STARVE: _starve,
-    Act.REST: _rest,
+    Act.RUN_OUT_OF_MEMORY: _run_out_of_memory,
+    Act.SLEEP: _sleep,
 }
 
 
-def load_restorers(settings: Settings) -> dict[str, ObedientRestorer]:
-    return {MODEL: ObedientRestorer(settings)}
+def load_restorers(settings: Settings) -> dict[str, ActingRestorer]:
+    return {MODEL: ActingRestorer(settings)}
 
 
-def load_once(settings: Settings) -> dict[str, ObedientRestorer]:
+def load_once(settings: Settings) -> dict[str, ActingRestorer]:
     """The second process finds its weights broken."""
     loaded = settings.models_dir / "loaded"
     if loaded.exists():
@@ -123,15 +123,15 @@ def load_once(settings: Settings) -> dict[str, ObedientRestorer]:
     return load_restorers(settings)
 
 
-def load_never(settings: Settings) -> dict[str, ObedientRestorer]:
+def load_never(settings: Settings) -> dict[str, ActingRestorer]:
     raise WeightsInvalid(f"hash of the file in {settings.models_dir} is wrong")
 
 
-def die_loading(settings: Settings) -> dict[str, ObedientRestorer]:
+def die_loading(settings: Settings) -> dict[str, ActingRestorer]:
     os.kill(os.getpid(), signal.SIGKILL)
     return {}
 
 
-def load_for_ever(settings: Settings) -> dict[str, ObedientRestorer]:
+def load_for_ever(settings: Settings) -> dict[str, ActingRestorer]:
     threading.Event().wait()
     return {}

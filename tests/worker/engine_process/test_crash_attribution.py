@@ -1,70 +1,110 @@
-"""When is it the worker's own fault that its child dies again and again?"""
+"""Which job ended the engine process, and when is it the worker's own fault?"""
 
 from __future__ import annotations
 
-from worker.engine_process.crash_attribution import Crashes
-from worker.engine_process.crash_report import Hand
+from worker.engine_process.crash_attribution import (
+    CrashAttribution,
+    InFlightJob,
+    find_suspects,
+)
 
 
-def crash(crashes: Crashes, *jobs: str, marked: bool = False) -> None:
-    """Of these jobs, and nobody can tell which."""
-    crashes.died([Hand(job, marked) for job in jobs], jobs)
+def crash(crashes: CrashAttribution, *jobs: str, was_suspect: bool = False) -> None:
+    """The process dies with these jobs in flight; each of them may be the cause."""
+    crashes.record_crash([InFlightJob(job, was_suspect) for job in jobs], jobs)
 
 
-def test_three_different_jobs_in_a_row_and_none_that_went_well_speak_against_the_worker() -> None:
-    crashes = Crashes()
+def test_crashes_by_three_different_jobs_without_a_success_are_the_workers_fault() -> None:
+    crashes = CrashAttribution()
     for job in ("a", "b"):
         crash(crashes, job)
-        crashes.charged(job)
+        crashes.record_charge(job)
         assert not crashes.worker_at_fault
     crash(crashes, "c")
     assert crashes.worker_at_fault
-    assert crashes.marked == ["a", "b"]
+    assert crashes.charged_jobs == ["a", "b"]
 
 
-def test_one_job_that_crashes_three_times_does_not() -> None:
-    crashes = Crashes()
+def test_three_crashes_by_one_job_are_not_the_workers_fault() -> None:
+    crashes = CrashAttribution()
     for _ in range(3):
         crash(crashes, "a")
     assert not crashes.worker_at_fault
 
 
-def test_a_job_that_goes_well_clears_the_worker() -> None:
-    crashes = Crashes()
+def test_a_success_clears_the_worker() -> None:
+    crashes = CrashAttribution()
     for job in ("a", "b"):
         crash(crashes, job)
-        crashes.charged(job)
-    crashes.went_well()
+        crashes.record_charge(job)
+    crashes.record_success()
     crash(crashes, "c")
     assert not crashes.worker_at_fault
-    assert crashes.marked == []
+    assert crashes.charged_jobs == []
 
 
-def test_of_several_at_once_nobody_knows_which_one_it_was() -> None:
-    crashes = Crashes()
+def test_a_crash_with_several_jobs_in_flight_is_no_evidence_against_the_worker() -> None:
+    crashes = CrashAttribution()
     crash(crashes, "a", "b", "c", "d")
     assert not crashes.worker_at_fault
 
 
-def test_a_child_that_dies_three_times_with_nothing_to_do_speaks_against_the_worker() -> None:
-    crashes = Crashes()
+def test_three_deaths_without_a_job_are_the_workers_fault() -> None:
+    crashes = CrashAttribution()
     for _ in range(3):
         assert not crashes.worker_at_fault
         crash(crashes)
     assert crashes.worker_at_fault
 
 
-def test_who_comes_as_a_suspect_from_another_worker_speaks_against_itself() -> None:
-    crashes = Crashes()
+def test_crashes_by_suspects_from_another_worker_are_not_the_workers_fault() -> None:
+    crashes = CrashAttribution()
     for job in ("a", "b", "c"):
-        crash(crashes, job, marked=True)
+        crash(crashes, job, was_suspect=True)
     assert not crashes.worker_at_fault
 
 
-def test_who_became_a_suspect_here_may_still_speak_against_the_worker() -> None:
-    crashes = Crashes()
+def test_crashes_by_jobs_first_suspected_here_are_evidence_against_the_worker() -> None:
+    crashes = CrashAttribution()
     crash(crashes, "a", "b", "c")
     for job in ("a", "b", "c"):
         assert not crashes.worker_at_fault
-        crash(crashes, job, marked=True)
+        crash(crashes, job, was_suspect=True)
     assert crashes.worker_at_fault
+
+
+_STACK = """Fatal Python error: Segmentation fault
+
+Thread 0x00007f0000000001 (most recent call first):
+  File "batching.py", line 1 in _work
+
+Current thread 0x00007f0000000002 (most recent call first):
+  File "restorer.py", line 1 in restore
+"""
+_JOBS = (
+    InFlightJob("job_1", thread=0x7F0000000001),
+    InFlightJob("job_2", thread=0x7F0000000002),
+    InFlightJob("job_3"),
+)
+
+
+def test_the_job_whose_thread_crashed_is_the_suspect() -> None:
+    assert find_suspects(_JOBS, _STACK, None) == ("job_2",)
+
+
+def test_after_a_crash_in_a_thread_of_no_job_all_jobs_are_suspects() -> None:
+    of_the_batcher = _STACK.replace("0002 (", "0009 (")
+    assert find_suspects(_JOBS, of_the_batcher, None) == ("job_1", "job_2", "job_3")
+
+
+def test_without_crash_output_all_jobs_are_suspects() -> None:
+    assert find_suspects(_JOBS, "", None) == ("job_1", "job_2", "job_3")
+
+
+def test_a_job_with_recent_progress_is_no_suspect_of_a_stall() -> None:
+    jobs = [
+        InFlightJob("job_1", silent_s=60.25),
+        InFlightJob("job_2", silent_s=3),
+        InFlightJob("job_3", silent_s=59),
+    ]
+    assert find_suspects(jobs, "", 60) == ("job_1", "job_3")

@@ -1,4 +1,4 @@
-"""Messages, files and errors between the worker and its engine child."""
+"""Messages, files and errors between the worker and its engine process."""
 
 from __future__ import annotations
 
@@ -7,58 +7,58 @@ import os
 import pytest
 
 from shared.errors import Internal, NoFaceFound
-from worker.engine_process import protocol as wire
-from worker.engine_process.result import Finished, Writer
+from worker.engine_process import protocol
+from worker.engine_process.result_file import ResultFile, ResultFileWriter
 
 
-def test_messages_stay_whole_and_files_travel_along() -> None:
-    one, other = wire.pair()
+def test_messages_arrive_whole_with_their_files() -> None:
+    one, other = protocol.socket_pair()
     with one, other:
         reading, writing = os.pipe()
-        wire.send(one, {"first": 1}, [writing])
-        wire.send(one, {"second": 2})
+        protocol.send(one, {"first": 1}, [writing])
+        protocol.send(one, {"second": 2})
         os.close(writing)
-        message, files = wire.receive(other)
+        message, files = protocol.receive(other)
         assert message == {"first": 1}
         os.write(files[0], b"here")
-        wire.close(files)
+        protocol.close_files(files)
         assert os.read(reading, 10) == b"here"
         assert os.read(reading, 10) == b"", "our copy was the last one"
         os.close(reading)
-        assert wire.receive(other) == ({"second": 2}, [])
+        assert protocol.receive(other) == ({"second": 2}, [])
 
 
-def test_the_other_side_gone_is_the_end() -> None:
-    one, other = wire.pair()
+def test_the_death_of_the_other_side_ends_the_stream() -> None:
+    one, other = protocol.socket_pair()
     with other:
-        assert not wire.is_over(other)
+        assert not protocol.is_over(other)
         one.close()
-        assert wire.is_over(other)
-        assert wire.receive(other) == (None, [])
+        assert protocol.is_over(other)
+        assert protocol.receive(other) == (None, [])
 
 
-def test_an_error_is_heard_as_it_was_told() -> None:
-    heard = wire.heard(wire.told(NoFaceFound("not one")))
-    assert isinstance(heard, NoFaceFound)
-    assert heard.detail == "not one"
-    assert isinstance(wire.heard({"kind": "Mystery", "detail": ""}), Internal)
+def test_an_error_is_decoded_as_it_was_encoded() -> None:
+    decoded = protocol.decode_error(protocol.encode_error(NoFaceFound("not one")))
+    assert isinstance(decoded, NoFaceFound)
+    assert decoded.detail == "not one"
+    assert isinstance(protocol.decode_error({"kind": "Mystery", "detail": ""}), Internal)
 
 
-def test_pictures_and_facts_are_read_as_they_were_written() -> None:
-    writer = Writer()
+def test_pictures_and_metadata_are_read_as_they_were_written() -> None:
+    writer = ResultFileWriter()
     writer.add("a", b"first", "png", 3, 2)
     writer.add("b", b"second one", "jpeg", 30, 20)
     writer.close({"faces": [], "warnings": ["ä"]})
-    with Finished(writer.fd) as finished:
-        read = {name: finished.read(picture) for name, picture in finished.pictures.items()}
+    with ResultFile(writer.fd) as result:
+        read = {name: result.read(picture) for name, picture in result.pictures.items()}
         assert read == {"a": b"first", "b": b"second one"}
-        assert (finished.pictures["b"].width, finished.pictures["b"].height) == (30, 20)
-        assert finished.facts == {"faces": [], "warnings": ["ä"]}
+        assert (result.pictures["b"].width, result.pictures["b"].height) == (30, 20)
+        assert result.metadata == {"faces": [], "warnings": ["ä"]}
 
 
-def test_half_a_memory_file_is_not_taken_for_a_result() -> None:
-    writer = Writer()
+def test_an_incomplete_result_file_is_refused() -> None:
+    writer = ResultFileWriter()
     writer.add("a", b"first", "png", 3, 2)
     with pytest.raises((ValueError, OSError)):
-        Finished(writer.fd)
+        ResultFile(writer.fd)
     os.close(writer.fd)

@@ -18,7 +18,7 @@ from shared.errors import InputNotFound, UnsupportedImage
 from shared.jobs.job import Job, Stage, Status
 from shared.jobs.runs import Claim
 from shared.storage.bucket import ObjectStorage
-from tests.worker.scripted import Freedom
+from tests.worker.scripted import RecordingContext
 from worker.jobs.pipeline import Pipeline
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def claim(job: Job, token: str = "t") -> Claim:
 def test_the_result_is_stored_under_a_key_that_holds_the_lease_token(
     pipeline: Pipeline, submit: Submit, restorer: ScriptedRestorer, storage: ObjectStorage
 ) -> None:
-    outcome = pipeline.run(claim(submit(), "token-1"), Freedom())
+    outcome = pipeline.run(claim(submit(), "token-1"), RecordingContext())
     assert outcome.status is Status.SUCCEEDED
     assert outcome.warnings == ("odd light",)
     assert outcome.result is not None
@@ -70,9 +70,9 @@ def test_the_result_is_stored_under_a_key_that_holds_the_lease_token(
 
 
 def test_each_stage_is_reported_in_order(pipeline: Pipeline, submit: Submit) -> None:
-    hold = Freedom()
+    hold = RecordingContext()
     pipeline.run(claim(submit()), hold)
-    heard = hold.heard
+    heard = hold.steps
     assert [progress.stage for progress in heard] == [
         Stage.FETCHING,
         Stage.DETECTING,
@@ -85,7 +85,7 @@ def test_each_stage_is_reported_in_order(pipeline: Pipeline, submit: Submit) -> 
 def test_every_stage_is_timed(pipeline: Pipeline, submit: Submit) -> None:
     job = submit()
     started = dataclasses.replace(job, started_at=job.created_at + 1.5)
-    timings = pipeline.run(claim(started), Freedom()).timings_ms
+    timings = pipeline.run(claim(started), RecordingContext()).timings_ms
     assert set(timings) == {"queue", "fetch", "detect", "restore", "paste", "publish", "total"}
     assert timings["queue"] == 1500
     assert timings["total"] >= 1500 + timings["fetch"] + timings["publish"]
@@ -95,7 +95,7 @@ def test_comparison_and_crops_are_made_when_asked_for(
     pipeline: Pipeline, submit: Submit, storage: ObjectStorage
 ) -> None:
     job = submit(output={"comparison": True, "face_crops": True})
-    result = pipeline.run(claim(job), Freedom()).result
+    result = pipeline.run(claim(job), RecordingContext()).result
     assert result is not None
     assert result["comparison"]["width"] >= 128
     assert {stored.key for stored in storage.list(f"tenants/acme/results/{job.id}/")} == {
@@ -109,7 +109,7 @@ def test_comparison_and_crops_are_made_when_asked_for(
 def test_the_tenants_own_key_gets_the_result_too(
     pipeline: Pipeline, submit: Submit, storage: ObjectStorage
 ) -> None:
-    result = pipeline.run(claim(submit(output={"key": "out/a.png"})), Freedom()).result
+    result = pipeline.run(claim(submit(output={"key": "out/a.png"})), RecordingContext()).result
     assert result is not None
     copied = storage.get("tenants/acme/files/out/a.png", max_bytes=10**6)
     assert hashlib.sha256(copied).hexdigest() == result["image"]["sha256"]
@@ -119,14 +119,14 @@ def test_a_photo_is_fetched_from_its_address(
     pipeline: Pipeline, submit: Submit, origin: str
 ) -> None:
     job = submit(source={"url": f"{origin}/photo.png"})
-    assert pipeline.run(claim(job), Freedom()).status is Status.SUCCEEDED
+    assert pipeline.run(claim(job), RecordingContext()).status is Status.SUCCEEDED
 
 
 def test_an_address_without_a_photo_is_named_as_such(
     pipeline: Pipeline, submit: Submit, origin: str
 ) -> None:
     with pytest.raises(InputNotFound):
-        pipeline.run(claim(submit(source={"url": f"{origin}/none"})), Freedom())
+        pipeline.run(claim(submit(source={"url": f"{origin}/none"})), RecordingContext())
 
 
 def test_what_is_no_image_is_refused(
@@ -134,4 +134,4 @@ def test_what_is_no_image_is_refused(
 ) -> None:
     storage.put("tenants/acme/files/a.txt", b"just words", "text/plain")
     with pytest.raises(UnsupportedImage):
-        pipeline.run(claim(submit(source={"key": "tenants/acme/files/a.txt"})), Freedom())
+        pipeline.run(claim(submit(source={"key": "tenants/acme/files/a.txt"})), RecordingContext())

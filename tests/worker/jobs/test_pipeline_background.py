@@ -14,7 +14,7 @@ from shared.errors import ImageTooManyPixels
 from shared.jobs.job import Job, Stage
 from shared.jobs.runs import Claim
 from shared.storage.bucket import ObjectStorage
-from tests.worker.scripted import MODEL, EngineHere, Freedom, ScriptedRestorer
+from tests.worker.scripted import MODEL, InProcessEngine, RecordingContext, ScriptedRestorer
 from worker.decoder import Decoder
 from worker.engine import BackgroundUsed, FaceOptions, Restoration
 from worker.imaging.decode import Photo
@@ -43,14 +43,14 @@ class EnlargingRestorer(ScriptedRestorer):
 
 @pytest.fixture
 def enlarging(pipeline: Pipeline) -> Pipeline:
-    return dataclasses.replace(pipeline, engine=EngineHere({MODEL: EnlargingRestorer()}))
+    return dataclasses.replace(pipeline, engine=InProcessEngine({MODEL: EnlargingRestorer()}))
 
 
 def test_the_result_is_larger_and_says_by_what(
     enlarging: Pipeline, submit: Submit, storage: ObjectStorage
 ) -> None:
     job = submit(options={"background": "x2"}, output={"comparison": True})
-    result = enlarging.run(Claim(job, "t"), Freedom()).result
+    result = enlarging.run(Claim(job, "t"), RecordingContext()).result
     shown = represent(dataclasses.replace(job, result=result), storage).result
     assert shown is not None
     assert shown.comparison is not None
@@ -70,7 +70,7 @@ def test_a_result_whose_background_is_kept_has_none(
     pipeline: Pipeline, submit: Submit, storage: ObjectStorage
 ) -> None:
     job = submit()
-    result = pipeline.run(Claim(job, "t"), Freedom()).result
+    result = pipeline.run(Claim(job, "t"), RecordingContext()).result
     assert result is not None
     shown = represent(dataclasses.replace(job, result=result), storage).result
     del result["background"]  # as workers of an earlier version wrote it
@@ -83,12 +83,12 @@ def test_a_result_whose_background_is_kept_has_none(
 def test_enlarging_is_part_of_restoring_and_percent_only_grows(
     enlarging: Pipeline, submit: Submit
 ) -> None:
-    hold = Freedom()
+    hold = RecordingContext()
     enlarging.run(Claim(submit(options={"background": "x4"}), "t"), hold)
-    restoring = [progress for progress in hold.heard if progress.stage is Stage.RESTORING]
+    restoring = [progress for progress in hold.steps if progress.stage is Stage.RESTORING]
     assert [progress.percent for progress in restoring] == [37, 75, 90]
     assert [progress.faces_done for progress in restoring] == [0, 0, 1]
-    percents = [p.percent for p in hold.heard if p.stage is not Stage.DETECTING]
+    percents = [p.percent for p in hold.steps if p.stage is not Stage.DETECTING]
     assert percents == sorted(percents)
 
 
@@ -105,7 +105,7 @@ def test_a_format_without_room_is_refused_before_the_engine_begins(
         Decoder(Limits(max_aspect=1000)) as decoder,
         pytest.raises(ImageTooManyPixels, match="webp holds 16383 px"),
     ):
-        dataclasses.replace(pipeline, decoder=decoder).run(Claim(job, "t"), Freedom())
+        dataclasses.replace(pipeline, decoder=decoder).run(Claim(job, "t"), RecordingContext())
     assert restorer.photos == []
 
 

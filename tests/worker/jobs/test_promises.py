@@ -18,7 +18,7 @@ from shared.storage.bucket import ObjectStorage
 from shared.storage.keys import manifest_key
 from tests.jobs import promise
 from tests.worker.scripted import ScriptedRestorer
-from worker.jobs.runner import Worker
+from worker.jobs.runner import JobRunner
 from worker.notifier.rebuilder import Rebuilder
 
 Submit = Callable[..., Job]
@@ -41,7 +41,7 @@ def promises(storage: ObjectStorage) -> list[str]:
 
 
 def test_a_promise_is_kept_until_the_job_has_succeeded(
-    worker: Worker,
+    worker: JobRunner,
     promised: Callable[[], Job],
     storage: ObjectStorage,
     store: JobStore,
@@ -56,7 +56,10 @@ def test_a_promise_is_kept_until_the_job_has_succeeded(
 
 
 def test_a_failed_job_is_promised_no_longer_and_nothing_is_sealed(
-    worker: Worker, promised: Callable[[], Job], storage: ObjectStorage, restorer: ScriptedRestorer
+    worker: JobRunner,
+    promised: Callable[[], Job],
+    storage: ObjectStorage,
+    restorer: ScriptedRestorer,
 ) -> None:
     def fail() -> None:
         raise CorruptImage
@@ -69,7 +72,10 @@ def test_a_failed_job_is_promised_no_longer_and_nothing_is_sealed(
 
 
 def test_a_job_that_goes_back_to_the_queue_stays_promised(
-    worker: Worker, promised: Callable[[], Job], storage: ObjectStorage, restorer: ScriptedRestorer
+    worker: JobRunner,
+    promised: Callable[[], Job],
+    storage: ObjectStorage,
+    restorer: ScriptedRestorer,
 ) -> None:
     def fail() -> None:
         raise InputTimeout
@@ -81,7 +87,7 @@ def test_a_job_that_goes_back_to_the_queue_stays_promised(
 
 
 def test_a_success_is_sealed_before_the_record_knows_of_it(
-    worker: Worker,
+    worker: JobRunner,
     promised: Callable[[], Job],
     storage: ObjectStorage,
     store: JobStore,
@@ -119,7 +125,7 @@ class Unsealable(ObjectStorage):
 
 
 def test_a_success_that_cannot_be_sealed_is_tried_again(
-    worker: Worker, promised: Callable[[], Job], storage: ObjectStorage, store: JobStore
+    worker: JobRunner, promised: Callable[[], Job], storage: ObjectStorage, store: JobStore
 ) -> None:
     job = promised()
     worker = replace(worker, pipeline=replace(worker.pipeline, storage=Unsealable(storage)))
@@ -137,7 +143,7 @@ class Undeletable(ObjectStorage):
 
 
 def test_a_job_ends_even_if_its_promise_cannot_be_taken_back_now(
-    worker: Worker,
+    worker: JobRunner,
     promised: Callable[[], Job],
     storage: ObjectStorage,
     store: JobStore,

@@ -14,7 +14,7 @@ from shared.errors import CorruptImage, InputTimeout
 from shared.jobs.job import Job, Release, Status
 from shared.jobs.store import JobStore
 from shared.storage.bucket import ObjectStorage
-from worker.jobs.runner import Worker
+from worker.jobs.runner import JobRunner
 
 if TYPE_CHECKING:
     from tests.worker.scripted import ScriptedRestorer
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Submit = Callable[..., Job]
 
 
-def test_a_ring_restores_the_photo(worker: Worker, submit: Submit, store: JobStore) -> None:
+def test_a_ring_restores_the_photo(worker: JobRunner, submit: Submit, store: JobStore) -> None:
     job = submit()
     worker.restore(job.id)
     done = store.get(job.tenant, job.id)
@@ -32,7 +32,7 @@ def test_a_ring_restores_the_photo(worker: Worker, submit: Submit, store: JobSto
 
 
 def test_a_job_rung_five_times_at_once_runs_once(
-    worker: Worker, submit: Submit, restorer: ScriptedRestorer
+    worker: JobRunner, submit: Submit, restorer: ScriptedRestorer
 ) -> None:
     job = submit()
     threads = [threading.Thread(target=worker.restore, args=(job.id,)) for _ in range(5)]
@@ -43,13 +43,15 @@ def test_a_job_rung_five_times_at_once_runs_once(
     assert len(restorer.photos) == 1
 
 
-def test_a_ring_for_an_unknown_job_is_dropped(worker: Worker, restorer: ScriptedRestorer) -> None:
+def test_a_ring_for_an_unknown_job_is_dropped(
+    worker: JobRunner, restorer: ScriptedRestorer
+) -> None:
     worker.restore("job_0")
     assert restorer.photos == []
 
 
 def test_a_photo_that_cannot_be_read_fails_the_job_with_its_problem(
-    worker: Worker, submit: Submit, store: JobStore, storage: ObjectStorage
+    worker: JobRunner, submit: Submit, store: JobStore, storage: ObjectStorage
 ) -> None:
     storage.put("tenants/acme/files/cut.png", b"\x89PNG\r\n\x1a\n", "image/png")
     job = submit(source={"key": "tenants/acme/files/cut.png"})
@@ -61,7 +63,7 @@ def test_a_photo_that_cannot_be_read_fails_the_job_with_its_problem(
 
 
 def test_a_photo_replaced_after_acceptance_fails_as_changed(
-    worker: Worker, submit: Submit, store: JobStore, storage: ObjectStorage
+    worker: JobRunner, submit: Submit, store: JobStore, storage: ObjectStorage
 ) -> None:
     job = submit()
     storage.put(job.source["key"], b"another", "image/png")
@@ -72,7 +74,7 @@ def test_a_photo_replaced_after_acceptance_fails_as_changed(
 
 
 def test_a_passing_error_sends_the_job_back_to_the_queue(
-    worker: Worker, submit: Submit, store: JobStore, restorer: ScriptedRestorer
+    worker: JobRunner, submit: Submit, store: JobStore, restorer: ScriptedRestorer
 ) -> None:
     def fail() -> None:
         raise InputTimeout
@@ -84,7 +86,7 @@ def test_a_passing_error_sends_the_job_back_to_the_queue(
 
 
 def test_an_unforeseen_error_tells_the_customer_nothing_and_the_log_everything(
-    worker: Worker,
+    worker: JobRunner,
     submit: Submit,
     store: JobStore,
     restorer: ScriptedRestorer,
@@ -105,7 +107,7 @@ def test_an_unforeseen_error_tells_the_customer_nothing_and_the_log_everything(
 
 
 def test_cancelling_a_running_job_stops_it_at_the_next_stage(
-    worker: Worker, submit: Submit, store: JobStore, restorer: ScriptedRestorer
+    worker: JobRunner, submit: Submit, store: JobStore, restorer: ScriptedRestorer
 ) -> None:
     job = submit()
 
@@ -120,7 +122,7 @@ def test_cancelling_a_running_job_stops_it_at_the_next_stage(
 
 
 def test_a_worker_that_lost_its_job_changes_nothing(
-    worker: Worker, submit: Submit, store: JobStore, restorer: ScriptedRestorer, redis: Redis
+    worker: JobRunner, submit: Submit, store: JobStore, restorer: ScriptedRestorer, redis: Redis
 ) -> None:
     job = submit()
 
@@ -138,7 +140,7 @@ def test_a_worker_that_lost_its_job_changes_nothing(
     assert len(restorer.photos) == 2
 
 
-def test_what_became_of_jobs_and_faces_is_counted(worker: Worker, submit: Submit) -> None:
+def test_what_became_of_jobs_and_faces_is_counted(worker: JobRunner, submit: Submit) -> None:
     def counted(name: str, **labels: str) -> float:
         return REGISTRY.get_sample_value(name, labels) or 0.0
 
@@ -151,7 +153,7 @@ def test_what_became_of_jobs_and_faces_is_counted(worker: Worker, submit: Submit
 
 
 def test_a_draining_worker_takes_no_new_job(
-    worker: Worker, submit: Submit, store: JobStore
+    worker: JobRunner, submit: Submit, store: JobStore
 ) -> None:
     worker.drain.begin()
     job = submit()
@@ -160,7 +162,7 @@ def test_a_draining_worker_takes_no_new_job(
 
 
 def test_a_model_that_this_worker_does_not_serve_is_named(
-    worker: Worker, submit: Submit, store: JobStore
+    worker: JobRunner, submit: Submit, store: JobStore
 ) -> None:
     job = submit(model="gpen-bfr-9000")
     worker.restore(job.id)

@@ -19,12 +19,12 @@ from shared.webhooks.outbox import Outbox
 from tests.jobs import TENANT, finish
 from tests.shared.model.caller import Orders
 from tests.shared.model.steps import Watched, WatchedStorage
-from worker.jobs.runner import Worker
+from worker.jobs.runner import JobRunner
 from worker.notifier.notifier import Notifier
 
 
 def test_a_result_is_stored_and_sealed_before_it_is_told_and_the_promise_goes_last(
-    worker: Worker, submit: Callable[..., Job]
+    worker: JobRunner, submit: Callable[..., Job]
 ) -> None:
     job, steps = submit(), list[str]()
     watched = dataclasses.replace(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from worker.jobs.thread_pool import Pool
+from worker.jobs.thread_pool import JobThreadPool
 
 _PATIENCE_S = 10
 
@@ -27,14 +27,14 @@ class Loop:
 
 
 @pytest.fixture
-def pool() -> Iterator[Pool]:
-    pool = Pool(1)
+def pool() -> Iterator[JobThreadPool]:
+    pool = JobThreadPool(1)
     pool.start()
     yield pool
     pool.stop()
 
 
-def test_a_job_that_ends_wakes_the_loop_once_its_place_counts_as_free(pool: Pool) -> None:
+def test_a_job_that_ends_wakes_the_loop_once_its_place_counts_as_free(pool: JobThreadPool) -> None:
     done: list[str] = []
     loop = Loop(done)
     pool.register_with_event_loop(loop)
@@ -43,14 +43,14 @@ def test_a_job_that_ends_wakes_the_loop_once_its_place_counts_as_free(pool: Pool
     assert loop.done_before == ["the job", "its place"]
 
 
-def test_a_job_that_fails_wakes_the_loop_too(pool: Pool) -> None:
+def test_a_job_that_fails_wakes_the_loop_too(pool: JobThreadPool) -> None:
     loop = Loop([])
     pool.register_with_event_loop(loop)
     pool.apply_async(int, ("no number",))
     assert loop.woken.wait(_PATIENCE_S)
 
 
-def test_without_a_loop_jobs_end_as_ever(pool: Pool) -> None:
+def test_without_a_loop_jobs_end_as_ever(pool: JobThreadPool) -> None:
     done: list[str] = []
     pool.apply_async(done.append, ("the job",), callback=lambda _: None).get(_PATIENCE_S)
     assert done == ["the job"]

@@ -26,7 +26,7 @@ from shared.webhooks.schedule import RETRY_SCHEDULE_S
 from tests.jobs import finish, make_due, only_delivery
 from tests.origin import Origin, headers, http
 from tests.waiting import eventually
-from worker.notifier.delivery import Courier
+from worker.notifier.webhook_delivery import WebhookDelivery
 
 SendDue = Callable[[], None]
 BRIEF_S = 0.3
@@ -45,7 +45,7 @@ def send_due(
     store: JobStore, outbox: Outbox, storage: ObjectStorage, redis: Redis, settings: Settings
 ) -> SendDue:
     """Deliver what is due, once, with little patience."""
-    courier = Courier(
+    courier = WebhookDelivery(
         store=store,
         outbox=outbox,
         storage=storage,

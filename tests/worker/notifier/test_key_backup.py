@@ -12,7 +12,7 @@ from shared.settings import Settings
 from shared.storage.bucket import ObjectStorage
 from shared.storage.keys import KEY_COPIES
 from shared.tenants.api_keys import KeyRing
-from worker.notifier.key_backup import KeyCopies
+from worker.notifier.key_backup import KeyBackup
 
 
 @pytest.fixture
@@ -21,13 +21,13 @@ def ring(redis: Redis, settings: Settings) -> KeyRing:
 
 
 @pytest.fixture
-def process(store: JobStore, storage: ObjectStorage, ring: KeyRing) -> Callable[[], KeyCopies]:
+def process(store: JobStore, storage: ObjectStorage, ring: KeyRing) -> Callable[[], KeyBackup]:
     """Each call is a process of its own."""
-    return lambda: KeyCopies(ring, storage, Installation(store.recovery, storage))
+    return lambda: KeyBackup(ring, storage, Installation(store.recovery, storage))
 
 
 def test_it_writes_when_something_has_changed_and_only_then(
-    process: Callable[[], KeyCopies], ring: KeyRing, storage: ObjectStorage
+    process: Callable[[], KeyBackup], ring: KeyRing, storage: ObjectStorage
 ) -> None:
     copies = process()
     assert copies.save()
@@ -44,7 +44,7 @@ def test_it_writes_when_something_has_changed_and_only_then(
 
 
 def test_an_emptied_redis_never_empties_the_copy(
-    process: Callable[[], KeyCopies], ring: KeyRing, redis: Redis, storage: ObjectStorage
+    process: Callable[[], KeyBackup], ring: KeyRing, redis: Redis, storage: ObjectStorage
 ) -> None:
     _, token = ring.create("acme", "shop")
     copies = process()
@@ -61,7 +61,7 @@ def test_an_emptied_redis_never_empties_the_copy(
 
 @pytest.mark.parametrize("restarted", [False, True])
 def test_a_redis_put_back_in_time_gets_back_what_it_has_forgotten(
-    process: Callable[[], KeyCopies], ring: KeyRing, redis: Redis, restarted: bool
+    process: Callable[[], KeyBackup], ring: KeyRing, redis: Redis, restarted: bool
 ) -> None:
     old, old_token = ring.create("acme", "old")
     copies = process()
@@ -80,5 +80,5 @@ def test_a_redis_put_back_in_time_gets_back_what_it_has_forgotten(
         ring.authenticate(old_token)
 
 
-def test_without_a_copy_there_is_nothing_to_restore(process: Callable[[], KeyCopies]) -> None:
+def test_without_a_copy_there_is_nothing_to_restore(process: Callable[[], KeyBackup]) -> None:
     assert process().restore() == 0

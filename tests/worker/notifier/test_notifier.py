@@ -25,8 +25,8 @@ from shared.webhooks.outbox import Outbox
 from tests.jobs import MODEL, TENANT, finish, only_delivery, take
 from tests.origin import Origin, headers, http
 from tests.waiting import eventually
+from worker.notifier.delivery_scheduler import FULL
 from worker.notifier.notifier import BATCH, Notifier
-from worker.notifier.scheduler import FULL
 
 Build = Callable[..., Notifier]
 

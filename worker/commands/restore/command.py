@@ -18,8 +18,8 @@ from worker.commands.failure import EXIT_PHOTO_FAILED, errors_as_exit_codes
 from worker.commands.restore.batch import Outcome, PhotoBatch, skipped
 from worker.commands.restore.plan import Plan, Skipped, Work, plan, plan_sample
 from worker.commands.restore.report import print_report, run_with_progress
-from worker.decoder import Bounds, Decoder
-from worker.decoder.photo_limits import limits_of
+from worker.decoder import DecodeBounds, Decoder
+from worker.decoder.decoder import photo_limits
 from worker.engine import FaceOptions
 from worker.imaging.limits import Limits
 from worker.load_models import load_model
@@ -308,13 +308,13 @@ def _limits(settings: Settings, *, max_pixels: int | None, max_bytes: int | None
     chosen = {name: value for name, value in own.items() if name not in settings.model_fields_set}
     given = {"max_pixels": max_pixels, "max_input_bytes": max_bytes}
     chosen |= {name: value for name, value in given.items() if value is not None}
-    return limits_of(settings.model_copy(update=chosen))
+    return photo_limits(settings.model_copy(update=chosen))
 
 
-def _bounds(limits: Limits) -> Bounds:
+def _bounds(limits: Limits) -> DecodeBounds:
     """What the decoder may use for a photo of that many pixels."""
     memory_bytes = max(1 << 30, _BYTES_PER_PIXEL * limits.max_pixels)
-    return Bounds(memory_bytes=memory_bytes, cpu_s=_DECODE_S, wall_s=1.1 * _DECODE_S)
+    return DecodeBounds(memory_bytes=memory_bytes, cpu_s=_DECODE_S, wall_s=1.1 * _DECODE_S)
 
 
 def _require_task(settings: Settings, task: Task) -> None:

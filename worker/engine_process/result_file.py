@@ -1,7 +1,7 @@
-"""What the engine child made of one photo: pictures as files, and the facts of the job's record.
+"""The result file of one photo: encoded pictures, and the metadata for the job's record.
 
-All of it is one memory file: the pictures, one after the other, then the facts and where each
-picture lies, as JSON, and in the last eight bytes the length of that.
+It is a memory file: the pictures one after the other, then JSON with the metadata and the place of
+each picture, and in the last eight bytes the length of that JSON.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import os
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from worker.decoder.result_file import memory_file, write
+from worker.decoder import memory_file
 
 if TYPE_CHECKING:
     from shared.contract.restorations import ImageFormat
@@ -21,7 +21,7 @@ _TAIL_BYTES = 8
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """An encoded picture: ``size`` bytes from ``start`` on."""
+    """An encoded picture: ``size`` bytes of the result file, from byte ``start`` on."""
 
     name: str
     format: ImageFormat
@@ -31,32 +31,32 @@ class Picture:
     size: int
 
 
-class Writer:
-    """Writes it, in the child. ``fd`` is the caller's to close."""
+class ResultFileWriter:
+    """Writes the result file, in the engine process. The caller closes ``fd``."""
 
     def __init__(self) -> None:
-        self.fd = memory_file("finished")
+        self.fd = memory_file.create("result")
         self._pictures: list[Picture] = []
         self._end = 0
 
     def add(self, name: str, data: bytes, format: ImageFormat, width: int, height: int) -> None:  # noqa: A002 - its name
-        """Append a picture."""
-        write(self.fd, data, self._end)
+        """Append a picture. Raises OSError."""
+        memory_file.write(self.fd, data, self._end)
         self._pictures.append(Picture(name, format, width, height, self._end, len(data)))
         self._end += len(data)
 
-    def close(self, facts: dict[str, Any]) -> None:
-        """Nothing is readable before this."""
+    def close(self, metadata: dict[str, Any]) -> None:
+        """Complete the file; nothing can be read before that. Raises OSError."""
         pictures = [asdict(picture) for picture in self._pictures]
-        head = json.dumps({"pictures": pictures, "facts": facts}).encode()
-        write(self.fd, head + len(head).to_bytes(_TAIL_BYTES, "little"), self._end)
+        head = json.dumps({"pictures": pictures, "metadata": metadata}).encode()
+        memory_file.write(self.fd, head + len(head).to_bytes(_TAIL_BYTES, "little"), self._end)
 
 
-class Finished:
-    """Reads it, in the worker. ``fd`` is ours until ``close``.
+class ResultFile:
+    """Reads the result file, in the worker. A context manager that closes ``fd``.
 
-    ``facts`` has ``faces``, ``model``, ``background``, ``warnings``, ``timings_ms``; crops of a
-    face are names of pictures.
+    ``pictures`` by name. ``metadata`` has ``faces``, ``model``, ``background``, ``warnings`` and
+    ``timings_ms``; the crops of a face are names of pictures.
     """
 
     def __init__(self, fd: int) -> None:
@@ -65,7 +65,7 @@ class Finished:
         size = int.from_bytes(os.pread(fd, _TAIL_BYTES, end), "little")
         head = json.loads(os.pread(fd, size, end - size))
         self.pictures = {each["name"]: Picture(**each) for each in head["pictures"]}
-        self.facts: dict[str, Any] = head["facts"]
+        self.metadata: dict[str, Any] = head["metadata"]
 
     def __enter__(self) -> Self:
         return self
@@ -74,4 +74,5 @@ class Finished:
         os.close(self._fd)
 
     def read(self, picture: Picture) -> bytes:
+        """Return the encoded picture."""
         return os.pread(self._fd, picture.size, picture.start)

@@ -53,7 +53,7 @@ class _Try:
     since: float
 
 
-class Sender:
+class DeliveryScheduler:
     """Calls ``send`` in threads. ``send`` must not raise; ``offer`` never waits for it.
 
     Deliveries are leased from the store: one that waited here for more than ``keep_s`` is dropped,

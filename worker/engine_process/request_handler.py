@@ -1,4 +1,4 @@
-"""The engine child's work on one photo: restore, encode, and pack what came of it."""
+"""The request handler of the engine process: restores one photo and writes its result file."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from typing import Any, Protocol
 
 from shared.errors import ModelUnavailable, OutOfMemory
 from worker.engine import FaceOptions, FaceRecord, ModelInfo, Restoration
-from worker.engine_process.request import Order
-from worker.engine_process.result import Writer
+from worker.engine_process.protocol import RestoreRequest
+from worker.engine_process.result_file import ResultFileWriter
 from worker.imaging.decode import Photo
 from worker.imaging.encode import comparison, encode, output_format, require_room
 
-#: Told of stage, faces done and in all (of pixels while ``enlarging``); may raise to stop.
+#: Called with the stage, and the faces done and in all (pixels while ``enlarging``). It may raise
+#: to stop the job.
 OnProgress = Callable[[str, int, int | None], None]
 _COMPARISON_QUALITY = 90
 
 
 class ImageRestorer(Protocol):
-    """What a job needs of the engine."""
+    """The part of the engine that a job needs; ``Restorer`` has it."""
 
     @property
     def info(self) -> ModelInfo: ...
@@ -31,31 +32,31 @@ class ImageRestorer(Protocol):
     ) -> Restoration: ...
 
 
-class Workbench:
-    """Thread-safe, as the restorers are."""
+class RequestHandler:
+    """Handles restore requests with the loaded models. Thread-safe, as the restorers are."""
 
     def __init__(self, restorers: Mapping[str, ImageRestorer]) -> None:
         self._restorers = restorers
 
     @property
     def models(self) -> list[dict[str, Any]]:
-        """What is loaded: ``ModelInfo`` as JSON objects."""
+        """The loaded models, ``ModelInfo`` as JSON objects."""
         return [asdict(restorer.info) for restorer in self._restorers.values()]
 
-    def carry_out(self, order: Order, photo: Photo, on_progress: OnProgress) -> int:
-        """Do what is ordered; the memory file of ``Finished``, the caller's to close.
+    def handle(self, request: RestoreRequest, photo: Photo, on_progress: OnProgress) -> int:
+        """Restore one photo. Returns the descriptor of its result file, which the caller closes.
 
-        Raises ModelUnavailable, ImageTooManyPixels before the engine begins, what the engine
-        raises, OutOfMemory, and whatever ``on_progress`` raises.
+        Raises ModelUnavailable; ImageTooManyPixels, before the engine begins; what the engine
+        raises; OutOfMemory; and what ``on_progress`` raises.
         """
-        restorer = self._restorer(order.model)
-        options = face_options(order)
-        require_room(photo, order.output["format"], options.background_scale)
+        restorer = self._restorer(request.model)
+        options = face_options(request)
+        require_room(photo, request.output["format"], options.background_scale)
         try:
             restoration = restorer.restore(photo, options, on_progress)
             restored = sum(face.status == "restored" for face in restoration.faces)
             on_progress("publishing", restored, len(restoration.faces))
-            return _pack(order, photo, restoration, restorer.info)
+            return _write_result(request, photo, restoration, restorer.info)
         except MemoryError as error:
             raise OutOfMemory("this machine has too little memory for this photo") from error
 
@@ -68,22 +69,24 @@ class Workbench:
             ) from None
 
 
-def face_options(order: Order) -> FaceOptions:
-    """As the request says; what an API of another version does not know of keeps its default."""
+def face_options(request: RestoreRequest) -> FaceOptions:
+    """Return the options of the request. Unknown ones, of another API version, are ignored."""
     known = {field.name for field in fields(FaceOptions)}
     given: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
-        for name, value in order.options.items()
+        for name, value in request.options.items()
         if name in known
     }
-    return FaceOptions(**given, crops=order.output["face_crops"])
+    return FaceOptions(**given, crops=request.output["face_crops"])
 
 
-def _pack(order: Order, before: Photo, restoration: Restoration, info: ModelInfo) -> int:
-    """Raises OutOfMemory where the memory file has no room."""
-    writer = Writer()
+def _write_result(
+    request: RestoreRequest, before: Photo, restoration: Restoration, info: ModelInfo
+) -> int:
+    """Return the descriptor of the result file. Raises OutOfMemory if there is no room for it."""
+    writer = ResultFileWriter()
     try:
-        _write(writer, order, before, restoration, info)
+        _write(writer, request, before, restoration, info)
     except BaseException as error:
         os.close(writer.fd)
         if isinstance(error, OSError):
@@ -93,10 +96,14 @@ def _pack(order: Order, before: Photo, restoration: Restoration, info: ModelInfo
 
 
 def _write(
-    writer: Writer, order: Order, before: Photo, restoration: Restoration, info: ModelInfo
+    writer: ResultFileWriter,
+    request: RestoreRequest,
+    before: Photo,
+    restoration: Restoration,
+    info: ModelInfo,
 ) -> None:
     start_s = time.monotonic()
-    output, after = order.output, restoration.photo
+    output, after = request.output, restoration.photo
     if output["comparison"]:
         pair = Photo.of_pixels(comparison(before.pixels, after.pixels))
         _add(writer, "comparison", pair, "jpeg", _COMPARISON_QUALITY)
@@ -120,12 +127,12 @@ def _write(
     )
 
 
-def _add(writer: Writer, name: str, photo: Photo, kind: Any, quality: int) -> None:
+def _add(writer: ResultFileWriter, name: str, photo: Photo, kind: Any, quality: int) -> None:
     height, width = photo.pixels.shape[:2]
     writer.add(name, encode(photo, kind, quality), kind, width, height)
 
 
-def _face(writer: Writer, face: FaceRecord, *, with_crops: bool) -> dict[str, Any]:
+def _face(writer: ResultFileWriter, face: FaceRecord, *, with_crops: bool) -> dict[str, Any]:
     crop = None
     if with_crops and face.crop_before is not None and face.crop_after is not None:
         crop = {}

@@ -28,7 +28,7 @@ _CHANGED = {
 }
 
 
-class Courier:
+class WebhookDelivery:
     """Thread-safe."""
 
     def __init__(

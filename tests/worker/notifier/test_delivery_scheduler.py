@@ -9,7 +9,7 @@ import pytest
 
 from shared.webhooks.outbox import Delivery
 from worker.notifier import scheduler as sender
-from worker.notifier.scheduler import Sender
+from worker.notifier.delivery_scheduler import DeliveryScheduler
 
 
 def delivery(number: int, host: str = "a.example") -> Delivery:
@@ -58,7 +58,7 @@ class Receivers:
             assert self._changed.wait_for(condition, 10)
 
 
-def known(courier: Sender, receivers: Receivers, host: str) -> None:
+def known(courier: DeliveryScheduler, receivers: Receivers, host: str) -> None:
     """Let a host show that it is quick."""
     courier.offer([delivery(0, host=host)])
     receivers.wait_for(lambda: receivers.numbers(host) == [0])
@@ -74,7 +74,7 @@ def receivers() -> Iterator[Receivers]:
 
 
 def test_everything_offered_is_sent_once_and_in_order_of_its_receiver(receivers: Receivers) -> None:
-    courier = Sender(receivers.send, keep_s=10, threads=1)
+    courier = DeliveryScheduler(receivers.send, keep_s=10, threads=1)
     for number in range(50):
         courier.offer([delivery(number, host=f"{number % 5}.example")])
     receivers.wait_for(lambda: len(receivers.arrived) == 50)
@@ -86,7 +86,7 @@ def test_everything_offered_is_sent_once_and_in_order_of_its_receiver(receivers:
 def test_a_receiver_never_has_more_than_two_connections_and_a_new_one_has_one(
     receivers: Receivers,
 ) -> None:
-    courier = Sender(receivers.send, keep_s=10)
+    courier = DeliveryScheduler(receivers.send, keep_s=10)
     known(courier, receivers, "known.example")
     for host in ("known.example", "new.example"):
         receivers.stuck.add(host)
@@ -100,7 +100,7 @@ def test_a_receiver_never_has_more_than_two_connections_and_a_new_one_has_one(
 
 def test_a_stuck_receiver_holds_up_nobody_else(receivers: Receivers) -> None:
     receivers.stuck.add("stuck.example")
-    courier = Sender(receivers.send, keep_s=10, threads=4)
+    courier = DeliveryScheduler(receivers.send, keep_s=10, threads=4)
     courier.offer([delivery(number, host="stuck.example") for number in range(20)])
     courier.offer([delivery(number, host="healthy.example") for number in range(20)])
     receivers.wait_for(lambda: len(receivers.numbers("healthy.example")) == 20)
@@ -112,7 +112,9 @@ def test_a_stuck_receiver_holds_up_nobody_else(receivers: Receivers) -> None:
 def test_slow_receivers_together_leave_half_of_the_threads_to_others(
     receivers: Receivers,
 ) -> None:
-    courier = Sender(receivers.send, keep_s=10, threads=4, slow_s=0)  # one try makes it slow
+    courier = DeliveryScheduler(
+        receivers.send, keep_s=10, threads=4, slow_s=0
+    )  # one try makes it slow
     slow = [f"slow{number}.example" for number in range(4)]
     for host in slow:
         courier.offer([delivery(0, host=host)])
@@ -133,7 +135,7 @@ def test_slow_receivers_together_leave_half_of_the_threads_to_others(
 def test_however_many_new_ones_are_stuck_those_known_to_be_quick_are_served(
     receivers: Receivers,
 ) -> None:
-    courier = Sender(receivers.send, keep_s=10, threads=2)
+    courier = DeliveryScheduler(receivers.send, keep_s=10, threads=2)
     known(courier, receivers, "quick.example")
     stuck = [f"stuck{number}.example" for number in range(20)]
     receivers.stuck.update(stuck)
@@ -146,7 +148,7 @@ def test_however_many_new_ones_are_stuck_those_known_to_be_quick_are_served(
 
 
 def test_a_quick_one_that_gets_stuck_makes_room_for_other_quick_ones(receivers: Receivers) -> None:
-    courier = Sender(receivers.send, keep_s=10, threads=2, slow_s=0.3)
+    courier = DeliveryScheduler(receivers.send, keep_s=10, threads=2, slow_s=0.3)
     for host in ("a.example", "b.example"):
         known(courier, receivers, host)
     receivers.stuck.add("a.example")
@@ -163,7 +165,7 @@ def test_a_quick_one_that_gets_stuck_makes_room_for_other_quick_ones(receivers: 
 
 
 def test_the_number_of_threads_is_bounded_whoever_gets_stuck(receivers: Receivers) -> None:
-    courier = Sender(receivers.send, keep_s=10, threads=2, slow_s=0.01)
+    courier = DeliveryScheduler(receivers.send, keep_s=10, threads=2, slow_s=0.01)
     hosts = [f"quick{number}.example" for number in range(20)]
     for host in hosts:
         known(courier, receivers, host)
@@ -179,7 +181,7 @@ def test_the_number_of_threads_is_bounded_whoever_gets_stuck(receivers: Receiver
 
 def test_what_waited_too_long_is_dropped_for_another_may_have_it(receivers: Receivers) -> None:
     receivers.stuck.add("stuck.example")
-    courier = Sender(receivers.send, keep_s=0.4)
+    courier = DeliveryScheduler(receivers.send, keep_s=0.4)
     for number in range(5):
         courier.offer([delivery(number, host="stuck.example")])
     time.sleep(0.5)
@@ -193,7 +195,7 @@ def test_what_waited_too_long_is_dropped_for_another_may_have_it(receivers: Rece
 
 def test_a_lane_in_which_many_wait_is_full_until_they_are_sent(receivers: Receivers) -> None:
     receivers.stuck.add("stuck.example")
-    courier = Sender(receivers.send, keep_s=10)
+    courier = DeliveryScheduler(receivers.send, keep_s=10)
     courier.offer([delivery(number, host="stuck.example") for number in range(sender.FULL)])
     assert courier.full() == []  # one is on its way
     courier.offer([delivery(sender.FULL, host="stuck.example"), delivery(0, host="a.example")])
@@ -206,7 +208,7 @@ def test_a_lane_in_which_many_wait_is_full_until_they_are_sent(receivers: Receiv
 
 def test_closing_waits_for_what_is_in_flight_and_starts_nothing_more(receivers: Receivers) -> None:
     receivers.stuck.add("stuck.example")
-    courier = Sender(receivers.send, keep_s=10)
+    courier = DeliveryScheduler(receivers.send, keep_s=10)
     for number in range(5):
         courier.offer([delivery(number, host="stuck.example")])
     closing = threading.Thread(target=courier.close)

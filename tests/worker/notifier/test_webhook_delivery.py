@@ -21,7 +21,7 @@ from shared.tenants.api_keys import KeyRing
 from shared.webhooks.outbox import Outbox
 from tests.jobs import TENANT, finish, make_due, only_delivery, take
 from tests.origin import Origin, headers, http
-from worker.notifier.delivery import Courier
+from worker.notifier.webhook_delivery import WebhookDelivery
 
 SendDue = Callable[[], None]
 
@@ -32,8 +32,10 @@ def keys(redis: Redis, settings: Settings) -> KeyRing:
 
 
 @pytest.fixture
-def courier(store: JobStore, outbox: Outbox, storage: ObjectStorage, keys: KeyRing) -> Courier:
-    return Courier(
+def courier(
+    store: JobStore, outbox: Outbox, storage: ObjectStorage, keys: KeyRing
+) -> WebhookDelivery:
+    return WebhookDelivery(
         store=store,
         outbox=outbox,
         storage=storage,
@@ -44,7 +46,7 @@ def courier(store: JobStore, outbox: Outbox, storage: ObjectStorage, keys: KeyRi
 
 
 @pytest.fixture
-def send_due(outbox: Outbox, courier: Courier) -> SendDue:
+def send_due(outbox: Outbox, courier: WebhookDelivery) -> SendDue:
     """Deliver what is due, once."""
 
     def send_due() -> None:
@@ -195,7 +197,7 @@ def test_a_private_receiver_is_never_connected_to_unless_allowed(
 ) -> None:
     job_id = finish(store, receiver.url("/hook"))
     strict = Fetcher(allow_private=False)
-    courier = Courier(
+    courier = WebhookDelivery(
         store=store, outbox=outbox, storage=storage, keys=keys, fetcher=strict, timeout_s=10
     )
     (delivery,) = outbox.take(100, 60)
@@ -217,7 +219,7 @@ def test_two_secrets_sign_while_one_is_replaced(
 
 
 def test_a_job_erased_before_its_webhook_went_out_is_not_told(
-    store: JobStore, outbox: Outbox, courier: Courier, receiver: Origin
+    store: JobStore, outbox: Outbox, courier: WebhookDelivery, receiver: Origin
 ) -> None:
     job_id = finish(store, receiver.url("/hook"))
     (delivery,) = outbox.take(100, 60)
@@ -228,7 +230,7 @@ def test_a_job_erased_before_its_webhook_went_out_is_not_told(
 
 
 def test_a_delivery_that_another_sender_has_by_now_is_not_noted_twice(
-    store: JobStore, outbox: Outbox, courier: Courier, receiver: Origin, redis: Redis
+    store: JobStore, outbox: Outbox, courier: WebhookDelivery, receiver: Origin, redis: Redis
 ) -> None:
     job_id = finish(store, receiver.url("/hook"))
     (late,) = outbox.take(100, 60)

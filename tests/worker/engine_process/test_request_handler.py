@@ -1,0 +1,108 @@
+"""One photo in the engine process: from the request to the result file."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import resource
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from shared.errors import ModelUnavailable, OutOfMemory
+from tests.worker.scripted import MODEL, ScriptedRestorer, restore_request
+from worker.engine import FaceOptions, Restoration
+from worker.engine_process.request_handler import OnProgress, RequestHandler
+from worker.engine_process.result_file import ResultFile
+from worker.imaging.decode import Photo
+
+PHOTO = Photo.of_pixels(np.full((48, 64, 3), 10, np.uint8))
+
+
+def quietly(_stage: str, _done: int, _total: int | None) -> None:
+    """Ignore progress."""
+
+
+class SimilarityRestorer(ScriptedRestorer):
+    """Reports an identity similarity."""
+
+    def __init__(self, identity: float | None) -> None:
+        super().__init__()
+        self.identity = identity
+
+    def restore(
+        self, photo: Photo, options: FaceOptions, on_progress: OnProgress = quietly
+    ) -> Restoration:
+        done = super().restore(photo, options, on_progress)
+        face = dataclasses.replace(done.faces[0], identity_similarity=self.identity)
+        return dataclasses.replace(done, faces=(face,))
+
+
+def test_the_result_file_has_every_picture_and_the_metadata() -> None:
+    handler = RequestHandler({MODEL: ScriptedRestorer()})
+    request = restore_request(output={"format": "png", "comparison": True, "face_crops": True})
+    with ResultFile(handler.handle(request, PHOTO, quietly)) as result:
+        assert set(result.pictures) == {
+            *("restored", "comparison"),
+            *("face-0-before", "face-0-after"),
+        }
+        restored = result.pictures["restored"]
+        assert (restored.format, restored.width, restored.height) == ("png", 64, 48)
+        pixels = np.asarray(Image.open(io.BytesIO(result.read(restored))))
+        np.testing.assert_array_equal(pixels, 255 - PHOTO.pixels)
+        assert result.metadata["faces"][0]["crop"] == {
+            "before": "face-0-before",
+            "after": "face-0-after",
+        }
+        assert result.metadata["warnings"] == ["odd light"]
+        assert set(result.metadata["timings_ms"]) == {"detect", "restore", "paste", "publish"}
+
+
+@pytest.mark.parametrize(("measured", "reported"), [(0.123456, 0.1235), (0.0, 0.0), (None, None)])
+def test_the_identity_similarity_is_reported_rounded(
+    measured: float | None, reported: float | None
+) -> None:
+    handler = RequestHandler({MODEL: SimilarityRestorer(measured)})
+    with ResultFile(handler.handle(restore_request(), PHOTO, quietly)) as result:
+        assert result.metadata["faces"][0]["identity_similarity"] == reported
+
+
+def test_publishing_is_reported_before_anything_is_encoded() -> None:
+    steps: list[tuple[str, int, int | None]] = []
+    handler = RequestHandler({MODEL: ScriptedRestorer()})
+    with ResultFile(handler.handle(restore_request(), PHOTO, lambda *step: steps.append(step))):
+        assert steps[-1] == ("publishing", 1, 1)
+
+
+def test_too_little_memory_is_an_error_that_may_be_retried() -> None:
+    def run_out_of_memory() -> None:
+        raise MemoryError
+
+    handler = RequestHandler({MODEL: ScriptedRestorer(run_out_of_memory)})
+    with pytest.raises(OutOfMemory) as raised:
+        handler.handle(restore_request(), PHOTO, quietly)
+    assert raised.value.retryable
+
+
+def test_a_model_that_is_not_loaded_is_named() -> None:
+    with pytest.raises(ModelUnavailable, match=r"gpen-9 is not loaded by this worker \(scripted\)"):
+        RequestHandler({MODEL: ScriptedRestorer()}).handle(
+            restore_request("gpen-9"), PHOTO, quietly
+        )
+
+
+def test_a_result_without_room_may_be_retried_and_leaves_no_file_open() -> None:
+    handler = RequestHandler({MODEL: ScriptedRestorer()})
+    handler.handle(restore_request(), PHOTO, quietly)  # some files stay open after the first call
+    open_before = set(Path("/proc/self/fd").iterdir())
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with pytest.raises(OutOfMemory) as caught:
+            handler.handle(restore_request(), PHOTO, quietly)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.retryable
+    assert set(Path("/proc/self/fd").iterdir()) == open_before
