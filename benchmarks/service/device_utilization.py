@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import io
-import os
-import secrets
-import sys
 import time
 from pathlib import Path
 
 from PIL import Image
 
 from benchmarks.report import Report
+from benchmarks.service.servers import python_process, run_servers, to_environment, to_settings
 from benchmarks.service.sleeping_worker import MODEL, SLEEP_S, TIMES
-from deploy.embedded.child_process import ChildProcess
-from deploy.embedded.seaweedfs import SeaweedFS
-from deploy.embedded.valkey import Valkey
 from shared.jobs.job import Priority, new_id
 from shared.jobs.record import NewJob
 from shared.jobs.store import JobStore
@@ -24,7 +19,6 @@ from shared.settings import Settings
 from shared.storage.bucket import ObjectStorage
 from shared.storage.keys import input_key
 
-_ROOT = Path(__file__).parents[2]
 _MIN_SHARE = 0.95
 _JOBS = 80
 _PHOTO_PX = (640, 480)
@@ -32,26 +26,17 @@ _PHOTO_PX = (640, 480)
 
 def measure_device_utilization(report: Report, folder: Path) -> None:
     """Run photos through a whole worker: claim, fetch, decode, a model that sleeps, publish."""
-    with Valkey(folder / "redis") as valkey, SeaweedFS(folder / "s3") as seaweed:
+    with run_servers(folder) as servers:
         models_dir = folder / "models"
         models_dir.mkdir()
-        values = {
-            "redis_url": valkey.url,
-            "s3_endpoint_url": seaweed.endpoint_url,
-            "s3_bucket": seaweed.bucket,
-            "s3_access_key_id": seaweed.access_key_id,
-            "s3_secret_access_key": seaweed.secret_access_key,
-            "api_key_pepper": secrets.token_urlsafe(24),
-            "models_dir": str(models_dir),
-            "served_models": MODEL,
-            "default_model": MODEL,
-        }
-        settings = Settings(_env_file=None, **values)  # type: ignore[arg-type] # pydantic converts
+        models = {"models_dir": str(models_dir), "served_models": MODEL, "default_model": MODEL}
+        values = servers | models
+        settings = to_settings(values)
         _submit(settings)
-        env = {f"FACEMEND_{name.upper()}": value for name, value in values.items()}
-        env = {**os.environ, "PYTHONPATH": str(_ROOT), **env}
-        argv = [sys.executable, "-m", "benchmarks.service.sleeping_worker"]
-        child = ChildProcess("worker", argv, folder=folder, env=env, cwd=folder)
+        worker = folder / "worker"
+        worker.mkdir()
+        module = ["benchmarks.service.sleeping_worker"]
+        child = python_process(worker, module, to_environment(values))
         child.start()
         try:
             times = models_dir / TIMES

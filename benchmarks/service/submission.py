@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
 import statistics
 import subprocess
 import sys
@@ -18,14 +16,19 @@ from pathlib import Path
 
 from benchmarks.report import Report
 from benchmarks.service.load_generator import Load, LoadResult
-from deploy.embedded.child_process import ChildProcess, free_port
-from deploy.embedded.seaweedfs import SeaweedFS
+from benchmarks.service.servers import (
+    ROOT,
+    python_process,
+    run_servers,
+    to_environment,
+    to_settings,
+)
+from deploy.embedded.child_process import free_port
 from deploy.embedded.valkey import Valkey
 from shared.redis.client import connect
 from shared.settings import Settings
 from shared.tenants.api_keys import KeyRing
 
-_ROOT = Path(__file__).parents[2]
 _BODY = json.dumps({"input": {"url": "http://127.0.0.1:9/photo.jpg"}})
 _MIN_RATIO, _MAX_P99_MS = 0.45, 50.0
 _SECONDS = 8.0
@@ -76,27 +79,21 @@ def _run(load: Load) -> LoadResult:
 @contextmanager
 def _service(folder: Path) -> Iterator[tuple[str, str]]:
     """Start the API without a worker; return the address of its route and an API key."""
-    with Valkey(folder / "redis") as valkey, SeaweedFS(folder / "s3") as seaweed:
+    with run_servers(folder) as servers:
         bind = f"127.0.0.1:{free_port()}"
         values = {
-            "redis_url": valkey.url,
-            "s3_endpoint_url": seaweed.endpoint_url,
-            "s3_bucket": seaweed.bucket,
-            "s3_access_key_id": seaweed.access_key_id,
-            "s3_secret_access_key": seaweed.secret_access_key,
-            "api_key_pepper": secrets.token_urlsafe(24),
+            **servers,
             "api_bind": bind,
             "allow_private_addresses": "true",
             "max_queued_per_tenant": str(_UNLIMITED),
             "rate_limit": str(_UNLIMITED),
         }
-        settings = Settings(_env_file=None, **values)  # type: ignore[arg-type] # pydantic converts
+        settings = to_settings(values)
         keys = KeyRing(connect(settings), settings.api_key_pepper)
         _, token = keys.create("acme", "bench")
-        config = str(_ROOT / "deploy/docker/gunicorn.conf.py")
-        env = {f"FACEMEND_{name.upper()}": value for name, value in values.items()}
+        config = str(ROOT / "deploy/docker/gunicorn.conf.py")
         argv = ["gunicorn", "--config", config, "api.wsgi:app"]
-        with _served(folder / "api", argv, env, f"http://{bind}/healthz"):
+        with _served(folder / "api", argv, to_environment(values), f"http://{bind}/healthz"):
             yield f"http://{bind}/v1/restorations", token
 
 
@@ -113,10 +110,7 @@ def _naive(folder: Path) -> Iterator[str]:
 @contextmanager
 def _served(folder: Path, argv: list[str], env: dict[str, str], url: str) -> Iterator[None]:
     folder.mkdir()
-    env = {**os.environ, "PYTHONPATH": str(_ROOT), **env}
-    child = ChildProcess(
-        folder.name, [sys.executable, "-m", *argv], folder=folder, env=env, cwd=folder
-    )
+    child = python_process(folder, argv, env)
     child.start()
     try:
         child.wait_until(lambda: _is_listening(url), timeout_s=60)
