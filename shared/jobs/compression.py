@@ -1,7 +1,7 @@
-"""Texts that are kept by the million, made small.
+"""Compression of JSON that is stored for every job.
 
-What all jobs say alike, the names of options and results and their usual values, stands once in a
-dictionary; what is kept is the difference, as text that JSON and Lua carry without reading it.
+A dictionary contains what most jobs have in common: the names of options and results, and their
+usual values. A job stores only the difference, as text that needs no escapes in JSON.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import json
 import zlib
 from typing import Any
 
-#: Never to be changed: what was packed with it could not be read. Another one needs another mark.
-#: The most common comes last: it is the nearest, and cheapest to point at.
+#: Never change it: texts that were packed with it could not be read. A new one needs a new mark.
+#: The most common words come last, because references to them are shortest.
 _WORDS_1 = (
     b'{"url":"https://www.input.jpgx2x4png.tifcenter.largest.aligned":true"colorize"bf16openvino'
     b'onnxruntimetensorrt"failed","reason":"already-sharp"low-score"too-small"identity-too-low"'
@@ -39,17 +39,20 @@ _MARK_1 = "1"
 
 
 def pack(value: object) -> str:
-    """Write a JSON value as short ASCII text without quotes or backslashes."""
+    """Return a JSON value as short ASCII text without quotes or backslashes."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-    squeeze = zlib.compressobj(9, wbits=-zlib.MAX_WBITS, zdict=_WORDS_1)
-    return _MARK_1 + base64.b85encode(squeeze.compress(text) + squeeze.flush()).decode()
+    compressor = zlib.compressobj(9, wbits=-zlib.MAX_WBITS, zdict=_WORDS_1)
+    return _MARK_1 + base64.b85encode(compressor.compress(text) + compressor.flush()).decode()
 
 
 def unpack(packed: Any) -> Any:
-    """Read what ``pack`` wrote; a value that was never packed is what it is."""
+    """Return the value that ``pack`` packed. Return a value that is not packed as it is.
+
+    Raises ValueError for a text that a newer version packed.
+    """
     if not isinstance(packed, str):
         return packed
     if not packed.startswith(_MARK_1):
         raise ValueError(f"packed by a newer version: mark {packed[:1]!r}")
-    stretch = zlib.decompressobj(wbits=-zlib.MAX_WBITS, zdict=_WORDS_1)
-    return json.loads(stretch.decompress(base64.b85decode(packed[1:])))
+    decompressor = zlib.decompressobj(wbits=-zlib.MAX_WBITS, zdict=_WORDS_1)
+    return json.loads(decompressor.decompress(base64.b85decode(packed[1:])))

@@ -1,4 +1,4 @@
-"""Where a page of a list ended: a moment and an id, as text that means nothing to customers."""
+"""The end of a page of a list, a time and an id, as one opaque text for clients."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _PLACE = re.compile(r"(\d{1,12}(?:\.\d{1,9})?) ([a-z0-9_]{1,64})", re.ASCII)
 
 
 def encode(at: str, last_id: str) -> str:
-    """Make the cursor behind the entry of this moment and id."""
+    """Return the cursor behind the entry with this time and id."""
     return base64.urlsafe_b64encode(f"{at} {last_id}".encode()).decode().rstrip("=")
 
 
 def decode(cursor: str) -> tuple[str, str]:
-    """Return the moment and the id. Raises InvalidRequest for a cursor that is none of ours."""
+    """Return the time and the id. Raises InvalidRequest for an unknown cursor."""
     try:
         text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), b"-_", validate=True).decode()
     except (ValueError, binascii.Error):
         text = ""
     place = _PLACE.fullmatch(text)
     if place is None:
-        raise InvalidRequest("The cursor is none of ours", [("/cursor", "unknown cursor")])
+        raise InvalidRequest("The cursor is unknown", [("/cursor", "unknown cursor")])
     return place[1], place[2]

@@ -35,11 +35,19 @@ class Idempotency:
         ``create`` would; then nothing is reserved. Raises IdempotencyInProgress,
         IdempotencyMismatch, Unavailable.
         """
-        bounds = (self._settings.max_queued_per_tenant, self._settings.max_queue_age_s)
-        room = (*room_for, *bounds) if room_for else ()
-        name = reservation_key(key_id, key)
-        call = secrets.token_hex(8)
-        answer = self._scripts.run("reserve", name, digest(fingerprint), RESERVED_S, call, *room)
+        tenant, model, priority = room_for or (None, None, None)
+        answer = self._scripts.run(
+            "reserve",
+            reservation=reservation_key(key_id, key),
+            fingerprint=digest(fingerprint),
+            hold_s=RESERVED_S,
+            call=secrets.token_hex(8),
+            tenant=tenant,
+            model=model,
+            priority=priority,
+            max_queued=self._settings.max_queued_per_tenant,
+            max_age_s=self._settings.max_queue_age_s,
+        )
         match answer:
             case ["reserved"]:
                 return None
@@ -54,7 +62,7 @@ class Idempotency:
 
     def abandon(self, key_id: str, key: str) -> None:
         """Give a reservation back after a failed request. Raises Unavailable."""
-        self._scripts.run("abandon", reservation_key(key_id, key))
+        self._scripts.run("abandon", reservation=reservation_key(key_id, key))
 
 
 def reservation_key(key_id: str, key: str) -> str:

@@ -1,4 +1,4 @@
-"""What goes into the store and comes out of it: small frozen records, and their form in Redis."""
+"""A job as Redis stores it: what goes into a record, and how a record becomes a Job again."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Any
 from shared.jobs.compression import pack, unpack
 from shared.jobs.job import Job, Priority, Progress, Stage, Status
 
-#: A record as the scripts return it: HGETALL of the small fields, spec, outcome if there is one.
+#: A record as the scripts return it: the small fields (HGETALL), spec, and outcome if it ended.
 View = tuple[list[str], str, str | None]
 
 
 @dataclass(frozen=True)
 class NewJob:
-    """A job to be taken. ``webhook`` is ``{"url": …, "events": [...]}``.
+    """A job to be created. ``webhook`` is ``{"url": …, "events": [...]}``.
 
-    ``idempotency_fingerprint`` is what ``Idempotency.begin`` was given: a reservation that ended
-    and was taken over by another request is then never bound to this job.
+    ``idempotency_fingerprint`` is the one that ``Idempotency.begin`` got. With it, a reservation
+    that has ended and now belongs to another request is never bound to this job.
     """
 
     id: str
@@ -37,9 +37,9 @@ class NewJob:
 
     @cached_property
     def spec(self) -> str:
-        """What was asked for, JSON; written once, never changed.
+        """The request as JSON. It is written once and never changes.
 
-        ``webhook`` comes last, where the scripts look for it first.
+        ``webhook`` comes last, because the scripts look for it there.
         """
         return to_json(
             {
@@ -53,7 +53,7 @@ class NewJob:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run ended. ``status`` is terminal; ``error`` is a problem (RFC 9457)."""
+    """How a run ended. ``status`` is terminal, ``error`` is a problem (RFC 9457)."""
 
     status: Status
     result: dict[str, Any] | None = None
@@ -68,12 +68,12 @@ class Outcome:
 
 
 def to_json(value: object) -> str:
-    """Compact JSON; the scripts carry it without reading it."""
+    """Return compact JSON."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def outcome_json(outcome: Outcome) -> str:
-    """Only what is there: finished jobs are many and stay for days."""
+    """Return the outcome as JSON, without empty fields: there are many finished jobs."""
     content = {
         "result": outcome.result and pack(outcome.result),
         "error": outcome.error,
@@ -84,7 +84,7 @@ def outcome_json(outcome: Outcome) -> str:
 
 
 def progress_json(progress: Progress) -> str:
-    """Write what ``to_job`` reads again; a background that is kept takes no room."""
+    """Return progress as JSON, as ``to_job`` reads it; without ``enlarged`` if that is None."""
     content = asdict(progress)
     if progress.enlarged is None:
         del content["enlarged"]
@@ -92,12 +92,12 @@ def progress_json(progress: Progress) -> str:
 
 
 def pairs(flat: list[str]) -> dict[str, str]:
-    """HGETALL as a script returns it: names and values in turn."""
+    """Return what HGETALL in a script returned (names and values in turn) as a dictionary."""
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
 def to_job(job_id: str, view: View, position: int | None = None) -> Job:
-    """The record as everyone reads it; fields it does not know are ignored."""
+    """Return the job of a record; ignore unknown fields."""
     flat, spec_text, outcome_text = view
     spec = json.loads(spec_text)
     outcome = json.loads(outcome_text or "{}")
@@ -106,7 +106,7 @@ def to_job(job_id: str, view: View, position: int | None = None) -> Job:
 
 
 def to_new_job(new: NewJob, flat: list[str]) -> Job:
-    """The record of a job that was just taken, from its small fields (HGETALL)."""
+    """Return a job that was just created, from its small fields (HGETALL)."""
     return _job(new.id, pairs(flat), new.request, new.source, outcome={})
 
 

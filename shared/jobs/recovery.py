@@ -1,4 +1,4 @@
-"""Which jobs the records know, and records made again from manifests."""
+"""Recovery after a loss: find jobs without a record, and restore records from manifests."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from shared.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """All that it takes to make a record again; ``spec`` as the record has it.
+    """Everything from which a record can be restored; ``spec`` is stored in the record as it is.
 
-    ``reservation`` and ``fingerprint`` bind the Idempotency-Key again, without telling it.
+    ``reservation`` and ``fingerprint`` bind the Idempotency-Key again. They do not contain it.
     """
 
     id: str
@@ -34,26 +34,26 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class SealedRun:
-    """A run that succeeded: its lease token, and its outcome as the record keeps it."""
+    """A run that succeeded: its lease token, and its outcome as JSON."""
 
     token: str
     outcome: str
 
 
 class RecoveryResult(StrEnum):
-    """What came of a manifest."""
+    """What the restoring of a record led to."""
 
-    QUEUED = "queued"  # a job again, to be run
-    SUCCEEDED = "succeeded"  # a job again, which had been done
-    KNOWN = "known"  # there is a record: nothing to do
-    OLDER = "older"  # there is a record, but of a time before the retry that this one promises
+    QUEUED = "queued"  # restored; the job will run
+    SUCCEEDED = "succeeded"  # restored; the job had succeeded
+    KNOWN = "known"  # the record exists: nothing to do
+    OLDER = "older"  # the record exists, but of the generation before this manifest
     ERASED = "erased"
-    SUPERSEDED = "superseded"  # the client sent the same request again, and that one became the job
+    SUPERSEDED = "superseded"  # the client repeated the request, and that one became the job
 
 
 @dataclass(frozen=True, slots=True)
 class JobLocation:
-    """Of one job. ``status`` None: no record; ``erased``: and that is as it should be."""
+    """What Redis knows about a job. ``status`` is None without a record, ``erased`` says why."""
 
     status: Status | None
     generation: int
@@ -62,19 +62,19 @@ class JobLocation:
 
 
 class Recovery:
-    """Part of the store (``JobStore.recovery``). Everything raises Unavailable."""
+    """``JobStore.recovery``. Every method raises Unavailable if Redis cannot serve."""
 
     def __init__(self, scripts: Scripts, settings: Settings) -> None:
         self._redis, self._scripts, self._settings = scripts.client, scripts, settings
 
     def installation(self) -> str | None:
-        """The name that this Redis was given; it is lost with everything else."""
+        """Return the name of this Redis, or None. It is lost if Redis is lost."""
         with redis_errors():
             name = self._redis.get(redis_key("installation"))
         return None if name is None else str(name)
 
     def name_installation(self, name: str) -> str:
-        """Give it a name, unless it has one; the one that it has now."""
+        """Name this Redis, unless it has a name. Return the name that it has now."""
         with redis_errors():
             self._redis.set(redis_key("installation"), name, nx=True)
         return self.installation() or name
@@ -87,26 +87,36 @@ class Recovery:
         sealed: SealedRun | None = None,
         dry_run: bool = False,
     ) -> RecoveryResult:
-        """Make the record of a job that nobody knows, whole, as old as its manifest.
+        """Restore the record of a job, ``age_s`` old, if there is none.
 
-        Again, or by many at once, it does nothing more. ``dry_run``: only tell.
+        Repeated calls, also at the same time, change nothing more. ``sealed`` is a run of the job
+        that succeeded. With ``dry_run`` nothing is written.
         """
         answer = self._scripts.run(
-            "revive",
-            *(manifest.id, manifest.tenant, manifest.model, manifest.priority, manifest.spec),
-            "" if manifest.start_before_s is None else manifest.start_before_s,
-            *(self._settings.job_deadline_s, self._settings.result_ttl_s, age_s),
-            *(manifest.generation, manifest.reservation, manifest.fingerprint),
-            *((sealed.token, sealed.outcome) if sealed else ("", "")),
-            "1" if dry_run else "0",
+            "restore",
+            id=manifest.id,
+            tenant=manifest.tenant,
+            model=manifest.model,
+            priority=manifest.priority,
+            spec=manifest.spec,
+            start_before_s=manifest.start_before_s,
+            deadline_s=self._settings.job_deadline_s,
+            ttl_s=self._settings.result_ttl_s,
+            age_s=age_s,
+            generation=manifest.generation,
+            reservation=manifest.reservation,
+            fingerprint=manifest.fingerprint,
+            token=sealed.token if sealed else None,
+            outcome=sealed.outcome if sealed else None,
+            dry_run=dry_run,
         )
         return RecoveryResult(answer)
 
     def locate(self, installation: str, job_ids: Sequence[str]) -> dict[str, JobLocation]:
-        """What is known of each job, read at one moment. Also Unavailable in any other Redis."""
-        answer = self._scripts.run("whereabouts", installation, *job_ids)
+        """Read what Redis knows about jobs, all at one moment. Unavailable in a wrong Redis too."""
+        answer = self._scripts.run("locate", installation=installation, job_ids=job_ids)
         if answer is None:
-            raise Unavailable("Redis was emptied or exchanged a moment ago")
+            raise Unavailable("Redis was emptied or replaced a moment ago")
         return {
             job_id: JobLocation(
                 Status(status) if status else None, int(generation), token, bool(erased)

@@ -1,4 +1,4 @@
-"""The workers' and the dispatcher's side of the store: runs, from a doorbell to their end."""
+"""Runs of jobs, from the doorbell to their end: the part of the store for workers and notifier."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from shared.jobs.record import (
 from shared.redis.scripts import Scripts
 from shared.settings import Settings
 
-#: A queued job's doorbell rings again after so long, unless its queue holds enough of them.
+#: The doorbell of a queued job rings again after so long, unless its queue holds enough doorbells.
 RING_AGAIN_S = 3.0
-MAX_DOORBELLS = 1000
+MAX_DOORBELLS = 1000  # in one queue
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to work on ``job`` until the lease ends; ``token`` proves it at each step.
+    """The right to run ``job`` until the lease ends. Each further call needs ``token``.
 
-    ``suspect``: its last run may have crashed an engine, so it runs alone this time.
+    ``suspect``: its last run may have crashed an engine process, so it runs alone this time.
     """
 
     job: Job
@@ -40,11 +40,11 @@ class Claim:
 
 
 class Beat(StrEnum):
-    """The store's answer to a worker that says it is alive."""
+    """What a worker has to do after it renewed a lease."""
 
     GO_ON = "go-on"
     CANCEL = "cancel"
-    FENCED = "fenced"
+    FENCED = "fenced"  # another worker may have the job: stop, and write nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,21 +64,27 @@ class Runs:
         self._settings = settings
 
     def due(self, limit: int = 100) -> list[DueJob]:
-        """Queued jobs whose doorbells should ring now, by priority; notes them as rung."""
-        answer = self._scripts.run("due", limit, RING_AGAIN_S, MAX_DOORBELLS)
+        """Return queued jobs whose doorbells should ring now, by priority. Count them as rung."""
+        answer = self._scripts.run(
+            "due", limit=limit, ring_again_s=RING_AGAIN_S, max_bells=MAX_DOORBELLS
+        )
         return [DueJob(job_id, model, Priority(rank)) for job_id, model, rank in answer]
 
     def claim(self, job_id: str, worker: str) -> Claim | None:
-        """Start the job whose turn it is in the queue of ``job_id``: often another one.
+        """Start the next job in the queue of ``job_id``; often that is another job.
 
-        Tenants take turns, and each has its oldest job first. None: there is nothing to do for
-        this message, drop it. Jobs whose start deadline is over fail here.
+        Tenants take turns, and each tenant's oldest job is first. Returns None if there is nothing
+        to do for this doorbell. Jobs whose deadline for a start is over fail here.
         """
         token = secrets.token_hex(16)
         answer = self._scripts.run(
             "claim",
-            *(job_id, worker[:64], token),
-            *(self._settings.lease_s, self._settings.job_deadline_s, _TOO_LATE),
+            rung_id=job_id,
+            worker=worker[:64],
+            token=token,
+            lease_s=self._settings.lease_s,
+            deadline_s=self._settings.job_deadline_s,
+            problem=_TOO_LATE,
         )
         if not answer:
             return None
@@ -86,20 +92,31 @@ class Runs:
         return _to_claim(started, view, token)
 
     def beat(self, job_id: str, token: str) -> Beat:
-        """Prolong the lease, every ``settings.beat_s``."""
-        return Beat(self._scripts.run("beat", job_id, token, self._settings.lease_s))
+        """Renew the lease. Call it every ``settings.beat_s``."""
+        lease_s = self._settings.lease_s
+        return Beat(self._scripts.run("beat", id=job_id, token=token, lease_s=lease_s))
 
     def progress(self, job_id: str, token: str, progress: Progress) -> Beat:
-        return Beat(self._scripts.run("progress", job_id, token, progress_json(progress)))
+        """Write down how far the run is."""
+        content = progress_json(progress)
+        return Beat(self._scripts.run("progress", id=job_id, token=token, progress=content))
 
     def finish(self, job_id: str, token: str, outcome: Outcome) -> bool:
-        """End a run: state, outcome, expiry, event and delivery in one step.
+        """End a run in one step: state, outcome, expiry, event and delivery.
 
-        A cancel accepted before makes it canceled, whatever ``outcome`` says. False: fenced,
-        nothing changed.
+        The job is canceled if a cancel was accepted before, whatever ``outcome`` says. Returns
+        False if the run is fenced; then nothing changes.
         """
-        args = (job_id, token, outcome.status, outcome_json(outcome), outcome.faces_restored)
-        return bool(self._scripts.run("finish", *args))
+        return bool(
+            self._scripts.run(
+                "finish",
+                id=job_id,
+                token=token,
+                status=outcome.status,
+                outcome=outcome_json(outcome),
+                faces=outcome.faces_restored,
+            )
+        )
 
     def release(
         self,
@@ -110,38 +127,51 @@ class Runs:
         delay_s: float = 0,
         error: dict[str, Any] | None = None,
     ) -> Status | None:
-        """Give a running job back, to start again after ``delay_s``.
+        """Return a running job to its queue. It may start again after ``delay_s``.
 
-        Answers what it is now: queued; failed if the budget of ``reason`` or of starts is spent
-        (with ``error``, else worker-lost, or poisoned after crashes); canceled if that was asked;
-        None if fenced. After a crash it is a suspect (``Claim.suspect``).
+        Returns the new state: queued; canceled if a cancel was accepted before; failed if the
+        budget of ``reason`` or of starts is used up. Then its error is ``error``, else worker-lost,
+        or poisoned after crashes. Returns None if the run is fenced. After a crash the job is a
+        suspect (``Claim.suspect``).
         """
         crashed = reason is Release.CRASH
         problem = to_json(error) if error else _POISONED if crashed else _WORKER_LOST
-        exhausted = _WORKER_LOST if crashed else problem
-        budget = RELEASE_BUDGET[reason]
         answer = self._scripts.run(
             "release",
-            *(job_id, token, reason, budget, MAX_STARTS, delay_s, problem, exhausted),
+            id=job_id,
+            token=token,
+            reason=reason,
+            budget=RELEASE_BUDGET[reason],
+            max_starts=MAX_STARTS,
+            delay_s=delay_s,
+            problem=problem,
+            exhausted=_WORKER_LOST if crashed else problem,
         )
         return Status(answer) if answer else None
 
     def refund(self, job_ids: Sequence[str]) -> int:
-        """Take back the crashes of jobs that have not ended: the worker was at fault.
+        """Take back the crashes of jobs that have not ended, because the worker was at fault.
 
-        They are no suspects any more, and their starts do not count. Answers how many had any.
+        The jobs are no longer suspects, and those starts do not count. Returns how many jobs had a
+        crash.
         """
-        return int(self._scripts.run("absolve", *job_ids))
+        return int(self._scripts.run("refund", job_ids=job_ids))
 
     def reap(self, limit: int = 100) -> list[tuple[str, Status]]:
-        """Take jobs from silent workers and end those past a deadline; what became of each."""
-        budget = RELEASE_BUDGET[Release.LOST]
-        answer = self._scripts.run("reap", limit, budget, MAX_STARTS, _WORKER_LOST, _TOO_LATE)
+        """Requeue jobs whose lease is over, and fail late jobs. Return the new states."""
+        answer = self._scripts.run(
+            "reap",
+            limit=limit,
+            budget=RELEASE_BUDGET[Release.LOST],
+            max_starts=MAX_STARTS,
+            worker_lost=_WORKER_LOST,
+            too_late=_TOO_LATE,
+        )
         return [(job_id, Status(status)) for job_id, status in answer]
 
 
 def _to_claim(job_id: str, view: View, token: str) -> Claim:
-    """A record that ``claim`` has just started."""
+    """Build the claim from a record that ``claim`` has just started."""
     return Claim(to_job(job_id, view), token, suspect="spent_crash" in pairs(view[0]))
 
 

@@ -1,7 +1,7 @@
-"""JobStore: the one record of the truth about jobs.
+"""JobStore: the records of jobs in Redis, which decide what is true about a job.
 
-Every transition is one Lua script (``shared/lua``) with Redis' own clock: it happens whole or
-not at all, whatever dies. Every method raises Unavailable when Redis cannot serve.
+Every transition is one Lua script (``shared/lua``) that uses the clock of Redis. It happens as a
+whole or not at all, whichever process dies. Every method raises Unavailable if Redis cannot serve.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from shared.redis.client import connect, redis_errors
 from shared.redis.scripts import Scripts
 from shared.settings import Settings
 
-#: A page of a list looks at so many records at most: a rare status must not hold up Redis.
+#: A page reads at most so many records, so that a filter for a rare status does not block Redis.
 SCANNED = 500
-#: An erased job is remembered for so long, so that nothing late restores it.
+#: The id of an erased job is blocked for so long, so that no late writer restores the job.
 TOMBSTONE_S = 86_400
 
 
@@ -45,31 +45,41 @@ class JobStore:
 
     @classmethod
     def connect(cls, settings: Settings) -> Self:
+        """Build a store with a client of its own. It connects at the first call."""
         return cls(Scripts(connect(settings)), settings)
 
     # --- creating and reading jobs ----------------------------------------------------------
 
-    def create(self, new: NewJob, bell: str = "") -> Job:
-        """Take a job, whole: idempotency, quota, record, indexes, doorbell.
+    def create(self, new: NewJob, bell: str | None = None) -> Job:
+        """Create a job in one step: idempotency check, quota, record, indexes and doorbell.
 
-        ``bell`` (see ``queue.Doorbell.message``) rings if its queue has room for it. Raises
-        QueueFull; IdempotencyInProgress if the reservation ended or is another's by now; Conflict
+        ``bell`` (see ``Doorbell.message``) rings if the queue has room for it. Raises QueueFull;
+        IdempotencyInProgress if the reservation has ended or belongs to another request; Conflict
         if the id is or was in use.
         """
-        reservation = fingerprint = ""
+        reservation = fingerprint = None
         if new.idempotency_key is not None:
             reservation = reservation_key(new.key_id, new.idempotency_key)
             if new.idempotency_fingerprint is not None:
                 fingerprint = digest(new.idempotency_fingerprint)
         answer = self._scripts.run(
             "create",
-            *(new.id, new.tenant, new.model, new.priority, new.spec),
-            "" if new.start_before_s is None else new.start_before_s,
-            self._settings.job_deadline_s,
-            self._settings.result_ttl_s,
-            *self._bounds,
-            *(reservation, fingerprint, new.key_id, new.source.get("bytes", 0)),
-            *(bell, MAX_DOORBELLS),
+            id=new.id,
+            tenant=new.tenant,
+            model=new.model,
+            priority=new.priority,
+            spec=new.spec,
+            start_before_s=new.start_before_s,
+            deadline_s=self._settings.job_deadline_s,
+            ttl_s=self._settings.result_ttl_s,
+            max_queued=self._settings.max_queued_per_tenant,
+            max_age_s=self._settings.max_queue_age_s,
+            reservation=reservation,
+            fingerprint=fingerprint,
+            key_id=new.key_id,
+            input_bytes=new.source.get("bytes", 0),
+            bell=bell,
+            max_bells=MAX_DOORBELLS,
         )
         match answer:
             case "full":
@@ -81,13 +91,20 @@ class JobStore:
         return to_new_job(new, answer)
 
     def check_room(self, tenant: str, model: str, priority: Priority) -> None:
-        """Raises QueueFull if ``create`` would, before anything is stored in vain."""
-        if not self._scripts.run("room", tenant, model, priority, *self._bounds):
+        """Raises QueueFull if ``create`` would; call it before you store objects for the job."""
+        if not self._scripts.run(
+            "has_room",
+            tenant=tenant,
+            model=model,
+            priority=priority,
+            max_queued=self._settings.max_queued_per_tenant,
+            max_age_s=self._settings.max_queue_age_s,
+        ):
             raise QueueFull(retry_after_s=FULL_S)
 
     def get(self, tenant: str, job_id: str) -> Job:
-        """Raises NotFound, alike for a missing job and for another tenant's."""
-        answer = self._scripts.run("read", job_id)
+        """Return a job. Raises NotFound, also for a job of another tenant."""
+        answer = self._scripts.run("read", id=job_id)
         if answer is None:
             raise NotFound
         job = to_job(job_id, answer[0], answer[1])
@@ -96,29 +113,37 @@ class JobStore:
         return job
 
     def cancel(self, tenant: str, job_id: str) -> Job:
-        """A queued job is canceled at once, a running one asked to stop (again: no change).
+        """Cancel a queued job at once, or ask a running job to stop. Repeating changes nothing.
 
         Raises NotFound; Conflict for a job that has ended.
         """
-        answer = self._scripts.run("cancel", job_id, tenant)
+        answer = self._scripts.run("cancel", id=job_id, tenant=tenant)
         if answer is None:
             raise NotFound
         if isinstance(answer, str):
             raise Conflict(f"The job is already {answer}")
         return to_job(job_id, answer)
 
-    def retry(self, tenant: str, job_id: str, generation: int | None = None, bell: str = "") -> Job:
+    def retry(
+        self, tenant: str, job_id: str, generation: int | None = None, bell: str | None = None
+    ) -> Job:
         """Queue a failed or canceled job once more under its id, as if it were new.
 
-        ``generation`` is what the caller takes it to be: the next one has a manifest. ``bell``
-        rings as in ``create``. Raises NotFound; Conflict for a job of another generation, in
-        another state or past its expiry; QueueFull.
+        ``generation`` is the one that the caller has seen and written the next manifest for.
+        ``bell`` rings as in ``create``. Raises NotFound; QueueFull; Conflict for a job of another
+        generation, in another state, or past its expiry.
         """
         answer = self._scripts.run(
             "retry",
-            *(job_id, tenant, self._settings.job_deadline_s, *self._bounds),
-            *(secrets.token_hex(4), "" if generation is None else generation),
-            *(bell, MAX_DOORBELLS),
+            id=job_id,
+            tenant=tenant,
+            deadline_s=self._settings.job_deadline_s,
+            max_queued=self._settings.max_queued_per_tenant,
+            max_age_s=self._settings.max_queue_age_s,
+            call=secrets.token_hex(4),
+            generation=generation,
+            bell=bell,
+            max_bells=MAX_DOORBELLS,
         )
         match answer:
             case None:
@@ -129,56 +154,59 @@ class JobStore:
                 raise Conflict(f"The job is {answer}; only a failed or canceled one runs again")
         return to_job(job_id, answer)
 
-    @property
-    def _bounds(self) -> tuple[float, float]:
-        """How much of one tenant may wait."""
-        return self._settings.max_queued_per_tenant, self._settings.max_queue_age_s
-
     # --- erasing ----------------------------------------------------------------------------
 
     def expired(self, limit: int = 100) -> list[Job]:
-        """Finished jobs that were kept long enough. Erase their objects, then the record."""
-        answer = self._scripts.run("expired", limit)
+        """Return finished jobs that were kept long enough. Erase their objects, then the record."""
+        answer = self._scripts.run("expired", limit=limit)
         return [to_job(job_id, view) for job_id, view in answer]
 
     def erase(self, tenant: str, job_id: str) -> Status | None:
-        """Remove record, indexes and deliveries; answers the state that the job was in.
+        """Remove record, indexes and deliveries. Return the state that the job had.
 
-        A worker that runs it is fenced from then on, but may still be writing objects. A tombstone
-        stays for 24 hours, so that nothing late revives it. None: there is no such job.
+        A worker that runs the job is fenced from now on, but it may still write objects. The id
+        stays blocked for 24 hours, so that no late writer restores the job. Returns None if there
+        is no such job.
         """
-        answer = self._scripts.run("erase", job_id, tenant, TOMBSTONE_S)
+        answer = self._erase(tenant, job_id, expired=False)
         return Status(answer) if answer else None
 
     def expire(self, tenant: str, job_id: str) -> bool:
         """Remove a job that was kept long enough, as ``erase`` does.
 
-        Webhooks that are not delivered yet live on: they tell of the job without its result. False:
-        there is no such job, or it was started again.
+        Deliveries that are not delivered yet stay, and show the job without its result. Returns
+        False if there is no such job or it was started again.
         """
-        return bool(self._scripts.run("erase", job_id, tenant, TOMBSTONE_S, "1"))
+        return bool(self._erase(tenant, job_id, expired=True))
+
+    def _erase(self, tenant: str, job_id: str, *, expired: bool) -> str | None:
+        found = self._scripts.run(
+            "erase", id=job_id, tenant=tenant, tombstone_s=TOMBSTONE_S, expired=expired
+        )
+        return None if found is None else str(found)
 
     # --- operation --------------------------------------------------------------------------
 
     def counts(self) -> dict[str, int]:
-        """How many there are, by name.
+        """Count by name, all at one moment.
 
         ``queued``, ``queued.<model>.<priority>``, ``running``, ``kept``, ``deliveries_pending``.
         """
         return dict(self._scripts.run("counts"))
 
     def ping(self) -> None:
+        """Raises Unavailable if Redis does not respond."""
         with redis_errors():
             self._scripts.client.ping()
 
     def check_policy(self) -> None:
-        """Raises SettingsInvalid if Redis may throw jobs away when its memory is full."""
+        """Raises SettingsInvalid if Redis may delete jobs when its memory is full."""
         with redis_errors():
             memory: Any = self._scripts.client.info("memory")
         policy = memory["maxmemory_policy"]
         if memory["maxmemory"] and policy != "noeviction":
             raise SettingsInvalid(
-                f"Redis has maxmemory-policy {policy}: it would throw jobs away when memory is"
+                f"Redis has maxmemory-policy {policy}: it would delete jobs when its memory is"
                 " full. Set it to noeviction."
             )
 
@@ -198,7 +226,14 @@ class JobStore:
         """
         at, last_id = decode(cursor) if cursor is not None else ("+inf", "")
         found, *place = self._scripts.run(
-            "page", tenant, at, last_id, status or "", model or "", limit, SCANNED
+            "page",
+            tenant=tenant,
+            until_at=at,
+            until_id=last_id,
+            status=status,
+            model=model,
+            limit=limit,
+            scan=SCANNED,
         )
         jobs = [to_job(job_id, view) for job_id, view in found]
         return jobs, encode(*place) if place else None

@@ -1,4 +1,4 @@
-"""The workers heard of lately and the models that they serve."""
+"""The workers that announced themselves lately, and the models that they serve."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from shared.jobs.record import to_json
 from shared.redis.scripts import Scripts
 
-#: A worker that has not announced itself for so long is counted as gone.
+#: A worker that did not announce itself for so long is counted as gone.
 SILENT_S = 15.0
 
 
@@ -41,24 +41,24 @@ class Workers:
         self._scripts = scripts
 
     def announce(self, worker: str, models: Sequence[ServedModel]) -> None:
-        """To be repeated well within ``SILENT_S``. Raises Unavailable."""
+        """Say what a worker serves. Repeat it well within ``SILENT_S``. Raises Unavailable."""
         content = to_json([asdict(model) for model in models])
-        self._scripts.run("announce", worker, content, SILENT_S)
+        self._scripts.run("announce", worker=worker, models=content, silent_s=SILENT_S)
 
     def alive(self, host: str) -> bool:
-        """Whether a worker called ``{host}-…`` was heard of lately. Raises Unavailable."""
-        workers = self._scripts.run("workers", SILENT_S)
+        """Return whether a worker named ``{host}-…`` is alive. Raises Unavailable."""
+        workers = self._scripts.run("live_workers", silent_s=SILENT_S)
         return any(str(worker).rpartition("-")[0] == host for worker in workers)
 
     def served_models(self) -> list[ServedModel]:
-        """One entry for each model name, by the latest word, sorted. Raises Unavailable."""
+        """Return one entry for each model name, the latest, sorted by name. Raises Unavailable."""
         found: dict[str, ServedModel] = {}
-        for content in self._scripts.run("served_models", SILENT_S):
+        for content in self._scripts.run("served_models", silent_s=SILENT_S):
             for model in map(_served_model, json.loads(content)):
                 found.setdefault(model.name, model)
         return sorted(found.values(), key=lambda model: model.name)
 
 
 def _served_model(content: dict[str, Any]) -> ServedModel:
-    """Fields that a newer worker may add are ignored."""
+    """Ignore fields that a newer worker may add."""
     return ServedModel(**{name: value for name, value in content.items() if name in _FIELDS})

@@ -1,7 +1,7 @@
-"""Which Redis the jobs of a bucket are recorded in.
+"""The name that a bucket and its Redis share.
 
-Both carry the same name. So a Redis that was lost, emptied or exchanged is noticed before anyone
-concludes from its silence that objects and manifests belong to nobody.
+A Redis that was lost, emptied or replaced has no name or another one. That is noticed before anyone
+concludes from its missing records that objects and manifests belong to no job.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ _MAX_BYTES = 1_000
 
 
 class Installation:
-    """Thread-safe; raises Unavailable when Redis or the storage does not answer."""
+    """Thread-safe. Every method raises Unavailable if Redis or the storage does not respond."""
 
     def __init__(self, recovery: Recovery, storage: Storage) -> None:
         self._recovery, self._storage = recovery, storage
 
     def name(self) -> str:
-        """The name of both; made when both are new.
+        """Return the shared name; create it if both are new.
 
-        Raises Unavailable, with what to do, when Redis is not the one that knows these jobs.
+        Raises Unavailable, with advice, if this Redis does not have the records of the bucket.
         """
-        # In this order: a new pair is named in Redis first.
+        # The storage is read first, because a new pair is named in Redis first.
         there, here = self._name_in_storage(), self._recovery.installation()
         if here is None and there is not None:
             raise Unavailable(
@@ -39,13 +39,13 @@ class Installation:
         return self._same(here, there)
 
     def check_adoptable(self) -> None:
-        """Raises Unavailable when this Redis knows the jobs of another bucket."""
+        """Raises Unavailable if this Redis has the records of another bucket."""
         here, there = self._recovery.installation(), self._name_in_storage()
         if here is not None and there is not None:
             self._same(here, there)
 
     def adopt(self) -> str:
-        """Let Redis take the place of the one that was lost. Raises Unavailable, as ``name``."""
+        """Name a new Redis after the bucket. Raises Unavailable, as ``name`` does."""
         there = self._name_in_storage()
         if there is None:
             return self.name()

@@ -1,11 +1,11 @@
-"""The promise to do a job, kept in the object storage: what is left if Redis is lost whole.
+"""Manifests: copies of unfinished jobs in the bucket, from which lost records are restored.
 
-A manifest is written before its record and removed when the job has ended. So each unfinished job
-has one, and a manifest whose job nobody knows tells of a loss. A retry makes a new generation of
-the job, with a manifest of its own: removing the old one never takes the new promise back.
+A manifest is written before the record and removed when the job has ended. So each unfinished job
+has a manifest, and a manifest without a record shows a loss. Each generation of a job has its own
+manifest, so removing the old one never removes that of a retry.
 
-A run that succeeded leaves its outcome beside its pictures before it tells the record, so that a
-job whose end was lost with Redis need not run again.
+A run that succeeded stores its outcome beside its pictures before it writes the record (the sealed
+outcome). So a job whose end was lost with Redis does not have to run again.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _KEY = re.compile(rf"{MANIFESTS}([a-z0-9_-]+)/(job_[0-9a-f]{{32}})\.(\d{{1,9}})\
 
 @dataclass(frozen=True, slots=True)
 class ManifestRef:
-    """A manifest as the listing shows it. ``age_s``: by the storage's clock."""
+    """A manifest as a listing shows it. ``age_s``: by the clock of the storage."""
 
     tenant: str
     job_id: str
@@ -53,54 +53,55 @@ class Manifests:
         self._storage = storage
 
     def write(self, new: NewJob, generation: int = 1) -> None:
-        """ManifestRef a job. The same promise twice is no error. Raises Unavailable.
+        """Write the manifest of a job. Writing the same one twice is no error.
 
-        Conflict: the id is another job's.
+        Raises Unavailable, and Conflict if another job has the id.
         """
         key, data = manifest_key(new.tenant, new.id, generation), _dump(new, generation)
         try:
             self._storage.put(key, data, _JSON, if_absent=generation == 1)
         except Conflict:
-            # A lost answer: the storage client has tried again and met its own object.
+            # The storage client may have tried again after a lost response.
             if self._storage.get(key, max_bytes=_MAX_BYTES) != data:
                 raise
 
     def remove(self, tenant: str, job_id: str, generation: int = 1) -> None:
-        """The job has ended. Never raises: what is not removed now is swept within minutes."""
+        """Remove a manifest. Never raises: the sweeper removes later what is not removed now."""
         try:
             self._storage.delete([manifest_key(tenant, job_id, generation)])
         except Unavailable as error:
             _log.warning("manifest not removed yet: %s", error.detail, extra={"job_id": job_id})
 
     def remove_all(self, tenant: str, job_id: str) -> None:
-        """Whatever was promised of a job that is erased. Raises Unavailable."""
+        """Remove the manifests of all generations of a job. Raises Unavailable."""
         prefix = manifest_key(tenant, job_id, 1).removesuffix("1.json")
         self._storage.delete([stored.key for stored in self._storage.list(prefix)])
 
     def all(self) -> Iterator[ManifestRef]:
-        """Every promise, in the order of keys. Raises Unavailable while it is walked through."""
+        """Iterate over all manifests, in the order of keys. The iterator raises Unavailable."""
         for stored in self._storage.list(MANIFESTS):
             match = _KEY.fullmatch(stored.key)
             if match:
                 yield ManifestRef(match[1], match[2], int(match[3]), stored.age_s or 0.0)
 
-    def read(self, promise: ManifestRef) -> Manifest | None:
-        """None: it was removed meanwhile. Raises Unavailable; Internal if nobody can read it."""
-        data = self._read(promise.key)
+    def read(self, ref: ManifestRef) -> Manifest | None:
+        """Read a manifest, or None if it was removed. Raises Unavailable; Internal if broken."""
+        data = self._read(ref.key)
         try:
-            return None if data is None else _load(data, promise)
+            return None if data is None else _load(data, ref)
         except (ValueError, TypeError, LookupError) as error:
-            raise Internal(f"The manifest {promise.key} cannot be read") from error
+            raise Internal(f"The manifest {ref.key} cannot be read") from error
 
     def seal(self, tenant: str, job_id: str, token: str, outcome: Outcome) -> None:
-        """Leave the outcome beside the pictures, after the last of them. Raises Unavailable."""
+        """Store the outcome beside the pictures, after the last of them. Raises Unavailable."""
         key = result_key(tenant, job_id, token, _OUTCOME)
         self._storage.put(key, outcome_json(outcome).encode(), _JSON)
 
     def sealed(self, tenant: str, job_id: str) -> SealedRun | None:
-        """A run of this job that succeeded, and whose picture is there. Raises Unavailable.
+        """Return a run of this job that succeeded and whose picture exists, or None.
 
-        Of a worker that seals too late, when its run counts no more, the picture is swept already.
+        If a worker seals too late, the sweeper has already deleted the picture of that run. Raises
+        Unavailable.
         """
         prefix = results_prefix(tenant, job_id)
         stored = [found.key for found in self._storage.list(prefix)]
@@ -119,7 +120,7 @@ class Manifests:
 
 
 def _picture(outcome: bytes) -> str | None:
-    """The key that a sealed outcome names; None: it names none."""
+    """Return the key of the picture that a sealed outcome names, or None."""
     result = unpack(json.loads(outcome)["result"])
     return str(result["image"]["key"]) if "image" in result else None
 
@@ -139,8 +140,8 @@ def _dump(new: NewJob, generation: int) -> bytes:
     return f'{to_json(content)[:-1]},"spec":{new.spec}}}'.encode()
 
 
-def _load(data: bytes, promise: ManifestRef) -> Manifest:
-    """Fields of a newer version are ignored."""
+def _load(data: bytes, ref: ManifestRef) -> Manifest:
+    """Ignore fields of a newer version."""
     content: dict[str, Any] = json.loads(data)
     manifest = Manifest(
         id=content["id"],
@@ -153,6 +154,6 @@ def _load(data: bytes, promise: ManifestRef) -> Manifest:
         reservation=content["reservation"],
         fingerprint=content["fingerprint"],
     )
-    if (manifest.tenant, manifest.id) != (promise.tenant, promise.job_id):
-        raise ValueError("it is another job's")
+    if (manifest.tenant, manifest.id) != (ref.tenant, ref.job_id):
+        raise ValueError("it belongs to another job")
     return manifest

@@ -1,8 +1,15 @@
-"""The Lua scripts of ``shared/lua``: loaded, put together with their includes, and run.
+"""The Lua scripts of ``shared/lua``: loaded, combined with their includes, and run.
 
-A script gets those of the common functions (``shared/lua/includes``) that it uses, and no others:
-Redis runs a script from its first line each time, so every function that it is given is made, and
-collected, once a call.
+A script gets only those functions of the includes (``shared/lua/includes``) that it uses. Redis
+runs a script from its first line each time, so each function in it is created, and collected, once
+a call.
+
+The comment at the top of a script declares its arguments, one a line: ``--   limit: number   …``.
+``run`` passes them by name, and the script reads them as local variables. Types:
+
+- ``text`` and ``number``; with ``?`` an argument may be None, which is nil in the script;
+- ``flag``: True or False;
+- ``texts``: a sequence; only the last argument can be one.
 """
 
 from __future__ import annotations
@@ -10,6 +17,8 @@ from __future__ import annotations
 import os
 import re
 import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import sha1
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -19,96 +28,127 @@ import redis
 
 from shared.redis.client import redis_errors
 
-_BEGIN = re.compile(r"^local (?:function )?(\w+)", re.MULTILINE)
-# Comments and strings are matched too, so that nothing in them is taken for a name.
+_Argument = str | float | None
+
+#: Files of functions that scripts share. Each one uses functions of those before it.
+INCLUDES = ("prelude", "waiting", "outbox", "states")
+_DEFINITION = re.compile(r"^local (?:function )?(\w+)", re.MULTILINE)
+# Comments and strings are matched too, so that no word in them counts as a name.
 _NAME = re.compile(r"--[^\n]*|'[^'\n]*'|([A-Za-z_]\w*)")
-#: What scripts begin with, in this order: each part uses those before it.
-PRELUDE = ("prelude", "waiting", "outbox", "states")
+_ARGUMENTS = re.compile(r"^-- Arguments:(?: none)?\n((?:--   .*\n)*)", re.MULTILINE)
+_ARGUMENT = re.compile(r"--   (\w+): (text\??|number\??|flag|texts)(?: .*)?")
+#: How a script reads an argument of each type; Redis passes them all as text.
+_READ = {
+    "text": "ARGV[{0}]",
+    "text?": "(ARGV[{0}] ~= '' and ARGV[{0}] or nil)",
+    "number": "tonumber(ARGV[{0}])",
+    "number?": "tonumber(ARGV[{0}])",  # nil for an empty text
+    "flag": "ARGV[{0}] == '1'",
+    "texts": "{{unpack(ARGV, {0})}}",
+}
 
 
-def prelude(folder: Traversable | None = None) -> str:
-    """The functions that scripts share; each gets those that it uses (see ``linked``)."""
-    texts = _texts(folder or resources.files("shared") / "lua")
-    return "".join(texts[part] for part in PRELUDE)
+@dataclass(frozen=True, slots=True)
+class Script:
+    """One script as Redis gets it, and the types of its arguments by name, in their order."""
 
+    name: str
+    text: str
+    digest: str
+    arguments: Mapping[str, str]
 
-def _texts(folder: Traversable) -> dict[str, str]:
-    """All scripts in ``folder`` and the folders in it, by file name without its ending."""
-    texts: dict[str, str] = {}
-    for entry in folder.iterdir():
-        if entry.is_dir():
-            texts |= _texts(entry)
-        elif entry.name.endswith(".lua"):
-            texts[entry.name.removesuffix(".lua")] = entry.read_text("utf-8")
-    return texts
+    def values(self, arguments: Mapping[str, Any]) -> list[str | float]:
+        """Put arguments in order. Raises TypeError unless they are those of the script."""
+        if arguments.keys() != self.arguments.keys():
+            wrong = sorted(arguments.keys() ^ self.arguments.keys())
+            raise TypeError(f"script {self.name}: missing or unknown arguments {wrong}")
+        values: list[str | float] = []
+        for name, kind in self.arguments.items():
+            value = arguments[name]
+            if kind == "texts":
+                values += value
+            elif kind == "flag":
+                values.append("1" if value else "0")
+            elif value is None and kind.endswith("?"):
+                values.append("")
+            else:
+                values.append(value)
+        return values
 
 
 class Scripts:
-    """The scripts of ``shared/lua`` or another ``folder``, each run as one atomic step.
+    """The scripts of ``shared/lua`` or of another ``folder``. Each one runs as one atomic step.
 
-    Each thread has a connection of its own for them: with what redis-py does and notes for itself
-    whenever it takes one out of its pool, a call would cost twice as much.
+    Each thread has its own connection for them. redis-py does so much work each time that it takes
+    a connection out of its pool that a call would cost twice as much.
     """
 
     def __init__(self, client: redis.Redis, folder: Traversable | None = None) -> None:
-        folder = folder or resources.files("shared") / "lua"
-        texts = _texts(folder)
-        before = prelude(folder)
-        self._texts = {
-            name: linked(before, text) for name, text in texts.items() if name not in PRELUDE
-        }
-        self._names = {
-            name: sha1(text.encode(), usedforsecurity=False).hexdigest()
-            for name, text in self._texts.items()
-        }
+        self._scripts = load_scripts(folder)
         self.client = client
         self._pool = client.connection_pool
         self._own = threading.local()
 
-    def run(self, name: str, *args: str | float) -> Any:
-        """Run one script (EVALSHA, and EVAL when Redis does not know it yet).
+    def run(self, name: str, /, **arguments: _Argument | Sequence[str | float]) -> Any:
+        """Run one script and return what it returns.
 
-        Raises Unavailable.
+        The arguments are those that the script declares. Raises Unavailable, and TypeError for
+        other arguments.
         """
+        script = self._scripts[name]
+        values = script.values(arguments)
         with redis_errors():
             try:
-                return self._ask("EVALSHA", self._names[name], 0, *args)
-            except redis.exceptions.NoScriptError:
-                return self._ask("EVAL", self._texts[name], 0, *args)
+                return self._ask("EVALSHA", script.digest, 0, *values)
+            except redis.exceptions.NoScriptError:  # Redis does not know it yet
+                return self._ask("EVAL", script.text, 0, *values)
 
-    def _ask(self, *command: str | float) -> Any:
+    def _ask(self, *command: _Argument) -> Any:
         connection = self._connection()
         try:
             return _exchange(connection, command)
-        except redis.ConnectionError:  # cut: a new one, once
+        except redis.ConnectionError:  # it broke: once more, on a new one
             return _exchange(connection, command)
 
     def _connection(self) -> Any:  # redis-py publishes no types for it
         own = getattr(self._own, "connection", None)
-        if own is None or own.pid != os.getpid():  # that of another process must stay untouched
+        if own is None or own.pid != os.getpid():  # another process may use it
             own = self._own.connection = self._pool.make_connection()
         return own
 
 
-def _exchange(connection: Any, command: tuple[str | float, ...]) -> Any:
-    """Send and read, or close: no later command may find an answer that is not its own."""
+def _exchange(connection: Any, command: tuple[_Argument, ...]) -> Any:
+    """Send and read, or close: a later command must not read the response to this one."""
     try:
         connection.send_command(*command)
         return connection.read_response()
     except redis.ResponseError:
-        raise  # it was read
+        raise  # the response was read
     except BaseException:
         connection.disconnect()
         raise
 
 
-def linked(common: str, script: str) -> str:
-    """``script`` behind what it needs of ``common``.
+def load_scripts(folder: Traversable | None = None) -> dict[str, Script]:
+    """Read the scripts in ``folder`` (default: ``shared/lua``) and the folders in it."""
+    texts = _texts(folder or resources.files("shared") / "lua")
+    common = "".join(texts.pop(name) for name in INCLUDES)
+    return {name: _script(name, text, common) for name, text in texts.items()}
 
-    ``common`` is a row of ``local`` definitions, each at the start of a line; one may use those
-    before it.
+
+def includes() -> str:
+    """Return all functions that scripts share."""
+    texts = _texts(resources.files("shared") / "lua" / "includes")
+    return "".join(texts[name] for name in INCLUDES)
+
+
+def with_includes(common: str, script: str) -> str:
+    """Put the definitions of ``common`` that ``script`` uses before it.
+
+    ``common`` is a series of ``local`` definitions, each at the start of a line. A definition may
+    use those before it.
     """
-    begins = list(_BEGIN.finditer(common))
+    begins = list(_DEFINITION.finditer(common))
     ends = [begin.start() for begin in begins[1:]] + [len(common)]
     needed, parts = _names(script), [script]
     for begin, end in zip(reversed(begins), reversed(ends), strict=True):
@@ -117,6 +157,38 @@ def linked(common: str, script: str) -> str:
             needed |= _names(part)
             parts.append(part)
     return "".join(reversed(parts))
+
+
+def declared_arguments(name: str, script: str) -> dict[str, str]:
+    """Return the types of a script's arguments by name. Raises ValueError if it declares none."""
+    block = _ARGUMENTS.search(script)
+    if block is None:
+        raise ValueError(f"script {name} does not declare its arguments")
+    found = [_ARGUMENT.fullmatch(line) for line in block[1].splitlines() if line[5] != " "]
+    types = {match[1]: match[2] for match in found if match is not None}
+    if len(types) != len(found) or "texts" in list(types.values())[:-1]:
+        raise ValueError(f"script {name} declares an argument that cannot be read")
+    return types
+
+
+def _script(name: str, text: str, common: str) -> Script:
+    arguments = declared_arguments(name, text)
+    reads = [_READ[kind].format(place) for place, kind in enumerate(arguments.values(), 1)]
+    locals_ = f"local {', '.join(arguments)} = {', '.join(reads)}\n" if arguments else ""
+    whole = with_includes(common, locals_ + text)
+    digest = sha1(whole.encode(), usedforsecurity=False).hexdigest()
+    return Script(name, whole, digest, arguments)
+
+
+def _texts(folder: Traversable) -> dict[str, str]:
+    """Read all scripts in ``folder`` and the folders in it, by file name without its ending."""
+    texts: dict[str, str] = {}
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            texts |= _texts(entry)
+        elif entry.name.endswith(".lua"):
+            texts[entry.name.removesuffix(".lua")] = entry.read_text("utf-8")
+    return texts
 
 
 def _names(lua: str) -> set[str]:

@@ -78,8 +78,16 @@ class KeyRing:
         key_id = new_id("key")
         body = _PREFIX + key_id.removeprefix("key_") + _random_letters(_SECRET_LENGTH)
         token = body + _checksum(body)
-        record = (key_id, tenant, name, " ".join(sorted(granted)), self._digest(token))
-        created_at = float(self._scripts.run("add_key", *record))
+        created_at = float(
+            self._scripts.run(
+                "add_key",
+                id=key_id,
+                tenant=tenant,
+                name=name,
+                scopes=" ".join(sorted(granted)),
+                digest=self._digest(token),
+            )
+        )
         return ApiKey(key_id, tenant, name, granted, created_at, revoked=False), token
 
     def authenticate(self, token: str) -> ApiKey:
@@ -99,7 +107,11 @@ class KeyRing:
         key_id = "key_" + match[1]
         digest = self._digest(token)
         any_keys, flat, counted = self._scripts.run(
-            "authenticate", key_id, digest, quota.requests, quota.window_s
+            "authenticate",
+            id=key_id,
+            digest=digest,
+            quota=quota.requests,
+            window_s=quota.window_s,
         )
         if not any_keys:
             raise Unavailable("There is no API key yet")
@@ -154,16 +166,26 @@ class KeyRing:
         restored = 0
         for key_id, record in content["keys"].items():
             flat = [part for pair in record.items() for part in pair]
-            head = (key_id, record["created_at"], record.get("revoked", ""))
-            restored += self._scripts.run("restore_key", *head, *flat)
+            restored += self._scripts.run(
+                "restore_key",
+                id=key_id,
+                created_at=record["created_at"],
+                revoked=record.get("revoked"),
+                fields=flat,
+            )
         for tenant, seeds in content["webhooks"].items():
             flat = [part for seed, until in seeds for part in (until or "+inf", seed)]
-            self._scripts.run("restore_webhooks", tenant, *flat)
+            self._scripts.run("restore_webhooks", tenant=tenant, seeds=flat)
         return restored
 
     def _webhook_secrets(self, tenant: str, *, rotate: bool) -> tuple[str, ...]:
-        fresh, flag = secrets.token_hex(16), "1" if rotate else "0"
-        seeds = self._scripts.run("webhook_secrets", tenant, fresh, flag, WEBHOOK_OVERLAP_S)
+        seeds = self._scripts.run(
+            "webhook_secrets",
+            tenant=tenant,
+            fresh=secrets.token_hex(16),
+            rotate=rotate,
+            overlap_s=WEBHOOK_OVERLAP_S,
+        )
         return tuple(self._webhook_secret(tenant, seed) for seed in seeds)
 
     def _webhook_secret(self, tenant: str, seed: str) -> str:

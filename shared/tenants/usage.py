@@ -31,7 +31,7 @@ class UsageBook:
 
     def of(self, tenant: str, key_id: str) -> Used:
         """Raises Unavailable."""
-        flat, queued = self._scripts.run("usage", tenant, key_id)
+        flat, queued = self._scripts.run("usage", tenant=tenant, key_id=key_id)
         counted = {name: int(value) for name, value in pairs(flat).items()}
         return Used(
             created=counted.get("created", 0),

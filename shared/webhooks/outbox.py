@@ -1,9 +1,9 @@
-"""Webhook deliveries: written by the same script as a job's terminal state, taken from here.
+"""Webhook deliveries. The script that ends a job also writes its delivery; senders take it here.
 
-A delivery is ``pending`` until it is ``delivered`` or, given up, ``dead``. One that has ended may
-be sent again, as the same event. An endpoint (a tenant's URL) is disabled when it says that it is
-gone, or when it did nothing but fail for long: what is meant for it is dead at once, until a
-redelivery or a test finds it well.
+A delivery is ``pending`` until it is ``delivered`` or, given up, ``dead``. One that has ended can
+be sent again as the same event. An endpoint (a tenant's URL) is disabled if it responds that it is
+gone (410), or if it only failed for a long time. Deliveries for a disabled endpoint are dead at
+once, until a redelivery or a test succeeds.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ from shared.jobs.record import pairs, to_job, to_json
 from shared.redis.scripts import Scripts
 
 TEST_EVENT = "webhook.test"
-#: An endpoint is disabled after so long with nothing but failures …
+#: An endpoint that only failed for so long is disabled.
 FAILING_S = 120 * 3600
-#: … where a longer pause than any wait of the schedule starts the count anew.
+#: Failures are forgotten after a pause of so long, which is longer than any wait of the schedule.
 FORGET_FAILURES_S = 48 * 3600
+#: A disabled endpoint is remembered for so long.
 DISABLED_S = 30 * 86_400
-_KEPT_TRIES = 50  # of each delivery's log
+_MAX_LOG_ENTRIES = 50  # of each delivery
 
 
 class AttemptResult(StrEnum):
-    """How a try went. ``unsent``: the endpoint was not asked, so it says nothing of it."""
+    """The result of an attempt. ``unsent``: no request was made; the endpoint is not to blame."""
 
     DELIVERED = "delivered"
     FAILED = "failed"
@@ -41,7 +42,7 @@ class AttemptResult(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DeliveryOutcome:
-    """What a try led to. ``endpoint``: enabled, or why it was disabled, if this try did that."""
+    """What an attempt led to. ``endpoint``: enabled, or why it was disabled, if that changed."""
 
     state: str
     endpoint: str | None
@@ -49,11 +50,11 @@ class DeliveryOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One webhook to be sent now; ``attempt`` is 1 for the first try.
+    """One webhook to be sent now; ``attempt`` counts from 1.
 
-    All that go to one receiver (a tenant's scheme, host and port) have the same ``lane``.
-    ``job_id`` is empty for an event that tells of no job. ``job`` is the one to tell of, if that is
-    another than the record has now. ``disabled``: why nothing is sent to its endpoint.
+    Deliveries to one receiver (a tenant's scheme, host and port) have the same ``lane``. ``job_id``
+    is empty for an event without a job. ``job`` is the job to show if its record has changed since
+    or is gone. ``disabled``: why nothing is sent to its endpoint, or None.
     """
 
     id: str
@@ -71,21 +72,23 @@ class Delivery:
 
 
 class Outbox:
-    """Any number of senders may take from it; what a dead one took comes again.
+    """Thread-safe. Deliveries that a dead sender had taken can be taken again.
 
-    Every method raises Unavailable.
+    Every method raises Unavailable if Redis cannot serve.
     """
 
     def __init__(self, scripts: Scripts) -> None:
         self._scripts = scripts
 
     def take(self, limit: int, lease_s: float, full: Iterable[str] = ()) -> list[Delivery]:
-        """Deliveries that are due, for the caller alone during ``lease_s``.
+        """Return deliveries that are due. For ``lease_s`` nobody else gets them.
 
-        Receivers have their turn, but for the lanes that are ``full``.
+        Receivers take turns; the lanes in ``full`` are left out.
         """
         token = secrets.token_hex(8)
-        taken = self._scripts.run("take_deliveries", limit, lease_s, token, *full)
+        taken = self._scripts.run(
+            "take_deliveries", limit=limit, lease_s=lease_s, token=token, full_lanes=[*full]
+        )
         return [_delivery(*entry) for entry in taken]
 
     def record_attempt(
@@ -95,49 +98,70 @@ class Outbox:
         record: dict[str, Any],
         delay_s: float | None = None,
     ) -> DeliveryOutcome | None:
-        """Log one try, ``{at, status_code, latency_ms, error}``.
+        """Log one attempt, ``{at, status_code, latency_ms, error}``, and what follows it.
 
-        After ``delay_s`` another one follows; without it the delivery is dead. None, and nothing
-        written, if the lease was over and another sender has it now.
+        The next attempt follows after ``delay_s``; without it a failure makes the delivery dead.
+        Returns None, and writes nothing, if the lease is over and another sender has the delivery.
         """
         entry = to_json({"attempt": delivery.attempt, **record})
-        args = (delivery.id, delivery.token, result, "" if delay_s is None else delay_s, entry)
-        terms = (_KEPT_TRIES, FAILING_S, FORGET_FAILURES_S, DISABLED_S)
-        answer = self._scripts.run("note_delivery", *args, *terms)
+        answer = self._scripts.run(
+            "record_attempt",
+            id=delivery.id,
+            token=delivery.token,
+            result=result,
+            delay_s=delay_s,
+            entry=entry,
+            max_entries=_MAX_LOG_ENTRIES,
+            failing_s=FAILING_S,
+            forget_s=FORGET_FAILURES_S,
+            disabled_s=DISABLED_S,
+        )
         return DeliveryOutcome(*answer) if answer else None
 
     def of_job(self, tenant: str, job_id: str) -> list[dict[str, Any]]:
-        """Each delivery as ``find`` shows it, oldest first. Raises NotFound."""
-        found = self._scripts.run("deliveries", job_id, tenant)
+        """Return the deliveries of a job as ``find`` does, oldest first. Raises NotFound."""
+        found = self._scripts.run("deliveries", job_id=job_id, tenant=tenant)
         if found is None:
             raise NotFound
         return [_view(*entry) for entry in found]
 
     def find(self, tenant: str, delivery_id: str) -> dict[str, Any]:
-        """State, next try, log, and what is wrong with its endpoint. Raises NotFound."""
-        return _found(self._scripts.run("find_delivery", delivery_id, tenant))
-
-    def redeliver(self, tenant: str, delivery_id: str) -> dict[str, Any]:
-        """Send it now, the same event with all its tries, also to a disabled endpoint.
+        """Return a delivery: state, next attempt, log, and whether its endpoint is disabled.
 
         Raises NotFound.
         """
-        return _found(self._scripts.run("redeliver", delivery_id, tenant))
+        return _found(self._scripts.run("find_delivery", id=delivery_id, tenant=tenant))
+
+    def redeliver(self, tenant: str, delivery_id: str) -> dict[str, Any]:
+        """Send a delivery again now, as the same event, also to a disabled endpoint.
+
+        Raises NotFound.
+        """
+        return _found(self._scripts.run("redeliver", id=delivery_id, tenant=tenant))
 
     def send_test(self, tenant: str, url: str) -> dict[str, Any]:
-        """Send a webhook that tells of nothing, also to a disabled endpoint."""
-        ids = (new_id("dlv"), new_id("evt"))
-        return _found(self._scripts.run("send_test", *ids, TEST_EVENT, tenant, url))
+        """Send a test event, which belongs to no job, also to a disabled endpoint."""
+        created = self._scripts.run(
+            "send_test",
+            id=new_id("dlv"),
+            event_id=new_id("evt"),
+            event=TEST_EVENT,
+            tenant=tenant,
+            url=url,
+        )
+        return _found(created)
 
     def dead_letters(
         self, tenant: str, limit: int, cursor: str | None = None
     ) -> tuple[list[dict[str, Any]], str | None]:
-        """Deliveries that were given up, the last one first, and the next cursor, None at the end.
+        """Return dead deliveries, the latest first, and the next cursor, None at the end.
 
-        Raises InvalidRequest for a cursor that is none of ours.
+        Raises InvalidRequest for an unknown cursor.
         """
         at, last = decode(cursor) if cursor is not None else ("+inf", "")
-        found, *place = self._scripts.run("dead_letters", tenant, at, last, limit)
+        found, *place = self._scripts.run(
+            "dead_letters", tenant=tenant, until_at=at, until_id=last, limit=limit
+        )
         return [_view(*entry) for entry in found], encode(*place) if place else None
 
 
@@ -162,10 +186,10 @@ def _delivery(
     )
 
 
-def _found(letter: Any) -> dict[str, Any]:
-    if not letter:
+def _found(delivery: Any) -> dict[str, Any]:
+    if not delivery:
         raise NotFound
-    return _view(*letter)
+    return _view(*delivery)
 
 
 def _view(

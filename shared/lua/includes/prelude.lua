@@ -1,18 +1,23 @@
--- Common to the scripts, as are waiting.lua, outbox.lua and states.lua: names and the record. Each gets
--- what it uses (shared/redis/scripts.py).
--- Times are Unix seconds by Redis' own clock, the only one that counts. Keys are made here, not passed
--- in: the scripts need a primary, not a cluster.
+-- Functions that the scripts share: time, names of keys, and the record of a job. Like waiting.lua,
+-- outbox.lua and states.lua it is an include: a script gets only the functions that it uses
+-- (shared/redis/scripts.py).
+--
+-- Times are Unix seconds by the clock of Redis, the only clock that counts. The scripts make the names of
+-- keys themselves and do not declare them, so they need one primary, not a cluster.
 
+-- Returns the time of Redis as a number.
 local function now()
   local time = redis.call('TIME')
   return tonumber(time[1]) + tonumber(time[2]) / 1000000
 end
 
-local function text(seconds)
+-- Returns a time as it is stored: text with microseconds.
+local function timestamp(seconds)
   return string.format('%.6f', seconds)
 end
 
--- Spelled out for one to four parts: a table to join for each key of each call is what costs most.
+-- Returns the name of a key: 'fm:' and one to four parts. Each number of parts has a line of its own,
+-- because building and joining a table for each key would be the largest cost of a script.
 local function key(a, b, c, d)
   if not b then return 'fm:' .. a end
   if not c then return 'fm:' .. a .. ':' .. b end
@@ -20,9 +25,9 @@ local function key(a, b, c, d)
   return 'fm:' .. a .. ':' .. b .. ':' .. c .. ':' .. d
 end
 
--- A job is three keys: a hash of small fields (kept compact by Redis as long as none is longer
--- than 64 bytes), what was asked for (`spec`, JSON) and how it ended (`outcome`, JSON).
-local function view(id)
+-- Returns the stored record of a job. It is three keys: a hash of small fields (Redis stores it compactly
+-- as long as no field is longer than 64 bytes), the request (`spec`, JSON), and the end (`outcome`, JSON).
+local function job_view(id)
   local record = key('job', id)
   return {
     redis.call('HGETALL', record),
@@ -31,8 +36,9 @@ local function view(id)
   }
 end
 
--- What the scripts need to know of a job, false for what it has not; nil if there is none.
-local function load(id)
+-- Returns the fields of a job that the scripts need, or nil if there is no such job. A field that is not
+-- set is false. `since` is when the job joined its queue: when it was created or last retried.
+local function load_job(id)
   local has = redis.call('HMGET', key('job', id), 'tenant', 'status', 'model', 'priority', 'created_at',
     'deadline', 'ttl_s', 'token', 'cancel', 'start_before', 'retried_at', 'retry', 'spent_crash',
     'attempt', 'starts', 'generation')
@@ -46,35 +52,37 @@ local function load(id)
   }
 end
 
-local function spec_of(job)
+local function job_spec(job)
   return cjson.decode(redis.call('GET', key('job', job.id, 'spec')))
 end
 
--- Most jobs have no webhook, which can be seen without reading the whole: it comes last (NewJob.spec).
-local function webhook_of(spec)
+-- Returns the webhook of a spec, or cjson.null. Most jobs have none, and the end of the text shows that:
+-- `webhook` is the last field (NewJob.spec).
+local function webhook_in(spec)
   if string.sub(spec, -15) == '"webhook":null}' then return cjson.null end
   return cjson.decode(spec).webhook
 end
 
--- The job if it runs under this token, else nil: the fence.
-local function owned(id, token)
-  local job = load(id)
+-- Returns the job if it runs under this token, else nil. A worker that lost its lease has an old token, so
+-- it can change nothing.
+local function load_run(id, token)
+  local job = load_job(id)
   if job and job.status == 'running' and job.token == token then return job end
   return nil
 end
 
--- What the API key that asked for a job has used; shared/tenants/usage.py reads it.
-local function count_use(key_id, counts)
+-- Adds to the usage of an API key, which shared/tenants/usage.py reads. `counts`: numbers by field.
+local function count_usage(key_id, counts)
   for field, number in pairs(counts) do
     if number ~= 0 then redis.call('HINCRBY', key('usage', key_id), field, number) end
   end
 end
 
--- Ids in an index whose time has come. One without a record (somebody deleted it by hand) is
--- dropped: it must not stop those behind it.
-local function come(index, at, limit)
+-- Returns the ids in an index of times that are due at `at`, at most `limit`. An id without a record (its
+-- key was deleted by hand) leaves the index, so that it does not block the ids behind it.
+local function due_ids(index, at, limit)
   local ids = {}
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', index, '-inf', text(at), 'LIMIT', 0, limit)) do
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', index, '-inf', timestamp(at), 'LIMIT', 0, limit)) do
     if redis.call('EXISTS', key('job', id)) == 1 then
       ids[#ids + 1] = id
     else

@@ -1,7 +1,7 @@
--- Common to the scripts: from one state to the next, with everything that belongs to it.
+-- Functions that the scripts share: transitions from one state to the next, with all that belongs to them.
 
--- What may follow what: shared/jobs/job.py has the same table, and a test compares them.
-local NEXT = {
+-- Which state may follow which. shared/jobs/job.py has the same table, and a test compares the two.
+local NEXT_STATES = {
   queued = {running = true, failed = true, canceled = true},
   running = {queued = true, succeeded = true, failed = true, canceled = true},
   succeeded = {},
@@ -9,25 +9,27 @@ local NEXT = {
   canceled = {queued = true},
 }
 
--- The record of a job that was taken at `at`, queued, with the indexes that do not depend on its state.
-local function record_job(job, at, spec, start_before, deadline_s, ttl_s)
+-- Writes the record of a queued job that was accepted at `at`, and the indexes that do not depend on its
+-- state.
+local function write_job(job, at, spec, start_before_s, deadline_s, ttl_s)
   local record, wait = key('job', job.id), tonumber(deadline_s)
-  if start_before ~= '' then
-    wait = math.min(wait, tonumber(start_before))
-    redis.call('HSET', record, 'start_before', start_before)
+  if start_before_s then
+    wait = math.min(wait, tonumber(start_before_s))
+    redis.call('HSET', record, 'start_before', start_before_s)
   end
-  job.since, job.status = text(at), 'queued'
+  job.since, job.status = timestamp(at), 'queued'
   redis.call('HSET', record, 'tenant', job.tenant, 'status', job.status, 'model', job.model,
     'priority', job.priority, 'created_at', job.since, 'version', 1,
-    'deadline', text(at + wait), 'ttl_s', ttl_s)
+    'deadline', timestamp(at + wait), 'ttl_s', ttl_s)
   redis.call('SET', record .. ':spec', spec)
-  redis.call('ZADD', key('deadlines'), text(at + wait), job.id)
+  redis.call('ZADD', key('deadlines'), timestamp(at + wait), job.id)
   redis.call('ZADD', key('tenant', job.tenant, 'jobs'), job.since, job.id)
 end
 
--- Out of the indexes of the old state, into the new one. Refused before anything is written.
-local function move(job, to)
-  if not NEXT[job.status][to] then
+-- Moves a job from the indexes of its state to the next state. Raises an error, before it writes anything,
+-- if that state may not follow.
+local function change_state(job, to)
+  if not NEXT_STATES[job.status][to] then
     error('a job cannot go from ' .. job.status .. ' to ' .. to)
   end
   local record = key('job', job.id)
@@ -44,34 +46,33 @@ local function move(job, to)
   job.status = to
 end
 
--- The terminal state with all that belongs to it: outcome, expiry, what was used, event and delivery.
--- `faces`: how many were restored.
-local function settle(job, status, outcome, faces)
+-- Ends a job: state, outcome, expiry, usage, event and delivery. `faces`: the number of restored faces.
+local function end_job(job, status, outcome, faces)
   local at = now()
-  move(job, status)
-  local expires = text(at + tonumber(job.ttl_s))
+  change_state(job, status)
+  local expires = timestamp(at + tonumber(job.ttl_s))
   local record = key('job', job.id)
   redis.call('SET', record .. ':outcome', outcome)
-  redis.call('HSET', record, 'finished_at', text(at), 'expires_at', expires)
+  redis.call('HSET', record, 'finished_at', timestamp(at), 'expires_at', expires)
   redis.call('HDEL', record, 'cancel', 'deadline', 'starts', 'retry',
     'spent_transient', 'spent_drain', 'spent_lost', 'spent_crash')
   redis.call('ZREM', key('deadlines'), job.id)
   redis.call('ZADD', key('expiry'), expires, job.id)
-  local spec = spec_of(job)
-  count_use(spec.key_id, {[status] = 1, faces = faces or 0})
-  post(job, spec.webhook, status, at)
+  local spec = job_spec(job)
+  count_usage(spec.key_id, {[status] = 1, faces = faces or 0})
+  deliver_event(job, spec.webhook, status, at)
 end
 
-local function fail(job, problem)
-  settle(job, 'failed', '{"error":' .. problem .. '}')
+local function fail_job(job, problem)
+  end_job(job, 'failed', '{"error":' .. problem .. '}')
 end
 
--- A run ended without an outcome: back into the queue on this reason's budget, or failed with
--- `problem` when that is spent, and with `exhausted` when the number of starts is. A drain gives its
--- start back.
-local function requeue(job, reason, budget, max_starts, delay, problem, exhausted)
+-- Returns a job whose run ended without an outcome to its queue, and returns its new state. The job fails
+-- with `problem` if the budget of this reason is used up, and with `exhausted` if its starts are. It is
+-- canceled if that was requested. A drain takes its start back.
+local function requeue(job, reason, budget, max_starts, delay_s, problem, exhausted)
   if job.cancel then
-    settle(job, 'canceled', '{}')
+    end_job(job, 'canceled', '{}')
     return job.status
   end
   local record = key('job', job.id)
@@ -79,13 +80,13 @@ local function requeue(job, reason, budget, max_starts, delay, problem, exhauste
     job.starts = job.starts - 1
     redis.call('HSET', record, 'starts', job.starts)
   end
-  if redis.call('HINCRBY', record, 'spent_' .. reason, 1) > tonumber(budget) then
-    fail(job, problem)
-  elseif job.starts >= tonumber(max_starts) then
-    fail(job, exhausted)
+  if redis.call('HINCRBY', record, 'spent_' .. reason, 1) > budget then
+    fail_job(job, problem)
+  elseif job.starts >= max_starts then
+    fail_job(job, exhausted)
   else
-    move(job, 'queued')
-    enqueue(job, tonumber(delay), 0)
+    change_state(job, 'queued')
+    enqueue(job, delay_s, 0)
   end
   return job.status
 end

@@ -1,2 +1,6 @@
--- Gives an idempotency key back, unless a job was made under it.
-if redis.call('HEXISTS', ARGV[1], 'job') == 0 then redis.call('DEL', ARGV[1]) end
+-- Gives an idempotency key back, unless a job was created under it.
+--
+-- Arguments:
+--   reservation: text    key of the reservation
+-- Returns: nothing
+if redis.call('HEXISTS', reservation, 'job') == 0 then redis.call('DEL', reservation) end

@@ -1,9 +1,13 @@
--- queued -> canceled at once; a running job is asked to stop.
-local id, tenant = unpack(ARGV)
-local job = load(id)
+-- Cancels a queued job at once; asks a running job to stop.
+--
+-- Arguments:
+--   id: text
+--   tenant: text
+-- Returns: the view of the job; its state if it has ended; false if the tenant has no such job
+local job = load_job(id)
 if not job or job.tenant ~= tenant then return false end
 if job.status == 'queued' then
-  settle(job, 'canceled', '{}')
+  end_job(job, 'canceled', '{}')
 elseif job.status == 'running' then
   if not job.cancel then
     redis.call('HSET', key('job', id), 'cancel', '1')
@@ -12,4 +16,4 @@ elseif job.status == 'running' then
 else
   return job.status
 end
-return view(id)
+return job_view(id)

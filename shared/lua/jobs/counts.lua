@@ -1,4 +1,7 @@
--- What waits and what runs, read at one moment.
+-- Counts queued, running and finished jobs and pending deliveries, all at one moment.
+--
+-- Arguments: none
+-- Returns: pairs of a name and a number; JobStore.counts lists the names
 local counts, queued = {}, 0
 for _, name in ipairs(redis.call('SMEMBERS', key('queues'))) do
   local size = redis.call('ZCARD', key('queue', name))

@@ -1,27 +1,42 @@
--- The idempotency check, the quota, the record, its indexes and its doorbell, in one step.
-local id, tenant, model, priority, spec = unpack(ARGV, 1, 5)
-local start_before, deadline_s, ttl_s, max_queued, max_age_s = unpack(ARGV, 6, 10)
-local reservation, fingerprint, key_id, bytes, bell, max_bells = unpack(ARGV, 11, 16)
-
+-- Creates a job: idempotency check, quota, record, indexes and doorbell in one step.
+--
+-- Arguments:
+--   id: text
+--   tenant: text
+--   model: text
+--   priority: text
+--   spec: text               JSON (NewJob.spec)
+--   start_before_s: text?    seconds in which it must start
+--   deadline_s: text         seconds in which it must end
+--   ttl_s: text              seconds for which it is kept after its end
+--   max_queued: number       quota: jobs of the tenant that may wait
+--   max_age_s: number        quota: how long one of them may have waited; 0: no limit
+--   reservation: text?       key of the idempotency reservation
+--   fingerprint: text?       digest of the request that made the reservation
+--   key_id: text             the API key, for the usage
+--   input_bytes: number
+--   bell: text?              Celery message that rings
+--   max_bells: number        doorbells that a queue may hold
+-- Returns: the fields of the new record; or why there is none: 'exists', 'full', 'reservation'
 local record = key('job', id)
-local there = redis.call('HGET', record, 'tenant')
-if there == tenant and redis.call('GET', record .. ':spec') == spec then
-  return redis.call('HGETALL', record)  -- the same call again: its answer was lost
+local owner = redis.call('HGET', record, 'tenant')
+if owner == tenant and redis.call('GET', record .. ':spec') == spec then
+  return redis.call('HGETALL', record)  -- the same call again: its response was lost
 end
-if there or redis.call('EXISTS', key('gone', id)) == 1 then return 'exists' end
+if owner or redis.call('EXISTS', key('gone', id)) == 1 then return 'exists' end
 local job = {id = id, tenant = tenant, model = model, priority = priority}
-if too_much(job, tonumber(max_queued), tonumber(max_age_s)) then return 'full' end
-if reservation ~= '' then
+if over_quota(job, max_queued, max_age_s) then return 'full' end
+if reservation then
   local held = redis.call('HMGET', reservation, 'fingerprint', 'job')
   if not held[1] or held[2] then return 'reservation' end
-  if fingerprint ~= '' and held[1] ~= fingerprint then return 'reservation' end
+  if fingerprint and held[1] ~= fingerprint then return 'reservation' end
   redis.call('HSET', reservation, 'job', id)
   redis.call('HDEL', reservation, 'call')
   redis.call('EXPIRE', reservation, 86400)
 end
 
-record_job(job, now(), spec, start_before, deadline_s, ttl_s)
-count_use(key_id, {created = 1, input_bytes = tonumber(bytes)})
+write_job(job, now(), spec, start_before_s, deadline_s, ttl_s)
+count_usage(key_id, {created = 1, input_bytes = input_bytes})
 enqueue(job, 0, 1)
-ring_at_once(job, bell, max_bells)
+ring(job, bell, max_bells)
 return redis.call('HGETALL', record)

@@ -1,23 +1,29 @@
--- Removes the record and every trace in the indexes; a tombstone keeps late writers out. Answers the
--- state that the job was in: what ran is fenced from now on.
-local id, tenant, tombstone_s = unpack(ARGV)
-local outlive = ARGV[4] == '1'  -- deliveries that are not done live on: the job has only expired
-local job = load(id)
+-- Removes a job: its record, its place in every index, and its deliveries. A tombstone prevents that a
+-- late writer restores it. A worker that runs the job is fenced from now on.
+--
+-- Arguments:
+--   id: text
+--   tenant: text
+--   tombstone_s: text    seconds for which the id stays blocked
+--   expired: flag        only if the job has ended and was not started again; its deliveries that are
+--                        not delivered yet stay
+-- Returns: the state that the job had; false if there is no such job
+local job = load_job(id)
 if not job or job.tenant ~= tenant then return false end
-if outlive and not redis.call('ZSCORE', key('expiry'), id) then return false end  -- it was started again
+if expired and not redis.call('ZSCORE', key('expiry'), id) then return false end
 if job.status == 'queued' then dequeue(job) end
 if job.token then redis.call('DEL', key('claim', job.token)) end
 for _, index in ipairs({'leases', 'deadlines', 'expiry'}) do
   redis.call('ZREM', key(index), id)
 end
 redis.call('ZREM', key('tenant', tenant, 'jobs'), id)
-if outlive then freeze_deliveries(id) end
+if expired then copy_job_to_deliveries(id) end
 for _, delivery in ipairs(redis.call('LRANGE', key('job', id, 'deliveries'), 0, -1)) do
   local state = redis.call('HGET', key('delivery', delivery), 'state')
-  if not outlive or state == 'delivered' then
-    forget_delivery(delivery)
+  if not expired or state == 'delivered' then
+    delete_delivery(delivery)
   elseif state == 'dead' then
-    let_expire(delivery)
+    expire_delivery(delivery)
   end
 end
 local record = key('job', id)

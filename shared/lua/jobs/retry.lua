@@ -1,26 +1,37 @@
--- failed or canceled -> queued: the same job once more, as if it were new.
-local id, tenant, deadline_s, max_queued, max_age_s = unpack(ARGV, 1, 5)
-local call, generation, bell, max_bells = unpack(ARGV, 6, 9)
-local job = load(id)
+-- Queues a failed or canceled job once more, as if it were new.
+--
+-- Arguments:
+--   id: text
+--   tenant: text
+--   deadline_s: number     seconds in which it must end
+--   max_queued: number     quota: jobs of the tenant that may wait
+--   max_age_s: number      quota: how long one of them may have waited; 0: no limit
+--   call: text             names this call, so that it can be repeated
+--   generation: number?    the generation that the caller expects
+--   bell: text?            Celery message that rings
+--   max_bells: number      doorbells that a queue may hold
+-- Returns: the view of the job; 'full'; why it cannot run again: its state, 'retried' or 'expired'; false
+--   if the tenant has no such job
+local job = load_job(id)
 if not job or job.tenant ~= tenant then return false end
-if job.retry == call then return view(id) end  -- the answer was lost
-if generation ~= '' and job.generation ~= tonumber(generation) then return 'retried' end
-if not NEXT[job.status].queued or job.status == 'running' then return job.status end
--- Past its time its objects may be going this moment.
+if job.retry == call then return job_view(id) end  -- the response was lost
+if generation and job.generation ~= generation then return 'retried' end
+if not NEXT_STATES[job.status].queued or job.status == 'running' then return job.status end
+-- The objects of an expired job may be deleted at this moment.
 local expires = redis.call('ZSCORE', key('expiry'), id)
 if expires and tonumber(expires) <= now() then return 'expired' end
-if too_much(job, tonumber(max_queued), tonumber(max_age_s)) then return 'full' end
+if over_quota(job, max_queued, max_age_s) then return 'full' end
 
 local record, at = key('job', id), now()
-local deadline = text(at + math.min(tonumber(deadline_s), tonumber(job.start_before or deadline_s)))
-freeze_deliveries(id)
-move(job, 'queued')
+local deadline = timestamp(at + math.min(deadline_s, tonumber(job.start_before or deadline_s)))
+copy_job_to_deliveries(id)
+change_state(job, 'queued')
 redis.call('DEL', record .. ':outcome')
 redis.call('HDEL', record, 'attempt', 'token', 'started_at', 'finished_at', 'expires_at')
-redis.call('HSET', record, 'generation', job.generation + 1, 'retried_at', text(at),
+redis.call('HSET', record, 'generation', job.generation + 1, 'retried_at', timestamp(at),
   'deadline', deadline, 'retry', call)
 redis.call('ZADD', key('deadlines'), deadline, id)
-job.since = text(at)
+job.since = timestamp(at)
 enqueue(job, 0, 1)
-ring_at_once(job, bell, max_bells)
-return view(id)
+ring(job, bell, max_bells)
+return job_view(id)

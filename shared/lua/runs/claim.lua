@@ -1,29 +1,38 @@
--- queued -> running, for one caller only: answers a doorbell with the job whose turn it is in the queue
--- of the job that rang, counts the start and grants the lease. That job need not be queued itself: a
--- bell only says that there may be work.
-local rung, worker, token, lease_s, deadline_s, problem = unpack(ARGV)
+-- Starts the next job of a queue for one worker: counts the start and grants the lease. The queue is that
+-- of the job that rang. The job that rang need not be queued itself: a doorbell only says that there may
+-- be work.
+--
+-- Arguments:
+--   rung_id: text         id of the job that rang
+--   worker: text          name of the worker
+--   token: text           fencing token of the new run
+--   lease_s: number       seconds until the lease ends
+--   deadline_s: number    seconds in which a job must end
+--   problem: text         JSON, for jobs that are too late to start
+-- Returns: the id and the view of the started job; false if there is nothing to do
 local mine = redis.call('GET', key('claim', token))
-if mine then  -- the answer was lost
-  if not owned(mine, token) then return false end
-  return {mine, view(mine)}
+if mine then  -- the response was lost
+  if not load_run(mine, token) then return false end
+  return {mine, job_view(mine)}
 end
-local of = redis.call('HMGET', key('job', rung), 'model', 'priority')
+local of = redis.call('HMGET', key('job', rung_id), 'model', 'priority')
 if not of[1] then return false end
-rung = {id = rung, model = of[1], priority = of[2]}
+local rung = {id = rung_id, model = of[1], priority = of[2]}
 local at = now()
 
--- Those in front that are too late fail here; so do a bounded number for one bell.
+-- Returns the next job that can start. Jobs before it whose deadline is over fail here, at most 100 of
+-- them for one doorbell.
 local function startable(name)
   for _ = 1, 100 do
-    local id, tenant = next_in(name)
+    local id, tenant = next_job(name)
     if not id then return nil end
-    local job = load(id)
-    if not job or job.status ~= 'queued' then  -- somebody wrote by hand
+    local job = load_job(id)
+    if not job or job.status ~= 'queued' then  -- its keys were changed by hand
       dequeue({id = id, tenant = tenant, model = rung.model, priority = rung.priority})
     elseif at < tonumber(job.deadline) then
       return job
     else
-      fail(job, problem)
+      fail_job(job, problem)
     end
   end
 end
@@ -32,22 +41,22 @@ local name = queue_of(rung)
 local job = startable(name)
 if not job then return false end
 
-if rung.id ~= job.id then  -- which has waited no less: it is due for a bell again
-  redis.call('ZADD', key('due', name), 'XX', text(at), rung.id)
+if rung.id ~= job.id then  -- its doorbell was used for another job, so it is due for a new one
+  redis.call('ZADD', key('due', name), 'XX', timestamp(at), rung.id)
 end
 
 local record = key('job', job.id)
 redis.call('ZINCRBY', key('turns', name), 1, job.tenant)
-move(job, 'running')
+change_state(job, 'running')
 redis.call('HSET', record, 'attempt', job.attempt + 1, 'starts', job.starts + 1, 'token', token,
-  'worker', worker, 'started_at', text(at))
-if job.start_before then  -- met; what is left is the time for the whole job
-  local deadline = text(tonumber(job.since) + tonumber(deadline_s))
+  'worker', worker, 'started_at', timestamp(at))
+if job.start_before then  -- it starts in time, so from now on the deadline of the whole job counts
+  local deadline = timestamp(tonumber(job.since) + deadline_s)
   redis.call('HSET', record, 'deadline', deadline)
   redis.call('ZADD', key('deadlines'), deadline, job.id)
 end
-redis.call('ZADD', key('leases'), text(at + tonumber(lease_s)), job.id)
-redis.call('SET', key('claim', token), job.id, 'PX', math.ceil(1000 * tonumber(lease_s)))
-local seen = view(job.id)
-if job.attempt == 0 then post(job, webhook_of(seen[2]), 'started', at) end
-return {job.id, seen}
+redis.call('ZADD', key('leases'), timestamp(at + lease_s), job.id)
+redis.call('SET', key('claim', token), job.id, 'PX', math.ceil(1000 * lease_s))
+local view = job_view(job.id)
+if job.attempt == 0 then deliver_event(job, webhook_in(view[2]), 'started', at) end
+return {job.id, view}

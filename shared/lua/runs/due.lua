@@ -1,33 +1,38 @@
--- Queued jobs whose doorbells should ring now; counts them as rung. A queue that already holds a bell
--- for each of its jobs, or very many, gets none: workers are busy, not deaf.
-local limit, ring_again_s, max_bells = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+-- Finds queued jobs whose doorbells should ring now, and counts them as rung. A queue that already holds a
+-- doorbell for each of its jobs, or very many, gets none: its workers are busy.
+--
+-- Arguments:
+--   limit: number          doorbells at most
+--   ring_again_s: number   seconds until the doorbell of a job rings again
+--   max_bells: number      doorbells that a queue may hold
+-- Returns: triples of an id, a model and a priority
 local at, due = now(), {}
 
-for _, id in ipairs(come(key('later'), at, 10 * limit)) do  -- the wait before another try is over
-  local job = load(id)
+for _, id in ipairs(due_ids(key('later'), at, 10 * limit)) do  -- the wait before another try is over
+  local job = load_job(id)
   redis.call('ZREM', key('later'), id)
-  redis.call('ZADD', key('due', queue_of(job)), text(at), id)
-  stand_in_line(job)
+  redis.call('ZADD', key('due', queue_of(job)), timestamp(at), id)
+  join_line(job)
 end
 
 local names = redis.call('SMEMBERS', key('queues'))
-local function ring(name, priority, model)
+local function ring_queue(name, priority, model)
   local ready = redis.call('ZCARD', key('due', name))
-  local room = math.min(ready, max_bells) - redis.call('LLEN', bells(name))
+  local room = math.min(ready, max_bells) - redis.call('LLEN', doorbell_list(name))
   room = math.min(room, limit - #due)
   if room > 0 then
-    for _, id in ipairs(come(key('due', name), at, room)) do
-      redis.call('ZADD', key('due', name), text(at + ring_again_s), id)
+    for _, id in ipairs(due_ids(key('due', name), at, room)) do
+      redis.call('ZADD', key('due', name), timestamp(at + ring_again_s), id)
       due[#due + 1] = {id, model, priority}
     end
   end
   if redis.call('EXISTS', key('queue', name)) == 0 then redis.call('SREM', key('queues'), name) end
 end
 
-for _, urgency in ipairs(URGENCY) do
+for _, first in ipairs(PRIORITIES) do
   for _, name in ipairs(names) do
     local priority, model = string.match(name, '^(%a+):(.*)$')
-    if priority == urgency then ring(name, priority, model) end
+    if priority == first then ring_queue(name, priority, model) end
   end
 end
 return due

@@ -1,9 +1,16 @@
--- running -> terminal. A cancel that was accepted before wins over whatever the run became.
-local id, token, status, outcome, faces = unpack(ARGV)
-local job = load(id)
+-- Ends a run, and with it the job. A cancel that was accepted before wins over the outcome of the run.
+--
+-- Arguments:
+--   id: text
+--   token: text
+--   status: text
+--   outcome: text    JSON
+--   faces: number    restored faces, for the usage
+-- Returns: 1 if the job has ended by this run, 0 if the run is fenced
+local job = load_job(id)
 if not job or job.token ~= token then return 0 end
-if job.status ~= 'running' then return 1 end  -- by this very run: the answer was lost
+if job.status ~= 'running' then return 1 end  -- ended by this run: the response was lost
 if job.cancel then status, outcome, faces = 'canceled', '{}', 0 end
-settle(job, status, outcome, tonumber(faces))
-redis.call('HSET', key('job', id), 'token', token)  -- whose result it is
+end_job(job, status, outcome, faces)
+redis.call('HSET', key('job', id), 'token', token)  -- shows whose result it is
 return 1

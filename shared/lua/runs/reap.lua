@@ -1,17 +1,25 @@
--- Jobs whose worker went silent go back into the queue; jobs past their deadline fail.
-local limit, budget, max_starts, lost, late = unpack(ARGV)
+-- Returns jobs whose lease is over to their queues, and fails jobs that are past their deadline.
+--
+-- Arguments:
+--   limit: number         jobs of each kind at most
+--   budget: number        how often a job may lose its worker
+--   max_starts: number
+--   worker_lost: text     problem, JSON
+--   too_late: text        problem, JSON
+-- Returns: pairs of an id and the new state
 local at, reaped = now(), {}
 
-for _, id in ipairs(come(key('deadlines'), at, limit)) do
-  local job = load(id)
+for _, id in ipairs(due_ids(key('deadlines'), at, limit)) do
+  local job = load_job(id)
   if job.cancel then
-    settle(job, 'canceled', '{}')
+    end_job(job, 'canceled', '{}')
   else
-    fail(job, late)
+    fail_job(job, too_late)
   end
   reaped[#reaped + 1] = {id, job.status}
 end
-for _, id in ipairs(come(key('leases'), at, limit)) do
-  reaped[#reaped + 1] = {id, requeue(load(id), 'lost', budget, max_starts, 0, lost, lost)}
+for _, id in ipairs(due_ids(key('leases'), at, limit)) do
+  local status = requeue(load_job(id), 'lost', budget, max_starts, 0, worker_lost, worker_lost)
+  reaped[#reaped + 1] = {id, status}
 end
 return reaped

@@ -1,5 +1,15 @@
--- The worker gives the job back.
-local id, token, reason, budget, max_starts, delay_s, problem, exhausted = unpack(ARGV)
-local job = owned(id, token)
+-- Returns a running job to its queue, because its worker gives it back.
+--
+-- Arguments:
+--   id: text
+--   token: text
+--   reason: text          transient, drain, lost or crash
+--   budget: number        how often a job may be released for this reason
+--   max_starts: number
+--   delay_s: number       seconds until it may start again
+--   problem: text         JSON, for a job whose budget is used up
+--   exhausted: text       JSON, for a job whose starts are used up
+-- Returns: the new state; false if the run is fenced
+local job = load_run(id, token)
 if not job then return false end
 return requeue(job, reason, budget, max_starts, delay_s, problem, exhausted)

@@ -1,6 +1,13 @@
 -- Writes a new API key.
-local id, tenant, name, scopes, digest = unpack(ARGV)
-local at = text(now())
+--
+-- Arguments:
+--   id: text
+--   tenant: text
+--   name: text
+--   scopes: text
+--   digest: text
+-- Returns: the time of creation
+local at = timestamp(now())
 redis.call('HSET', key('key', id), 'tenant', tenant, 'name', name, 'scopes', scopes,
   'digest', digest, 'created_at', at)
 redis.call('ZADD', key('keys'), at, id)

@@ -1,21 +1,28 @@
--- The record of an API key, whether there are keys at all, and one request of the key's quota: counted
--- only for who has the key, so that nobody else can use it up.
-local id, digest, quota, window_s = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+-- Reads an API key and counts one request against its rate limit. The request counts only if the digest is
+-- right, so that nobody without the key can use its limit up.
+--
+-- Arguments:
+--   id: text
+--   digest: text        of the whole key that the client sent
+--   quota: number       requests in a window; 0: no limit
+--   window_s: number
+-- Returns: whether there are keys at all; the fields of the key; requests that are left, seconds until all
+--   are available again and, if this one is refused, seconds until the next one is allowed (all three only
+--   if it was counted)
 
--- The bucket holds `quota` requests and fills evenly in `window_s`; kept is only the time at which it
--- will be full again. Answers how many are left, in how many seconds it is full and, if refused, in
--- how many the next request fits.
+-- The bucket holds `quota` requests and fills evenly in `window_s`. Redis stores only the time at which it
+-- will be full.
 local function count()
   local bucket = key('rate', id)
   local at, each = now(), window_s / quota
   local full = math.max(at, tonumber(redis.call('GET', bucket) or '0'))
   local after = full + each
   if after > at + window_s + 0.000001 then
-    return {0, text(full - at), text(after - at - window_s)}
+    return {0, timestamp(full - at), timestamp(after - at - window_s)}
   end
-  -- A full memory refuses the note; the request may well be one that needs none.
-  redis.pcall('SET', bucket, text(after), 'PX', math.ceil((after - at) * 1000))
-  return {math.floor((at + window_s - after) / each + 0.000001), text(after - at)}
+  -- Redis with a full memory refuses this write, and the request may be one that needs none.
+  redis.pcall('SET', bucket, timestamp(after), 'PX', math.ceil((after - at) * 1000))
+  return {math.floor((at + window_s - after) / each + 0.000001), timestamp(after - at)}
 end
 
 local record = key('key', id)

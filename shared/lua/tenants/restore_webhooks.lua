@@ -1,3 +1,8 @@
--- Brings back what a tenant's webhook secrets are derived from, unless it has some by now.
-local seeds = key('tenant', ARGV[1], 'webhook-secrets')
-if redis.call('EXISTS', seeds) == 0 then redis.call('ZADD', seeds, unpack(ARGV, 2)) end
+-- Restores the seeds of a tenant's webhook secrets from a backup, unless the tenant has some.
+--
+-- Arguments:
+--   tenant: text
+--   seeds: texts     times and seeds in turn
+-- Returns: nothing
+local stored = key('tenant', tenant, 'webhook-secrets')
+if redis.call('EXISTS', stored) == 0 then redis.call('ZADD', stored, unpack(seeds)) end

@@ -1,6 +1,10 @@
--- Sends an event again, as the same event with all its tries, even to a disabled endpoint: one try
--- tells whether it is well again. What is on its way this moment stays as it is.
-local id, tenant = unpack(ARGV)
+-- Sends an event again, with the same id and all attempts, even to a disabled endpoint: one attempt shows
+-- whether it works again. A delivery that is being sent at this moment does not change.
+--
+-- Arguments:
+--   id: text
+--   tenant: text
+-- Returns: the delivery; false if the tenant has no such delivery
 local record = key('delivery', id)
 local has = redis.call('HMGET', record, 'tenant', 'url', 'state', 'token')
 if has[1] ~= tenant then return false end
@@ -10,6 +14,6 @@ if has[3] ~= 'pending' or not has[4] then
     redis.call('PERSIST', part)
   end
   redis.call('ZREM', key('tenant', tenant, 'dead'), id)
-  deliver_at(id, tenant, has[2], now())
+  schedule_delivery(id, tenant, has[2], now())
 end
-return letter(id)
+return delivery_view(id)

@@ -1,6 +1,13 @@
--- A webhook that tells of no job. Even a disabled endpoint gets it.
-local id, event_id, event, tenant, url = unpack(ARGV)
-if redis.call('EXISTS', key('delivery', id)) == 0 then  -- else: the answer was lost
-  new_delivery(id, event, tenant, url, now(), 'event_id', event_id, 'probe', 1)
+-- Creates the delivery of a test event, which belongs to no job. It is sent even to a disabled endpoint.
+--
+-- Arguments:
+--   id: text
+--   event_id: text
+--   event: text
+--   tenant: text
+--   url: text
+-- Returns: the delivery
+if redis.call('EXISTS', key('delivery', id)) == 0 then  -- else the response was lost
+  create_delivery(id, event, tenant, url, now(), 'event_id', event_id, 'probe', 1)
 end
-return letter(id)
+return delivery_view(id)

@@ -1,10 +1,17 @@
--- Deliveries that are due, leased to the caller: if it dies, they come again. Lanes have their turn,
--- but for those of which the caller has enough.
-local limit, lease_s, token = tonumber(ARGV[1]), tonumber(ARGV[2]), ARGV[3]
+-- Leases deliveries that are due to the caller. If the caller dies, they are taken again later. Lanes take
+-- turns; full lanes are left out.
+--
+-- Arguments:
+--   limit: number
+--   lease_s: number
+--   token: text         of the lease
+--   full_lanes: texts   lanes of which the caller has enough
+-- Returns: for each delivery its id, its fields, its lane, its copy of the job or false, and why its
+--   endpoint is disabled or false
 local full = {}
-for i = 4, #ARGV do full[ARGV[i]] = true end
+for _, name in ipairs(full_lanes) do full[name] = true end
 local at, taken = now(), {}
-local lanes = redis.call('ZRANGEBYSCORE', key('deliveries'), '-inf', text(at), 'LIMIT', 0, limit)
+local lanes = redis.call('ZRANGEBYSCORE', key('deliveries'), '-inf', timestamp(at), 'LIMIT', 0, limit)
 local share = math.ceil(limit / math.max(1, #lanes))
 
 local function take(name, members, delivery)
@@ -14,9 +21,9 @@ local function take(name, members, delivery)
     redis.call('ZREM', members, delivery)
     return
   end
-  redis.call('ZADD', members, text(at + lease_s), delivery)
+  redis.call('ZADD', members, timestamp(at + lease_s), delivery)
   redis.call('HSET', record, 'token', token)
-  local disabled = not of[3] and redis.call('HGET', endpoint(of[1], of[2]), 'disabled_for')
+  local disabled = not of[3] and redis.call('HGET', endpoint_key(of[1], of[2]), 'disabled_for')
   taken[#taken + 1] = {
     delivery, redis.call('HGETALL', record), name, redis.call('GET', record .. ':job'), disabled,
   }
@@ -27,11 +34,11 @@ for _, name in ipairs(lanes) do
   local room = math.min(share, limit - #taken)
   if room > 0 then
     if full[name] then room = 0 end
-    local due = redis.call('ZRANGEBYSCORE', members, '-inf', text(at), 'LIMIT', 0, room)
+    local due = redis.call('ZRANGEBYSCORE', members, '-inf', timestamp(at), 'LIMIT', 0, room)
     for _, delivery in ipairs(due) do take(name, members, delivery) end
     local first = redis.call('ZRANGE', members, 0, 0, 'WITHSCORES')[2]
     if first then  -- behind the lanes that still wait for their turn
-      redis.call('ZADD', key('deliveries'), text(math.max(at, tonumber(first))), name)
+      redis.call('ZADD', key('deliveries'), timestamp(math.max(at, tonumber(first))), name)
     else
       redis.call('ZREM', key('deliveries'), name)
     end

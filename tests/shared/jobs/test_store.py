@@ -16,7 +16,7 @@ from shared.jobs.job import (
 )
 from shared.jobs.record import NewJob
 from shared.jobs.store import JobStore
-from shared.redis.scripts import prelude
+from shared.redis.scripts import includes
 from tests.shared.conftest import DONE, claimed, redis_time
 
 NewJobs = Callable[..., NewJob]
@@ -94,15 +94,16 @@ def test_unknown_fields_of_a_newer_version_are_ignored(
 
 
 def test_the_scripts_know_the_same_transitions_as_the_table(store: JobStore) -> None:
-    """Tries every step from every state through ``move``, the one writer of a status."""
+    """Tries every step from every state through ``change_state``, the one writer of a status."""
     client = store._scripts.client
     script = client.register_script(
-        prelude() + "local found = {} for from, tos in pairs(NEXT) do found[#found + 1] = {from} "
+        includes() + "local found = {} "
+        "for from, tos in pairs(NEXT_STATES) do found[#found + 1] = {from} "
         "for to in pairs(tos) do table.insert(found[#found], to) end end return found"
     )
     table = {row[0]: set(row[1:]) for row in script()}
     assert table == {str(status): {*map(str, tos)} for status, tos in TRANSITIONS.items()}
-    move = client.register_script(prelude() + "move(load(ARGV[1]), ARGV[2])")
+    move = client.register_script(includes() + "change_state(load_job(ARGV[1]), ARGV[2])")
     from redis import ResponseError
 
     for status, allowed in TRANSITIONS.items():

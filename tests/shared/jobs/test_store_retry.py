@@ -163,8 +163,18 @@ def test_of_many_retries_at_once_one_counts(store: JobStore, new_job: NewJobs) -
 
 def test_an_answer_that_was_lost_is_given_again(store: JobStore, new_job: NewJobs) -> None:
     failed(store, new := new_job())
-    args = (new.id, "acme", 60, 100, 0, "call")
-    once, again = (store._scripts.run("retry", *args) for _ in range(2))
+    arguments = {
+        "id": new.id,
+        "tenant": "acme",
+        "deadline_s": 60,
+        "max_queued": 100,
+        "max_age_s": 0,
+        "call": "call",
+        "generation": None,
+        "bell": None,
+        "max_bells": 1000,
+    }
+    once, again = (store._scripts.run("retry", **arguments) for _ in range(2))
     assert once == again
 
 

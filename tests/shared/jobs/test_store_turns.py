@@ -74,8 +74,15 @@ def test_a_bell_starts_nothing_of_another_queue(store: JobStore, queue: Queue) -
 def test_an_answer_that_was_lost_is_given_again(store: JobStore, queue: Queue) -> None:
     """redis-py sends a script a second time when the connection broke before its answer."""
     first, second = queue("acme", 2)
-    args = (second, "w", "t" * 32, 10, 60, "{}")
-    once, again = (store._scripts.run("claim", *args) for _ in range(2))
+    arguments = {
+        "rung_id": second,
+        "worker": "w",
+        "token": "t" * 32,
+        "lease_s": 10,
+        "deadline_s": 60,
+        "problem": "{}",
+    }
+    once, again = (store._scripts.run("claim", **arguments) for _ in range(2))
     assert once == again
     assert once[0] == first
     assert store.get("acme", second).status is Status.QUEUED

@@ -28,9 +28,10 @@ def _mutant(
     return Mutant(name, frozenset(breaks), edits, Orders(**orders))
 
 
-_POST = """
-local job = load(ARGV[1])
-post(job, spec_of(job).webhook, job.status, now())
+_POST = """-- Arguments:
+--   id: text
+local job = load_job(id)
+deliver_event(job, job_spec(job).webhook, job.status, now())
 """
 _COUNT = "redis.call('HINCRBY', key('job', id), 'attempt', 1)\n"
 
@@ -43,7 +44,7 @@ MUTANTS = (
     _mutant(
         "no reaper",
         Promise.SOON,
-        edits=(Edit("reap", "come(key('leases'), at, limit)", "{}"),),
+        edits=(Edit("reap", "due_ids(key('leases'), at, limit)", "{}"),),
     ),
     _mutant(
         "no token check",
@@ -58,8 +59,8 @@ MUTANTS = (
         Promise.ALONE,
         Promise.STAYS,
         edits=(
-            Edit("claim", "local job = startable(name)", "local job = load(rung.id)"),
-            Edit("states", "if not NEXT[job.status][to] then", "if false then"),
+            Edit("claim", "local job = startable(name)", "local job = load_job(rung.id)"),
+            Edit("states", "if not NEXT_STATES[job.status][to] then", "if false then"),
         ),
     ),
     _mutant(
@@ -68,7 +69,7 @@ MUTANTS = (
         Promise.CAPPED,
         edits=(
             Edit("claim", "'attempt', job.attempt + 1, 'starts', job.starts + 1, ", ""),
-            Edit("finish", "\nsettle(job, ", f"\n{_COUNT}settle(job, "),
+            Edit("finish", "\nend_job(job, ", f"\n{_COUNT}end_job(job, "),
             Edit("release", "\nreturn ", f"\n{_COUNT}job.starts = job.starts + 1\nreturn "),
         ),
     ),
@@ -76,8 +77,8 @@ MUTANTS = (
         "no cap",
         Promise.CAPPED,
         edits=(
-            Edit("states", "'spent_' .. reason, 1) > tonumber(budget)", "'spent', 0) < 0"),
-            Edit("states", "elseif job.starts >= tonumber(max_starts) then", "elseif false then"),
+            Edit("states", "'spent_' .. reason, 1) > budget", "'spent', 0) < 0"),
+            Edit("states", "elseif job.starts >= max_starts then", "elseif false then"),
         ),
     ),
     _mutant(
@@ -89,7 +90,7 @@ MUTANTS = (
         "event in a second step",
         Promise.ANNOUNCED,
         edits=(
-            Edit("states", "  post(job, spec.webhook, status, at)\n", ""),
+            Edit("states", "  deliver_event(job, spec.webhook, status, at)\n", ""),
             Edit("post_event", "", _POST),
         ),
         run=(

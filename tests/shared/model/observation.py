@@ -18,16 +18,18 @@ if TYPE_CHECKING:
 
 
 #: Records and indexes, all read at one moment.
-LOOK = """
-local found, wanted = {}, tonumber(ARGV[1])
-for i = 2, 1 + wanted do
-  if redis.call('EXISTS', key('job', ARGV[i])) == 1 then
-    found[#found + 1] = {ARGV[i], view(ARGV[i])}
+LOOK = """-- Reads records and indexes.
+--
+-- Arguments:
+--   count: number     ids among the names
+--   names: texts      ids of jobs, then names of indexes
+local found, indexes = {}, {}
+for i, name in ipairs(names) do
+  if i > count then
+    indexes[#indexes + 1] = redis.call('ZRANGE', key(name), 0, -1)
+  elseif redis.call('EXISTS', key('job', name)) == 1 then
+    found[#found + 1] = {name, job_view(name)}
   end
-end
-local indexes = {}
-for i = 2 + wanted, #ARGV do
-  indexes[#indexes + 1] = redis.call('ZRANGE', key(ARGV[i]), 0, -1)
 end
 return {found, indexes}
 """
@@ -45,7 +47,7 @@ class Sight:
 
 def look(world: World, job_ids: Collection[str]) -> Sight:
     names = (*INDEXES, *OF_TENANTS)
-    found, indexes = world.scripts.run("look", len(job_ids), *job_ids, *names)
+    found, indexes = world.scripts.run("look", count=len(job_ids), names=[*job_ids, *names])
     jobs = {job_id: to_job(job_id, view) for job_id, view in found}
     return Sight(jobs, dict(zip(names, map(set, indexes), strict=True)))
 

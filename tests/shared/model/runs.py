@@ -106,7 +106,7 @@ class Run(Caller):
 
     def announce(self) -> None:
         """Only a mutant does this."""
-        self.world.scripts.run("post_event", self.job_id)
+        self.world.scripts.run("post_event", id=self.job_id)
 
     def break_promise(self) -> None:
         self.world.manifests.remove(self.tenant, self.job_id, self.generation)

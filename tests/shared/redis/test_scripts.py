@@ -1,14 +1,24 @@
-"""A script gets the common functions that it uses, and whatever those use."""
+"""A script gets the common functions that it uses, and its arguments by name."""
 
 from __future__ import annotations
 
+import ast
 from importlib import resources
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
-from shared.redis.scripts import PRELUDE, linked, prelude
+from shared.redis.scripts import (
+    INCLUDES,
+    Scripts,
+    declared_arguments,
+    includes,
+    load_scripts,
+    with_includes,
+)
 
+SHARED = Path(str(resources.files("shared")))
 COMMON = """-- About all of them.
 local WORD = 'high'
 
@@ -28,43 +38,138 @@ end
 
 
 def test_a_script_gets_what_it_uses_and_what_that_uses() -> None:
-    made = linked(COMMON, "return shout()")
+    made = with_includes(COMMON, "return shout()")
     assert "local function shout" in made
     assert "local function say" in made
     assert "local WORD" in made
     assert made.endswith("return shout()")
 
 
-def test_it_gets_nothing_else() -> None:
-    assert "sing" not in linked(COMMON, "return shout()")
-    assert linked(COMMON, "return 1") == "return 1"
+def test_a_script_gets_nothing_else() -> None:
+    assert "sing" not in with_includes(COMMON, "return shout()")
+    assert with_includes(COMMON, "return 1") == "return 1"
 
 
-def test_the_order_stays() -> None:
-    made = linked(COMMON, "return {sing(), shout()}")
+def test_the_order_of_the_definitions_stays() -> None:
+    made = with_includes(COMMON, "return {sing(), shout()}")
     places = [made.index(f"function {name}(") for name in ("say", "shout", "sing")]
     assert places == sorted(places)
 
 
-def test_a_name_in_a_comment_or_a_string_is_no_use() -> None:
+def test_a_name_in_a_comment_or_a_string_does_not_count() -> None:
     script = "-- Redis' own sing\nreturn 'sing'"
-    assert linked(COMMON, script) == script
+    assert with_includes(COMMON, script) == script
 
 
-def test_a_name_right_behind_two_dots_is_one() -> None:
-    assert "local function sing" in linked(COMMON, "return 'x'..sing()")
+def test_a_name_directly_after_two_dots_counts() -> None:
+    assert "local function sing" in with_includes(COMMON, "return 'x'..sing()")
 
 
 SCRIPTS = {
-    path.stem: path
-    for path in Path(str(resources.files("shared") / "lua")).rglob("*.lua")
-    if path.stem not in PRELUDE
+    path.stem: path.read_text("utf-8")
+    for path in (SHARED / "lua").rglob("*.lua")
+    if path.stem not in INCLUDES
 }
 
 
 @pytest.mark.parametrize("name", sorted(SCRIPTS))
-def test_no_script_carries_all(name: str) -> None:
-    script = SCRIPTS[name].read_text("utf-8")
-    made = linked(prelude(), script)
-    assert made.endswith(script)
-    assert len(made) < len(prelude()) + len(script)
+def test_no_script_contains_all_includes(name: str) -> None:
+    made = load_scripts()[name].text
+    assert made.endswith(SCRIPTS[name])
+    assert len(made) < len(includes()) + len(SCRIPTS[name])
+
+
+@pytest.mark.parametrize("name", sorted(SCRIPTS))
+def test_a_script_says_what_it_does_and_returns(name: str) -> None:
+    assert SCRIPTS[name].startswith("-- ")
+    assert "\n-- Returns: " in SCRIPTS[name]
+    assert "ARGV" not in SCRIPTS[name]
+
+
+@pytest.mark.parametrize("name", sorted(SCRIPTS))
+def test_no_argument_hides_a_common_function(name: str) -> None:
+    arguments = declared_arguments(name, SCRIPTS[name])
+    assert not [each for each in arguments if f"local function {each}(" in includes()]
+
+
+# --- arguments ------------------------------------------------------------------------------
+
+
+def calls() -> list[tuple[str, str, set[str]]]:
+    """Each call of a script in ``shared``: where, its name and the names of its arguments."""
+    found = []
+    for path in SHARED.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("_scripts.run"):
+                (script,) = node.args
+                assert isinstance(script, ast.Constant)
+                names = {str(keyword.arg) for keyword in node.keywords}
+                found.append((f"{path.name}:{node.lineno}", str(script.value), names))
+    return found
+
+
+@pytest.mark.parametrize(("where", "name", "arguments"), calls())
+def test_a_call_passes_the_arguments_that_its_script_declares(
+    where: str, name: str, arguments: set[str]
+) -> None:
+    assert arguments == {*declared_arguments(name, SCRIPTS[name])}, where
+
+
+def test_every_script_is_called() -> None:
+    assert {name for _, name, _ in calls()} == {*SCRIPTS}
+
+
+ECHO = """-- Returns what it gets.
+--
+-- Arguments:
+--   word: text        a word
+--     with a second line
+--   more: text?
+--   limit: number
+--   delay_s: number?
+--   sure: flag
+--   ids: texts
+-- Returns: a list
+local answer = sure and 'sure' or 'unsure'
+return {word, more or 'none', limit + 1, delay_s or 'none', answer, #ids, ids[1]}
+"""
+GIVEN = {"word": "a", "more": "b", "limit": 2, "delay_s": 3, "sure": True, "ids": ["x", "y"]}
+
+
+@pytest.fixture
+def echo(redis: Redis, tmp_path: Path) -> Scripts:
+    """Scripts that include ``echo``."""
+    for name in INCLUDES:
+        (tmp_path / f"{name}.lua").write_text("local unused = 1\n")
+    (tmp_path / "echo.lua").write_text(ECHO)
+    return Scripts(redis, tmp_path)
+
+
+def test_a_script_reads_its_arguments_by_name_and_type(echo: Scripts) -> None:
+    assert echo.run("echo", **GIVEN) == ["a", "b", 3, 3, "sure", 2, "x"]
+
+
+def test_an_optional_argument_may_be_none_and_a_list_may_be_empty(echo: Scripts) -> None:
+    given = GIVEN | {"more": None, "delay_s": None, "sure": False, "ids": []}
+    assert echo.run("echo", **given) == ["a", "none", 3, "none", "unsure", 0]
+
+
+@pytest.mark.parametrize("wrong", [{}, GIVEN | {"extra": 1}, {**GIVEN, "words": "a"}])
+def test_other_arguments_are_refused_before_anything_is_sent(
+    echo: Scripts, wrong: dict[str, object]
+) -> None:
+    with pytest.raises(TypeError, match="script echo"):
+        echo.run("echo", **wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "return 1",
+        "-- Arguments:\n--   word: string\nreturn 1",
+        "-- Arguments:\n--   ids: texts\n--   word: text\nreturn 1",
+    ],
+)
+def test_a_script_must_declare_arguments_that_can_be_read(script: str) -> None:
+    with pytest.raises(ValueError, match="script it d"):
+        declared_arguments("it", script)

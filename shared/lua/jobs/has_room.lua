@@ -1,0 +1,11 @@
+-- Checks whether the quota of a tenant allows one more job.
+--
+-- Arguments:
+--   tenant: text
+--   model: text
+--   priority: text
+--   max_queued: number    quota: jobs of the tenant that may wait
+--   max_age_s: number     quota: how long one of them may have waited; 0: no limit
+-- Returns: 1 or 0
+local job = {tenant = tenant, model = model, priority = priority}
+return over_quota(job, max_queued, max_age_s) and 0 or 1
