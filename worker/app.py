@@ -1,9 +1,9 @@
-"""The worker process: ``python -m worker.app``. Everything is wired here, once.
+"""The worker process: ``python -m worker.app``. Everything is built here, once.
 
-It checks what it stands on (settings, Redis policy, storage, weights), starts the decoder and the
-engine's process, which loads and warms the models, and only then listens. SIGTERM drains: nothing
-new is taken, and what is in flight is finished within ``drain_s`` or given back. No torch, OpenCV,
-numpy or Pillow comes into this process.
+It checks settings, Redis and storage, starts the decoder and the engine process, which loads and
+warms the models, and then listens. SIGTERM drains it: it accepts no new job, and running jobs
+finish within ``drain_s`` seconds or are released. This process imports no torch, OpenCV, numpy or
+Pillow.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ from worker.jobs.thread_pool import JobThreadPool
 
 _log = logging.getLogger(__name__)
 _ANNOUNCE_S = 5.0
-_GRACE_S = 1.0  # after the time to drain, for those that have heard of it
-_LAST_S = 2.0  # to give back what is still held
+_GRACE_S = 1.0  # after the time to drain, for jobs that are just stopping
+_RELEASE_S = 2.0  # to release the jobs that still run
 EXIT_CANNOT_START = 3
 EXIT_AT_FAULT = 4
 
-#: What loads the models, in the engine's process: ``module:function`` or the function itself.
+#: The function that loads the models in the engine process, or its ``module:function``.
 LoadRestorers = str | Callable[[Settings], Mapping[str, object]]
 LOAD_RESTORERS = "worker.load_models:load_restorers"
 
 
 def build(settings: Settings, engine: EngineSupervisor, decoder: Decoder) -> JobRunner:
-    """The composition root."""
+    """Build the job runner and everything that it uses."""
     return JobRunner(
         name=f"{socket.gethostname()}-{os.getpid()}",
         store=JobStore.connect(settings),
@@ -69,9 +69,9 @@ def build(settings: Settings, engine: EngineSupervisor, decoder: Decoder) -> Job
 
 
 def serve(settings: Settings, load_restorers: LoadRestorers = LOAD_RESTORERS) -> None:
-    """Run until told to stop; exits with 4 when this worker is found to be at fault.
+    """Run until SIGTERM. Exits with 4 if this worker, not its jobs, causes the crashes.
 
-    ``load_restorers`` is imported and called by the engine's process. Raises FacemendError when it
+    The engine process imports and calls ``load_restorers``. Raises FacemendError if the worker
     cannot start.
     """
     run_preflight(settings)
@@ -87,17 +87,17 @@ def serve(settings: Settings, load_restorers: LoadRestorers = LOAD_RESTORERS) ->
         engine.close()
         decoder.close()
     if engine.lost.is_set():
-        _log.error("this worker is at fault, not its jobs: it takes itself out")
+        _log.error("this worker is at fault, not its jobs: it exits")
         sys.exit(EXIT_AT_FAULT)
 
 
 def address_of(function: LoadRestorers) -> str:
-    """``module:function``, from which another process can import it. Raises SettingsInvalid."""
+    """Return the ``module:function`` that another process can import. Raises SettingsInvalid."""
     if isinstance(function, str):
         return function
     module, name = function.__module__, function.__qualname__
     if module == "__main__" or "." in name or "<" in name:
-        raise SettingsInvalid(f"{module}:{name} cannot be imported by the engine's process")
+        raise SettingsInvalid(f"{module}:{name} cannot be imported by the engine process")
     return f"{module}:{name}"
 
 
@@ -106,30 +106,30 @@ def _celery(settings: Settings, worker: JobRunner) -> Celery:
     celery = make_celery(settings, role="worker", models=names)
 
     def restore(*args: object, **fields: object) -> None:
-        """Answer a ring; one of a later version is left to workers that understand it."""
+        """Handle a ring of the doorbell; ignore messages of another version."""
         if len(args) == 1 and isinstance(args[0], str) and not fields:
             worker.restore(args[0])
         else:
-            # Not put back at once: it would come round and round. The job stays queued and its
-            # bell rings again.
-            _log.warning("a message of another version is left to others")
+            # The message is not requeued, or it would come back at once. The job stays queued, and
+            # the dispatcher rings again.
+            _log.warning("a message of another version is ignored")
 
     celery.task(name=RESTORE_TASK)(restore)
     return celery
 
 
 def _listen(worker: JobRunner, celery: Celery, settings: Settings) -> None:
-    """Take jobs until SIGTERM, or until the worker itself wants to leave."""
+    """Run jobs until SIGTERM, or until the engine is lost."""
 
     def begin_drain(**_: object) -> None:
-        _log.info("draining: nothing new is taken, %g s for what is in flight", settings.drain_s)
+        _log.info("draining: no new jobs, %g s for running jobs", settings.drain_s)
         worker.drain.begin()
-        threading.Thread(target=_end, args=(worker, settings.drain_s), daemon=True).start()
+        threading.Thread(target=_exit_in_time, args=(worker, settings.drain_s), daemon=True).start()
 
     def announce(**_: object) -> None:
         _log.info("ready: %s", ", ".join(model.name for model in worker.engine.models))
         threading.Thread(target=_announce, args=(worker,), daemon=True).start()
-        threading.Thread(target=_leave_without_engine, args=(worker,), daemon=True).start()
+        threading.Thread(target=_withdraw_without_engine, args=(worker,), daemon=True).start()
 
     setup_logging.connect(_keep_our_logging, weak=False)
     worker_ready.connect(announce, weak=False)
@@ -145,27 +145,27 @@ def _listen(worker: JobRunner, celery: Celery, settings: Settings) -> None:
 
 
 def _keep_our_logging(**_: object) -> None:
-    """Celery sets up logging of its own, unless somebody listens to this signal."""
+    """Celery configures logging unless this signal has a receiver."""
 
 
-def _leave_without_engine(worker: JobRunner) -> None:
+def _withdraw_without_engine(worker: JobRunner) -> None:
     worker.engine.lost.wait()
-    worker.leave()
+    worker.withdraw()
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _end(worker: JobRunner, drain_s: float) -> None:
-    """End the process in time, whatever some job still waits for."""
+def _exit_in_time(worker: JobRunner, drain_s: float) -> None:
+    """Exit after the time to drain, even if a job still waits for something."""
     time.sleep(drain_s + _GRACE_S)
-    last = threading.Thread(target=worker.let_go, daemon=True)
-    last.start()
-    last.join(_LAST_S)
-    _log.warning("ended without waiting any longer")
+    release = threading.Thread(target=worker.release_all, daemon=True)
+    release.start()
+    release.join(_RELEASE_S)
+    _log.warning("exited without waiting any longer")
     os._exit(EXIT_AT_FAULT if worker.engine.lost.is_set() else 0)
 
 
 def _announce(worker: JobRunner) -> None:
-    """Say every few seconds what this worker serves, until it drains."""
+    """Announce the models of this worker every few seconds, until it drains."""
     while not worker.drain.begun:
         try:
             worker.store.workers.announce(worker.name, worker.engine.models)
@@ -175,9 +175,9 @@ def _announce(worker: JobRunner) -> None:
 
 
 @click.command()
-@click.option("--ping", is_flag=True, help="Is a worker of this host alive? Exit 0 or 1.")
+@click.option("--ping", is_flag=True, help="Is a worker on this host alive? Exit 0 or 1.")
 def main(ping: bool) -> None:
-    """Restore jobs until told to stop (SIGTERM drains, then exits)."""
+    """Run jobs until SIGTERM, which drains and then exits."""
     try:
         settings = load_settings()
         if ping:

@@ -23,7 +23,7 @@ Settings come from FACEMEND_… environment variables or a .env file; docs/opera
 
 
 class LazyGroup(click.Group):
-    """A group that knows its commands by name and one line of help, and imports one when asked."""
+    """A group that imports a command only when it runs."""
 
     #: name → (module:function, line in the list of commands)
     commands_by_name: ClassVar[dict[str, tuple[str, str]]] = {

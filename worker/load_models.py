@@ -1,4 +1,4 @@
-"""The engine as the settings want it: for the engine child and each command that restores."""
+"""Loads the models that the settings name, for the engine process and for commands."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 def prepare() -> None:
-    """Import what ``load_restorers`` needs: seconds that a restart of the engine then saves."""
+    """Import what ``load_restorers`` needs, so that a spare engine process starts faster."""
     importlib.import_module("worker.engine.load")
 
 
 def load_restorers(settings: Settings) -> dict[str, Restorer]:
-    """Load and warm each served model; raises ModelUnavailable in words."""
+    """Load and warm each served model. Raises ModelUnavailable."""
     restorers = {}
     for name in settings.served_models or (settings.default_model,):
         restorer = load_model(settings, name, on_batch=partial(batch_metrics.on_batch, name))
@@ -29,9 +29,9 @@ def load_restorers(settings: Settings) -> dict[str, Restorer]:
 
 
 def load_model(settings: Settings, model: str | None = None, **overrides: Any) -> Restorer:
-    """Load a model (default: ``settings.default_model``); ``overrides`` are of ``load_restorer``.
+    """Load a model (default: ``settings.default_model``); ``overrides``: as in ``load_restorer``.
 
-    Raises ModelUnavailable, in words.
+    Raises ModelUnavailable.
     """
     from worker.engine import load_restorer  # noqa: PLC0415  # with torch, seconds of import
 

@@ -49,7 +49,7 @@ def test_an_accepted_job_has_a_manifest_from_which_it_can_be_made_again(
     answer = submit(client, request, headers={"Idempotency-Key": "order-1"})
     accepted = store.get("acme", answer.get_json()["id"])
     redis.flushdb()
-    assert Rebuilder(store, storage).all() == {RecoveryResult.QUEUED: 1}
+    assert Rebuilder(store, storage).restore_all() == {RecoveryResult.QUEUED: 1}
     again = store.get("acme", accepted.id)
     same = ("id", "tenant", "status", "model", "priority", "request", "source", "generation")
     assert [getattr(again, name) for name in same] == [getattr(accepted, name) for name in same]
@@ -67,7 +67,7 @@ def test_the_client_that_asks_again_after_the_loss_gets_the_same_job(
     redis.flushdb()
     assert submit(client, headers=headers).status_code == 503  # and not 401
     services.keys.restore(copy)
-    Rebuilder(store, services.storage).all()
+    Rebuilder(store, services.storage).restore_all()
     second = submit(client, headers=headers)
     assert second.headers["Idempotent-Replayed"] == "true"
     assert second.get_json()["id"] == first.get_json()["id"]
@@ -118,7 +118,7 @@ def test_a_canceled_job_is_promised_no_longer(
     assert client.post(f"/v1/restorations/{job_id}/cancel").status_code == 202
     assert keys(storage, MANIFESTS) == []
     redis.flushdb()
-    assert Rebuilder(store, storage).all() == {}
+    assert Rebuilder(store, storage).restore_all() == {}
 
 
 def test_a_running_job_that_is_canceled_stays_promised_until_it_stops(
@@ -140,7 +140,7 @@ def test_a_record_made_late_finds_the_job_that_was_brought_back(
     class Hanging(JobStore):
         def create(self, new: NewJob, bell: str = "") -> Any:
             taken.append(new)
-            Rebuilder(self, storage).all()
+            Rebuilder(self, storage).restore_all()
             return super().create(new, bell)
 
     slow = dataclasses.replace(services, store=Hanging.connect(services.settings))

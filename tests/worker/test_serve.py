@@ -37,7 +37,7 @@ Submit = Callable[[Act], Job]
 
 @pytest.fixture
 def start(stack_settings: dict[str, Any], tmp_path: Path) -> Iterator[Start]:
-    """Start a worker that runs ``load`` of the obedient restorers; it is ready on return."""
+    """Start a worker that runs ``load`` of the acting restorers; it is ready on return."""
     children: list[ChildProcess] = []
 
     def start(load: str = "load_restorers", **changes: Any) -> ChildProcess:
@@ -85,17 +85,17 @@ def dispatcher(store: JobStore, celery: Celery) -> Iterator[None]:
 
 
 @pytest.fixture
-def order(submit: Callable[..., Job], storage: ObjectStorage) -> Submit:
-    """Accept a job whose photo orders an act."""
+def submit_act(submit: Callable[..., Job], storage: ObjectStorage) -> Submit:
+    """Accept a job whose photo asks for an act."""
 
-    def order(act: Act) -> Job:
+    def submit_act(act: Act) -> Job:
         file = io.BytesIO()
         Image.new("RGB", (48, 48), (act, act, act)).save(file, "PNG")
         key = f"tenants/acme/files/{act.name}.png"
         storage.put(key, file.getvalue(), "image/png")
         return submit(source={"key": key})
 
-    return order
+    return submit_act
 
 
 def status_of(store: JobStore, job: Job) -> Status:
@@ -118,10 +118,10 @@ def descendants(pid: int) -> list[int]:
 
 @pytest.mark.usefixtures("dispatcher")
 def test_a_photo_crosses_three_processes_and_none_but_the_worker_knows_a_secret(
-    start: Start, order: Submit, store: JobStore, stack_settings: dict[str, Any]
+    start: Start, submit_act: Submit, store: JobStore, stack_settings: dict[str, Any]
 ) -> None:
     worker = start()
-    job = order(Act.INVERT)
+    job = submit_act(Act.INVERT)
     eventually(lambda: status_of(store, job) is Status.SUCCEEDED)
     maps = Path(f"/proc/{worker.pid}/maps").read_text()
     assert not [name for name in ("torch", "cv2", "numpy", "PIL") if f"/{name}/" in maps]
@@ -136,11 +136,11 @@ def test_a_photo_crosses_three_processes_and_none_but_the_worker_knows_a_secret(
 
 @pytest.mark.usefixtures("dispatcher")
 def test_a_photo_that_crashes_the_engine_is_condemned_after_two_crashes_and_no_other_job(
-    start: Start, order: Submit, store: JobStore
+    start: Start, submit_act: Submit, store: JobStore
 ) -> None:
     worker = start()
-    bystander, poison = order(Act.SLEEP), order(Act.CRASH)
-    good = [order(Act.INVERT) for _ in range(3)]
+    bystander, poison = submit_act(Act.SLEEP), submit_act(Act.CRASH)
+    good = [submit_act(Act.INVERT) for _ in range(3)]
     eventually(lambda: all(status_of(store, job).terminal for job in [bystander, poison, *good]))
     failed = store.get(poison.tenant, poison.id)
     assert (failed.status, failed.error and failed.error["code"]) == (Status.FAILED, "poisoned")
@@ -151,10 +151,10 @@ def test_a_photo_that_crashes_the_engine_is_condemned_after_two_crashes_and_no_o
 
 @pytest.mark.usefixtures("dispatcher")
 def test_stopped_it_gives_back_what_it_cannot_finish_and_no_budget_is_spent(
-    start: Start, order: Submit, store: JobStore, redis: Redis
+    start: Start, submit_act: Submit, store: JobStore, redis: Redis
 ) -> None:
     worker = start(drain_s=2)
-    endless, short = order(Act.RUN_ON), order(Act.SLEEP)
+    endless, short = submit_act(Act.RUN_ON), submit_act(Act.SLEEP)
     eventually(lambda: status_of(store, endless) is Status.RUNNING)
     eventually(lambda: status_of(store, short) is Status.RUNNING)
     family = descendants(worker.pid)
@@ -184,13 +184,13 @@ def test_a_job_that_does_not_listen_cannot_keep_it_from_ending(
 
 @pytest.mark.usefixtures("dispatcher")
 def test_three_jobs_that_crash_it_one_after_the_other_make_it_leave_and_are_absolved(
-    start: Start, order: Submit, store: JobStore, redis: Redis
+    start: Start, submit_act: Submit, store: JobStore, redis: Redis
 ) -> None:
     worker = start(jobs_in_flight=4)
-    jobs = [order(Act.CRASH) for _ in range(4)]
+    jobs = [submit_act(Act.CRASH) for _ in range(4)]
     eventually(lambda: not worker.running, 60)
     assert worker.exit_code == 4
-    assert "takes itself out" in worker.log_tail(50)
+    assert "this worker is at fault, not its jobs: it exits" in worker.log_tail(50)
     queued = [job for job in jobs if status_of(store, job) is Status.QUEUED]
     assert len(queued) >= 2
     assert not [job for job in queued if "spent_crash" in spent(redis, job)]
@@ -198,10 +198,10 @@ def test_three_jobs_that_crash_it_one_after_the_other_make_it_leave_and_are_abso
 
 @pytest.mark.usefixtures("dispatcher")
 def test_a_child_that_cannot_start_again_charges_nobody(
-    start: Start, order: Submit, store: JobStore, redis: Redis
+    start: Start, submit_act: Submit, store: JobStore, redis: Redis
 ) -> None:
     worker = start("load_once")
-    job = order(Act.CRASH)
+    job = submit_act(Act.CRASH)
     eventually(lambda: not worker.running)
     assert worker.exit_code == 4
     assert status_of(store, job) is Status.QUEUED
@@ -218,10 +218,10 @@ def test_killed_it_takes_its_children_along(start: Start) -> None:
 
 
 def test_a_message_of_another_version_is_left_to_others_and_fails_nothing(
-    start: Start, order: Submit, store: JobStore, celery: Celery
+    start: Start, submit_act: Submit, store: JobStore, celery: Celery
 ) -> None:
     worker = start()
-    job, other = order(Act.INVERT), order(Act.INVERT)
+    job, other = submit_act(Act.INVERT), submit_act(Act.INVERT)
     queue = restore_queue(MODEL, Priority.NORMAL)
     celery.send_task(RESTORE_TASK, args=[job.id], kwargs={"colour": "red"}, queue=queue)
     celery.send_task(RESTORE_TASK, args=[job.id, 2], queue=queue)
@@ -235,11 +235,11 @@ def test_a_message_of_another_version_is_left_to_others_and_fails_nothing(
 
 @pytest.mark.usefixtures("dispatcher")
 def test_what_the_engine_counts_is_among_the_workers_metrics(
-    start: Start, order: Submit, store: JobStore
+    start: Start, submit_act: Submit, store: JobStore
 ) -> None:
     port = free_port()
     start(metrics_port=port)
-    job = order(Act.INVERT)
+    job = submit_act(Act.INVERT)
     eventually(lambda: status_of(store, job) is Status.SUCCEEDED)
     metrics = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
     assert 'facemend_batch_faces_sum{model="scripted"} 2.0' in metrics

@@ -62,7 +62,7 @@ def _rebuild(*, dry_run: bool) -> Counter[RecoveryResult | None]:
     if not dry_run:
         restored = KeyBackup(keys, storage, installation).restore()
         click.echo(f"{restored:8}  API keys restored")
-    came = Rebuilder(store, storage).all(dry_run=dry_run, on_progress=_tell)
+    came = Rebuilder(store, storage).restore_all(dry_run=dry_run, on_progress=_tell)
     if not dry_run:
         # Last: from now on, objects whose jobs nobody knows are swept.
         installation.adopt()

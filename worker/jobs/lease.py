@@ -1,4 +1,4 @@
-"""The lease on a running job: beats while the work goes on, and says when to stop."""
+"""The lease on a running job: renewed while the job runs, and the reason to stop it."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ _log = logging.getLogger(__name__)
 
 
 class Drain:
-    """Whether the worker is being stopped, and by when its jobs must be done."""
+    """The shutdown of a worker, and the time that its running jobs have left."""
 
     def __init__(self, drain_s: float) -> None:
         self._drain_s = drain_s
-        self._ends_s: float | None = None
+        self._end_s: float | None = None
 
     def begin(self) -> None:
-        """Take no new job; those in flight have ``drain_s`` seconds left."""
-        if self._ends_s is None:
-            self._ends_s = time.monotonic() + self._drain_s
+        """Start no new job. Running jobs have ``drain_s`` seconds left."""
+        if self._end_s is None:
+            self._end_s = time.monotonic() + self._drain_s
 
     @property
     def begun(self) -> bool:
-        return self._ends_s is not None
+        return self._end_s is not None
 
     @property
     def over(self) -> bool:
-        return self._ends_s is not None and time.monotonic() >= self._ends_s
+        return self._end_s is not None and time.monotonic() >= self._end_s
 
 
 class Lease:
-    """Keeps a claim alive from a thread of its own; ``report`` tells the customer and asks back.
+    """Renews a claim from its own thread. ``report`` also stores the progress of the job.
 
-    Redis being away is no reason to stop: the job goes on, and ``finish`` finds out by the token
-    whether it is still ours.
+    The job continues while Redis is away: the token tells ``finish`` whether the lease is still
+    ours.
     """
 
     def __init__(self, store: JobStore, claim: Claim, beat_s: float, drain: Drain) -> None:
         self._store, self._claim, self._beat_s, self._drain = store, claim, beat_s, drain
-        self._answer = Beat.GO_ON
+        self._verdict = Beat.GO_ON
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._keep, name="lease", daemon=True)
+        self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -64,29 +64,30 @@ class Lease:
         self._thread.join()
 
     def report(self, progress: Progress) -> None:
-        """Write progress down; raises LeaseLost, JobCanceled or Draining when to stop."""
+        """Store the progress. Raises LeaseLost, JobCanceled or Draining to stop the job."""
         try:
-            self._hear(self._store.runs.progress(self._claim.job.id, self._claim.token, progress))
+            self._note(self._store.runs.progress(self._claim.job.id, self._claim.token, progress))
         except Unavailable as error:
-            _log.warning("progress not written: %s", error.detail)
+            _log.warning("progress not stored: %s", error.detail)
         self.check()
 
     def check(self) -> None:
-        if self._answer is Beat.FENCED:
+        """Raise LeaseLost, JobCanceled or Draining to stop the job."""
+        if self._verdict is Beat.FENCED:
             raise LeaseLost
-        if self._answer is Beat.CANCEL:
+        if self._verdict is Beat.CANCEL:
             raise JobCanceled
         if self._drain.over:
             raise Draining
 
-    def _hear(self, answer: Beat) -> None:
-        """A fence is final, a wish to cancel stays; "go on" never takes either back."""
-        if self._answer is not Beat.FENCED and answer is not Beat.GO_ON:
-            self._answer = answer
+    def _note(self, verdict: Beat) -> None:
+        """FENCED is final and CANCEL stays; GO_ON takes neither of them back."""
+        if self._verdict is not Beat.FENCED and verdict is not Beat.GO_ON:
+            self._verdict = verdict
 
-    def _keep(self) -> None:
+    def _renew(self) -> None:
         while not self._done.wait(self._beat_s):
             try:
-                self._hear(self._store.runs.beat(self._claim.job.id, self._claim.token))
+                self._note(self._store.runs.beat(self._claim.job.id, self._claim.token))
             except Unavailable as error:
-                _log.warning("beat not heard: %s", error.detail)
+                _log.warning("lease not renewed: %s", error.detail)

@@ -1,7 +1,7 @@
-"""One job from fetched bytes to published result, as a straight line.
+"""The pipeline of one job: fetch, decode, restore, publish.
 
-Knows neither Celery nor torch, and touches no pixel: photos are decoded in a sandbox and restored
-in the engine's process. Nothing is caught here; ``worker.jobs.runner`` decides what an error means.
+It knows neither Celery nor torch, and touches no pixel: a sandbox decodes photos, and the engine
+process restores them. It catches no error; ``worker.jobs.runner`` decides what an error means.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ from worker.jobs.publisher import ResultPublisher
 
 
 class JobContext(Protocol):
-    """The right to go on: both raise to stop the job (lease lost, cancelled, draining)."""
+    """What a running job reports to. To stop the job, raises LeaseLost, JobCanceled or Draining."""
 
     def report(self, progress: Progress) -> None:
-        """Tell the customer."""
+        """Store the progress, which the customer sees."""
 
     def check(self) -> None:
-        """Ask, without telling anything."""
+        """Only check whether to stop."""
 
 
 class PhotoDecoder(Protocol):
-    """A customer's bytes to raw pixels."""
+    """Decodes a customer's photo; ``Decoder`` is one."""
 
     def decode(self, data: bytes) -> DecodedPhoto: ...
 
 
 class Engine(Protocol):
-    """Raw pixels to finished pictures; ``EngineSupervisor`` is one."""
+    """Restores a decoded photo; ``EngineSupervisor`` is one."""
 
     def restore(
         self,
-        order: RestoreRequest,
+        request: RestoreRequest,
         photo: int,
         on_progress: Callable[[str, int, int | None], None],
         check: Callable[[], None],
@@ -68,24 +68,24 @@ class Pipeline:
         """Fetch, decode, restore, publish.
 
         Raises InputError for the photo, EngineError for the model, EngineCrashed, PublishFailed
-        for the result, and whatever ``context`` raises.
+        for the result, and what ``context`` raises.
         """
-        watch = _Stopwatch(claim.job)
-        with watch.stage("fetch"):
+        timer = _StageTimer(claim.job)
+        with timer.stage("fetch"):
             context.report(Progress(Stage.FETCHING))
             decoded = self.decoder.decode(self._read(claim.job))
         with decoded:
-            finished = self._restore(claim, decoded, context)
-        with finished:
-            watch.add(finished.metadata["timings_ms"])
-            with watch.stage("publish"):
-                result = self._publish(claim, finished, context)
+            result_file = self._restore(claim, decoded, context)
+        with result_file:
+            timer.add(result_file.metadata["timings_ms"])
+            with timer.stage("publish"):
+                result = self._publish(claim, result_file, context)
         outcome = Outcome(
             status=Status.SUCCEEDED,
             result=result,
             error=None,
-            warnings=tuple(finished.metadata["warnings"]),
-            timings_ms=watch.timings_ms(),
+            warnings=tuple(result_file.metadata["warnings"]),
+            timings_ms=timer.timings_ms(),
         )
         ResultPublisher(self.storage, claim.job, claim.token).seal(outcome)
         return outcome
@@ -100,23 +100,27 @@ class Pipeline:
 
     def _restore(self, claim: Claim, decoded: DecodedPhoto, context: JobContext) -> ResultFile:
         job = claim.job
-        order = RestoreRequest(job.id, job.model, job.request["options"], job.request["output"])
-        progress = _Progress(context, enlarges=order.options.get("background", "keep") != "keep")
-        return self.engine.restore(order, decoded.fd, progress, context.check, alone=claim.suspect)
+        request = RestoreRequest(job.id, job.model, job.request["options"], job.request["output"])
+        progress = _Progress(context, enlarges=request.options.get("background", "keep") != "keep")
+        return self.engine.restore(
+            request, decoded.fd, progress, context.check, alone=claim.suspect
+        )
 
-    def _publish(self, claim: Claim, finished: ResultFile, context: JobContext) -> dict[str, Any]:
+    def _publish(
+        self, claim: Claim, result_file: ResultFile, context: JobContext
+    ) -> dict[str, Any]:
         publication = ResultPublisher(self.storage, claim.job, claim.token)
-        result = publication.publish(finished)
+        result = publication.publish(result_file)
         if claim.job.request["output"]["key"]:
             done = sum(face["status"] == "restored" for face in result["faces"])
-            # raises if the job is no longer ours
+            # raises if another worker has the job
             context.report(Progress(Stage.PUBLISHING, done, len(result["faces"])))
             publication.copy_to_tenant(result["image"])
         return result
 
 
 class _Progress:
-    """Tells of the engine's steps in the job's words."""
+    """Reports the steps of the engine as the progress of the job."""
 
     def __init__(self, context: JobContext, *, enlarges: bool) -> None:
         self._hold = context
@@ -130,8 +134,8 @@ class _Progress:
             self._hold.report(Progress(Stage.RESTORING, enlarged=self._enlarged))
 
 
-class _Stopwatch:
-    """Milliseconds a stage, as the job's ``timings_ms`` shows them."""
+class _StageTimer:
+    """Measures the milliseconds of each stage, for the job's ``timings_ms``."""
 
     def __init__(self, job: Job) -> None:
         self._start_s = time.monotonic()
@@ -140,7 +144,7 @@ class _Stopwatch:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time what is inside; what a stage took elsewhere is kept."""
+        """Add the time of the block to the stage."""
         start_s = time.monotonic()
         yield
         self._timings_ms[name] = self._timings_ms.get(name, 0) + _ms_since(start_s)

@@ -1,4 +1,4 @@
-"""What a worker stands on, looked at before it starts: refused in words where it would not hold."""
+"""Startup checks of Redis and S3: fail fast, and name the setting to fix."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from shared.settings import Settings
 from shared.storage.bucket import ObjectStorage
 
 _log = logging.getLogger(__name__)
-_WAIT_FOR_PARTS_S = 30.0
+_WAIT_S = 30.0
 _WRONG_KEYS = frozenset({"401", "403"})
 
 
-def run_preflight(settings: Settings, wait_s: float = _WAIT_FOR_PARTS_S) -> None:
-    """Refuse to run on a Redis that forgets, or without Redis, storage, bucket or the right keys.
+def run_preflight(settings: Settings, wait_s: float = _WAIT_S) -> None:
+    """Check that Redis never evicts keys, and that Redis, storage, bucket and keys work.
 
-    Raises SettingsInvalid, naming what to set; Unavailable after ``wait_s`` without an answer.
+    Raises SettingsInvalid, which names the setting; Unavailable after ``wait_s`` seconds.
     """
     store, storage = JobStore.connect(settings), ObjectStorage(settings)
     _wait_for(store.ping, wait_s)
@@ -40,7 +40,7 @@ def _wait_for(ping: Callable[[], None], wait_s: float) -> None:
                 "FACEMEND_S3_BUCKET: the object storage has no bucket of that name"
             ) from error
         except Unavailable as error:
-            _refuse_wrong_keys(error.__cause__)
+            _raise_for_wrong_keys(error.__cause__)
             if time.monotonic() > give_up_s:
                 raise
             if error.detail != said:
@@ -48,18 +48,16 @@ def _wait_for(ping: Callable[[], None], wait_s: float) -> None:
             time.sleep(0.5)
 
 
-def _refuse_wrong_keys(cause: BaseException | None) -> None:
-    """Waiting does not turn a wrong key into a right one."""
+def _raise_for_wrong_keys(cause: BaseException | None) -> None:
+    """Raise SettingsInvalid at once for a wrong key: waiting does not help."""
     if isinstance(cause, redis.AuthenticationError):
         raise SettingsInvalid(
-            "FACEMEND_REDIS_URL: Redis does not take this password, or asks for one"
+            "FACEMEND_REDIS_URL: Redis refuses this password, or needs one"
         ) from cause
     if isinstance(cause, redis.exceptions.NoPermissionError):
-        raise SettingsInvalid(
-            "FACEMEND_REDIS_URL: this Redis user may not do what is needed"
-        ) from cause
+        raise SettingsInvalid("FACEMEND_REDIS_URL: this Redis user lacks a permission") from cause
     if isinstance(cause, ClientError) and cause.response["Error"]["Code"] in _WRONG_KEYS:
         raise SettingsInvalid(
-            "FACEMEND_S3_ACCESS_KEY_ID, FACEMEND_S3_SECRET_ACCESS_KEY: the object storage does not "
-            "take these keys for this bucket"
+            "FACEMEND_S3_ACCESS_KEY_ID, FACEMEND_S3_SECRET_ACCESS_KEY: the object storage refuses "
+            "these keys for this bucket"
         ) from cause

@@ -1,6 +1,6 @@
-"""The publication of a result: picture, comparison and crops as objects, and what the record says.
+"""The publisher of a result: stores picture, comparison and crops, and returns their description.
 
-Keys hold the lease token, so a worker that lost its job can only write orphans.
+The object keys contain the lease token, so a worker that lost its job writes only orphans.
 """
 
 from __future__ import annotations
@@ -22,37 +22,37 @@ _CONTENT_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"
 
 @dataclass(frozen=True, slots=True)
 class ResultPublisher:
-    """Where the objects of one run go. Storage that fails becomes PublishFailed."""
+    """Publishes the result of one run. Raises PublishFailed if the storage fails."""
 
     storage: ObjectStorage
     job: Job
     token: str
 
-    def publish(self, finished: ResultFile) -> dict[str, Any]:
-        """Store all pictures; the job's ``result`` as the record keeps it."""
+    def publish(self, result_file: ResultFile) -> dict[str, Any]:
+        """Store all pictures; return the job's ``result`` as the record has it."""
         stored = {
-            name: self._store(picture, finished.read(picture))
-            for name, picture in finished.pictures.items()
+            name: self._store(picture, result_file.read(picture))
+            for name, picture in result_file.pictures.items()
         }
         return {
             "image": stored["restored"],
             "comparison": stored.get("comparison"),
-            "faces": [_with_keys(face, stored) for face in finished.metadata["faces"]],
-            "model": finished.metadata["model"],
-            "background": finished.metadata["background"],
+            "faces": [_with_keys(face, stored) for face in result_file.metadata["faces"]],
+            "model": result_file.metadata["model"],
+            "background": result_file.metadata["background"],
         }
 
     def copy_to_tenant(self, image: dict[str, Any]) -> None:
-        """Put the picture under the key that the request names.
+        """Store the picture under the key that the request names.
 
-        That key carries no token: ask first whether the job is still ours.
+        That key contains no token, so the caller first checks that the job is still ours.
         """
         wanted = self.job.request["output"]["key"]
         data = self.storage.get(image["key"], max_bytes=image["bytes"])
         self._put(file_key(self.job.tenant, wanted), data, image["format"])
 
     def seal(self, outcome: Outcome) -> None:
-        """Leave word that the run has succeeded, after the last picture: Redis may be lost."""
+        """Store that the run succeeded, after the last picture, in case Redis is lost."""
         try:
             Manifests(self.storage).seal(self.job.tenant, self.job.id, self.token, outcome)
         except Unavailable as error:
@@ -79,7 +79,7 @@ class ResultPublisher:
 
 
 def _with_keys(face: dict[str, Any], stored: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """The face with keys in place of the names of its crops."""
+    """Return the face with object keys in place of the names of its crops."""
     crop = face["crop"]
     keys = crop and {f"{when}_key": stored[name]["key"] for when, name in crop.items()}
     return {**face, "crop": keys}

@@ -1,4 +1,4 @@
-"""What happens to a job when its bell rings: the one place that decides retry, release or fail."""
+"""The job runner: runs a job when its doorbell rings, and alone decides retry, release or fail."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from worker.jobs.lease import Drain, Lease
 from worker.jobs.pipeline import Pipeline
 
 _log = logging.getLogger(__name__)
-_WRITE_DOWN_S = 120.0  # how long a finished job waits for Redis to take the news
+_RECORD_TIMEOUT_S = 120.0  # how long the end of a job waits for Redis
 
 
 @dataclass(frozen=True, slots=True)
-class _GiveBack:
-    """Back to the queue; or failed with ``problem``, when the budget of ``reason`` is spent."""
+class _Requeue:
+    """Back to the queue; or failed with ``problem`` if the budget of ``reason`` is used up."""
 
     reason: Release
     delay_s: float = 0
@@ -44,7 +44,7 @@ class _GiveBack:
 
 @dataclass(frozen=True, slots=True)
 class JobRunner:
-    """All that one worker process works with."""
+    """Runs jobs in the threads of one worker process. ``claims``: the running jobs, by token."""
 
     name: str
     store: JobStore
@@ -52,91 +52,94 @@ class JobRunner:
     engine: EngineSupervisor
     drain: Drain
     beat_s: float
-    held: dict[str, Claim] = field(default_factory=dict)
+    claims: dict[str, Claim] = field(default_factory=dict)
 
     def restore(self, job_id: str) -> None:
-        """Answer one ring. The message is only a doorbell: the record decides what is to do."""
+        """Handle one ring of the doorbell. Only the job's record decides whether there is work."""
         if self.drain.begun:
-            return  # the record still says queued, so the dispatcher rings elsewhere
+            return  # the record still says queued, so the dispatcher rings again
         claim = self.store.runs.claim(job_id, self.name)
         if claim is None:
             return
-        self.held[claim.token] = claim
+        self.claims[claim.token] = claim
         try:
             with bind(job_id=claim.job.id):
                 self._run(claim)
         finally:
-            del self.held[claim.token]
+            del self.claims[claim.token]
 
-    def let_go(self) -> None:
-        """Give back whatever is still held, for the process ends now."""
-        for claim in list(self.held.values()):
+    def release_all(self) -> None:
+        """Release every running job, because this process exits now."""
+        for claim in list(self.claims.values()):
             with bind(job_id=claim.job.id):
                 try:
                     if self.store.runs.release(claim.job.id, claim.token, Release.DRAIN):
-                        _log.warning("given back, for the process ends")
+                        _log.warning("released: this process exits")
                 except Unavailable as error:
-                    _log.warning("not given back, the lease will end: %s", error.detail)
+                    _log.warning("not released, the lease will expire: %s", error.detail)
 
-    def leave(self) -> None:
-        """Take no more: the engine is lost, whatever the jobs were. Strike out their crashes."""
+    def withdraw(self) -> None:
+        """Accept no more jobs, and refund their crashes: the engine of this worker is broken."""
         self.drain.begin()
-        charged = self.engine.jobs_to_refund
+        refunds = self.engine.jobs_to_refund
         try:
-            self.store.runs.refund(charged)
+            self.store.runs.refund(refunds)
         except Unavailable as error:
-            _log.warning("crashes not struck out for %s: %s", ", ".join(charged), error.detail)
+            _log.warning("crashes not refunded for %s: %s", ", ".join(refunds), error.detail)
 
     def _run(self, claim: Claim) -> None:
         attempt, alone = claim.job.attempt, claim.suspect
         _log.info("job started", extra={"attempt": attempt} | ({"alone": True} if alone else {}))
         with Lease(self.store, claim, self.beat_s, self.drain) as lease:
             end = self._work(claim, lease)
-            status = self._write_down(claim, end)
-        _log.info("job %s", status or "fenced: another worker's by now")
+            status = self._record_end(claim, end)
+        _log.info("job %s", status or "fenced: another worker has it")
         if status and status.terminal:
             job = claim.job
             Manifests(self.pipeline.storage).remove(job.tenant, job.id, job.generation)
         if end and status:
             _count(claim.job, end, status)
-        if isinstance(end, _GiveBack) and end.reason is Release.CRASH:
+        if isinstance(end, _Requeue) and end.reason is Release.CRASH:
             self.engine.record_charge(claim.job.id)
 
-    def _work(self, claim: Claim, lease: Lease) -> Outcome | _GiveBack | None:
-        """Do the job; None: it is another worker's by now."""
+    def _work(self, claim: Claim, lease: Lease) -> Outcome | _Requeue | None:
+        """Run the job; returns None if another worker has it now."""
         try:
             try:
                 return self.pipeline.run(claim, lease)
             except EngineCrashed as crash:
-                return self._after(crash, lease)
+                return self._attribute(crash, lease)
         except EngineLost:
-            self.leave()
-            return _GiveBack(Release.DRAIN)
+            self.withdraw()
+            return _Requeue(Release.DRAIN)
         except FacemendError as error:
-            return _meaning(error, claim.job)
-        except Exception:  # noqa: BLE001  # the last resort: logged whole, the customer told nothing
+            return _end_for(error, claim.job)
+        except Exception:  # noqa: BLE001  # the last resort: details go to the log only
             _log.exception("job failed unexpectedly")
             return Outcome(Status.FAILED, error=Internal().problem())
 
-    def _after(self, crash: EngineCrashed, lease: Lease) -> _GiveBack:
-        """Charge the job with the crash, once the engine has shown that it is sound without it."""
+    def _attribute(self, crash: EngineCrashed, lease: Lease) -> _Requeue:
+        """Count the crash against the job, if a new engine process starts without it.
+
+        Raises EngineLost if the crash is the worker's fault.
+        """
         if self.engine.fault(crash, lease.check) is Fault.JOB:
-            return _GiveBack(Release.CRASH, problem=Poisoned().problem())
+            return _Requeue(Release.CRASH, problem=Poisoned().problem())
         raise EngineLost
 
-    def _write_down(self, claim: Claim, end: Outcome | _GiveBack | None) -> Status | None:
-        """Tell the record; while Redis is away, try again, for the work is done. None: fenced."""
-        give_up_s = time.monotonic() + _WRITE_DOWN_S
+    def _record_end(self, claim: Claim, end: Outcome | _Requeue | None) -> Status | None:
+        """Write the end into the record, and retry while Redis is away. Returns None if fenced."""
+        give_up_s = time.monotonic() + _RECORD_TIMEOUT_S
         while True:
             try:
-                return self._tell(claim, end)
+                return self._write_end(claim, end)
             except Unavailable as error:
                 if time.monotonic() > give_up_s:
                     raise
-                _log.warning("the job's end is not written yet: %s", error.detail)
+                _log.warning("the end of the job is not written yet: %s", error.detail)
                 time.sleep(1)
 
-    def _tell(self, claim: Claim, end: Outcome | _GiveBack | None) -> Status | None:
+    def _write_end(self, claim: Claim, end: Outcome | _Requeue | None) -> Status | None:
         job_id, token = claim.job.id, claim.token
         if isinstance(end, Outcome):
             return end.status if self.store.runs.finish(job_id, token, end) else None
@@ -147,11 +150,11 @@ class JobRunner:
         )
 
 
-def _count(job: Job, end: Outcome | _GiveBack, status: Status) -> None:
-    """The metrics of a run whose end is written."""
+def _count(job: Job, end: Outcome | _Requeue, status: Status) -> None:
+    """Count a run whose end is written."""
     if isinstance(end, Outcome):
         _count_work(job, end)
-    if status is Status.QUEUED and isinstance(end, _GiveBack):
+    if status is Status.QUEUED and isinstance(end, _Requeue):
         JOBS_RELEASED.labels(model=job.model, reason=end.reason).inc()
         return
     problem = end.error if isinstance(end, Outcome) else end.problem
@@ -166,18 +169,18 @@ def _count_work(job: Job, outcome: Outcome) -> None:
         FACES.labels(model=job.model, status=face["status"]).inc()
 
 
-def _meaning(error: FacemendError, job: Job) -> Outcome | _GiveBack | None:
-    """What an error makes of the job."""
+def _end_for(error: FacemendError, job: Job) -> Outcome | _Requeue | None:
+    """Return how the job ends after this error; None if another worker has it."""
     if isinstance(error, LeaseLost):
         return None
     if isinstance(error, JobCanceled):
         return Outcome(Status.CANCELED)
     if isinstance(error, Draining):
-        return _GiveBack(Release.DRAIN)
+        return _Requeue(Release.DRAIN)
     if error.retryable:
         delay_s = _backoff_s(job)
-        _log.warning("will be tried again in %.0f s: %s", delay_s, error.detail)
-        return _GiveBack(Release.TRANSIENT, delay_s, error.problem())
+        _log.warning("retry in %.0f s: %s", delay_s, error.detail)
+        return _Requeue(Release.TRANSIENT, delay_s, error.problem())
     return Outcome(Status.FAILED, error=error.problem())
 
 

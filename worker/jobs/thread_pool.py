@@ -1,4 +1,4 @@
-"""The threads in which a worker's jobs run, as Celery knows them."""
+"""The thread pool of a worker's jobs, for Celery."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from kombu.asynchronous import Hub
 
 
 class JobThreadPool(TaskPool):
-    """Celery's pool of threads, whose free places are taken at once.
+    """Celery's thread pool, which fetches the next message as soon as a thread is free.
 
-    With all places taken, Celery's event loop listens to no bell. A thread that is done does not
-    wake it, so it would sleep on, for up to a second, while the device runs out of photos.
+    While all threads are busy, Celery's event loop fetches no message. A thread that becomes free
+    does not wake the loop, so the loop could sleep for a second while the device has no work.
     """
 
     _hub: Hub | None = None
@@ -24,13 +24,13 @@ class JobThreadPool(TaskPool):
 
     def on_apply(self, *args: Any, **kwargs: Any) -> Any:
         result = super().on_apply(*args, **kwargs)
-        result.f.add_done_callback(self._wake)  # when Celery counts the place as free
+        result.f.add_done_callback(self._wake)  # when Celery counts the thread as free
         return result
 
     def _wake(self, _: Future[Any]) -> None:
         if self._hub is not None:
-            self._hub.call_soon(_look_around)
+            self._hub.call_soon(_do_nothing)
 
 
-def _look_around() -> None:
-    """Nothing: before it sleeps again, the loop asks for a message if a place is free."""
+def _do_nothing() -> None:
+    """Before the loop sleeps again, it fetches a message if a thread is free."""

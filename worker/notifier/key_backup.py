@@ -1,4 +1,4 @@
-"""The copy of all API keys in the object storage: they outlive the loss of Redis."""
+"""The backup of all API keys in the object storage, for the loss of Redis."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ _MAX_BYTES = 100_000_000
 
 
 class KeyBackup:
-    """Of one process; any number of them may write."""
+    """The backup, as one process sees it; several processes may write it."""
 
     def __init__(self, keys: KeyRing, storage: ObjectStorage, installation: Installation) -> None:
         self._keys, self._storage, self._installation = keys, storage, installation
         self._last: str | None = None
 
     def save(self) -> bool:
-        """Write the copy if something has changed; True if so.
+        """Write the backup if the keys have changed; return whether they had.
 
-        What the copy has and Redis has not is brought back first: keys are never deleted, so Redis
-        has lost it. Raises Unavailable, also when Redis is not the one that the copy is of.
+        Keys that only the backup has are restored first: keys are never deleted, so Redis has lost
+        them. Raises Unavailable, also if this Redis belongs to another installation.
         """
         if self._last is None:
             self._last = self._read()
         if self._last == self._keys.copy():
-            return False  # told by Redis alone: this is asked often
+            return False  # needs Redis only, because this is called often
         self._installation.name()
         if self._last:
             self._keys.restore(self._last)
@@ -37,7 +37,7 @@ class KeyBackup:
         return True
 
     def restore(self) -> int:
-        """Bring back what Redis has lost; the number of keys. Raises Unavailable."""
+        """Restore the keys that Redis has lost; return their number. Raises Unavailable."""
         copy = self._read()
         return self._keys.restore(copy) if copy else 0
 

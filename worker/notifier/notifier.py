@@ -1,8 +1,8 @@
-"""What has to happen without anyone asking: ``python -m worker.notifier``.
+"""The notifier: the periodic tasks of the service, ``python -m worker.notifier``.
 
-Every second: ring for jobs that are due, take jobs from dead workers, send webhooks, erase what is
-expired. Any number of copies may run; each step is claimed in the store, and whatever a dead
-notifier had begun comes again. Each duty has a thread of its own, so that none waits for another.
+Every second it rings for jobs that are due, requeues the jobs of dead workers, sends webhooks, and
+erases expired jobs. Several notifiers may run: each step is claimed in Redis, and another notifier
+repeats the step of a dead one. Each task has its own thread, so that none waits for another.
 """
 
 from __future__ import annotations
@@ -56,17 +56,17 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class _Duty:
-    """``settle_s`` is how long to wait before the first time and after a failure."""
+class _PeriodicTask:
+    """``grace_s``: the wait before the first run and after a failure."""
 
     name: str
     tick: Callable[[], object]
     every_s: float = EVERY_S
-    settle_s: float = 0.0
+    grace_s: float = 0.0
 
 
 class Notifier:
-    """``tick_*`` do one round each; ``run`` repeats them all until told to stop."""
+    """``tick_*`` run a task once; ``run`` repeats all tasks until it is stopped."""
 
     def __init__(
         self,
@@ -85,10 +85,10 @@ class Notifier:
         self._doorbell = doorbell
         self._settings = settings
         self._stop = Event()
-        # A delivery is ours for three times the longest try: a third to wait for its turn, a third
-        # for the try, and a third to write down how it went.
+        # A delivery is leased for three times the longest attempt: a third to wait for its turn, a
+        # third for the attempt, and a third to record its result.
         self._delivery_lease_s = 3 * settings.webhook_timeout_s
-        courier = WebhookDelivery(
+        webhook_delivery = WebhookDelivery(
             store=store,
             outbox=outbox,
             storage=storage,
@@ -96,7 +96,9 @@ class Notifier:
             fetcher=fetcher,
             timeout_s=settings.webhook_timeout_s,
         )
-        self._sender = DeliveryScheduler(courier.deliver, keep_s=settings.webhook_timeout_s)
+        self._scheduler = DeliveryScheduler(
+            webhook_delivery.deliver, keep_s=settings.webhook_timeout_s
+        )
         self._sweeper = Sweeper(
             store,
             storage,
@@ -106,24 +108,24 @@ class Notifier:
         self._key_backup = KeyBackup(keys, storage, Installation(store.recovery, storage))
 
     def run(self, stop: Event) -> None:
-        """Work until ``stop`` is set, then let the webhooks that are being sent come to an end."""
+        """Run until ``stop`` is set, then wait for the webhooks that are being sent."""
         self._stop = stop
-        if not self._succeeds(self._store.check_policy):
+        if not self._retry_until_available(self._store.check_policy):
             return
         _logger.info("ready")
-        duties = (
-            _Duty("dispatch", self.tick_dispatch),
-            # Workers get the time to beat again before they are held for dead: at our own start,
-            # and when Redis was away.
-            _Duty("reap", self.tick_reap, settle_s=self._settings.lease_s),
-            _Duty("deliveries", self.tick_deliveries),
-            _Duty("expiry", self.tick_expiry),
-            _Duty("gauges", self.tick_gauges, every_s=GAUGES_EVERY_S),
-            _Duty("keys", self._key_backup.save, every_s=KEYS_EVERY_S),
-            _Duty("manifests", self._sweeper.sweep_manifests, every_s=MANIFESTS_EVERY_S),
-            _Duty("objects", self._sweeper.sweep_objects, every_s=self._settings.sweep_s),
+        tasks = (
+            _PeriodicTask("dispatch", self.tick_dispatch),
+            # Workers have this time to renew their leases after our start, and after Redis was
+            # away, before they count as dead.
+            _PeriodicTask("reap", self.tick_reap, grace_s=self._settings.lease_s),
+            _PeriodicTask("deliveries", self.tick_deliveries),
+            _PeriodicTask("expiry", self.tick_expiry),
+            _PeriodicTask("gauges", self.tick_gauges, every_s=GAUGES_EVERY_S),
+            _PeriodicTask("keys", self._key_backup.save, every_s=KEYS_EVERY_S),
+            _PeriodicTask("manifests", self._sweeper.sweep_manifests, every_s=MANIFESTS_EVERY_S),
+            _PeriodicTask("objects", self._sweeper.sweep_objects, every_s=self._settings.sweep_s),
         )
-        threads = [Thread(target=self._repeat, args=[duty], name=duty.name) for duty in duties]
+        threads = [Thread(target=self._repeat, args=[task], name=task.name) for task in tasks]
         for thread in threads:
             thread.start()
         stop.wait()
@@ -131,12 +133,12 @@ class Notifier:
             thread.join()
         self.close()
 
-    def _succeeds(self, asking: Callable[[], None]) -> bool:
-        """Ask Redis until it answers. False: told to stop meanwhile."""
+    def _retry_until_available(self, call: Callable[[], None]) -> bool:
+        """Call until Redis is available. Returns False if stopped meanwhile."""
         warned = False
         while not self._stop.is_set():
             try:
-                asking()
+                call()
             except Unavailable as error:
                 if not warned:
                     _logger.warning("waiting: %s", error.detail)
@@ -151,12 +153,12 @@ class Notifier:
 
     def close(self) -> None:
         """Wait for the webhooks that are being sent."""
-        self._sender.close()
+        self._scheduler.close()
 
-    # --- duties -----------------------------------------------------------------------------
+    # --- tasks ------------------------------------------------------------------------------
 
     def tick_dispatch(self) -> int:
-        """Ring for queued jobs that are due; the number of rings. Raises Unavailable."""
+        """Ring for queued jobs that are due; return the number of rings. Raises Unavailable."""
         rung = 0
         for job in _batches(self._store.runs.due):
             try:
@@ -169,7 +171,7 @@ class Notifier:
         return rung
 
     def tick_reap(self) -> list[tuple[str, Status]]:
-        """Take jobs from workers that fell silent; what became of each. Raises Unavailable."""
+        """Requeue or fail the jobs of dead workers; return their new states. Raises Unavailable."""
         reaped = list(_batches(self._store.runs.reap))
         for job_id, status in reaped:
             JOBS_REAPED.labels(status).inc()
@@ -177,22 +179,22 @@ class Notifier:
         return reaped
 
     def tick_deliveries(self) -> int:
-        """Hand due webhooks to the sender; their number. Raises Unavailable."""
+        """Schedule due webhooks; return their number. Raises Unavailable."""
         taken = 0
         for _ in range(MAX_BATCHES):
-            # A batch may be short while there is more: each receiver has only its share of it.
-            full = self._sender.full()
+            # A short batch does not mean that no more are due: each receiver has only its share.
+            full = self._scheduler.full_lanes()
             batch = self._outbox.take(BATCH, self._delivery_lease_s, full)
-            self._sender.offer(batch)
+            self._scheduler.schedule(batch)
             taken += len(batch)
             if not batch:
                 break
         return taken
 
     def tick_expiry(self) -> int:
-        """Erase what was kept long enough; the number of jobs. Raises Unavailable.
+        """Erase expired jobs; return their number. Raises Unavailable.
 
-        Objects go first: if we die in between, the record still says what there is to delete.
+        Objects are deleted before the record, so that a crash in between leaves no orphans.
         """
         erased = 0
         for job in _batches(self._store.expired):
@@ -204,7 +206,7 @@ class Notifier:
         return erased
 
     def tick_gauges(self) -> None:
-        """Publish how much there is of everything. Raises Unavailable."""
+        """Set the gauges of queue, running jobs and deliveries. Raises Unavailable."""
         for name, count in self._store.counts().items():
             if name.startswith("queued."):
                 model, priority = name.removeprefix("queued.").rsplit(".", 1)
@@ -214,29 +216,31 @@ class Notifier:
             elif name == "deliveries_pending":
                 DELIVERIES_PENDING.set(count)
 
-    def _repeat(self, duty: _Duty) -> None:
-        """Do a duty until told to stop. Nothing that goes wrong ends it; a change is logged."""
-        well, pause_s = True, duty.settle_s
+    def _repeat(self, task: _PeriodicTask) -> None:
+        """Repeat a task until stopped. No error ends it; a change is logged."""
+        healthy, pause_s = True, task.grace_s
         while not self._stop.wait(pause_s):
             try:
-                duty.tick()
+                task.tick()
             except Unavailable as error:
-                if well:
-                    _logger.warning("%s has to wait: %s", duty.name, error.detail)
-                if duty.settle_s:
-                    self._succeeds(self._store.ping)  # the settling begins when Redis is back
-                well, pause_s = False, max(duty.every_s, duty.settle_s)
+                if healthy:
+                    _logger.warning("%s is postponed: %s", task.name, error.detail)
+                if task.grace_s:
+                    self._retry_until_available(
+                        self._store.ping
+                    )  # the grace begins when Redis is back
+                healthy, pause_s = False, max(task.every_s, task.grace_s)
             except Exception:
-                _logger.exception("%s failed", duty.name)
-                well, pause_s = False, max(duty.every_s, duty.settle_s)
+                _logger.exception("%s failed", task.name)
+                healthy, pause_s = False, max(task.every_s, task.grace_s)
             else:
-                if not well:
-                    _logger.info("%s goes on", duty.name)
-                well, pause_s = True, duty.every_s
+                if not healthy:
+                    _logger.info("%s works again", task.name)
+                healthy, pause_s = True, task.every_s
 
 
 def _batches(take: Callable[[int], Sequence[T]]) -> Iterator[T]:
-    """All that is there now, fetched in batches; what is more than a round's share can wait."""
+    """Yield everything that is due, in batches, up to the limit of one round."""
     for _ in range(MAX_BATCHES):
         batch = take(BATCH)
         yield from batch
@@ -245,7 +249,7 @@ def _batches(take: Callable[[int], Sequence[T]]) -> Iterator[T]:
 
 
 def build(settings: Settings) -> Notifier:
-    """The composition root."""
+    """Build the notifier and everything that it uses."""
     client = connect(settings)
     scripts = Scripts(client)
     return Notifier(
@@ -260,7 +264,10 @@ def build(settings: Settings) -> Notifier:
 
 
 def stop_on_signals() -> Event:
-    """Set by SIGTERM and SIGINT, if not by their handler: whom it interrupts may hold its lock."""
+    """Return an event that SIGTERM and SIGINT set, through a thread.
+
+    A signal handler must not set it, because the code that it interrupts may hold the event's lock.
+    """
     stop, signals = Event(), SimpleQueue[int]()
 
     def wait() -> None:

@@ -1,4 +1,4 @@
-"""Records made again from manifests: of one job that Redis has lost, or of all."""
+"""The rebuilder: makes records again from manifests, of one job or of all."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ _log = logging.getLogger(__name__)
 _READERS = 16
 _BATCH = 1000
 
-#: A manifest with the run that had succeeded, if one had; None: removed meanwhile.
+#: A manifest, and the sealed run if one had succeeded; None if it was removed meanwhile.
 _Found = tuple[Manifest, SealedRun | None] | None
 
 
 class Rebuilder:
-    """Safe to be run again, by many at once, and while the service works."""
+    """May run again, several at once, and while the service runs."""
 
     def __init__(self, store: JobStore, storage: ObjectStorage) -> None:
         self._store = store
         self._storage = storage
         self._manifests = Manifests(storage)
 
-    def revive(self, promise: ManifestRef) -> RecoveryResult | None:
-        """One job; None: its manifest was removed meanwhile.
+    def restore(self, ref: ManifestRef) -> RecoveryResult | None:
+        """Restore one job; return None if its manifest was removed meanwhile.
 
         Raises Unavailable; Internal for a manifest that cannot be read.
         """
-        return self._revive(promise, self._read(promise, ran=True))
+        return self._restore(ref, self._read(ref, ran=True))
 
-    def all(
+    def restore_all(
         self, *, dry_run: bool = False, on_progress: Callable[[int, int], None] = lambda *_: None
     ) -> Counter[RecoveryResult | None]:
-        """Every manifest there is; what came of them, None for those that cannot be read.
+        """Restore every job; return the count of each result, None for unreadable manifests.
 
         The newest first: of two requests with one Idempotency-Key, the later one was accepted.
         Raises Unavailable.
@@ -49,11 +49,11 @@ class Rebuilder:
             self._manifests.all(), key=lambda each: (each.job_id, each.generation), reverse=True
         )
         ran = self._with_results(order)
-        came: Counter[RecoveryResult | None] = Counter()
+        results: Counter[RecoveryResult | None] = Counter()
 
-        def read(promise: ManifestRef) -> _Found | Internal:
+        def read(ref: ManifestRef) -> _Found | Internal:
             try:
-                return self._read(promise, ran=promise.job_id in ran)
+                return self._read(ref, ran=ref.job_id in ran)
             except Internal as error:
                 return error
 
@@ -61,64 +61,64 @@ class Rebuilder:
             for start in range(0, len(order), _BATCH):
                 batch = order[start : start + _BATCH]
                 found = pool.map(read, batch)
-                came.update(self._revive_all(batch, found, dry_run=dry_run))
+                results.update(self._restore_batch(batch, found, dry_run=dry_run))
                 on_progress(start + len(batch), len(order))
-        return came
+        return results
 
-    def _revive_all(
+    def _restore_batch(
         self, batch: list[ManifestRef], found: Iterator[_Found | Internal], *, dry_run: bool
     ) -> Iterator[RecoveryResult | None]:
-        for promise, each in zip(batch, found, strict=True):
+        for ref, each in zip(batch, found, strict=True):
             if isinstance(each, Internal):
-                _log.error("%s", each.detail, extra={"job_id": promise.job_id})
+                _log.error("%s", each.detail, extra={"job_id": ref.job_id})
                 yield None
-            elif (became := self._revive(promise, each, dry_run=dry_run)) is not None:
-                yield became
+            elif (result := self._restore(ref, each, dry_run=dry_run)) is not None:
+                yield result
 
-    def _with_results(self, promises: list[ManifestRef]) -> set[str]:
-        """Jobs of which some run has stored something: few, and found a thousand at a time."""
-        promised = {promise.job_id for promise in promises}
+    def _with_results(self, manifests: list[ManifestRef]) -> set[str]:
+        """Return the ids of the jobs with stored objects of a run, from listings of folders."""
+        job_ids = {ref.job_id for ref in manifests}
         return {
             job_id
-            for tenant in {promise.tenant for promise in promises}
+            for tenant in {ref.tenant for ref in manifests}
             for job_id in self._storage.folders(results_root(tenant))
-            if job_id in promised
+            if job_id in job_ids
         }
 
-    def _read(self, promise: ManifestRef, *, ran: bool) -> _Found:
-        manifest = self._manifests.read(promise)
+    def _read(self, ref: ManifestRef, *, ran: bool) -> _Found:
+        manifest = self._manifests.read(ref)
         if manifest is None:
             return None
-        sealed = self._manifests.sealed(promise.tenant, promise.job_id) if ran else None
+        sealed = self._manifests.sealed(ref.tenant, ref.job_id) if ran else None
         return manifest, sealed
 
-    def _revive(
-        self, promise: ManifestRef, found: _Found, *, dry_run: bool = False
+    def _restore(
+        self, ref: ManifestRef, found: _Found, *, dry_run: bool = False
     ) -> RecoveryResult | None:
         if found is None:
             return None
         manifest, sealed = found
-        became = self._store.recovery.restore(
-            manifest, age_s=promise.age_s, sealed=sealed, dry_run=dry_run
+        result = self._store.recovery.restore(
+            manifest, age_s=ref.age_s, sealed=sealed, dry_run=dry_run
         )
         if not dry_run:
-            self._follow_up(promise, became)
-        return became
+            self._follow_up(ref, result)
+        return result
 
-    def _follow_up(self, promise: ManifestRef, became: RecoveryResult) -> None:
-        if became is RecoveryResult.OLDER:
-            self._retry(promise)
-        elif became in {RecoveryResult.SUCCEEDED, RecoveryResult.ERASED, RecoveryResult.SUPERSEDED}:
-            self._manifests.remove(promise.tenant, promise.job_id, promise.generation)
+    def _follow_up(self, ref: ManifestRef, result: RecoveryResult) -> None:
+        if result is RecoveryResult.OLDER:
+            self._retry(ref)
+        elif result in {RecoveryResult.SUCCEEDED, RecoveryResult.ERASED, RecoveryResult.SUPERSEDED}:
+            self._manifests.remove(ref.tenant, ref.job_id, ref.generation)
 
-    def _retry(self, promise: ManifestRef) -> None:
-        """What was promised is a retry that the record does not know of."""
+    def _retry(self, ref: ManifestRef) -> None:
+        """Repeat a retry that the manifest has and the record has not."""
         try:
-            self._store.retry(promise.tenant, promise.job_id, promise.generation - 1)
+            self._store.retry(ref.tenant, ref.job_id, ref.generation - 1)
         except QueueFull:
-            return  # the manifest stays: the next sweep tries again
+            return  # the manifest stays, and the next sweep tries again
         except NotFound:
-            return  # erased a moment ago, manifests and all
+            return  # erased just now, with its manifests
         except Conflict:
-            if self._store.get(promise.tenant, promise.job_id).generation < promise.generation:
-                self._manifests.remove(promise.tenant, promise.job_id, promise.generation)
+            if self._store.get(ref.tenant, ref.job_id).generation < ref.generation:
+                self._manifests.remove(ref.tenant, ref.job_id, ref.generation)

@@ -1,7 +1,7 @@
-"""Objects and records made to agree: what was promised has a record, what nobody owns goes.
+"""The sweeper: removes objects without a job, and restores jobs that only a manifest knows.
 
-Any number may sweep at once. Nothing is concluded from a Redis that does not know this bucket (see
-``shared.manifests.installation``), nor from what is young: whoever wrote it may be about to say so.
+Several sweepers may run at once. They do nothing if Redis belongs to another bucket (see
+``shared.manifests.installation``), and ignore young objects, whose record may not be written yet.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from worker.notifier.rebuilder import Rebuilder
 
 _log = logging.getLogger(__name__)
 _BATCH = 200  # records that one script looks up
-#: How long a request may be between its manifest and its record, and between its photo and that.
-_PROMISED_S, _UPLOADED_S = 120.0, 900.0
+#: The age in seconds after which a manifest, and an object, must have a record.
+_MANIFEST_MIN_AGE_S, _OBJECT_MIN_AGE_S = 120.0, 900.0
 
 T = TypeVar("T")
 
 
 class Sweeper:
-    """Raises Unavailable; what was not swept then is swept the next time."""
+    """Every method raises Unavailable; the next sweep does the rest."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Sweeper:
         input_ttl_s: float,
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
-        """``stopping`` is asked now and then; if so, what is left is left to the next time."""
+        """A sweep ends early once ``stopping`` returns true."""
         self._recovery = store.recovery
         self._storage = storage
         self._input_ttl_s = input_ttl_s
@@ -51,48 +51,48 @@ class Sweeper:
         self._rebuilder = Rebuilder(store, storage)
 
     def sweep_manifests(self) -> int:
-        """Remove those of jobs that have ended, and bring back jobs that Redis has lost."""
+        """Remove manifests of ended jobs, and restore jobs that Redis has lost."""
         changed = 0
         for batch, known in self._look_up(self._manifests.all(), lambda each: each.job_id):
-            for promise in batch:
-                changed += self._settle(promise, known[promise.job_id])
+            for manifest in batch:
+                changed += self._settle(manifest, known[manifest.job_id])
         return changed
 
     def sweep_objects(self) -> int:
-        """Delete what lost runs have stored, what is no job's, and photos kept long enough."""
+        """Delete objects of lost runs, objects without a job, and photos past their lifetime."""
         swept = 0
         for tenant in list(self._storage.folders(TENANTS)):
-            swept += self._sweep("result", results_root(tenant), _lost_result)
-            swept += self._sweep("input", inputs_prefix(tenant), self._done_with)
+            swept += self._sweep("result", results_root(tenant), _is_obsolete_result)
+            swept += self._sweep("input", inputs_prefix(tenant), self._is_obsolete_input)
         return swept
 
-    def _settle(self, promise: ManifestRef, known: JobLocation) -> bool:
-        if known.erased or promise.generation < known.generation:
+    def _settle(self, manifest: ManifestRef, known: JobLocation) -> bool:
+        if known.erased or manifest.generation < known.generation:
             over = True
-        elif known.status is None or promise.generation > known.generation:
-            return promise.age_s >= _PROMISED_S and self._revive(promise)
+        elif known.status is None or manifest.generation > known.generation:
+            return manifest.age_s >= _MANIFEST_MIN_AGE_S and self._restore(manifest)
         else:
             over = known.status.terminal
         if over:
-            self._manifests.remove(promise.tenant, promise.job_id, promise.generation)
+            self._manifests.remove(manifest.tenant, manifest.job_id, manifest.generation)
             SWEPT.labels("manifest").inc()
         return over
 
-    def _revive(self, promise: ManifestRef) -> bool:
-        about = {"job_id": promise.job_id}
+    def _restore(self, manifest: ManifestRef) -> bool:
+        log_job = {"job_id": manifest.job_id}
         try:
-            became = self._rebuilder.revive(promise)
+            result = self._rebuilder.restore(manifest)
         except Internal as error:
-            _log.error("%s", error.detail, extra=about)
+            _log.error("%s", error.detail, extra=log_job)
             return False
-        if became is None:
+        if result is None:
             return False
-        JOBS_REVIVED.labels(became).inc()
-        _log.warning("a manifest had no record: the job is %s", became, extra=about)
+        JOBS_REVIVED.labels(result).inc()
+        _log.warning("a manifest had no record: the job is %s", result, extra=log_job)
         return True
 
     def _sweep(
-        self, what: str, prefix: str, doomed: Callable[[str, StoredObject, JobLocation], bool]
+        self, what: str, prefix: str, is_obsolete: Callable[[str, StoredObject, JobLocation], bool]
     ) -> int:
         def job_id(stored: StoredObject) -> str:
             return stored.key.removeprefix(prefix).partition("/")[0]
@@ -102,33 +102,33 @@ class Sweeper:
             keys = [
                 stored.key
                 for stored in batch
-                if doomed(stored.key.removeprefix(prefix), stored, known[job_id(stored)])
+                if is_obsolete(stored.key.removeprefix(prefix), stored, known[job_id(stored)])
             ]
             self._storage.delete(keys)
             SWEPT.labels(what).inc(len(keys))
             swept += len(keys)
         return swept
 
-    def _done_with(self, _: str, stored: StoredObject, known: JobLocation) -> bool:
-        """A photo is kept as long as its job may need it."""
+    def _is_obsolete_input(self, _: str, stored: StoredObject, known: JobLocation) -> bool:
+        """Return whether no job can need this photo any more."""
         age_s = stored.age_s or 0.0
         if known.status is None:
-            return known.erased or age_s >= _UPLOADED_S
+            return known.erased or age_s >= _OBJECT_MIN_AGE_S
         return known.status.terminal and age_s >= self._input_ttl_s
 
     def _look_up(
         self, items: Iterable[T], job_id: Callable[[T], str]
     ) -> Iterator[tuple[list[T], dict[str, JobLocation]]]:
-        """What the records know of each item's job; read after the item was seen."""
+        """Yield batches of items with the locations of their jobs, read after the items."""
         installation, rest = self._installation.name(), iter(items)
         while not self._stopping() and (batch := list(islice(rest, _BATCH))):
             ids = list(dict.fromkeys(map(job_id, batch)))
             yield batch, self._recovery.locate(installation, ids)
 
 
-def _lost_result(path: str, stored: StoredObject, known: JobLocation) -> bool:
-    """All but what the job shows, and what the run that goes on has stored so far."""
+def _is_obsolete_result(path: str, stored: StoredObject, known: JobLocation) -> bool:
+    """Return whether the object belongs neither to the job's result nor to its running run."""
     if known.status is None:
-        return known.erased or (stored.age_s or 0.0) >= _UPLOADED_S
+        return known.erased or (stored.age_s or 0.0) >= _OBJECT_MIN_AGE_S
     token = path.split("/")[1] if "/" in path else ""
     return known.status not in {Status.RUNNING, Status.SUCCEEDED} or token != known.token

@@ -1,4 +1,4 @@
-"""One webhook: from the delivery that the store hands out to the note of how the try went."""
+"""One attempt to deliver a webhook: builds the message, sends it, and records the result."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from shared.webhooks.signing import event_body
 _logger = logging.getLogger(__name__)
 _CHANGED = {
     "gone": "the endpoint says that it is gone: it is disabled",
-    "failing": "the endpoint did nothing but fail for days: it is disabled",
-    "enabled": "the endpoint is well again",
+    "failing": "the endpoint has failed for days: it is disabled",
+    "enabled": "the endpoint works again",
 }
 
 
 class WebhookDelivery:
-    """Thread-safe."""
+    """Makes attempts for deliveries from the outbox. Thread-safe."""
 
     def __init__(
         self,
@@ -49,9 +49,9 @@ class WebhookDelivery:
         self._timeout_s = timeout_s
 
     def deliver(self, delivery: Delivery) -> None:
-        """Try once and write down how it went. Never raises.
+        """Make one attempt and record its result. Never raises.
 
-        If it cannot be written down, the lease runs out and the same event id is sent again.
+        If the result cannot be recorded, the lease expires and the same event id is sent again.
         """
         with bind(
             job_id=delivery.job_id,
@@ -60,14 +60,14 @@ class WebhookDelivery:
             attempt=delivery.attempt,
         ):
             try:
-                self._settle(delivery, self._try(delivery))
+                self._record(delivery, self._attempt(delivery))
             except FacemendError as error:
-                _logger.warning("the webhook has to wait: %s", error.detail)
+                _logger.warning("the webhook is postponed: %s", error.detail)
             except Exception:
-                _logger.exception("the webhook has to wait")
+                _logger.exception("the webhook is postponed")
 
-    def _try(self, delivery: Delivery) -> Attempt:
-        """Raises Unavailable or NotFound before anything is sent."""
+    def _attempt(self, delivery: Delivery) -> Attempt:
+        """Send the webhook. Raises Unavailable or NotFound before anything is sent."""
         if delivery.disabled:
             return _unsent("The endpoint is disabled")
         secrets = self._keys.webhook_secrets(delivery.tenant)
@@ -76,7 +76,7 @@ class WebhookDelivery:
         except FacemendError:
             raise
         except Exception:
-            # A defect of ours. It counts as a try, or it would come round for ever.
+            # A bug. It counts as an attempt, or the delivery would be retried for ever.
             _logger.exception("the webhook cannot be written")
             return _unsent("The message could not be written")
         return send(
@@ -89,29 +89,28 @@ class WebhookDelivery:
         )
 
     def _data(self, delivery: Delivery) -> dict[str, Any]:
-        """Make what the event tells, anew for each try: addresses in it end after some minutes."""
+        """Return the data of the event, new at each attempt: its URLs expire after some minutes."""
         if delivery.event == TEST_EVENT:
             return {"delivery_id": delivery.id}
         job = delivery.job or self._store.get(delivery.tenant, delivery.job_id)
         return represent(job, self._storage).model_dump(mode="json")
 
-    def _settle(self, delivery: Delivery, attempt: Attempt) -> None:
+    def _record(self, delivery: Delivery, attempt: Attempt) -> None:
         delay_s = next_delay_s(delivery.attempt, attempt.retry_after_s, random.random)
         if delivery.disabled or delivery.event == TEST_EVENT:
             delay_s = None
-        went = _went(attempt)
-        noted = self._outbox.record_attempt(delivery, went, attempt.record(), delay_s)
-        if noted is None:
-            _logger.warning("the try took too long: another sender has the webhook now")
+        outcome = self._outbox.record_attempt(delivery, _result(attempt), attempt.record(), delay_s)
+        if outcome is None:
+            _logger.warning("the attempt took too long: another notifier has the delivery now")
         else:
-            _tell(delivery, attempt, noted)
+            _report(delivery, attempt, outcome)
 
 
 def _unsent(error: str) -> Attempt:
     return Attempt(time.time(), None, 0, error, sent=False)
 
 
-def _went(attempt: Attempt) -> AttemptResult:
+def _result(attempt: Attempt) -> AttemptResult:
     if not attempt.sent:
         return AttemptResult.UNSENT
     if attempt.delivered:
@@ -119,13 +118,13 @@ def _went(attempt: Attempt) -> AttemptResult:
     return AttemptResult.GONE if attempt.gone else AttemptResult.FAILED
 
 
-def _tell(delivery: Delivery, attempt: Attempt, noted: DeliveryOutcome) -> None:
-    outcome = "failed" if noted.state == "pending" else noted.state
-    DELIVERY_TRIES.labels(delivery.event, outcome).inc()
-    facts = {name: fact for name, fact in attempt.record().items() if name != "at"}
-    _logger.info("webhook %s: %s", delivery.event, outcome, extra=facts)
-    if noted.endpoint:
-        ENDPOINTS_CHANGED.labels(noted.endpoint).inc()
+def _report(delivery: Delivery, attempt: Attempt, outcome: DeliveryOutcome) -> None:
+    state = "failed" if outcome.state == "pending" else outcome.state
+    DELIVERY_TRIES.labels(delivery.event, state).inc()
+    details = {name: value for name, value in attempt.record().items() if name != "at"}
+    _logger.info("webhook %s: %s", delivery.event, state, extra=details)
+    if outcome.endpoint:
+        ENDPOINTS_CHANGED.labels(outcome.endpoint).inc()
         to = urlsplit(delivery.url)
-        whose = {"tenant": delivery.tenant, "receiver": f"{to.scheme}://{to.netloc}"}
-        _logger.warning(_CHANGED[noted.endpoint], extra=whose)
+        endpoint = {"tenant": delivery.tenant, "receiver": f"{to.scheme}://{to.netloc}"}
+        _logger.warning(_CHANGED[outcome.endpoint], extra=endpoint)

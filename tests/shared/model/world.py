@@ -195,7 +195,7 @@ class World:
                 self.kill(process)  # it would take back the promise of a job that runs again
         self.redis.flushdb()
         self.clock.show()
-        Rebuilder(self.store, self.shelf).all()
+        Rebuilder(self.store, self.shelf).restore_all()
         Installation(self.store.recovery, self.shelf).adopt()
         self.ledger.lost(look(self, self.ledger.stories).jobs)
         self._notice_revived()

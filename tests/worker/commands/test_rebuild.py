@@ -148,7 +148,7 @@ def test_it_can_be_run_again_and_by_two_at_once(
     jobs = [admit().id for _ in range(30)]
     redis.flushdb()
     with ThreadPoolExecutor(2) as pool:
-        both = [*pool.map(lambda _: Rebuilder(store, storage).all(), range(2))]
+        both = [*pool.map(lambda _: Rebuilder(store, storage).restore_all(), range(2))]
     assert sum(came[RecoveryResult.QUEUED] for came in both) == 30
     assert sum(came[RecoveryResult.KNOWN] for came in both) == 30
     assert store.counts()["queued"] == 30

@@ -103,7 +103,7 @@ def test_a_success_is_sealed_before_the_record_knows_of_it(
 
     redis.flushdb()
     storage.put(key, manifest, "application/json")  # which the dead worker had not removed
-    assert Rebuilder(store, storage).all() == {RecoveryResult.SUCCEEDED: 1}
+    assert Rebuilder(store, storage).restore_all() == {RecoveryResult.SUCCEEDED: 1}
     again = store.get(job.tenant, job.id)
     assert (again.status, again.result) == (Status.SUCCEEDED, done.result)
     assert again.timings_ms == done.timings_ms

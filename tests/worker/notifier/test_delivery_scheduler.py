@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from shared.webhooks.outbox import Delivery
-from worker.notifier import scheduler as sender
-from worker.notifier.delivery_scheduler import DeliveryScheduler
+from worker.notifier.delivery_scheduler import FULL, DeliveryScheduler
 
 
 def delivery(number: int, host: str = "a.example") -> Delivery:
@@ -28,7 +27,7 @@ def delivery(number: int, host: str = "a.example") -> Delivery:
 
 
 class Receivers:
-    """Stands in for all receivers: those in ``stuck`` answer only when ``free`` is set."""
+    """Stands in for all receivers: those in ``stuck`` respond only when ``free`` is set."""
 
     def __init__(self) -> None:
         self.stuck: set[str] = set()
@@ -58,11 +57,11 @@ class Receivers:
             assert self._changed.wait_for(condition, 10)
 
 
-def known(courier: DeliveryScheduler, receivers: Receivers, host: str) -> None:
-    """Let a host show that it is quick."""
-    courier.offer([delivery(0, host=host)])
+def make_quick(scheduler: DeliveryScheduler, receivers: Receivers, host: str) -> None:
+    """Make an attempt, after which the host counts as quick."""
+    scheduler.schedule([delivery(0, host=host)])
     receivers.wait_for(lambda: receivers.numbers(host) == [0])
-    while courier.in_flight:
+    while scheduler.in_flight:
         time.sleep(0.001)
 
 
@@ -73,12 +72,12 @@ def receivers() -> Iterator[Receivers]:
     receivers.free.set()
 
 
-def test_everything_offered_is_sent_once_and_in_order_of_its_receiver(receivers: Receivers) -> None:
-    courier = DeliveryScheduler(receivers.send, keep_s=10, threads=1)
+def test_each_delivery_is_sent_once_and_in_the_order_of_its_receiver(receivers: Receivers) -> None:
+    scheduler = DeliveryScheduler(receivers.send, keep_s=10, threads=1)
     for number in range(50):
-        courier.offer([delivery(number, host=f"{number % 5}.example")])
+        scheduler.schedule([delivery(number, host=f"{number % 5}.example")])
     receivers.wait_for(lambda: len(receivers.arrived) == 50)
-    courier.close()
+    scheduler.close()
     for host in range(5):
         assert receivers.numbers(f"{host}.example") == list(range(host, 50, 5))
 
@@ -86,136 +85,139 @@ def test_everything_offered_is_sent_once_and_in_order_of_its_receiver(receivers:
 def test_a_receiver_never_has_more_than_two_connections_and_a_new_one_has_one(
     receivers: Receivers,
 ) -> None:
-    courier = DeliveryScheduler(receivers.send, keep_s=10)
-    known(courier, receivers, "known.example")
+    scheduler = DeliveryScheduler(receivers.send, keep_s=10)
+    make_quick(scheduler, receivers, "known.example")
     for host in ("known.example", "new.example"):
         receivers.stuck.add(host)
-        courier.offer([delivery(number, host=host) for number in range(1, 21)])
+        scheduler.schedule([delivery(number, host=host) for number in range(1, 21)])
     receivers.wait_for(lambda: len(receivers.arrived) == 1 + 2 + 1)
     receivers.free.set()
     receivers.wait_for(lambda: len(receivers.arrived) == 1 + 20 + 20)
-    courier.close()
+    scheduler.close()
     assert receivers.most_at_once["known.example"] == 2
 
 
-def test_a_stuck_receiver_holds_up_nobody_else(receivers: Receivers) -> None:
+def test_a_stuck_receiver_delays_no_other(receivers: Receivers) -> None:
     receivers.stuck.add("stuck.example")
-    courier = DeliveryScheduler(receivers.send, keep_s=10, threads=4)
-    courier.offer([delivery(number, host="stuck.example") for number in range(20)])
-    courier.offer([delivery(number, host="healthy.example") for number in range(20)])
+    scheduler = DeliveryScheduler(receivers.send, keep_s=10, threads=4)
+    scheduler.schedule([delivery(number, host="stuck.example") for number in range(20)])
+    scheduler.schedule([delivery(number, host="healthy.example") for number in range(20)])
     receivers.wait_for(lambda: len(receivers.numbers("healthy.example")) == 20)
     assert receivers.numbers("stuck.example") == [0]
     receivers.free.set()
-    courier.close()
+    scheduler.close()
 
 
 def test_slow_receivers_together_leave_half_of_the_threads_to_others(
     receivers: Receivers,
 ) -> None:
-    courier = DeliveryScheduler(
-        receivers.send, keep_s=10, threads=4, slow_s=0
-    )  # one try makes it slow
+    scheduler = DeliveryScheduler(
+        receivers.send,
+        keep_s=10,
+        threads=4,
+        slow_s=0,  # one attempt makes it slow
+    )
     slow = [f"slow{number}.example" for number in range(4)]
     for host in slow:
-        courier.offer([delivery(0, host=host)])
+        scheduler.schedule([delivery(0, host=host)])
     receivers.wait_for(lambda: len(receivers.arrived) == 4)
-    while courier.in_flight:
+    while scheduler.in_flight:
         time.sleep(0.001)
     receivers.stuck.update(slow)
     for host in slow:
-        courier.offer([delivery(1, host=host)])
-    courier.offer([delivery(0, host="healthy.example")])
+        scheduler.schedule([delivery(1, host=host)])
+    scheduler.schedule([delivery(0, host="healthy.example")])
     receivers.wait_for(lambda: receivers.numbers("healthy.example") == [0])
     assert sum(len(receivers.numbers(host)) for host in slow) == 4 + 2
     receivers.free.set()
     receivers.wait_for(lambda: sum(len(receivers.numbers(host)) for host in slow) == 4 + 4)
-    courier.close()
+    scheduler.close()
 
 
 def test_however_many_new_ones_are_stuck_those_known_to_be_quick_are_served(
     receivers: Receivers,
 ) -> None:
-    courier = DeliveryScheduler(receivers.send, keep_s=10, threads=2)
-    known(courier, receivers, "quick.example")
+    scheduler = DeliveryScheduler(receivers.send, keep_s=10, threads=2)
+    make_quick(scheduler, receivers, "quick.example")
     stuck = [f"stuck{number}.example" for number in range(20)]
     receivers.stuck.update(stuck)
-    courier.offer([delivery(0, host=host) for host in stuck])
-    courier.offer([delivery(number, host="quick.example") for number in range(1, 11)])
+    scheduler.schedule([delivery(0, host=host) for host in stuck])
+    scheduler.schedule([delivery(number, host="quick.example") for number in range(1, 11)])
     receivers.wait_for(lambda: len(receivers.numbers("quick.example")) == 11)
     assert len(receivers.arrived) == 11 + 2
     receivers.free.set()
-    courier.close()
+    scheduler.close()
 
 
 def test_a_quick_one_that_gets_stuck_makes_room_for_other_quick_ones(receivers: Receivers) -> None:
-    courier = DeliveryScheduler(receivers.send, keep_s=10, threads=2, slow_s=0.3)
+    scheduler = DeliveryScheduler(receivers.send, keep_s=10, threads=2, slow_s=0.3)
     for host in ("a.example", "b.example"):
-        known(courier, receivers, host)
+        make_quick(scheduler, receivers, host)
     receivers.stuck.add("a.example")
-    courier.offer([delivery(number, host="a.example") for number in range(1, 3)])
+    scheduler.schedule([delivery(number, host="a.example") for number in range(1, 3)])
     receivers.wait_for(lambda: len(receivers.numbers("a.example")) == 3)
-    courier.offer([delivery(1, host="b.example")])
+    scheduler.schedule([delivery(1, host="b.example")])
     give_up = time.monotonic() + 10
     while len(receivers.numbers("b.example")) < 2:
         assert time.monotonic() < give_up
-        courier.offer([])
+        scheduler.schedule([])
         time.sleep(0.01)
     receivers.free.set()
-    courier.close()
+    scheduler.close()
 
 
 def test_the_number_of_threads_is_bounded_whoever_gets_stuck(receivers: Receivers) -> None:
-    courier = DeliveryScheduler(receivers.send, keep_s=10, threads=2, slow_s=0.01)
+    scheduler = DeliveryScheduler(receivers.send, keep_s=10, threads=2, slow_s=0.01)
     hosts = [f"quick{number}.example" for number in range(20)]
     for host in hosts:
-        known(courier, receivers, host)
+        make_quick(scheduler, receivers, host)
     receivers.stuck.update(hosts)
-    courier.offer([delivery(1, host=host) for host in hosts])
+    scheduler.schedule([delivery(1, host=host) for host in hosts])
     for _ in range(20):
-        courier.offer([])
+        scheduler.schedule([])
         time.sleep(0.01)
-    assert courier.in_flight <= 8
+    assert scheduler.in_flight <= 8
     receivers.free.set()
-    courier.close()
+    scheduler.close()
 
 
 def test_what_waited_too_long_is_dropped_for_another_may_have_it(receivers: Receivers) -> None:
     receivers.stuck.add("stuck.example")
-    courier = DeliveryScheduler(receivers.send, keep_s=0.4)
+    scheduler = DeliveryScheduler(receivers.send, keep_s=0.4)
     for number in range(5):
-        courier.offer([delivery(number, host="stuck.example")])
+        scheduler.schedule([delivery(number, host="stuck.example")])
     time.sleep(0.5)
     receivers.free.set()
-    while courier.in_flight:
+    while scheduler.in_flight:
         time.sleep(0.001)
-    courier.offer([delivery(5, host="stuck.example")])
-    courier.close()
+    scheduler.schedule([delivery(5, host="stuck.example")])
+    scheduler.close()
     assert receivers.numbers("stuck.example") == [0, 5]
 
 
 def test_a_lane_in_which_many_wait_is_full_until_they_are_sent(receivers: Receivers) -> None:
     receivers.stuck.add("stuck.example")
-    courier = DeliveryScheduler(receivers.send, keep_s=10)
-    courier.offer([delivery(number, host="stuck.example") for number in range(sender.FULL)])
-    assert courier.full() == []  # one is on its way
-    courier.offer([delivery(sender.FULL, host="stuck.example"), delivery(0, host="a.example")])
-    assert courier.full() == ["stuck.example"]
+    scheduler = DeliveryScheduler(receivers.send, keep_s=10)
+    scheduler.schedule([delivery(number, host="stuck.example") for number in range(FULL)])
+    assert scheduler.full_lanes() == []  # one is on its way
+    scheduler.schedule([delivery(FULL, host="stuck.example"), delivery(0, host="a.example")])
+    assert scheduler.full_lanes() == ["stuck.example"]
     receivers.free.set()
-    receivers.wait_for(lambda: len(receivers.numbers("stuck.example")) == sender.FULL + 1)
-    courier.close()
-    assert courier.full() == []
+    receivers.wait_for(lambda: len(receivers.numbers("stuck.example")) == FULL + 1)
+    scheduler.close()
+    assert scheduler.full_lanes() == []
 
 
 def test_closing_waits_for_what_is_in_flight_and_starts_nothing_more(receivers: Receivers) -> None:
     receivers.stuck.add("stuck.example")
-    courier = DeliveryScheduler(receivers.send, keep_s=10)
+    scheduler = DeliveryScheduler(receivers.send, keep_s=10)
     for number in range(5):
-        courier.offer([delivery(number, host="stuck.example")])
-    closing = threading.Thread(target=courier.close)
+        scheduler.schedule([delivery(number, host="stuck.example")])
+    closing = threading.Thread(target=scheduler.close)
     closing.start()
     closing.join(0.1)
     assert closing.is_alive()
     receivers.free.set()
     closing.join(10)
     assert receivers.numbers("stuck.example") == [0]
-    assert courier.in_flight == 0
+    assert scheduler.in_flight == 0
