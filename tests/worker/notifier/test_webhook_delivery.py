@@ -148,7 +148,7 @@ def test_a_redelivery_enables_the_endpoint_again(
     outbox.redeliver(TENANT, only_delivery(outbox, job_id)["id"])
     send_due()
     assert only_delivery(outbox, job_id)["state"] == "delivered"
-    assert "well again" in caplog.text
+    assert "works again" in caplog.text
     second = finish(store, receiver.url("/hook"))
     send_due()
     assert only_delivery(outbox, second)["state"] == "delivered"
