@@ -97,7 +97,7 @@ def _is_script(name: str) -> bool:
 
 
 def _docstrings(path: str) -> Iterator[Text]:
-    for node in ast.walk(tree(path)):
+    for node in nodes(path):
         match node:
             case ast.Expr(value=ast.Constant(value=str(text)) as constant):
                 yield Text(path, constant.lineno, text)
@@ -109,14 +109,14 @@ def source(path: str) -> str:
 
 
 @cache
-def tree(path: str) -> ast.Module:
-    return ast.parse(source(path))
+def nodes(path: str) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(ast.parse(source(path))))
 
 
 def _comments(path: str, pattern: str) -> Iterator[Text]:
-    for number, line in enumerate(source(path).splitlines(), start=1):
-        if found := re.search(pattern, line):
-            yield Text(path, number, found[1])
+    """One text with all comments, each on its own line."""
+    lines = (re.search(pattern, line) for line in source(path).splitlines())
+    yield Text(path, 1, "\n".join(found[1] if found else "" for found in lines))
 
 
 def _code_of(text: Text) -> Iterator[tuple[str, str]]:
@@ -155,11 +155,14 @@ def test_each_file_that_is_named_is_there() -> None:
 def _is_there(name: str) -> bool:
     if "*" in name:
         return any(PurePosixPath(path).match(name) for path in files())
-    return (
-        name in NOT_OURS
-        or name in entries()
-        or any(path.endswith(f"/{name}") for path in entries())
-    )
+    return name in NOT_OURS or name in _endings()
+
+
+@cache
+def _endings() -> frozenset[str]:
+    """Files and folders, each also without the first folders of its path."""
+    parts = [PurePosixPath(entry).parts for entry in entries()]
+    return frozenset("/".join(each[start:]) for each in parts for start in range(len(each)))
 
 
 def test_each_module_and_what_is_named_in_it_is_there() -> None:
@@ -209,8 +212,8 @@ def _python_files() -> list[str]:
 @cache
 def names_in(path: str) -> frozenset[str]:
     """What a module defines, imports and uses, at any depth; its docstrings left out."""
-    docstrings = {node.value for node in ast.walk(tree(path)) if isinstance(node, ast.Expr)}
-    nodes = (node for node in ast.walk(tree(path)) if node not in docstrings)
+    docstrings = {node.value for node in nodes(path) if isinstance(node, ast.Expr)}
+    nodes = (node for node in nodes(path) if node not in docstrings)
     return frozenset(name for node in nodes for name in _names_of(node))
 
 
@@ -369,7 +372,7 @@ def test_each_path_that_code_puts_together_is_there() -> None:
     paths = [
         (f"{path}:{node.lineno}", joined)
         for path in _python_files()
-        for node in ast.walk(tree(path))
+        for node in nodes(path)
         if isinstance(node, ast.BinOp) and (joined := _joined(node))
         if re.match(rf"(?:{tops()})/", joined)
     ]
