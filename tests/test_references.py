@@ -213,8 +213,8 @@ def _python_files() -> list[str]:
 def names_in(path: str) -> frozenset[str]:
     """What a module defines, imports and uses, at any depth; its docstrings left out."""
     docstrings = {node.value for node in nodes(path) if isinstance(node, ast.Expr)}
-    nodes = (node for node in nodes(path) if node not in docstrings)
-    return frozenset(name for node in nodes for name in _names_of(node))
+    others = (node for node in nodes(path) if node not in docstrings)
+    return frozenset(name for node in others for name in _names_of(node))
 
 
 def _names_of(node: ast.AST) -> Iterator[str]:
