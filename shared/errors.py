@@ -181,6 +181,10 @@ class InputNotFound(InputError):
     code, title, http_status = "input-not-found", "The photo was not found", 422
 
 
+class ObjectKeyInvalid(InputNotFound):
+    """An object in the storage cannot have this name."""
+
+
 class InputForbidden(InputError):
     code, title, http_status = "input-forbidden", "The photo's address is not allowed", 422
 

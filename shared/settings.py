@@ -28,6 +28,7 @@ class Settings(BaseSettings):
 
     # Redis: job records, queues, deliveries.
     redis_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
+    redis_password: SecretStr | None = None  # instead of the one in the URL; as it is
     redis_timeout_s: Seconds = 3.0
 
     # S3-compatible object storage.

@@ -24,6 +24,7 @@ from shared.errors import (
     InvalidRequest,
     MalformedRequest,
     NotFound,
+    ObjectKeyInvalid,
     QueueFull,
     Refused,
     Unavailable,
@@ -205,8 +206,8 @@ def _check_addresses(submission: Submission, caller: ApiKey, services: Services)
 def _check_target(target: str, source: str | None, caller: ApiKey) -> None:
     try:
         file_key(caller.tenant, target)
-    except InputError:
-        raise _invalid("/output/key", "not a key that can be written") from None
+    except ObjectKeyInvalid as error:
+        raise _invalid("/output/key", error.detail) from None
     if target == source:
         # A job that is run again after a crash would find its own result as input.
         raise _invalid("/output/key", "the result cannot take the place of the input")
@@ -221,7 +222,10 @@ def _source(
     assert submission.input is not None  # noqa: S101  # one of the two is there
     if submission.input.url is not None:
         return {"url": submission.input.url}
-    key = file_key(caller.tenant, submission.input.key or "")
+    try:
+        key = file_key(caller.tenant, submission.input.key or "")
+    except ObjectKeyInvalid as error:
+        raise _invalid("/input/key", error.detail) from None
     stored = services.storage.head(key)
     allowed = services.settings.max_input_bytes
     if stored.bytes > allowed:

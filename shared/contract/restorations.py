@@ -12,8 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 from shared.jobs.job import TERMINAL_EVENT, Event, Priority, Stage, Status
 
-Url = Annotated[str, StringConstraints(min_length=8, max_length=2048)]
-Key = Annotated[str, StringConstraints(min_length=1, max_length=512)]
+#: ``shared.net.fetcher`` judges the text, with the code input-forbidden.
+Url = Annotated[str, StringConstraints(min_length=8)]
+#: ``shared.storage.keys`` judges the text.
+Key = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 FaceChoice = (
     Literal["all", "largest", "center"]

@@ -29,7 +29,10 @@ MAX_REDIRECTS = 3
 DEFAULT_PORT = {"http": 80, "https": 443}
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _PUBLIC_PORTS = frozenset({80, 443, *range(8000, 9000)})
-_FORBIDDEN = re.compile(r"[\x00-\x20\x7f-\xa0\u2028\u2029\\]")
+_FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")
+_HOST_FORBIDDEN = re.compile(r"[\s\u2028\u2029]")
+#: Bytes of a header that are no UTF-8, as Python's ``surrogateescape`` decodes them.
+_RAW_BYTE = re.compile(r"[\udc80-\udcff]")
 _PATH_SAFE = "/%:@!$&'()*+,;=~-._?"
 
 
@@ -72,8 +75,9 @@ def vet(url: str, *, allow_private: bool) -> None:
 def _parse(url: str, *, allow_private: bool) -> _Target:
     if len(url) > MAX_URL_CHARS:
         raise InputForbidden(f"The address is longer than {MAX_URL_CHARS} characters")
+    url = url.strip(" ")
     if _FORBIDDEN.search(url):
-        raise InputForbidden("The address holds a space, a backslash or a control character")
+        raise InputForbidden("The address holds a backslash or a control character")
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -95,6 +99,10 @@ def _parse(url: str, *, allow_private: bool) -> _Target:
 def _host(parts: SplitResult, *, allow_private: bool) -> str:
     """Return the host as it goes on the wire: a plain address or an ASCII name."""
     host = parts.hostname or ""
+    # In brackets stands an IPv6 address, or what RFC 3986 calls IPvFuture: [v1.fe80].
+    bracketed = parts.netloc.startswith("[")
+    if _HOST_FORBIDDEN.search(host) or (bracketed and ":" not in host):
+        raise InputForbidden("The address's host name is not valid")
     address = literal(host)
     if address is not None:
         check_address(address, allow_private=allow_private)
@@ -207,7 +215,9 @@ def _photo_bytes(answer: httpcore.Response, max_bytes: int) -> bytes:
 
 
 def _redirect_target(url: str, answer: httpcore.Response) -> str:
-    location = _header(answer, b"location")
+    # Browsers and curl percent-encode the bytes of Location that are no ASCII. Most are UTF-8.
+    location = _header(answer, b"location", "utf-8")
+    location = location and _RAW_BYTE.sub(lambda raw: f"%{ord(raw[0]) - 0xDC00:02X}", location)
     if not location:
         raise InputNotFound("The server redirects to nowhere")
     try:
@@ -216,11 +226,11 @@ def _redirect_target(url: str, answer: httpcore.Response) -> str:
         raise InputForbidden("The server redirects to something that is not a valid URL") from None
 
 
-def _header(answer: httpcore.Response, name: bytes) -> str | None:
-    """Return the first header of that name; bytes that are no ASCII are kept as Latin-1."""
+def _header(answer: httpcore.Response, name: bytes, encoding: str = "latin-1") -> str | None:
+    """Return the first header of that name; bytes that the encoding lacks become surrogates."""
     for key, value in answer.headers:
         if key.lower() == name:
-            return value.decode("latin-1").strip()
+            return value.decode(encoding, "surrogateescape").strip()
     return None
 
 

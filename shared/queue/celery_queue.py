@@ -18,6 +18,7 @@ from redis import RedisError
 from shared.errors import Unavailable
 from shared.jobs.job import Priority
 from shared.queue.kombu_internals import MessageTemplate, PersistentConnection
+from shared.redis.url import RedisUrl
 from shared.settings import Settings
 
 RESTORE_TASK = "facemend.restore"
@@ -36,7 +37,7 @@ def make_celery(settings: Settings, *, role: Role, models: Sequence[str] = ()) -
     A worker reads the queues of ``models`` (default: ``settings.served_models``): first all of
     high priority, then normal, then low.
     """
-    app = Celery("facemend", broker=settings.redis_url.get_secret_value(), set_as_current=False)
+    app = Celery("facemend", broker=RedisUrl.of(settings).for_kombu, set_as_current=False)
     served = models or settings.served_models
     queues = [Queue(restore_queue(model, rank)) for rank in Priority for model in served]
     app.conf.update(

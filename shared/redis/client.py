@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import urlsplit
 
 import redis
 from redis.backoff import NoBackoff
 from redis.connection import AbstractConnection
 from redis.retry import Retry
 
-from shared.errors import Internal, Refused, Unavailable
+from shared.errors import Internal, Refused, SettingsInvalid, Unavailable
 from shared.redis.request_deadline import limit_s, waiting
 from shared.redis.timed_socket import TimedSocket
+from shared.redis.url import RedisUrl
 from shared.settings import Settings
 
 #: Errors with which Redis says that it cannot serve now. In a script of Redis 6 the word stands
@@ -69,9 +69,14 @@ class _TlsConnection(_DeadlineConnection, redis.SSLConnection):
     """Connects over TLS."""
 
 
+class _UnixConnection(_DeadlineConnection, redis.UnixDomainSocketConnection):
+    """Connects to a socket of this machine."""
+
+
 _CONNECTIONS: dict[str, type[AbstractConnection]] = {
     "redis": _TcpConnection,
     "rediss": _TlsConnection,
+    "unix": _UnixConnection,
 }
 
 
@@ -83,18 +88,22 @@ def connect(settings: Settings) -> redis.Redis:
     long as its ``RequestDeadline`` allows. A connection that breaks is replaced once, so a command
     may run twice: the second run of a script returns what the first one did.
     """
-    url = settings.redis_url.get_secret_value()
-    kind = _CONNECTIONS.get(urlsplit(url).scheme)
-    return redis.Redis.from_url(
-        url,
-        **({"connection_class": kind} if kind else {}),
+    url = RedisUrl.of(settings)
+    client = redis.Redis.from_url(
+        url.for_redis_py,
+        connection_class=_CONNECTIONS[url.scheme],
         decode_responses=True,
         socket_connect_timeout=0.4 * settings.redis_timeout_s,
         socket_timeout=0.6 * settings.redis_timeout_s,
-        socket_keepalive=True,
+        **({} if url.scheme == "unix" else {"socket_keepalive": True}),
         health_check_interval=0,  # would add a round trip that can hang as long as a command
         retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
     )
+    try:
+        client.connection_pool.make_connection()  # checks the options; does not connect
+    except (TypeError, ValueError, redis.RedisError) as error:
+        raise SettingsInvalid(f"FACEMEND_REDIS_URL: an option is wrong: {error}") from None
+    return client
 
 
 @contextmanager

@@ -7,25 +7,43 @@ the service those in ``inputs/`` and ``results/``. ``jobs/`` has the manifests o
 from __future__ import annotations
 
 import unicodedata
+from urllib.parse import unquote
 
-from shared.errors import InputNotFound
+from shared.errors import ObjectKeyInvalid
 
 TENANTS, MANIFESTS = "tenants/", "jobs/"
+MAX_KEY_BYTES = 1024  # S3's limit
+#: They reverse the text after them, so that a name looks like another one (Unicode TR 36).
+_DIRECTION = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 INSTALLATION, KEY_COPIES = "installation/name", "installation/keys.json"
 
 
 def file_key(tenant: str, key: str) -> str:
     """Return the key of the object that a tenant calls ``key``.
 
-    Raises InputNotFound, as for a missing object, if a proxy or server on the way could read the
-    name as another path.
+    Raises ObjectKeyInvalid, which says what is wrong, if a proxy or server on the way could read
+    the name as another path, or if S3 does not accept it.
     """
-    hidden = any(unicodedata.category(char) in {"Cc", "Cf", "Cs"} for char in key)
-    if hidden or not key or set(key) & {"\\", "%"} or not unicodedata.is_normalized("NFC", key):
-        raise InputNotFound
-    if any(part in {"", ".", ".."} for part in key.split("/")) or len(key.encode()) > 768:
-        raise InputNotFound
-    return f"{TENANTS}{tenant}/files/{key}"
+    path = f"{TENANTS}{tenant}/files/{key}"
+    decoded = key
+    while True:
+        _check(decoded)
+        # A proxy may decode once too often: what it then reads must be a plain name, too.
+        if (again := unquote(decoded, errors="surrogateescape")) == decoded:
+            break
+        decoded = again
+    if len(path.encode()) > MAX_KEY_BYTES:
+        most = MAX_KEY_BYTES - len(path.encode()) + len(key.encode())
+        raise ObjectKeyInvalid(f"an object key has at most {most} bytes in UTF-8")
+    return path
+
+
+def _check(key: str) -> None:
+    for char in key:
+        if char == "\\" or unicodedata.category(char) in {"Cc", "Cs"} or char in _DIRECTION:
+            raise ObjectKeyInvalid(f"an object key must not hold the character U+{ord(char):04X}")
+    if any(part in {"", ".", ".."} for part in key.split("/")):
+        raise ObjectKeyInvalid("no part of an object key between slashes may be empty, . or ..")
 
 
 def inputs_prefix(tenant: str) -> str:
