@@ -20,6 +20,7 @@ from shared.errors import (
     FacemendError,
     IdempotencyInProgress,
     InputError,
+    InputNotFound,
     InputTooLarge,
     InvalidRequest,
     MalformedRequest,
@@ -208,6 +209,8 @@ def _check_target(target: str, source: str | None, caller: ApiKey) -> None:
         file_key(caller.tenant, target)
     except ObjectKeyInvalid as error:
         raise _invalid("/output/key", error.detail) from None
+    except InputNotFound:
+        raise _invalid("/output/key", "no part between slashes may be empty, . or ..") from None
     if target == source:
         # A job that is run again after a crash would find its own result as input.
         raise _invalid("/output/key", "the result cannot take the place of the input")

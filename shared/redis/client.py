@@ -73,7 +73,7 @@ class _UnixConnection(_DeadlineConnection, redis.UnixDomainSocketConnection):
     """Connects to a socket of this machine."""
 
 
-_CONNECTIONS: dict[str, type[AbstractConnection]] = {
+_CONNECTIONS: dict[str, Any] = {
     "redis": _TcpConnection,
     "rediss": _TlsConnection,
     "unix": _UnixConnection,
@@ -89,17 +89,17 @@ def connect(settings: Settings) -> redis.Redis:
     may run twice: the second run of a script returns what the first one did.
     """
     url = RedisUrl.of(settings)
-    client = redis.Redis.from_url(
-        url.for_redis_py,
-        connection_class=_CONNECTIONS[url.scheme],
-        decode_responses=True,
-        socket_connect_timeout=0.4 * settings.redis_timeout_s,
-        socket_timeout=0.6 * settings.redis_timeout_s,
-        **({} if url.scheme == "unix" else {"socket_keepalive": True}),
-        health_check_interval=0,  # would add a round trip that can hang as long as a command
-        retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
-    )
     try:
+        client = redis.Redis.from_url(
+            url.for_redis_py,
+            connection_class=_CONNECTIONS[url.scheme],
+            decode_responses=True,
+            socket_connect_timeout=0.4 * settings.redis_timeout_s,
+            socket_timeout=0.6 * settings.redis_timeout_s,
+            **({} if url.scheme == "unix" else {"socket_keepalive": True}),
+            health_check_interval=0,  # would add a round trip that can hang as long as a command
+            retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
+        )
         client.connection_pool.make_connection()  # checks the options; does not connect
     except (TypeError, ValueError, redis.RedisError) as error:
         raise SettingsInvalid(f"FACEMEND_REDIS_URL: an option is wrong: {error}") from None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import unicodedata
 from urllib.parse import unquote
 
-from shared.errors import ObjectKeyInvalid
+from shared.errors import InputNotFound, ObjectKeyInvalid
 
 TENANTS, MANIFESTS = "tenants/", "jobs/"
 MAX_KEY_BYTES = 1024  # S3's limit
@@ -21,8 +21,9 @@ INSTALLATION, KEY_COPIES = "installation/name", "installation/keys.json"
 def file_key(tenant: str, key: str) -> str:
     """Return the key of the object that a tenant calls ``key``.
 
-    Raises ObjectKeyInvalid, which says what is wrong, if a proxy or server on the way could read
-    the name as another path, or if S3 does not accept it.
+    Raises ObjectKeyInvalid, which says what is wrong, for a character that is not accepted or a
+    name that is too long; InputNotFound, as for a missing object, if a proxy or server on the way
+    could read the name as another path.
     """
     path = f"{TENANTS}{tenant}/files/{key}"
     decoded = key
@@ -43,7 +44,7 @@ def _check(key: str) -> None:
         if char == "\\" or unicodedata.category(char) in {"Cc", "Cs"} or char in _DIRECTION:
             raise ObjectKeyInvalid(f"an object key must not hold the character U+{ord(char):04X}")
     if any(part in {"", ".", ".."} for part in key.split("/")):
-        raise ObjectKeyInvalid("no part of an object key between slashes may be empty, . or ..")
+        raise InputNotFound
 
 
 def inputs_prefix(tenant: str) -> str:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -62,8 +63,6 @@ def test_an_object_is_pinned_to_what_it_is_now(
         "/old/photo.jpg",
         "old//photo.jpg",
         "%2e%2e/globex/files/secret.jpg",
-        "old\\photo.jpg",
-        "old/photo.jpg\u0000",
         "a\u0308.jpg",
     ],
 )
@@ -74,6 +73,31 @@ def test_missing_and_foreign_objects_are_not_found_alike(
     answer = client.post(PATH, json={"input": {"key": key}})
     assert problem(answer) == (422, "input-not-found")
     assert answer.get_json()["detail"] == "The photo was not found"
+
+
+@pytest.mark.parametrize("name", ["e\u0301.jpg", "100% wool.jpg", "IMG%20001.jpg", 'it\'s "x".jpg'])
+def test_an_object_of_any_name_is_found(client: Any, storage: ObjectStorage, name: str) -> None:
+    storage.put(file_key("acme", name), b"\xff\xd8\xff", "image/jpeg")
+    answer = client.post(PATH, json={"input": {"key": name}, "output": {"key": f"new {name}"}})
+    assert answer.status_code == 202
+
+
+@pytest.mark.parametrize("field", ["input", "output"])
+@pytest.mark.parametrize("key", ["old\\photo.jpg", "a\u0000"])
+def test_a_character_that_no_key_may_have_is_named(
+    client: Any, problem: Problem, stored: str, field: str, key: str
+) -> None:
+    keys = {"input": {"key": stored}, "output": {"key": "new.jpg"}} | {field: {"key": key}}
+    answer = client.post(PATH, json=keys)
+    assert problem(answer) == (422, "invalid-request")
+    (error,) = answer.get_json()["errors"]
+    assert error["pointer"] == f"/{field}/key"
+    assert re.search(r"U\+00(5C|00)$", error["detail"])
+
+
+def test_a_url_of_any_length_is_judged_as_an_address(client: Any, problem: Problem) -> None:
+    url = "http://example.com/" + "a" * 3000
+    assert problem(client.post(PATH, json={"input": {"url": url}})) == (422, "input-forbidden")
 
 
 def test_an_object_over_the_cap_is_refused_at_once(

@@ -45,6 +45,8 @@ def get(fetcher: Fetcher, url: str, *, max_bytes: int = 1_000_000, timeout_s: fl
         "http://[2606:4700::1111]:8080/x",
         "https://bücher.example/größe.jpg",
         "https://example.com",
+        " https://example.com/a b.jpg?c d ",
+        "https://example.com/\u2028\u00a0",
     ],
 )
 def test_a_public_address_passes(url: str) -> None:
@@ -96,12 +98,13 @@ def test_a_private_host_is_refused_in_every_spelling_unless_allowed(host: str) -
         "http://example.com\\@127.0.0.1/",
         "http://example.com/\r\nHost: other",
         "http://example.com/\nx",
-        "http://example.com/a b",
-        " http://example.com/",
         "http://exa\tmple.com/",
         "http://example.com/\x00",
         "http://example.com/\x7f",
-        "http://example.com/\u2028",
+        "http://exa mple.com/",
+        "http://exa\u2028mple.com/",
+        "http://[v1.fe80]/",
+        "http://[v1.fe80::a+en1]/",
         "http://example.com:0/",
         "http://example.com:65536/",
         "http://example.com:-1/",
@@ -144,6 +147,27 @@ def test_a_port_that_is_not_the_webs_needs_the_settings_permission(port: int) ->
 def test_a_redirect_is_followed(origin: Origin, fetcher: Fetcher, status: str) -> None:
     origin.answers["/a/b"] = http(status, b"", "Location: ../photo.jpg")
     assert get(fetcher, origin.url("/a/b")) == PHOTO
+
+
+@pytest.mark.parametrize(
+    ("location", "asked"),
+    [
+        ("/été.jpg".encode(), "/%C3%A9t%C3%A9.jpg"),
+        ("/été.jpg".encode("latin-1"), "/%E9t%E9.jpg"),
+        ("/写真/1.jpg?q=ü".encode(), "/%E5%86%99%E7%9C%9F/1.jpg?q=%C3%BC"),
+        (b"/a b.jpg", "/a%20b.jpg"),
+        (b"/a%20b.jpg", "/a%20b.jpg"),
+        ("relative\u00a0é.jpg".encode(), "/relative%C2%A0%C3%A9.jpg"),
+    ],
+)
+def test_a_redirect_with_raw_bytes_asks_for_what_a_browser_asks_for(
+    origin: Origin, fetcher: Fetcher, location: bytes, asked: str
+) -> None:
+    origin.answers["/start"] = (
+        b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: " + location + b"\r\n\r\n"
+    )
+    origin.answers[asked] = http("200 OK", b"photo")
+    assert get(fetcher, origin.url("/start")) == b"photo"
 
 
 def test_three_redirects_are_followed_and_a_fourth_is_not(origin: Origin, fetcher: Fetcher) -> None:
