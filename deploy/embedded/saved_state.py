@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from shared.atomic_file import replaced_atomically
 from shared.errors import StackFailed
 
 
@@ -37,9 +38,8 @@ class SavedState:
             raise StackFailed(f"{path} cannot be understood: {error}") from None
 
     def write(self, path: Path) -> None:
-        """Replace the file in one step; nobody but us may read it."""
-        beside = path.with_suffix(".new")
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(asdict(self), file, indent=2)
-        beside.replace(path)
+        """Replace the file in one step; only its owner may read it."""
+        with replaced_atomically(path) as unfinished:
+            descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            with os.fdopen(descriptor, "w") as file:
+                json.dump(asdict(self), file, indent=2)

@@ -1,4 +1,4 @@
-"""``make chaos``: all rows of the fault matrix, each in a process of its own, then one table.
+"""``make chaos``: all rows of the fault matrix, each in its own process, then one table.
 
 Rows that only wait have a lane of their own; those that measure times run alone beside it. Exit
 code 1: something was lost, doubled or late, or a row could not be run to its end.
@@ -36,7 +36,7 @@ _MODULES = (
     "machine_rows",
 )
 _RESULT = "row.json"
-_LANES = 2 + (os.cpu_count() or 1)  # they wait more than they work
+_LANES = 2 + (os.cpu_count() or 1)  # rows mostly wait
 
 
 @click.command()
@@ -71,7 +71,7 @@ def main(  # noqa: PLR0917  # click's
 
 
 def _run(spec: Spec, folder: Path, seed: int) -> None:
-    """One row, in this process; what it came to lies in the folder afterwards."""
+    """Run one row in this process; its outcome is in the folder afterwards."""
     row = Row(spec.name, spec.fault, spec.bound)
     started = time.monotonic()
     faulthandler.dump_traceback_later(spec.limit_s - 5, file=sys.stderr)
@@ -79,7 +79,7 @@ def _run(spec: Spec, folder: Path, seed: int) -> None:
         spec.run(Run(row, folder, seed))
     except Skipped as reason:
         row.skipped = str(reason)
-    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # the row has failed, and says how
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # the row has failed, and reports how
         traceback.print_exc()
         row.breach(f"{type(error).__name__}: {error}"[:500])
     row.took_s = time.monotonic() - started
@@ -87,7 +87,7 @@ def _run(spec: Spec, folder: Path, seed: int) -> None:
 
 
 class Lanes:
-    """Runs rows side by side, never two that measure."""
+    """Runs rows in parallel, but never two that measure time."""
 
     def __init__(self, folder: Path, seed: int, lanes: int) -> None:
         self._folder, self._seed, self._lanes = folder, seed, lanes

@@ -1,4 +1,4 @@
-"""The API killed between create and answer; overload and floods; cancel and erase at every step."""
+"""The API killed before its response; overload and floods; cancel and erase at every stage."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def kill_api(run: Run) -> None:
                 api = service.all("api")[number % 3]
                 service.wait_ready(api)
                 customer.url = api.url
-                _kill_while_it_answers(run, customer, api, order)
+                _kill_during_request(run, customer, api, order)
                 service.again(api)
-                if number % 2:  # got no answer and asks again with the same key, until there is one
+                if number % 2:  # got no response, and repeats the request with the same key
                     patient.append(pool.submit(customer.submit, order, patience_s=_PATIENCE_S))
             for api in service.all("api"):
                 service.wait_ready(api)
@@ -57,12 +57,12 @@ def kill_api(run: Run) -> None:
         _judge_starts(run, service, customer)
 
 
-def _kill_while_it_answers(run: Run, customer: Customer, api: Part, order: Order) -> None:
-    """Half of the time as soon as the record is there, half at any moment."""
+def _kill_during_request(run: Run, customer: Customer, api: Part, order: Order) -> None:
+    """Kill the API: half of the time as soon as the record exists, half at any moment."""
     asking = threading.Thread(
         target=customer.post, args=[order], kwargs={"key": f"photo-{order.serial}"}
     )
-    with api.redis.bad(Weather(latency_s=0.02)):  # makes room between the steps
+    with api.redis.bad(Weather(latency_s=0.02)):  # more time between the steps
         asking.start()
         if run.die.random() < 0.5:
             eventually(lambda: _is_made(customer, order), 2, pause_s=0.002)
@@ -80,7 +80,7 @@ def _is_made(customer: Customer, order: Order) -> bool:
 
 
 def _adopt(customer: Customer, orders: list[Order]) -> None:
-    """Jobs of customers who never asked again are in nobody's book yet; and a key has one job."""
+    """Add the jobs of requests that were never repeated to the customer's list."""
     by_hash = {customer.digest(order): order for order in orders}
     for job in _all_jobs(customer.service):
         order = by_hash[job.request["input"]["sha256"]]
@@ -115,7 +115,7 @@ def overload(run: Run) -> None:
         service.start("api", "notifier", "worker")
         customer = run.customer(service, receiver)
         give_up = time.monotonic() + _OVERLOAD_S
-        rate = 10 * 4.0  # the worker does four a second: two places, half a second each
+        rate = 10 * 4.0  # the worker does four a second: two in parallel, half a second each
 
         def customer_of_many(number: int) -> None:
             due = time.monotonic() + number / rate
@@ -171,7 +171,7 @@ def _cancel_quietly(customer: Customer, job_id: str) -> None:
 
 
 def _slowest_of_five(customer: Customer) -> float:
-    """The p95 of five is the slowest."""
+    """Return the time of the slowest of five jobs, which is their p95."""
     jobs = [customer.submit(customer.order(seconds=0.5)) for _ in range(5)]
     customer.wait(jobs, 90)
     found = [customer.service.job(job_id, customer.tenant) for job_id in jobs]
@@ -212,7 +212,7 @@ def cancel_and_erase(run: Run) -> None:
 
 @contextmanager
 def _at(worker: Part, weather: Weather, *, queued: bool) -> Iterator[None]:
-    """Slow down what is to be caught in the act; keep it from beginning where ``queued``."""
+    """Slow down the stage to be interrupted; if ``queued``, keep the job from starting."""
     if queued:
         worker.freeze()
     with worker.s3.bad(weather):

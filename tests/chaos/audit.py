@@ -13,11 +13,10 @@ from tests.chaos.receiver import Receiver
 from tests.chaos.report import Row
 from tests.chaos.service import Service, eventually
 
-#: What may become of a photo: its serial, and the error codes that are right for it. Photos that
-#: are not named have to succeed.
+#: The allowed error codes of photos, by serial number. All other photos must succeed.
 Expected = Mapping[int, frozenset[str]]
 _SIGNATURE = re.compile(r"X-Amz-Signature=[0-9a-f]{64}")
-_HEARD_S = 60.0  # a delivery whose sender could not note how it went comes again after 45 s
+_DELIVERED_S = 60.0  # a delivery whose result was not recorded is sent again after 45 s
 
 
 def audit(
@@ -29,7 +28,7 @@ def audit(
     expected: Expected | None = None,
     timeout_s: float = 60.0,
 ) -> None:
-    """Wait for the end of all accepted jobs and count what the service did wrong into ``row``."""
+    """Wait until all accepted jobs have ended, and add every mistake of the service to ``row``."""
     late = customer.wait(timeout_s=timeout_s)
     for job_id in late:
         row.lost += 1
@@ -39,7 +38,7 @@ def audit(
         if accepted.job_id not in late:
             _judge(row, service, customer, accepted, (expected or {}).get(accepted.order.serial))
     if receiver is not None:
-        _hear(row, customer, receiver)
+        _check_webhooks(row, customer, receiver)
     _count(row, service, customer.tenant)
     for what in sorted(set(customer.odd)):
         row.breach(f"the API answered {what}")
@@ -71,23 +70,23 @@ def _is_right(service: Service, job: Job, accepted: Accepted) -> bool:
     return is_result(service.storage.get(image["key"], max_bytes=image["bytes"]), accepted.order)
 
 
-def _hear(row: Row, customer: Customer, receiver: Receiver) -> None:
-    """One event a job, however often it was said; said at least once."""
+def _check_webhooks(row: Row, customer: Customer, receiver: Receiver) -> None:
+    """Each job has exactly one event, delivered at least once."""
     wanted = {accepted.job_id for accepted in customer.book.values() if accepted.hook}
-    eventually(lambda: wanted <= receiver.by_job().keys(), _HEARD_S, pause_s=0.1)
+    eventually(lambda: wanted <= receiver.by_job().keys(), _DELIVERED_S, pause_s=0.1)
     heard = receiver.by_job()
     for job_id in sorted(wanted):
         events = {arrival.event_id for arrival in heard.get(job_id, [])}
         if not events:
             row.lost += 1
-            row.breach(f"nobody was told how {job_id} ended")
+            row.breach(f"no webhook says how {job_id} ended")
         elif len(events) > 1:
             row.duplicated += len(events) - 1
             row.breach(f"{job_id} ended {len(events)} times, by the events")
 
 
 def _count(row: Row, service: Service, tenant: str) -> None:
-    """The indexes agree with the records: nothing waits, nothing runs, no place is taken."""
+    """The indexes agree with the records: nothing is queued or running, and no quota is used."""
 
     def left() -> dict[str, int]:
         counts = service.store.counts()
@@ -100,7 +99,7 @@ def _count(row: Row, service: Service, tenant: str) -> None:
 
 
 def _search(row: Row, service: Service, customer: Customer) -> None:
-    """Secrets and pictures in logs, which are written at DEBUG."""
+    """Search for secrets and pictures in the logs, which are at level DEBUG."""
     webhook = service.keys.webhook_secrets(customer.tenant)
     known = service.secrets(customer.secret, *webhook)
     for accepted in list(customer.book.values())[:5]:

@@ -1,4 +1,4 @@
-"""Photos that kill, stall or starve the engine child, and a host that kills it."""
+"""Photos that crash, stall or exhaust the engine process, and a host that kills it."""
 
 from __future__ import annotations
 
@@ -58,10 +58,10 @@ def crash_often(run: Run) -> None:
 
 
 def _stream(run: Run, customer: Customer, *, bad: int) -> list[str]:
-    """Good jobs and bad ones among them, handed in together; the ids of the good ones."""
+    """Submit good jobs with bad ones among them; return the ids of the good ones."""
     acts = [Act.SLEEP] * _GOOD + [Act.CRASH] * bad
     run.die.shuffle(acts)
-    good, revived = [], 0
+    good, restarted = [], 0
     for act in acts:
         seconds = 0.5 if act is Act.CRASH else _LENGTH_S
         job_id = customer.submit(customer.order(act, seconds))
@@ -69,9 +69,9 @@ def _stream(run: Run, customer: Customer, *, bad: int) -> list[str]:
     run.row.injected += bad
     give_up = time.monotonic() + 150
     while customer.wait(timeout_s=1) and time.monotonic() < give_up:
-        revived += customer.service.revive()
-    if revived:
-        run.row.note(f"{revived} workers took themselves out")
+        restarted += customer.service.restart_dead()
+    if restarted:
+        run.row.note(f"{restarted} workers exited because they were at fault")
     return good
 
 
@@ -82,13 +82,13 @@ def _p95(customer: Customer, jobs: list[str]) -> float:
 
 
 def _expected(customer: Customer) -> Expected:
-    """Every photo that crashes has to be called poisoned."""
+    """Every photo that crashes must fail as poisoned."""
     orders = (accepted.order for accepted in customer.book.values())
     return {order.serial: _POISONED for order in orders if order.act is Act.CRASH}
 
 
 def _count_crashes(run: Run, service: Service, customer: Customer) -> None:
-    # Runs would count too often: who is beside another one's crash is begun again.
+    # Runs are more than crashes: a job beside the crash of another one is begun again.
     logs = [text for _, text in service.logs()]
     for accepted in customer.book.values():
         if accepted.order.act is Act.CRASH:
@@ -182,7 +182,7 @@ def squeeze(run: Run) -> None:
         (worker,) = service.all("worker")
         for _ in range(3):
             jobs = [customer.submit(customer.order(seconds=2.0)) for _ in range(4)]
-            # No photo is being decoded any more: its child would be picked, and be gone by then.
+            # No decoder child runs any more: the kernel would pick it, and it would soon be gone.
             eventually(lambda jobs=jobs: _all_restored(service, jobs), 10)  # type: ignore[misc]
             victim = max(tree(os.getpid()), key=badness)
             run.row.require(
@@ -201,6 +201,6 @@ def squeeze(run: Run) -> None:
 
 
 def _all_restored(service: Service, jobs: list[str]) -> bool:
-    """All are in the engine, at this moment."""
+    """Return whether all jobs are in the engine now."""
     found = [service.job(job_id) for job_id in jobs]
     return all(job and job.progress and job.progress.stage is Stage.RESTORING for job in found)

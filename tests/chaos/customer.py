@@ -1,4 +1,4 @@
-"""A customer as they should be: retries with its Idempotency-Key, keeps a book, checks answers."""
+"""A well-behaved customer: retries with an Idempotency-Key, lists its jobs, checks responses."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ALL_EVENTS = ["restoration.succeeded", "restoration.failed", "restoration.cancel
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A promise of the service: it said 202 to this at ``at`` (Unix seconds)."""
+    """A job that the service accepted with 202 at ``at`` (Unix seconds)."""
 
     job_id: str
     order: Order
@@ -41,7 +41,7 @@ class Answer:
 
 @dataclass
 class Customer:
-    """Thread-safe. ``url`` may be changed to another API of the same service."""
+    """Thread-safe. ``url`` may change to another API process of the same service."""
 
     service: Service
     url: str
@@ -49,7 +49,7 @@ class Customer:
     tenant: str = TENANT
     book: dict[str, Accepted] = field(default_factory=dict)
     answers: list[Answer] = field(default_factory=list)
-    odd: list[str] = field(default_factory=list)  # answers that break the contract
+    odd: list[str] = field(default_factory=list)  # responses that break the contract
     replayed: int = 0
 
     def __post_init__(self) -> None:
@@ -62,7 +62,7 @@ class Customer:
         self.http = httpx.Client(headers=headers, timeout=20, trust_env=False, limits=limits)
 
     def order(self, act: Act = Act.SLEEP, seconds: float = 0.0, *, once: bool = False) -> Order:
-        """An order with a serial number that nobody else has."""
+        """Return an order with a new serial number."""
         with self._lock:
             return Order(next(self._serials), act, seconds, once)
 
@@ -74,7 +74,7 @@ class Customer:
         patience_s: float = 30.0,
         **request: Any,
     ) -> str:
-        """Hand in a photo, again and again until it is accepted; the job's id.
+        """Submit a photo until it is accepted; return the id of the job.
 
         Raises TimeoutError when nobody accepted it for ``patience_s``.
         """
@@ -91,7 +91,7 @@ class Customer:
     def post(
         self, order: Order, *, key: str | None = None, **request: Any
     ) -> httpx.Response | None:
-        """Hand in a photo once; what is accepted goes into the book. None: no answer came."""
+        """Submit a photo once, and list an accepted job. Returns None if no response came."""
         if self.hook and "webhook" not in request:
             request["webhook"] = {"url": self.hook, "events": ALL_EVENTS}
         files: dict[str, Any] = {"image": ("photo.png", photo(order), "image/png")}
@@ -107,7 +107,7 @@ class Customer:
         return answer
 
     def send(self, method: str, path: str, **kwargs: Any) -> httpx.Response | None:
-        """One request; None: no answer came. Each answer is held against the contract."""
+        """Send one request and check its response. Returns None if no response came."""
         started = time.monotonic()
         try:
             answer = self.http.request(method, f"{self.url}{path}", **kwargs)
@@ -117,15 +117,15 @@ class Customer:
         return answer
 
     def adopt(self, job: Job, order: Order) -> None:
-        """Put a job into the book whose answer never arrived."""
+        """List a job whose response never arrived."""
         self.book.setdefault(job.id, Accepted(job.id, order, job.created_at, bool(self.hook)))
 
     def digest(self, order: Order) -> str:
-        """The hash by which a job names the photo of this order."""
+        """Return the hash of the photo, as the job stores it."""
         return hashlib.sha256(photo(order)).hexdigest()
 
     def open_jobs(self) -> dict[str, Job]:
-        """Jobs in the book that have not ended, as they are now."""
+        """Return the listed jobs that have not ended."""
         found = {}
         for job_id in self.book.keys() - self._closed:
             job = self.service.job(job_id, self.tenant)
@@ -136,7 +136,7 @@ class Customer:
         return found
 
     def wait(self, job_ids: Iterable[str] | None = None, timeout_s: float = 60.0) -> list[str]:
-        """Wait until these jobs (default: all) have ended; the ids of those that have not."""
+        """Wait until these jobs (default: all) have ended; return the ids of the others."""
         left = set(self.book if job_ids is None else job_ids)
 
         def done() -> bool:
@@ -175,6 +175,6 @@ class Customer:
 
 
 def _pause_s(answer: httpx.Response | None) -> float:
-    """As long as the answer asks for, within reason."""
+    """Return the wait that the response asks for, within limits."""
     asked = answer.headers.get("Retry-After") if answer is not None else None
     return min(float(asked), _PATIENT_S) if asked else _RETRY_PAUSE_S

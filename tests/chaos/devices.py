@@ -1,4 +1,4 @@
-"""The device that the suite's engine computes on: pretended, or a real GPU where there is one."""
+"""The device of the suite's engine: simulated, or a real GPU if there is one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Device(Protocol):
 
 
 class Pretence:
-    """Says what CUDA would say."""
+    """Raises the errors that CUDA would raise."""
 
     def __init__(self) -> None:
         self._broken = False
@@ -71,5 +71,5 @@ class Gpu:
 
 
 def gpu_there() -> bool:
-    """Asks the driver's files: torch takes seconds to import."""
+    """Look for the driver's files, because importing torch takes seconds."""
     return any(Path("/dev").glob("nvidia[0-9]*"))

@@ -1,4 +1,4 @@
-"""Messages lost and doubled, and the processes killed that make up for it."""
+"""Messages lost and doubled, and notifiers killed that should repair this."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def lose_doorbells(run: Run) -> None:
         customer.wait([customer.submit() for _ in range(4)])
         deaf, _ = service.all("worker")
         for _ in range(3):
-            time.sleep(0.5)  # let it hang in BRPOP
+            time.sleep(0.5)  # let the worker wait in BRPOP
             deaf.freeze()
             jobs = [customer.submit() for _ in range(6)]
             time.sleep(0.3)
@@ -106,7 +106,7 @@ def kill_notifiers(run: Run) -> None:
             victim.kill()
             service.again(victim)
             run.row.injected += 1
-            if number % 4 == 1:  # work for the reapers, too
+            if number % 4 == 1:  # so that the reapers also have work
                 worker = workers[number // 4 % 2]
                 eventually(lambda worker=worker: restarts.victims(worker), 10)  # type: ignore[misc]
                 victims = restarts.victims(worker)

@@ -92,7 +92,7 @@ def fill_scratch(run: Run) -> None:
         service.wait_ready(worker)
         before = _files(worker.child.log_path.parent, scratch)
         full, none = resource.RLIMIT_FSIZE, resource.RLIM_INFINITY
-        children = tree(worker.pid) - {worker.pid}  # of itself it writes nothing but the log
+        children = tree(worker.pid) - {worker.pid}  # the worker itself writes only its log
         for pid in children:
             resource.prlimit(pid, full, (_SCRATCH_BYTES, none))
         for _ in range(4):

@@ -19,9 +19,9 @@ SIDE_PX = 24
 
 
 class Act(IntEnum):
-    """What the restorer does before it answers."""
+    """What the restorer does before it returns."""
 
-    SLEEP = 1  # tells of progress meanwhile
+    SLEEP = 1  # reports progress meanwhile
     CRASH = 2  # SIGSEGV
     HANG = 3  # no progress, for ever
     STARVE = 4  # the device has too little memory

@@ -1,4 +1,4 @@
-"""Looking at processes as the kernel does."""
+"""Facts about processes, from /proc."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def tree(root: int) -> set[int]:
-    """A process and all that came of it."""
+    """Return the pids of a process and all its descendants."""
     children: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:

@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback that does to a connection what networks do: the tests' bad weather.
+"""A TCP proxy on loopback that simulates the faults of networks.
 
 It runs in a thread with a loop of its own, so that tests and customers may block. ``weather`` is
 looked at for each piece of data: a change is felt at once, also by connections that are open.
@@ -34,11 +34,11 @@ class Weather:
 
     latency_s: float = 0.0  # of each piece of an answer
     bandwidth_bytes_s: int = 0  # both ways; 0: no limit
-    black_hole: bool = False  # taken and never seen again, both ways
-    reset: bool = False  # each connection is cut as soon as it speaks
+    black_hole: bool = False  # bytes are accepted and dropped, both ways
+    reset: bool = False  # each connection is reset at its first bytes
     truncate_bytes: int | None = None  # so much of each answer arrives, then the end
-    busy_share: float = 0.0  # answered 503 instead of being passed on
-    lost_answer_share: float = 0.0  # PUTs: done there, but the answer never arrives
+    busy_share: float = 0.0  # get 503 instead of being passed on
+    lost_answer_share: float = 0.0  # PUTs: executed, but the response never arrives
 
 
 FINE = Weather()
@@ -57,20 +57,20 @@ class Proxy:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        self.port = free_port()  # none that the kernel hands out while we are down
+        self.port = free_port()  # the kernel gives it to nobody while we are down
         self.up()
 
     def up(self) -> None:
-        """Take connections (again)."""
+        """Accept connections (again)."""
         self._do(self._listen())
 
     def down(self) -> None:
-        """Refuse connections and cut those that are open."""
+        """Refuse new connections and reset the open ones."""
         self._do(self._stop_listening())
         self.cut()
 
     def cut(self) -> None:
-        """Reset all connections; new ones may come."""
+        """Reset all connections; accept new ones."""
         self._do(self._reset_all())
 
     def close(self) -> None:
@@ -81,7 +81,7 @@ class Proxy:
 
     @contextmanager
     def bad(self, weather: Weather) -> Iterator[None]:
-        """Inside, the weather is ``weather``; what it left half-done is cut at the end."""
+        """Apply ``weather`` in the block; reset unfinished connections at its end."""
         self.weather = weather
         try:
             yield
@@ -172,7 +172,7 @@ class _Talk:
             if not await pass_on(data):
                 return
         if self._proxy.weather.black_hole:
-            await asyncio.Event().wait()  # not even the end is heard
+            await asyncio.Event().wait()  # ignores even the end of the stream
 
     async def _request(self, data: bytes) -> bool:
         weather = self._proxy.weather

@@ -1,4 +1,4 @@
-"""A webhook receiver whose every path misbehaves in its own way, and remembers what came."""
+"""A webhook receiver: each path misbehaves in its own way, and every arrival is recorded."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Receiver:
             self.at_once += step
 
     def look(self) -> None:
-        """Count those who are here now; who has just left may still be in ``at_once``."""
+        """Count open connections anew; ``at_once`` may include some that have just closed."""
         with self._lock:
             self.most_at_once = max(self.most_at_once, self.at_once)
 
@@ -124,7 +124,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def do_GET(self) -> None:
-        """Nobody may follow a redirect of a webhook: this would be heard."""
+        """Record the request: a webhook must not follow a redirect."""
         self.server.receiver.note(Arrival(time.time(), f"GET {self.path}", "", "", "", {}, b""))
         self._end(200)
 
@@ -151,7 +151,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def _drip(self) -> None:
-        """A byte now and then, until the other side has had enough."""
+        """Send a byte now and then, until the other side closes."""
         receiver = self.server.receiver
         receiver.enter(1)
         try:
@@ -173,7 +173,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.receiver.sent_bytes += len(_ENDLESS)
 
     def _bomb(self) -> None:
-        """128 MiB of zeros, compressed; whoever unpacks it is seen in its memory."""
+        """128 MiB of zeros, compressed; unpacking it shows in the memory of the process."""
         packed = _bomb()
         self.send_response(200)
         self.send_header("Content-Encoding", "gzip")
@@ -189,7 +189,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # its name there
-        """Stay silent: the list of arrivals says it all."""
+        """Log nothing: the arrivals are recorded."""
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Redis that dies, stays away, answers late or never, is full, or is empty."""
+"""Redis that dies, stays away, responds late or never, is full, or is empty."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tests.chaos.rows import Run, row
 from tests.chaos.service import Service, eventually
 
 _ERROR_S = 3.0
-_MEASURING_S = 0.3  # what our own machine may add to it
+_MEASURING_S = 0.3  # what this machine may add
 _BACK_S = 15.0
 _STUFFING = {f"stuffing-{number}": "x" * 500 for number in range(7)}
 
 
 @contextmanager
 def submitting(customer: Customer, *, every_s: float, seconds: float) -> Iterator[None]:
-    """Inside, somebody hands in a job every so often, from a thread, whatever the answer."""
+    """Submit a job regularly from a thread in the block, whatever the response."""
     done = threading.Event()
 
     def work() -> None:
@@ -81,8 +81,8 @@ def redis_away(run: Run) -> None:
 
 
 def _await_work(run: Run, customer: Customer, since: float) -> None:
-    """Redis is back: how long until a job begins that is handed in now?"""
-    job_id = customer.submit(patience_s=30, priority="high")  # not behind what has gathered
+    """Measure the time until a new job begins, now that Redis is back."""
+    job_id = customer.submit(patience_s=30, priority="high")  # ahead of the queued jobs
     customer.wait([job_id], 30)
     job = customer.service.job(job_id)
     if job is None or job.started_at is None:
@@ -97,7 +97,7 @@ def _running(customer: Customer) -> list[str]:
 
 
 def _judge_errors(run: Run, customer: Customer) -> None:
-    """An outage is answered 503, and soon."""
+    """During the outage every response is 503, and fast."""
     refused = [answer for answer in customer.answers if answer.status >= 400]
     run.row.require(refused, "nobody was told of the outage")
     slowest = max((answer.seconds for answer in refused), default=0.0)
@@ -164,7 +164,7 @@ def full_redis(run: Run) -> None:
         customer.wait(timeout_s=60)
         with _full_disk(run, service):
             _fill(run, customer, "disk")
-            time.sleep(2)  # a worker with a free place listens anew every second: refused, too
+            time.sleep(2)  # an idle worker polls Redis every second, which is refused, too
         _await_work(run, customer, time.time())
 
         evicted = int(service.redis.info("stats")["evicted_keys"])  # type: ignore[index]
@@ -192,7 +192,7 @@ def _full_disk(run: Run, service: Service) -> Iterator[None]:
 
 
 def _fill(run: Run, customer: Customer, what: str) -> None:
-    """Hand in until it is refused, and for a while longer."""
+    """Submit until it is refused, and for a while longer."""
     before = len(customer.answers)
 
     def refused() -> bool:

@@ -1,4 +1,4 @@
-"""What a row of the fault matrix came to, and the one table of all rows."""
+"""The outcome of each row of the fault matrix, and the table of all rows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Row:
     took_s: float = 0.0
 
     def recovered(self, seconds: float, bound_s: float, what: str = "recovery") -> None:
-        """One recovery; beyond its bound it is a breach."""
+        """Record a recovery; it is a breach if it is longer than its bound."""
         self.worst_s = max(seconds, self.worst_s or 0.0)
         if seconds > bound_s:
             self.breach(f"{what} took {seconds:.1f} s, allowed {bound_s:g} s")
@@ -39,7 +39,7 @@ class Row:
             self.breach(what)
 
     def note(self, what: str) -> None:
-        """Something that a reader of the table should know."""
+        """Add a remark for the reader of the table."""
         self.notes.append(what)
 
     @property
@@ -59,7 +59,7 @@ class Row:
 
 
 def table(rows: list[Row]) -> str:
-    """All rows under one head, then what there is to say about them."""
+    """Return all rows as one table, then their breaches and notes."""
     lines = [HEADS, *(_cells(row) for row in rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(HEADS))]
     drawn = [" | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))

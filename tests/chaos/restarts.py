@@ -1,4 +1,4 @@
-"""How long jobs stood still that were taken from their workers."""
+"""Measures how long interrupted jobs wait for their next run."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from tests.chaos.service import Part
 
 
 class Restarts:
-    """Told of each blow; ``look`` often enough, and the row hears of every restart."""
+    """Records each interruption. Call ``look`` often: it reports every restart to the row."""
 
     def __init__(self, row: Row, customer: Customer, bound_s: float) -> None:
         self._row, self._customer, self._bound_s = row, customer, bound_s
         self._waiting: dict[str, tuple[int, float]] = {}
 
     def victims(self, worker: Part) -> dict[str, int]:
-        """Jobs that run there now, by the record, and their attempt."""
+        """Return the jobs that run on this worker, and their attempt."""
         return {
             job_id: job.attempt
             for job_id, job in self._customer.open_jobs().items()
@@ -27,30 +27,30 @@ class Restarts:
         }
 
     def struck(self, victims: dict[str, int]) -> None:
-        """These stand still from now on."""
+        """These jobs are interrupted from now on."""
         now = time.time()
         self._waiting.update({job_id: (attempt, now) for job_id, attempt in victims.items()})
 
     def look(self) -> bool:
-        """Count those that go on; True when none is left standing."""
+        """Record the jobs that run again; return whether all do."""
         for job_id, (attempt, since) in list(self._waiting.items()):
             job = self._customer.service.job(job_id, self._customer.tenant)
             if job is None or (job.status.terminal and job.attempt == attempt):
-                del self._waiting[job_id]  # it had just ended
+                del self._waiting[job_id]  # it has just ended
             elif job.attempt > attempt and job.started_at is not None:
                 del self._waiting[job_id]
                 self._row.recovered(job.started_at - since, self._bound_s, "a restart")
         return not self._waiting
 
     def watch(self, seconds: float) -> None:
-        """Look for so long, or until nothing stands still."""
+        """Look until all jobs run again, or time is up."""
         give_up = time.monotonic() + seconds
         while not self.look() and time.monotonic() < give_up:
             time.sleep(0.05)
 
 
 def feed(customer: Customer, *, jobs: int, seconds: Iterable[float]) -> None:
-    """Hand in jobs until so many are on their way."""
+    """Submit jobs until so many are running."""
     lengths = iter(seconds)
     for _ in range(jobs - len(customer.open_jobs())):
         customer.submit(customer.order(seconds=next(lengths)))

@@ -1,4 +1,4 @@
-"""The engine of this suite: a real ``ImageRestorer`` that does what a photo orders.
+"""The engine of this suite: a real ``ImageRestorer`` that does what a photo says.
 
 ``load_restorers`` is what the worker is told to load its models with. Each run is written to the
 file ``runs`` in ``settings.models_dir`` before it does anything: how often a photo was begun is
@@ -28,18 +28,18 @@ from worker.imaging.decode import Photo, Pixels
 MODEL = "chaos"
 RUNS = "runs"
 _STEP_S = 0.25
-_FACES = 4  # of each photo: enough for a batch that can be halved
+_FACES = 4  # for each photo: enough for a batch that can be halved
 _PATIENCE_MS = 100  # on a busy machine, too, the faces of one photo are one batch
 
 
 def load_restorers(settings: Settings) -> Mapping[str, ImageRestorer]:
-    """The one model of this suite."""
+    """The only model of this suite."""
     device = Gpu() if settings.device == "cuda" else Pretence()
     return {MODEL: ObedientRestorer(settings.models_dir, device)}
 
 
 class ObedientRestorer:
-    """Inverts the photo, after it has done what the photo orders."""
+    """Inverts the photo, after it has done what the photo says."""
 
     def __init__(self, folder: Path, device: Device) -> None:
         self._runs = folder / RUNS
@@ -81,7 +81,7 @@ class ObedientRestorer:
         return Restoration(done, (_face(photo, done, options),), {"detect": 1, "restore": 1})
 
     def _begin(self, serial: int) -> bool:
-        """Write the run down; True for the first one of this photo."""
+        """Record the run; return whether it is the first one of this photo."""
         before = self._runs.read_text().split("\n") if self._runs.exists() else []
         with self._runs.open("a") as runs:
             runs.write(f"{serial} {os.getpid()}\n")

@@ -17,7 +17,7 @@ from tests.chaos.service import Service
 
 @dataclass
 class Run:
-    """What a row works with."""
+    """The tools of one row."""
 
     row: Row
     folder: Path
@@ -33,25 +33,25 @@ class Run:
         small_disk: bool = False,
         **settings: object,
     ) -> Service:
-        """A service of this row's own, empty."""
+        """Start a new, empty service for this row."""
         folder = self.folder / f"service-{time.monotonic_ns()}"
         return Service(folder, self.seed, appendfsync, small_disk, settings)
 
     def customer(
         self, service: Service, receiver: Receiver | None = None, **kwargs: Any
     ) -> Customer:
-        """Somebody who uses the service's first API; with ``receiver`` they want to be told."""
+        """Return a customer of the first API process; ``receiver`` gets its webhooks."""
         (api, *_) = service.all("api")
         return Customer(service, api.url, receiver.url() if receiver else None, **kwargs)
 
 
 class Skipped(Exception):  # the row says why it cannot run here
-    """This machine cannot do it."""
+    """This machine cannot run the row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spec:
-    """``alone``: it measures time and wants the machine for itself. ``long``: it mostly waits."""
+    """``alone``: it measures time, so no other row runs. ``long``: it mostly waits."""
 
     name: str
     fault: str
@@ -74,7 +74,7 @@ def row(
     long: bool = False,
     limit_s: float = 240.0,
 ) -> Callable[[Callable[[Run], None]], Callable[[Run], None]]:
-    """Put a function into the matrix."""
+    """Add the function to the fault matrix."""
 
     def add(run: Callable[[Run], None]) -> Callable[[Run], None]:
         assert name not in SPECS, name

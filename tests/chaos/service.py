@@ -1,4 +1,4 @@
-"""The whole service as rows break it: any number of each process, each on lines of its own.
+"""The whole service for rows to break: several of each process, each with its own proxies.
 
 Every process reaches Redis and S3 through proxies that belong to it alone; this suite itself looks
 past them. Children live as long as the thread that started them: start them from the main one.
@@ -52,21 +52,21 @@ _READY_S = 60.0
 
 @dataclass
 class Part:
-    """One process with its lines to Redis and S3."""
+    """One process, with its proxies to Redis and S3."""
 
     kind: str
     child: ChildProcess
     redis: Proxy
     s3: Proxy
     url: str = ""
-    heard: int = 0  # how often its log had said that it is ready, before it was started
+    ready_before: int = 0  # how often its log said that it is ready, before this start
 
     @property
     def pid(self) -> int:
         return self.child.pid
 
     def kill(self) -> None:
-        """SIGKILL: all of gunicorn, else the leader alone; what it leaves is its own business."""
+        """Send SIGKILL to all of gunicorn, or only to the leader of another process."""
         if self.kind == "api":
             self.child.kill_group()
         self.child.signal(signal.SIGKILL)
@@ -135,14 +135,14 @@ class Service:
     # --- processes ----------------------------------------------------------------------------
 
     def start(self, *kinds: str, **env: Any) -> list[Part]:
-        """Start one process of each kind, and wait until all are ready."""
+        """Start one process of each kind and wait until all are ready."""
         started = [self.launch(kind, **env) for kind in kinds]
         for part in started:
             self.wait_ready(part)
         return started
 
     def launch(self, kind: str, *, argv: tuple[str, ...] = (), **env: object) -> Part:
-        """Start one process, and do not wait. ``env`` are settings of it alone."""
+        """Start one process without waiting. ``env``: settings for this process only."""
         number = next(self._count)
         redis = Proxy(self.valkey.port or 0, seed=self.seed + number)
         s3 = Proxy(self.seaweed.ports["s3"], seed=self.seed - number)
@@ -164,11 +164,11 @@ class Service:
         return part
 
     def again(self, part: Part) -> None:
-        """Start a dead process anew, in its place, and do not wait."""
+        """Restart a dead process without waiting."""
         self._start(part)
 
-    def revive(self) -> int:
-        """Start again whatever has died, as those do who run the service; how many that were."""
+    def restart_dead(self) -> int:
+        """Restart all dead processes, as a process manager does; return their number."""
         dead = [part for part in self.parts if not part.child.running]
         for part in dead:
             self.again(part)
@@ -180,19 +180,19 @@ class Service:
     def is_ready(self, part: Part) -> bool:
         if part.kind == "api":
             return _answers(f"{part.url}/readyz")
-        return part.log().count(_READY) > part.heard
+        return part.log().count(_READY) > part.ready_before
 
     def all(self, kind: str) -> list[Part]:
         return [part for part in self.parts if part.kind == kind]
 
     def worker_of(self, job_id: str) -> Part | None:
-        """The worker that runs the job now, by the record."""
+        """Return the worker that runs the job now, from its record."""
         name = self.redis.hget(f"fm:job:{job_id}", "worker")
         pid = int(str(name).rsplit("-", 1)[1]) if name else 0
         return next((part for part in self.all("worker") if part.pid == pid), None)
 
     def command(self, *words: str, timeout_s: float = 60) -> str:
-        """Run ``facemend`` with these words to its end; what it said. Raises StackFailed."""
+        """Run ``facemend`` with these arguments; return its output. Raises StackFailed."""
         done = subprocess.run(
             [sys.executable, "-m", "worker.cli", *words],
             env=_environment(self._values(self.valkey.port, None)),
@@ -209,7 +209,7 @@ class Service:
         return done.stdout
 
     def _start(self, part: Part) -> None:
-        part.heard = part.log().count(_READY)
+        part.ready_before = part.log().count(_READY)
         part.child.start()
 
     def _values(self, redis_port: int | None, s3_port: int | None) -> dict[str, object]:
@@ -225,33 +225,33 @@ class Service:
             "models_dir": str(self.notes),
             "default_model": MODEL,
             "rate_limit": 0,
-            "log_level": "DEBUG",  # whatever is secret has to stay so even there
+            "log_level": "DEBUG",  # secrets must not appear even at this level
         }
         return made | dict(self.settings)
 
     # --- looking --------------------------------------------------------------------------------
 
     def job(self, job_id: str, tenant: str = TENANT) -> Job | None:
-        """None: erased."""
+        """Return the job; None if it is erased."""
         try:
             return self.store.get(tenant, job_id)
         except NotFound:
             return None
 
     def runs(self) -> list[int]:
-        """Serial numbers of photos, one for each time that a run of one began."""
+        """Return the serial number of a photo for each run that began."""
         path = self.notes / RUNS
         if not path.exists():
             return []
         return [int(line.split()[0]) for line in path.read_text().splitlines()]
 
     def logs(self) -> Iterator[tuple[str, str]]:
-        """Name and text of each process' log."""
+        """Yield the name and log of each process."""
         for part in self.parts:
             yield f"{part.kind} {part.child.log_path.parent.name}", part.log()
 
     def secrets(self, *more: str) -> list[str]:
-        """What must never be read in a log."""
+        """Return the secrets that no log may contain."""
         return [self.valkey.password, self.seaweed.secret_access_key, self._pepper, *more]
 
 
@@ -265,7 +265,7 @@ def stopped(part: Part) -> Iterator[None]:
 
 
 def eventually(condition: Callable[[], object], timeout_s: float, pause_s: float = 0.02) -> bool:
-    """Wait until it holds; False when time was up."""
+    """Wait until the condition holds; return False if time is up."""
     give_up = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > give_up:
@@ -275,7 +275,7 @@ def eventually(condition: Callable[[], object], timeout_s: float, pause_s: float
 
 
 def _environment(values: Mapping[str, object]) -> dict[str, str]:
-    """All that a process gets to see: nothing of the person's who runs this."""
+    """Return the environment of a process, without the variables of the caller."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     extra = {name: str(value) for name, value in values.items() if name.isupper()}
     ours = {
@@ -287,7 +287,7 @@ def _environment(values: Mapping[str, object]) -> dict[str, str]:
 
 
 def _answers(url: str) -> bool:
-    # Asked fifty times a second: reading certificates for it would cost more than the API's start.
+    # Called fifty times a second; reading certificates would take longer than the API's start.
     try:
         return httpx.get(url, timeout=5, trust_env=False, verify=False).status_code == 200
     except httpx.HTTPError:

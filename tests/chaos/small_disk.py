@@ -1,4 +1,4 @@
-"""A disk that can be filled without harm: a tmpfs that only one process sees, gone with it."""
+"""A disk that can be filled without harm: a tmpfs that only one process sees."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _WAYS = (["unshare", "--mount"], ["unshare", "--map-root-user", "--mount"])
 
 
 class SmallDisk:
-    """Is mounted at ``folder`` for the program that ``launcher`` starts, and for no other."""
+    """A tmpfs at ``folder``, mounted only for the program that ``launcher`` starts."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -25,7 +25,7 @@ class SmallDisk:
 
     @property
     def possible(self) -> bool:
-        """Whether this machine lets us mount anything."""
+        """Return whether this machine allows a mount."""
         return self._way is not None
 
     def launcher(self, program: str, *last: str) -> str:
@@ -42,7 +42,7 @@ class SmallDisk:
 
     @contextmanager
     def full(self, pid: int) -> Iterator[None]:
-        """Inside, there is not a byte left for the process ``pid``."""
+        """Keep the disk full for the process ``pid`` in the block."""
         ballast = Path(f"/proc/{pid}/root{self._folder}/ballast")
         with ballast.open("wb", buffering=0) as file, contextlib.suppress(OSError):
             while True:

@@ -1,4 +1,4 @@
-"""S3 that errs, crawls, forgets to answer or is away; workers killed between PUT and finish."""
+"""S3 that fails, is slow, or is away; workers killed between PUT and finish."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SWEPT_S = 30.0
 
 @contextmanager
 def everywhere(service: Service, weather: Weather) -> Iterator[None]:
-    """The same weather between S3 and every process."""
+    """Apply the same weather between S3 and every process."""
     with ExitStack() as stack:
         for part in service.parts:
             stack.enter_context(part.s3.bad(weather))
@@ -116,7 +116,7 @@ def _kill_after_put(run: Run, service: Service, customer: Customer, restarts: Re
     if worker is None:
         run.row.breach("the record does not say who runs the job")
         return
-    with worker.s3.bad(Weather(latency_s=1.0)):  # it hears late that the object is there
+    with worker.s3.bad(Weather(latency_s=1.0)):  # it learns late that the object is stored
         written = eventually(lambda: _results(service, job_id), 20)
         victims = restarts.victims(worker)
         worker.kill()
@@ -134,7 +134,7 @@ def _results(service: Service, job_id: str) -> list[str]:
 
 
 def _orphans(service: Service, customer: Customer) -> list[str]:
-    """Objects of runs whose result no record names."""
+    """Return objects of runs that no record names."""
     orphans = []
     for job_id in customer.book:
         job = service.job(job_id)

@@ -1,4 +1,4 @@
-"""Receivers that are down, drip, redirect, answer with bombs, are gone, or ask for patience."""
+"""Receivers that are down, drip, redirect, send bombs, are gone, or ask for a later attempt."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def hostile_receivers(run: Run) -> None:
 
 
 def _send(run: Run, customer: Customer, receiver: Receiver, path: str) -> str:
-    """A job whose end is told to this receiver; not in the book, for nobody need hear of it."""
+    """Submit a job with a webhook to this receiver; it is not listed for the audit."""
     webhook = {"url": receiver.url(path), "events": ALL_EVENTS}
     job_id = customer.submit(customer.order(), webhook=webhook)
     customer.book.pop(job_id)
@@ -108,7 +108,7 @@ def _redirect(run: Run, customer: Customer, receiver: Receiver) -> None:
 
 
 def _lost(run: Run, customer: Customer, receiver: Receiver) -> None:
-    """Taken, but the answer is lost: the same event again."""
+    """The receiver has the event but its response is lost, so the same event comes again."""
     job_id = _send(run, customer, receiver, "/lost")
     eventually(lambda: receiver.arrivals("/lost"), 10)
     receiver.good.set()
@@ -131,7 +131,7 @@ def _bombs(run: Run, customer: Customer, notifier: Part) -> None:
 
 
 def _drip(run: Run, customer: Customer, healthy: Receiver) -> None:
-    """A try ends at its cap, two connections at most; healthy receivers do not notice."""
+    """An attempt ends at its time limit; healthy receivers are not delayed."""
     with Receiver() as receiver:
         slow = [_send(run, customer, receiver, "/drip") for _ in range(6)]
         eventually(lambda: receiver.at_once, 10)
@@ -154,7 +154,7 @@ def _drip(run: Run, customer: Customer, healthy: Receiver) -> None:
 
 
 def _lengths_s(customer: Customer, jobs: list[str]) -> list[float]:
-    """Of all tries to tell of these jobs; which of them ended first is nobody's to say."""
+    """Return the attempts for these jobs; their order is not defined."""
     found = [_delivery(customer.service, customer, job_id) for job_id in jobs]
     return [attempt["latency_ms"] / 1000 for delivery in found for attempt in delivery["attempts"]]
 

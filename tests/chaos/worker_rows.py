@@ -18,7 +18,7 @@ from tests.chaos.service import Part, Service, eventually
 
 _KILLS = 30
 _RESTART_S = 15.0
-_STRUCK_AT_MOST = 4  # times that one job may lose its worker here; its budget is 6
+_STRUCK_AT_MOST = 4  # times that a job may lose its worker here; its budget is 6
 _ROUNDS = 10
 _DRAIN_S = 25.0
 
@@ -40,7 +40,7 @@ def kill_workers(run: Run) -> None:
 
 
 def _kill_one(run: Run, service: Service, restarts: Restarts) -> None:
-    """Kill one that works, while another one is there, and never a job again and again."""
+    """Kill a busy worker while another one runs, but never the same job too often."""
     ready = [
         part for part in service.all("worker") if part.child.running and service.is_ready(part)
     ]
@@ -72,10 +72,10 @@ def stop_workers(run: Run) -> None:
         run.row.require(not customer.wait(jobs, 30), "frozen worker's jobs were not done elsewhere")
         before = {job_id: service.job(job_id) for job_id in victims}
         first.thaw()
-        time.sleep(6)  # more than two beats, and what was left of the sleepers' work
+        time.sleep(6)  # more than two beats, and the rest of the stopped worker's job
         for job_id, job in before.items():
             run.row.require(service.job(job_id) == job, f"the zombie changed {job_id}")
-        second.freeze()  # from here on, only the one that was asleep
+        second.freeze()  # from here on, only the other one runs
         jobs = [customer.submit() for _ in range(4)]
         run.row.require(not customer.wait(jobs, 20), "the worker that was asleep works no more")
         second.thaw()
@@ -90,7 +90,7 @@ def roll(run: Run) -> None:
         customer = run.customer(service, receiver)
         lengths = itertools.cycle([1.0, 2.0, 3.0])
         for number in range(_ROUNDS):
-            # Every other worker gives back what it holds: it has no time to finish.
+            # Every other worker releases its jobs: it has no time to finish.
             fresh = service.launch("worker", drain_s=_DRAIN_S if number % 2 else 0.5)
             service.wait_ready(fresh)
             feed(customer, jobs=20, seconds=lengths)
@@ -120,7 +120,7 @@ def _end(run: Run, worker: Part) -> None:
 
 
 def _ring_in_a_newer_tongue(customer: Customer) -> None:
-    """A message as a later version may send it, for a job that waits, and for one unknown."""
+    """Send messages of a later version: for a queued job, and for an unknown one."""
     celery = make_celery(customer.service.own, role="notifier")
     queued = [i for i, job in customer.open_jobs().items() if job.status is Status.QUEUED]
     for job_id in [*queued[:1], new_id("job")]:
@@ -137,6 +137,6 @@ def _ring_in_a_newer_tongue(customer: Customer) -> None:
 def _assert_no_budget_spent(run: Run, service: Service, customer: Customer) -> None:
     for name, text in service.logs():
         run.row.require('"event": "reaped' not in text, f"{name} reaped a job")
-        run.row.require("will be tried again" not in text, f"{name} spent a try")
+        run.row.require("retry in " not in text, f"{name} spent a try")
     errors = [answer.status for answer in customer.answers if answer.status >= 500]
     run.row.require(not errors, f"clients saw {errors}")

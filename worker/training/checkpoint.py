@@ -16,16 +16,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from shared.atomic_file import replaced_atomically
 from shared.errors import WeightsInvalid
 from worker.engine.gpen.networks import Generator, load_generator
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
-    """Write whole or not at all: a kill in the middle leaves the previous file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    torch.save(dict(state), partial)
-    partial.replace(path)
+    """Write the whole state or nothing: a kill in the middle leaves the previous file."""
+    with replaced_atomically(path) as unfinished:
+        torch.save(dict(state), unfinished)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -49,12 +48,10 @@ def read_generator(path: Path) -> Generator:
 
 def export_generator(generator: nn.Module, path: Path, metadata: Mapping[str, str]) -> None:
     """Half-precision safetensors with metadata; loading it brings float32 back."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
     tensors = {key: _half(key, tensor) for key, tensor in generator.state_dict().items()}
-    save_file(tensors, partial, metadata=dict(metadata))
-    partial.chmod(0o644)  # safetensors writes for the owner alone; a service runs as someone else
-    partial.replace(path)
+    with replaced_atomically(path) as unfinished:
+        save_file(tensors, unfinished, metadata=dict(metadata))
+        unfinished.chmod(0o644)  # safetensors writes for its owner; a service is another user
 
 
 def _half(key: str, tensor: Tensor) -> Tensor:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -12,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from shared.atomic_file import replaced_atomically
 from shared.errors import (
     FacemendError,
     ImageTooManyPixels,
@@ -183,14 +182,8 @@ def _with_option(error: FacemendError) -> FacemendError:
 
 def _write(path: Path, data: bytes) -> None:
     """Write the whole file or none."""
-    # The temporary name is short: the name itself may be as long as the file system accepts.
-    part = path.with_name(f".{os.getpid()}-{threading.get_ident()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(data)
-        part.replace(path)
+        with replaced_atomically(path) as unfinished:
+            unfinished.write_bytes(data)
     except OSError as error:
         raise PublishFailed(f"{path} cannot be written: {error.strerror}") from None
-    finally:
-        with contextlib.suppress(OSError):
-            part.unlink()  # there is one only if something went wrong
