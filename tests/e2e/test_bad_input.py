@@ -90,14 +90,14 @@ def _bomb() -> bytes:
         pytest.param(bytes(60_000_000), "payload-too-large", id="60 MB"),
     ],
 )
-def test_what_cannot_be_restored_is_refused_in_words(
+def test_a_file_that_cannot_be_restored_gives_a_problem(
     client: httpx.Client, finish: Finish, photo: bytes, code: str
 ) -> None:
     assert _problem(client, finish, photo) == code
 
 
 @pytest.mark.parametrize("kept", [0.1, 0.5, 0.95])
-def test_a_photo_cut_short_is_called_corrupt(
+def test_a_truncated_photo_is_corrupt(
     client: httpx.Client, finish: Finish, face: Image.Image, kept: float
 ) -> None:
     whole = _encoded(face, "JPEG", quality=90)
@@ -105,7 +105,7 @@ def test_a_photo_cut_short_is_called_corrupt(
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP"])
-def test_of_an_animation_the_first_frame_is_restored_and_that_is_said(
+def test_only_the_first_frame_of_an_animation_is_restored_with_a_warning(
     client: httpx.Client, finish: Finish, face: Image.Image, kind: str
 ) -> None:
     frames = [face, Image.new("RGB", face.size, "red")]
@@ -159,7 +159,7 @@ def test_transparency_is_kept(client: httpx.Client, finish: Finish, face: Image.
 
 
 @pytest.mark.parametrize("orientation", [3, 6, 8])
-def test_a_photo_turned_by_exif_comes_back_upright_without_it(
+def test_a_photo_rotated_by_exif_comes_back_upright(
     client: httpx.Client, finish: Finish, face: Image.Image, orientation: int
 ) -> None:
     upright = face.crop((0, 0, 240, 256))
@@ -171,7 +171,7 @@ def test_a_photo_turned_by_exif_comes_back_upright_without_it(
     assert not restored.getexif()
 
 
-def test_a_photo_without_a_face_comes_back_unchanged_and_that_is_said(
+def test_a_photo_without_a_face_comes_back_unchanged_with_a_warning(
     client: httpx.Client, finish: Finish
 ) -> None:
     photo = Image.linear_gradient("L").convert("RGB")

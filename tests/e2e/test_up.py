@@ -35,7 +35,7 @@ def up(tmp_path: Path) -> Iterator[ChildProcess]:
     child.stop(grace_s=60)
 
 
-def test_up_starts_says_how_to_use_it_and_stops_without_a_trace(
+def test_up_starts_prints_address_and_key_and_stops_without_a_trace(
     up: ChildProcess, tmp_path: Path
 ) -> None:
     address, key = start(up)
@@ -51,11 +51,11 @@ def test_up_starts_says_how_to_use_it_and_stops_without_a_trace(
     assert left_running(tmp_path) == []
 
 
-def test_up_killed_takes_everything_with_it_and_comes_back_the_same(
+def test_all_processes_of_a_killed_up_die_and_the_next_start_has_the_same_data(
     up: ChildProcess, tmp_path: Path
 ) -> None:
     before = start(up)
-    up.signal(signal.SIGKILL)  # the leader alone, as a kernel short of memory does
+    up.signal(signal.SIGKILL)  # only the leader, as the kernel does when memory runs out
     eventually(lambda: left_running(tmp_path) == [])
     assert start(up) == before
 
@@ -71,26 +71,26 @@ def test_a_second_signal_stops_up_at_once(up: ChildProcess, tmp_path: Path) -> N
     assert left_running(tmp_path) == []
 
 
-def test_what_dies_is_started_again(stack: Stack) -> None:
+def test_a_process_that_dies_is_restarted(stack: Stack) -> None:
     lines: list[str] = []
     stack._say = lines.append
     old = stack.processes["notifier"].pid
     stack.processes["notifier"].kill()
-    revived = threading.Event()
+    restarted = threading.Event()
 
     def wait() -> None:
         try:
             eventually(lambda: stack.processes["notifier"].pid != old)
         finally:
-            revived.set()
+            restarted.set()
 
     threading.Thread(target=wait).start()
-    stack.watch(revived)  # here, not in the thread: children live as long as the thread they are of
+    stack.watch(restarted)  # in this thread, because children die with the thread that started them
     assert stack.processes["notifier"].running
     assert [line.partition(";")[0] for line in lines] == ["notifier ended (SIGKILL)"]
 
 
-def test_a_taken_port_is_said_so_and_nothing_is_left(tmp_path: Path) -> None:
+def test_a_taken_port_is_reported_and_no_process_is_left(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(StackFailed, match=f"port {port} is taken"):
@@ -122,7 +122,7 @@ def test_the_demo_restores_a_photo_and_leaves_three_pictures(tmp_path: Path) -> 
 
 
 def start(up: ChildProcess) -> tuple[str, str]:
-    """Start the command and wait for its greeting; address and API key."""
+    """Start the command and wait until it is ready; return address and API key."""
     said_before = up.log_tail(10_000).count("Ctrl-C stops it.")
     up.start()
     up.wait_until(
@@ -135,7 +135,7 @@ def start(up: ChildProcess) -> tuple[str, str]:
 
 
 def left_running(folder: Path) -> list[str]:
-    """Command lines of the processes that work inside ``folder``."""
+    """Return the command lines of the processes that work inside ``folder``."""
     lines = []
     for pid in pids_in(folder):
         with contextlib.suppress(OSError):

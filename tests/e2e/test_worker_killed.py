@@ -1,4 +1,4 @@
-"""A worker dies in the middle of a job: the job is done all the same, and told of once."""
+"""A worker dies in the middle of a job: the job still succeeds, with one webhook."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def second_worker(stack: Stack, tmp_path: Path) -> Iterator[ChildProcess]:
 
 @pytest.fixture
 def revive(stack: Stack) -> Iterator[None]:
-    """Whichever worker dies, the tests after this one find one of the stack's own."""
+    """Restart the stack's own worker for the tests after this one."""
     yield
     if not stack.processes["worker"].running:
         stack.start_process("worker")

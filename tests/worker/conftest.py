@@ -104,7 +104,7 @@ def submit(store: JobStore, storage: ObjectStorage, png: bytes) -> Callable[...,
 
 @pytest.fixture
 def admit(store: JobStore, storage: ObjectStorage) -> Admit:
-    """Take a job as the API does: the photo, the manifest, the record."""
+    """Accept a job as the API does: the photo, the manifest, the record."""
 
     def admit(**fields: object) -> NewJob:
         new = new_job(**fields)
@@ -118,7 +118,7 @@ def admit(store: JobStore, storage: ObjectStorage) -> Admit:
 
 @pytest.fixture
 def receiver() -> Iterator[Origin]:
-    """Hears of everything at ``/hook``."""
+    """A receiver that accepts webhooks at ``/hook``."""
     server = Origin()
     server.answers["/hook"] = http("204 No Content")
     yield server

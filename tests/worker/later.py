@@ -1,4 +1,4 @@
-"""Storage seen from a later day, and what sweeps find in it."""
+"""Storage as seen at a later time, for tests of sweeps."""
 
 from __future__ import annotations
 

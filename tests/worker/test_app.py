@@ -1,4 +1,4 @@
-"""What the worker's command line says and answers when it cannot start."""
+"""The worker's command line: messages and exit codes if it cannot start."""
 
 from __future__ import annotations
 

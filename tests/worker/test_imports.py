@@ -1,4 +1,4 @@
-"""The worker's own process leaves pixels to its children."""
+"""The worker process imports no library that reads pixels."""
 
 from __future__ import annotations
 

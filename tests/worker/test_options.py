@@ -1,4 +1,4 @@
-"""What a customer asks for is what the engine is told."""
+"""The engine gets the options that the customer asks for."""
 
 from __future__ import annotations
 
@@ -30,6 +30,6 @@ def test_options_arrive_as_they_were_sent() -> None:
     )
 
 
-def test_a_job_of_another_version_keeps_the_defaults_and_loses_what_nobody_knows() -> None:
+def test_missing_options_get_defaults_and_unknown_ones_are_ignored() -> None:
     order = RestoreRequest("job_1", "m", {"strength": 0.5, "sparkle": 9}, {"face_crops": True})
     assert face_options(order) == FaceOptions(strength=0.5, crops=True)

@@ -1,4 +1,4 @@
-"""The whole worker process: rung through Celery, stopped, killed, and found to be at fault."""
+"""The whole worker process: it gets jobs through Celery, is stopped, is killed, or is at fault."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def descendants(pid: int) -> list[int]:
 
 
 @pytest.mark.usefixtures("dispatcher")
-def test_a_photo_crosses_three_processes_and_none_but_the_worker_knows_a_secret(
+def test_a_photo_passes_three_processes_and_only_the_worker_has_secrets(
     start: Start, submit_act: Submit, store: JobStore, stack_settings: dict[str, Any]
 ) -> None:
     worker = start()
@@ -135,7 +135,7 @@ def test_a_photo_crosses_three_processes_and_none_but_the_worker_knows_a_secret(
 
 
 @pytest.mark.usefixtures("dispatcher")
-def test_a_photo_that_crashes_the_engine_is_condemned_after_two_crashes_and_no_other_job(
+def test_only_the_photo_that_crashes_the_engine_fails_and_after_two_crashes(
     start: Start, submit_act: Submit, store: JobStore
 ) -> None:
     worker = start()
@@ -150,7 +150,7 @@ def test_a_photo_that_crashes_the_engine_is_condemned_after_two_crashes_and_no_o
 
 
 @pytest.mark.usefixtures("dispatcher")
-def test_stopped_it_gives_back_what_it_cannot_finish_and_no_budget_is_spent(
+def test_a_stopped_worker_releases_unfinished_jobs_and_spends_no_budget(
     start: Start, submit_act: Submit, store: JobStore, redis: Redis
 ) -> None:
     worker = start(drain_s=2)
@@ -168,7 +168,7 @@ def test_stopped_it_gives_back_what_it_cannot_finish_and_no_budget_is_spent(
 
 
 @pytest.mark.usefixtures("dispatcher")
-def test_a_job_that_does_not_listen_cannot_keep_it_from_ending(
+def test_a_job_that_does_not_stop_cannot_keep_the_worker_from_exiting(
     start: Start, submit: Callable[..., Job], store: JobStore, redis: Redis
 ) -> None:
     worker = start(drain_s=1, fetch_timeout_s=60)
@@ -183,7 +183,7 @@ def test_a_job_that_does_not_listen_cannot_keep_it_from_ending(
 
 
 @pytest.mark.usefixtures("dispatcher")
-def test_three_jobs_that_crash_it_one_after_the_other_make_it_leave_and_are_absolved(
+def test_after_crashes_by_three_jobs_the_worker_exits_and_the_jobs_are_refunded(
     start: Start, submit_act: Submit, store: JobStore, redis: Redis
 ) -> None:
     worker = start(jobs_in_flight=4)
@@ -197,7 +197,7 @@ def test_three_jobs_that_crash_it_one_after_the_other_make_it_leave_and_are_abso
 
 
 @pytest.mark.usefixtures("dispatcher")
-def test_a_child_that_cannot_start_again_charges_nobody(
+def test_an_engine_that_cannot_restart_charges_no_job(
     start: Start, submit_act: Submit, store: JobStore, redis: Redis
 ) -> None:
     worker = start("load_once")
@@ -209,7 +209,7 @@ def test_a_child_that_cannot_start_again_charges_nobody(
 
 
 @pytest.mark.usefixtures("redis")
-def test_killed_it_takes_its_children_along(start: Start) -> None:
+def test_all_children_of_a_killed_worker_die(start: Start) -> None:
     worker = start()
     family = descendants(worker.pid)
     assert len(family) >= 2
@@ -217,7 +217,7 @@ def test_killed_it_takes_its_children_along(start: Start) -> None:
     eventually(lambda: not any(Path(f"/proc/{pid}").exists() for pid in family), 5)
 
 
-def test_a_message_of_another_version_is_left_to_others_and_fails_nothing(
+def test_a_message_of_another_version_is_ignored(
     start: Start, submit_act: Submit, store: JobStore, celery: Celery
 ) -> None:
     worker = start()
@@ -234,7 +234,7 @@ def test_a_message_of_another_version_is_left_to_others_and_fails_nothing(
 
 
 @pytest.mark.usefixtures("dispatcher")
-def test_what_the_engine_counts_is_among_the_workers_metrics(
+def test_the_metrics_of_the_engine_are_among_those_of_the_worker(
     start: Start, submit_act: Submit, store: JobStore
 ) -> None:
     port = free_port()
@@ -247,10 +247,10 @@ def test_what_the_engine_counts_is_among_the_workers_metrics(
 
 
 @pytest.mark.usefixtures("redis")
-def test_a_worker_whose_engine_is_lost_while_nobody_asks_for_it_leaves_too(start: Start) -> None:
+def test_an_idle_worker_that_lost_its_engine_exits(start: Start) -> None:
     worker = start("load_once")
     engines = [pid for pid in descendants(worker.pid) if is_engine(pid)]
-    for pid in reversed(engines):  # the spare first: it takes over as soon as the other is dead
+    for pid in reversed(engines):  # the spare first, because it replaces the other one at once
         os.kill(pid, signal.SIGKILL)
         eventually(functools.partial(is_dead, pid))
     eventually(lambda: not worker.running)

@@ -15,7 +15,7 @@ from tests.deploy.embedded.processes import alive, group_alive
 from tests.waiting import eventually
 
 
-def test_children_die_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+def test_children_die_with_a_killed_parent(tmp_path: Path) -> None:
     script = (
         "import sys, time, pathlib\n"
         "from deploy.embedded.child_process import ChildProcess\n"
@@ -48,20 +48,20 @@ def test_a_child_that_ignores_sigterm_is_killed_with_its_group(tmp_path: Path) -
     eventually(lambda: not group_alive(child.pid))
 
 
-def test_a_child_that_ends_while_we_wait_says_so_with_its_last_words(tmp_path: Path) -> None:
+def test_the_error_of_a_child_that_exits_early_has_the_end_of_its_log(tmp_path: Path) -> None:
     child = ChildProcess("hasty", ["sh", "-c", "echo no such luck; exit 3"], folder=tmp_path)
     child.start()
     with pytest.raises(StackFailed, match=r"hasty ended with 3:\nno such luck"):
         child.wait_until(lambda: False, timeout_s=20)
 
 
-def test_a_child_that_is_never_ready_says_so(tmp_path: Path) -> None:
+def test_a_child_that_is_never_ready_is_an_error(tmp_path: Path) -> None:
     slow = ChildProcess("slow", ["sleep", "600"], folder=tmp_path)
     with slow, pytest.raises(StackFailed, match="slow not ready in 0 s"):
         slow.wait_until(lambda: False, timeout_s=0.05)
 
 
-def test_a_free_port_is_free_and_so_is_its_twin() -> None:
+def test_a_free_port_and_the_one_10000_above_are_free() -> None:
     port = free_port()
     for number in (port, port + 10_000):
         socket.create_server(("127.0.0.1", number)).close()

@@ -13,14 +13,14 @@ from deploy.embedded.valkey import Valkey
 from tests.deploy.embedded.processes import alive
 
 
-def test_valkey_lets_nobody_in_without_the_password(valkey: Valkey) -> None:
+def test_valkey_refuses_clients_without_the_password(valkey: Valkey) -> None:
     stranger: Redis = Redis(port=valkey.port or 0, retry=Retry(NoBackoff(), 0))
     with pytest.raises(AuthenticationError):
         stranger.ping()
     stranger.close()
 
 
-def test_the_password_is_on_no_command_line_and_its_file_is_ours_alone(valkey: Valkey) -> None:
+def test_the_password_is_only_in_a_file_that_its_owner_may_read(valkey: Valkey) -> None:
     assert valkey.child is not None
     command_line = Path(f"/proc/{valkey.child.pid}/cmdline").read_bytes()
     assert valkey.password.encode() not in command_line

@@ -5,7 +5,7 @@ import httpx
 from deploy.embedded.webhook_receiver import WebhookReceiver
 
 
-def test_what_is_posted_is_kept_in_order() -> None:
+def test_messages_are_kept_in_order() -> None:
     with WebhookReceiver() as receiver:
         for body in (b"one", b"two"):
             answer = httpx.post(
@@ -22,6 +22,6 @@ def test_a_receiver_can_refuse() -> None:
         assert httpx.post(receiver.url, content=b"", trust_env=False).status_code == 410
 
 
-def test_nothing_came_is_none() -> None:
+def test_without_a_message_wait_returns_none() -> None:
     with WebhookReceiver() as receiver:
         assert receiver.wait(0.01) is None

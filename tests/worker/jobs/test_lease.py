@@ -1,4 +1,4 @@
-"""A lease beats while the work goes on and says when to stop."""
+"""The lease is renewed while its job runs, and says when to stop the job."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def _claim(store: JobStore, job: Job) -> Claim:
     return claim
 
 
-def test_a_job_keeps_its_lease_for_longer_than_the_lease_lasts(
+def test_a_running_job_keeps_its_lease_beyond_the_first_expiry(
     impatient: JobStore, submit: Submit
 ) -> None:
     claim = _claim(impatient, submit())
@@ -40,7 +40,7 @@ def test_a_job_keeps_its_lease_for_longer_than_the_lease_lasts(
         lease.check()
 
 
-def test_without_beats_the_job_is_taken_away_and_the_worker_told(
+def test_without_beats_the_job_is_requeued_and_the_lease_raises(
     impatient: JobStore, submit: Submit
 ) -> None:
     job = submit()
@@ -52,7 +52,7 @@ def test_without_beats_the_job_is_taken_away_and_the_worker_told(
             lease.report(Progress(Stage.RESTORING, 1, 2))
 
 
-def test_a_wish_to_cancel_is_heard_at_the_next_beat(store: JobStore, submit: Submit) -> None:
+def test_a_cancel_request_stops_the_job_at_the_next_beat(store: JobStore, submit: Submit) -> None:
     job = submit()
     with Lease(store, _claim(store, job), 0.05, Drain(1)) as lease:
         store.cancel(job.tenant, job.id)
@@ -61,7 +61,7 @@ def test_a_wish_to_cancel_is_heard_at_the_next_beat(store: JobStore, submit: Sub
             lease.check()
 
 
-def test_progress_is_written_for_the_customer(store: JobStore, submit: Submit) -> None:
+def test_progress_is_stored_for_the_customer(store: JobStore, submit: Submit) -> None:
     job = submit()
     with Lease(store, _claim(store, job), 60, Drain(1)) as lease:
         lease.report(Progress(Stage.RESTORING, 2, 5))
@@ -70,7 +70,7 @@ def test_progress_is_written_for_the_customer(store: JobStore, submit: Submit) -
     assert progress.percent == 48
 
 
-def test_when_the_worker_is_stopped_the_job_is_given_back_only_after_the_grace_period(
+def test_a_draining_worker_stops_the_job_only_after_the_grace_period(
     store: JobStore, submit: Submit
 ) -> None:
     drain = Drain(0.2)
@@ -82,7 +82,7 @@ def test_when_the_worker_is_stopped_the_job_is_given_back_only_after_the_grace_p
             lease.check()
 
 
-def test_a_redis_that_is_away_is_no_reason_to_stop(store: JobStore, submit: Submit) -> None:
+def test_the_job_continues_while_redis_is_away(store: JobStore, submit: Submit) -> None:
     claim = _claim(store, submit())
     nowhere = JobStore.connect(
         Settings(redis_url="redis://127.0.0.1:1/0", redis_timeout_s=0.2)  # type: ignore[arg-type]

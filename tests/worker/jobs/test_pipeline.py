@@ -1,4 +1,4 @@
-"""One job from its bytes to its published result."""
+"""One job in the pipeline, from the photo to the published result."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def claim(job: Job, token: str = "t") -> Claim:
     return Claim(job, token)
 
 
-def test_the_result_is_stored_under_a_key_that_holds_the_lease_token(
+def test_the_result_is_stored_under_a_key_with_the_lease_token(
     pipeline: Pipeline, submit: Submit, restorer: ScriptedRestorer, storage: ObjectStorage
 ) -> None:
     outcome = pipeline.run(claim(submit(), "token-1"), RecordingContext())
@@ -91,7 +91,7 @@ def test_every_stage_is_timed(pipeline: Pipeline, submit: Submit) -> None:
     assert timings["total"] >= 1500 + timings["fetch"] + timings["publish"]
 
 
-def test_comparison_and_crops_are_made_when_asked_for(
+def test_comparison_and_crops_are_made_if_requested(
     pipeline: Pipeline, submit: Submit, storage: ObjectStorage
 ) -> None:
     job = submit(output={"comparison": True, "face_crops": True})
@@ -106,7 +106,7 @@ def test_comparison_and_crops_are_made_when_asked_for(
     }
 
 
-def test_the_tenants_own_key_gets_the_result_too(
+def test_the_result_is_also_stored_under_the_tenants_key(
     pipeline: Pipeline, submit: Submit, storage: ObjectStorage
 ) -> None:
     result = pipeline.run(claim(submit(output={"key": "out/a.png"})), RecordingContext()).result
@@ -115,21 +115,19 @@ def test_the_tenants_own_key_gets_the_result_too(
     assert hashlib.sha256(copied).hexdigest() == result["image"]["sha256"]
 
 
-def test_a_photo_is_fetched_from_its_address(
-    pipeline: Pipeline, submit: Submit, origin: str
-) -> None:
+def test_a_photo_is_fetched_from_its_url(pipeline: Pipeline, submit: Submit, origin: str) -> None:
     job = submit(source={"url": f"{origin}/photo.png"})
     assert pipeline.run(claim(job), RecordingContext()).status is Status.SUCCEEDED
 
 
-def test_an_address_without_a_photo_is_named_as_such(
+def test_a_url_without_a_photo_is_an_input_error(
     pipeline: Pipeline, submit: Submit, origin: str
 ) -> None:
     with pytest.raises(InputNotFound):
         pipeline.run(claim(submit(source={"url": f"{origin}/none"})), RecordingContext())
 
 
-def test_what_is_no_image_is_refused(
+def test_a_file_that_is_no_image_is_refused(
     pipeline: Pipeline, submit: Submit, storage: ObjectStorage
 ) -> None:
     storage.put("tenants/acme/files/a.txt", b"just words", "text/plain")

@@ -1,4 +1,4 @@
-"""A worker refuses ground that would not hold, and says what to set."""
+"""The preflight refuses unusable Redis or S3, and names the setting to fix."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def settings_with(stack_settings: dict[str, Any]) -> Any:
 
 
 @pytest.mark.usefixtures("redis", "storage")
-def test_good_ground_is_taken(settings: Settings) -> None:
+def test_a_working_redis_and_storage_pass(settings: Settings) -> None:
     run_preflight(settings, WAIT_S)
 
 
-def test_a_redis_that_forgets_is_refused(settings: Settings, redis: Redis) -> None:
+def test_a_redis_that_evicts_keys_is_refused(settings: Settings, redis: Redis) -> None:
     redis.config_set("maxmemory", "500mb")
     redis.config_set("maxmemory-policy", "allkeys-lru")
     try:
@@ -36,7 +36,7 @@ def test_a_redis_that_forgets_is_refused(settings: Settings, redis: Redis) -> No
         redis.config_set("maxmemory-policy", "noeviction")
 
 
-def test_a_wrong_redis_password_is_said_so_at_once(settings_with: Any, settings: Settings) -> None:
+def test_a_wrong_redis_password_is_reported_at_once(settings_with: Any, settings: Settings) -> None:
     address = settings.redis_url.get_secret_value().rpartition("@")[2]
     with pytest.raises(SettingsInvalid, match="FACEMEND_REDIS_URL") as raised:
         run_preflight(settings_with(redis_url=f"redis://:wrong-word@{address}"), 60)
@@ -45,13 +45,13 @@ def test_a_wrong_redis_password_is_said_so_at_once(settings_with: Any, settings:
 
 @pytest.mark.usefixtures("redis")
 @pytest.mark.parametrize("name", ["s3_access_key_id", "s3_secret_access_key"])
-def test_wrong_keys_of_the_storage_are_said_so_at_once(settings_with: Any, name: str) -> None:
+def test_wrong_storage_keys_are_reported_at_once(settings_with: Any, name: str) -> None:
     with pytest.raises(SettingsInvalid, match="FACEMEND_S3_ACCESS_KEY_ID"):
         run_preflight(settings_with(**{name: "wrong"}), 60)
 
 
 @pytest.mark.usefixtures("redis")
-def test_a_storage_that_is_not_there_is_waited_for_and_then_named(settings_with: Any) -> None:
+def test_a_missing_storage_is_waited_for_and_then_reported(settings_with: Any) -> None:
     nowhere = settings_with(s3_endpoint_url="http://127.0.0.1:1", s3_timeout_s=0.2)
     with pytest.raises(Unavailable, match="object storage"):
         run_preflight(nowhere, WAIT_S)

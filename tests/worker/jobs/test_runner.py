@@ -1,4 +1,4 @@
-"""What becomes of a job when its bell rings."""
+"""The job runner: how a job ends after its doorbell rings."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_a_ring_restores_the_photo(worker: JobRunner, submit: Submit, store: Job
     assert [face["status"] for face in done.result["faces"]] == ["restored"]
 
 
-def test_a_job_rung_five_times_at_once_runs_once(
+def test_five_rings_at_once_run_a_job_once(
     worker: JobRunner, submit: Submit, restorer: ScriptedRestorer
 ) -> None:
     job = submit()
@@ -43,7 +43,7 @@ def test_a_job_rung_five_times_at_once_runs_once(
     assert len(restorer.photos) == 1
 
 
-def test_a_ring_for_an_unknown_job_is_dropped(
+def test_a_ring_for_an_unknown_job_is_ignored(
     worker: JobRunner, restorer: ScriptedRestorer
 ) -> None:
     worker.restore("job_0")
@@ -73,7 +73,7 @@ def test_a_photo_replaced_after_acceptance_fails_as_changed(
     assert error["code"] == "input-changed"
 
 
-def test_a_passing_error_sends_the_job_back_to_the_queue(
+def test_a_transient_error_requeues_the_job(
     worker: JobRunner, submit: Submit, store: JobStore, restorer: ScriptedRestorer
 ) -> None:
     def fail() -> None:
@@ -85,7 +85,7 @@ def test_a_passing_error_sends_the_job_back_to_the_queue(
     assert store.get(job.tenant, job.id).status is Status.QUEUED
 
 
-def test_an_unforeseen_error_tells_the_customer_nothing_and_the_log_everything(
+def test_an_unexpected_error_has_its_details_only_in_the_log(
     worker: JobRunner,
     submit: Submit,
     store: JobStore,
@@ -140,7 +140,7 @@ def test_a_worker_that_lost_its_job_changes_nothing(
     assert len(restorer.photos) == 2
 
 
-def test_what_became_of_jobs_and_faces_is_counted(worker: JobRunner, submit: Submit) -> None:
+def test_the_ends_of_jobs_and_faces_are_counted(worker: JobRunner, submit: Submit) -> None:
     def counted(name: str, **labels: str) -> float:
         return REGISTRY.get_sample_value(name, labels) or 0.0
 
@@ -152,7 +152,7 @@ def test_what_became_of_jobs_and_faces_is_counted(worker: JobRunner, submit: Sub
     assert counted("facemend_faces_total", model="scripted", status="restored") == faces + 1
 
 
-def test_a_draining_worker_takes_no_new_job(
+def test_a_draining_worker_starts_no_new_job(
     worker: JobRunner, submit: Submit, store: JobStore
 ) -> None:
     worker.drain.begin()

@@ -1,4 +1,4 @@
-"""A place that becomes free is known at once."""
+"""A thread that becomes free wakes the event loop at once."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def pool() -> Iterator[JobThreadPool]:
     pool.stop()
 
 
-def test_a_job_that_ends_wakes_the_loop_once_its_place_counts_as_free(pool: JobThreadPool) -> None:
+def test_a_job_that_ends_wakes_the_loop_once_its_thread_counts_as_free(pool: JobThreadPool) -> None:
     done: list[str] = []
     loop = Loop(done)
     pool.register_with_event_loop(loop)
@@ -50,7 +50,7 @@ def test_a_job_that_fails_wakes_the_loop_too(pool: JobThreadPool) -> None:
     assert loop.woken.wait(_PATIENCE_S)
 
 
-def test_without_a_loop_jobs_end_as_ever(pool: JobThreadPool) -> None:
+def test_without_a_loop_jobs_end_as_usual(pool: JobThreadPool) -> None:
     done: list[str] = []
     pool.apply_async(done.append, ("the job",), callback=lambda _: None).get(_PATIENCE_S)
     assert done == ["the job"]

@@ -134,7 +134,7 @@ def test_slow_receivers_together_leave_half_of_the_threads_to_others(
     scheduler.close()
 
 
-def test_however_many_new_ones_are_stuck_those_known_to_be_quick_are_served(
+def test_quick_receivers_are_served_however_many_new_ones_are_stuck(
     receivers: Receivers,
 ) -> None:
     scheduler = DeliveryScheduler(receivers.send, keep_s=10, threads=2)
@@ -149,7 +149,9 @@ def test_however_many_new_ones_are_stuck_those_known_to_be_quick_are_served(
     scheduler.close()
 
 
-def test_a_quick_one_that_gets_stuck_makes_room_for_other_quick_ones(receivers: Receivers) -> None:
+def test_a_quick_receiver_that_gets_stuck_does_not_block_other_quick_ones(
+    receivers: Receivers,
+) -> None:
     scheduler = DeliveryScheduler(receivers.send, keep_s=10, threads=2, slow_s=0.3)
     for host in ("a.example", "b.example"):
         make_quick(scheduler, receivers, host)
@@ -166,7 +168,7 @@ def test_a_quick_one_that_gets_stuck_makes_room_for_other_quick_ones(receivers: 
     scheduler.close()
 
 
-def test_the_number_of_threads_is_bounded_whoever_gets_stuck(receivers: Receivers) -> None:
+def test_the_number_of_threads_is_bounded(receivers: Receivers) -> None:
     scheduler = DeliveryScheduler(receivers.send, keep_s=10, threads=2, slow_s=0.01)
     hosts = [f"quick{number}.example" for number in range(20)]
     for host in hosts:
@@ -181,7 +183,7 @@ def test_the_number_of_threads_is_bounded_whoever_gets_stuck(receivers: Receiver
     scheduler.close()
 
 
-def test_what_waited_too_long_is_dropped_for_another_may_have_it(receivers: Receivers) -> None:
+def test_a_delivery_that_waited_too_long_is_dropped(receivers: Receivers) -> None:
     receivers.stuck.add("stuck.example")
     scheduler = DeliveryScheduler(receivers.send, keep_s=0.4)
     for number in range(5):
@@ -195,11 +197,11 @@ def test_what_waited_too_long_is_dropped_for_another_may_have_it(receivers: Rece
     assert receivers.numbers("stuck.example") == [0, 5]
 
 
-def test_a_lane_in_which_many_wait_is_full_until_they_are_sent(receivers: Receivers) -> None:
+def test_a_lane_with_many_waiting_deliveries_is_full(receivers: Receivers) -> None:
     receivers.stuck.add("stuck.example")
     scheduler = DeliveryScheduler(receivers.send, keep_s=10)
     scheduler.schedule([delivery(number, host="stuck.example") for number in range(FULL)])
-    assert scheduler.full_lanes() == []  # one is on its way
+    assert scheduler.full_lanes() == []  # one is being sent
     scheduler.schedule([delivery(FULL, host="stuck.example"), delivery(0, host="a.example")])
     assert scheduler.full_lanes() == ["stuck.example"]
     receivers.free.set()
@@ -208,7 +210,7 @@ def test_a_lane_in_which_many_wait_is_full_until_they_are_sent(receivers: Receiv
     assert scheduler.full_lanes() == []
 
 
-def test_closing_waits_for_what_is_in_flight_and_starts_nothing_more(receivers: Receivers) -> None:
+def test_close_waits_for_running_attempts_and_starts_no_more(receivers: Receivers) -> None:
     receivers.stuck.add("stuck.example")
     scheduler = DeliveryScheduler(receivers.send, keep_s=10)
     for number in range(5):

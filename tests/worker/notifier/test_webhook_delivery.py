@@ -32,7 +32,7 @@ def keys(redis: Redis, settings: Settings) -> KeyRing:
 
 
 @pytest.fixture
-def courier(
+def webhook_delivery(
     store: JobStore, outbox: Outbox, storage: ObjectStorage, keys: KeyRing
 ) -> WebhookDelivery:
     return WebhookDelivery(
@@ -46,17 +46,17 @@ def courier(
 
 
 @pytest.fixture
-def send_due(outbox: Outbox, courier: WebhookDelivery) -> SendDue:
-    """Deliver what is due, once."""
+def send_due(outbox: Outbox, webhook_delivery: WebhookDelivery) -> SendDue:
+    """Make one attempt for each delivery that is due."""
 
     def send_due() -> None:
         for delivery in outbox.take(100, 60):
-            courier.deliver(delivery)
+            webhook_delivery.deliver(delivery)
 
     return send_due
 
 
-def test_a_finished_job_is_told_once_signed_and_whole(
+def test_a_finished_job_has_one_signed_webhook(
     store: JobStore, outbox: Outbox, keys: KeyRing, send_due: SendDue, receiver: Origin
 ) -> None:
     job_id = finish(store, receiver.url("/hook"))
@@ -75,7 +75,7 @@ def test_a_finished_job_is_told_once_signed_and_whole(
     assert [attempt["status_code"] for attempt in delivery["attempts"]] == [204]
 
 
-def test_a_failed_try_is_repeated_after_five_seconds_with_the_same_id(
+def test_a_failed_attempt_is_repeated_after_five_seconds_with_the_same_id(
     store: JobStore, outbox: Outbox, send_due: SendDue, receiver: Origin, redis: Redis
 ) -> None:
     receiver.answers["/hook"] = http("500 Oh no")
@@ -98,7 +98,7 @@ def test_a_failed_try_is_repeated_after_five_seconds_with_the_same_id(
     ] * 2
 
 
-def test_the_receivers_wish_for_patience_is_granted(
+def test_retry_after_of_the_receiver_is_respected(
     store: JobStore, outbox: Outbox, send_due: SendDue, receiver: Origin
 ) -> None:
     receiver.answers["/hook"] = http("429 Slowly", b"", "Retry-After: 600")
@@ -108,7 +108,7 @@ def test_the_receivers_wish_for_patience_is_granted(
     assert only_delivery(outbox, job_id)["next_try_at"] >= before + 600
 
 
-def test_gone_ends_it_at_once_and_nothing_more_is_sent_there(
+def test_after_410_nothing_more_is_sent_to_the_endpoint(
     store: JobStore,
     outbox: Outbox,
     send_due: SendDue,
@@ -156,7 +156,7 @@ def test_a_redelivery_enables_the_endpoint_again(
     assert ids[0] == ids[1] != ids[2]
 
 
-def test_after_ten_tries_it_is_a_dead_letter(
+def test_after_ten_attempts_it_is_a_dead_letter(
     store: JobStore, outbox: Outbox, send_due: SendDue, receiver: Origin, redis: Redis
 ) -> None:
     receiver.answers["/hook"] = http("503 Later")
@@ -197,11 +197,11 @@ def test_a_private_receiver_is_never_connected_to_unless_allowed(
 ) -> None:
     job_id = finish(store, receiver.url("/hook"))
     strict = Fetcher(allow_private=False)
-    courier = WebhookDelivery(
+    webhook_delivery = WebhookDelivery(
         store=store, outbox=outbox, storage=storage, keys=keys, fetcher=strict, timeout_s=10
     )
     (delivery,) = outbox.take(100, 60)
-    courier.deliver(delivery)
+    webhook_delivery.deliver(delivery)
     assert receiver.requests == []
     assert only_delivery(outbox, job_id)["state"] == "pending"
 
@@ -218,28 +218,32 @@ def test_two_secrets_sign_while_one_is_replaced(
         assert Webhook(secret).verify(request.split("\r\n\r\n")[1], headers(request))
 
 
-def test_a_job_erased_before_its_webhook_went_out_is_not_told(
-    store: JobStore, outbox: Outbox, courier: WebhookDelivery, receiver: Origin
+def test_a_job_erased_before_its_webhook_has_none(
+    store: JobStore, outbox: Outbox, webhook_delivery: WebhookDelivery, receiver: Origin
 ) -> None:
     job_id = finish(store, receiver.url("/hook"))
     (delivery,) = outbox.take(100, 60)
     store.erase(TENANT, job_id)
-    courier.deliver(delivery)
+    webhook_delivery.deliver(delivery)
     assert receiver.requests == []
     assert outbox.take(100, 60) == []
 
 
-def test_a_delivery_that_another_sender_has_by_now_is_not_noted_twice(
-    store: JobStore, outbox: Outbox, courier: WebhookDelivery, receiver: Origin, redis: Redis
+def test_a_delivery_that_another_notifier_has_is_not_recorded_twice(
+    store: JobStore,
+    outbox: Outbox,
+    webhook_delivery: WebhookDelivery,
+    receiver: Origin,
+    redis: Redis,
 ) -> None:
     job_id = finish(store, receiver.url("/hook"))
     (late,) = outbox.take(100, 60)
     make_due(redis)
     (taken,) = outbox.take(100, 60)
     receiver.answers["/hook"] = http("500 Oh no")
-    courier.deliver(late)
+    webhook_delivery.deliver(late)
     receiver.answers["/hook"] = http("200 OK")
-    courier.deliver(taken)
+    webhook_delivery.deliver(taken)
     assert [attempt["status_code"] for attempt in only_delivery(outbox, job_id)["attempts"]] == [
         200
     ]
@@ -264,7 +268,7 @@ def test_a_test_is_signed_like_any_other_and_sent_once(
     )
 
 
-def test_a_webhook_that_outlives_its_job_tells_of_it_without_the_result(
+def test_a_webhook_after_its_job_expired_has_no_result(
     store: JobStore, keys: KeyRing, send_due: SendDue, receiver: Origin
 ) -> None:
     job_id = finish(store, receiver.url("/hook"), Status.SUCCEEDED)
@@ -278,7 +282,7 @@ def test_a_webhook_that_outlives_its_job_tells_of_it_without_the_result(
     assert message["data"]["metadata"] == {"album": "Großeltern"}
 
 
-def test_the_log_of_a_try_keeps_its_own_fields(
+def test_the_log_of_an_attempt_has_its_own_fields(
     store: JobStore, send_due: SendDue, receiver: Origin, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
@@ -291,7 +295,7 @@ def test_the_log_of_a_try_keeps_its_own_fields(
     assert shown["latency_ms"] >= 0
 
 
-def test_a_message_that_cannot_be_written_uses_up_its_tries(
+def test_a_message_that_cannot_be_built_uses_up_its_attempts(
     store: JobStore, outbox: Outbox, send_due: SendDue, receiver: Origin
 ) -> None:
     job_id = take(store, receiver.url("/hook"))
