@@ -1,6 +1,6 @@
 # Start with: make demo. All targets: make help.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check unit e2e chaos stories coverage fuzz fmt lock compose-check bench-engine bench-service clean
+.PHONY: help setup demo up test check unit e2e chaos state-machine coverage fuzz fmt lock compose-check bench-engine bench-service clean
 SHELL := /bin/bash
 
 # The first suitable Python. To use another one: make setup PYTHON=/path/to/python3
@@ -49,8 +49,8 @@ e2e: setup ## The tests of the whole stack
 chaos: setup ## Inject faults, count lost, repeated and late jobs (ROWS="F1 F14", SEED=7)
 	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(ROWS)
 
-stories: setup ## Longer runs of the state machine test of the job record (SEED=1)
-	$(LONG) tests/shared/model/test_stories.py --hypothesis-profile=long --hypothesis-seed=$(or $(SEED),0)
+state-machine: setup ## Longer runs of the state machine test of the job record (SEED=1)
+	$(LONG) tests/shared/model/test_state_machine.py --hypothesis-profile=long --hypothesis-seed=$(or $(SEED),0)
 
 coverage: setup ## Report lines and branches that no test runs
 	$(BIN)/python -m pytest -m "not e2e" --cov --cov-report=term-missing:skip-covered

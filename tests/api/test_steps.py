@@ -1,4 +1,4 @@
-"""What a request does, in order: the stories of ``tests/shared/model`` kill it in between."""
+"""The steps of a request, in order. ``tests/shared/model`` kills it between them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from shared.jobs.record import Outcome
 from shared.manifests.manifests import Manifests
 from shared.tenants.api_keys import ALL_SCOPES
 from tests.api.conftest import Authorised
-from tests.shared.model.caller import Orders
-from tests.shared.model.steps import Watched, WatchedStorage
+from tests.shared.model.caller import StepOrders
+from tests.shared.model.watched import Watched, WatchedStorage
 
-ORDERS = Orders()
+STEP_ORDERS = StepOrders()
 
 
 @pytest.fixture
@@ -48,14 +48,14 @@ def submit(watched: Authorised, photo: bytes) -> str:
     return str(answer.get_json()["id"])
 
 
-def test_a_photo_is_promised_before_it_is_a_job_and_a_job_before_it_rings(
+def test_the_manifest_is_written_before_the_record_and_the_record_before_the_doorbell(
     watched: Authorised, steps: list[str], photo: bytes
 ) -> None:
     submit(watched, photo)
-    assert (*steps, "answer") == ORDERS.submission
+    assert (*steps, "respond") == STEP_ORDERS.submission
 
 
-def test_a_retry_is_promised_before_it_is_made(
+def test_the_manifest_of_a_retry_is_written_before_the_retry(
     watched: Authorised, services: Services, steps: list[str], photo: bytes
 ) -> None:
     job_id = submit(watched, photo)
@@ -64,15 +64,17 @@ def test_a_retry_is_promised_before_it_is_made(
     services.store.runs.finish(job_id, claim.token, Outcome(Status.FAILED))
     steps.clear()
     assert watched.post(f"/v1/restorations/{job_id}/retry").status_code == 202
-    promised = ["promise" if step == "manifest" else step for step in steps]
-    assert tuple(promised) == ORDERS.again
+    assert tuple(steps) == STEP_ORDERS.retry
 
 
-def test_an_erased_job_stops_first_and_its_record_goes_after_its_objects(
+def test_an_erased_job_is_canceled_first_and_its_record_is_deleted_after_its_objects(
     watched: Authorised, services: Services, steps: list[str], photo: bytes
 ) -> None:
     job_id = submit(watched, photo)
     services.store.runs.claim(job_id, "worker-1")
     steps.clear()
     assert watched.open(f"/v1/restorations/{job_id}", method="DELETE").status_code == 204
-    assert tuple(steps) in {ORDERS.erasure, ORDERS.erasure[:-1]}  # if nothing more was stored
+    assert tuple(steps) in {
+        STEP_ORDERS.erasure,
+        STEP_ORDERS.erasure[:-1],
+    }  # if nothing more was stored

@@ -1,4 +1,4 @@
-"""A process around the store, cut into the steps between which it can die.
+"""A process that calls the store, divided into the steps between which it can die.
 
 Each caller is a list of steps; ``run`` stops after each one, and a caller that is never resumed
 was killed there. The files ``test_steps.py`` compare the lists with the product's own code.
@@ -19,10 +19,10 @@ TENANTS = ("acme", "globex")
 
 
 @dataclass(frozen=True)
-class Orders:
+class StepOrders:
     """What each caller does, in order."""
 
-    submission: tuple[str, ...] = ("reserve", "upload", "manifest", "create", "answer")
+    submission: tuple[str, ...] = ("reserve", "upload", "manifest", "create", "respond")
     run: tuple[str, ...] = (
         "claim",
         "fetch",
@@ -31,12 +31,18 @@ class Orders:
         "put",
         "seal",
         "finish",
-        "break_promise",
+        "remove_manifest",
     )
-    delivery: tuple[str, ...] = ("take", "send", "note")
-    expiry: tuple[str, ...] = ("expired", "objects", "record")
-    again: tuple[str, ...] = ("look", "promise", "retry")
-    erasure: tuple[str, ...] = ("cancel", "objects", "break_promise", "record", "objects")
+    delivery: tuple[str, ...] = ("take", "send", "record_attempt")
+    expiry: tuple[str, ...] = ("find_expired", "delete_objects", "delete_record")
+    retry: tuple[str, ...] = ("read", "manifest", "retry")
+    erasure: tuple[str, ...] = (
+        "cancel",
+        "delete_objects",
+        "remove_manifest",
+        "delete_record",
+        "delete_objects",
+    )
 
 
 class Caller:

@@ -1,4 +1,4 @@
-"""Time in a story: it passes when the story says so, for the scripts and for keys that expire."""
+"""A clock that moves only when a test moves it, for the scripts and for keys that expire."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import Any, cast
 
 from redis import Redis
 
-from tests.shared.model.editions import CLOCK
+from tests.shared.model.patched_scripts import CLOCK
 
 _BEGIN_S = 1_800_000_000
 
 
 class Clock:
-    """What the scripts take for Redis' clock (see ``editions``)."""
+    """The clock that patched scripts read instead of Redis' own."""
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
@@ -34,7 +34,7 @@ class Clock:
         self._redis.hset(CLOCK, mapping={"s": seconds, "us": micros})
 
     def _age_keys(self, seconds: int) -> None:
-        """Redis' own time to live knows nothing of our clock."""
+        """Shorten the time to live of keys, which Redis counts by its own clock."""
         names = cast("list[str]", self._redis.keys("fm:*"))
         with self._redis.pipeline(transaction=False) as pipe:
             for name in names:

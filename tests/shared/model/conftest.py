@@ -1,4 +1,4 @@
-"""Worlds to tell stories in, and the table of what was told."""
+"""Worlds for the state machine, and the summary at the end of the test run."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from redis import Redis
 
 from shared.redis.scripts import Scripts
 from shared.settings import Settings
-from tests.shared.model.editions import Edit, edition
 from tests.shared.model.mutants import Mutant
-from tests.shared.model.observation import LOOK
+from tests.shared.model.observation import READ_ALL
+from tests.shared.model.patched_scripts import Patch, patched_scripts
 from tests.shared.model.world import World
 
 Worlds = Callable[[Mutant | None], Callable[[], World]]
@@ -22,20 +22,20 @@ Worlds = Callable[[Mutant | None], Callable[[], World]]
 _LINES = pytest.StashKey[list[str]]()
 
 profile.register_profile(
-    "stories",
+    "state-machine",
     max_examples=60,
     stateful_step_count=40,
     deadline=None,
     database=None,
     derandomize=True,
-    phases=[Phase.generate],  # to shorten a story takes minutes; the long profile does
+    phases=[Phase.generate],  # shrinking takes minutes; only the long profile does it
     report_multiple_bugs=False,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-#: pytest tests/shared/model/test_stories.py --hypothesis-profile=long --hypothesis-seed=1
+#: pytest tests/shared/model/test_state_machine.py --hypothesis-profile=long --hypothesis-seed=1
 profile.register_profile(
     "long",
-    profile.get_profile("stories"),
+    profile.get_profile("state-machine"),
     max_examples=400,
     stateful_step_count=80,
     derandomize=False,
@@ -44,27 +44,28 @@ profile.register_profile(
 
 
 @pytest.fixture
-def stories() -> profile:
-    """How many stories are told, and how long ones."""
-    asked = profile.get_current_profile_name()
-    return profile.get_profile("long" if asked == "long" else "stories")
+def machine_settings() -> profile:
+    """How many sequences are tried, and how long they are."""
+    requested = profile.get_current_profile_name()
+    return profile.get_profile("long" if requested == "long" else "state-machine")
 
 
 @pytest.fixture
 def worlds(redis: Redis, settings: Settings, tmp_path: Path) -> Worlds:
-    """Make worlds with the scripts as shipped, or with a mutant's."""
+    """Build worlds with the scripts of the product, or with those of a mutant."""
 
     def worlds(mutant: Mutant | None) -> Callable[[], World]:
-        edits = mutant.edits if mutant else ()
-        scripts = Scripts(redis, edition(tmp_path / "lua", [Edit("look", "", LOOK), *edits]))
-        orders = mutant.orders if mutant else None
-        return lambda: World(redis, scripts, settings, orders)
+        patches = mutant.patches if mutant else ()
+        folder = patched_scripts(tmp_path / "lua", [Patch("read_all", "", READ_ALL), *patches])
+        scripts = Scripts(redis, folder)
+        step_orders = mutant.step_orders if mutant else None
+        return lambda: World(redis, scripts, settings, step_orders)
 
     return worlds
 
 
 @pytest.fixture
-def tell(request: pytest.FixtureRequest) -> Callable[[str], None]:
+def summary(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Print a line at the end of the run."""
     return request.config.stash.setdefault(_LINES, []).append
 
@@ -72,5 +73,5 @@ def tell(request: pytest.FixtureRequest) -> Callable[[str], None]:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     lines = terminalreporter.config.stash.get(_LINES, [])
     if lines:
-        terminalreporter.section("stories of the state machine")
+        terminalreporter.section("state machine of the job record")
         terminalreporter.write_line("\n".join(lines))

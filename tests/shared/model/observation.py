@@ -1,4 +1,4 @@
-"""What anyone can read after each step, held against the ledger."""
+"""After each step: compare everything that can be read with the ledger."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from shared.jobs.job import TERMINAL_EVENT, Job, Status
 from shared.jobs.record import to_job
 from shared.storage.keys import manifest_key
 from tests.shared.model.caller import TENANTS
-from tests.shared.model.ledger import Story
-from tests.shared.model.promises import Promise, require
+from tests.shared.model.guarantees import Guarantee, require
+from tests.shared.model.ledger import JobHistory
 
 if TYPE_CHECKING:
     from tests.shared.model.world import World
 
 
 #: Records and indexes, all read at one moment.
-LOOK = """-- Reads records and indexes.
+READ_ALL = """-- Reads records and indexes.
 --
 -- Arguments:
 --   count: number     ids among the names
@@ -38,69 +38,71 @@ OF_TENANTS = tuple(f"tenant:{name}:{index}" for name in TENANTS for index in ("q
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
-    """What is there: records by id, and the members of each index."""
+class Observation:
+    """Records by id, and the members of each index, at one moment."""
 
     jobs: dict[str, Job]
     indexes: dict[str, set[str]]
 
 
-def look(world: World, job_ids: Collection[str]) -> Sight:
+def read_all(world: World, job_ids: Collection[str]) -> Observation:
     names = (*INDEXES, *OF_TENANTS)
-    found, indexes = world.scripts.run("look", count=len(job_ids), names=[*job_ids, *names])
+    found, indexes = world.scripts.run("read_all", count=len(job_ids), names=[*job_ids, *names])
     jobs = {job_id: to_job(job_id, view) for job_id, view in found}
-    return Sight(jobs, dict(zip(names, map(set, indexes), strict=True)))
+    return Observation(jobs, dict(zip(names, map(set, indexes), strict=True)))
 
 
-def observe(world: World) -> None:
-    """Raises BrokenPromise."""
-    sight = look(world, world.ledger.stories)
-    for story in world.ledger.stories.values():
-        _hold(world, story, sight.jobs.get(story.job_id))
-    recount(sight)
+def check_all(world: World) -> None:
+    """Raises BrokenGuarantee."""
+    observation = read_all(world, world.ledger.histories)
+    for history in world.ledger.histories.values():
+        _check_job(world, history, observation.jobs.get(history.job_id))
+    check_indexes(observation)
 
 
-def _hold(world: World, story: Story, job: Job | None) -> None:
-    """One job against its story."""
+def _check_job(world: World, history: JobHistory, job: Job | None) -> None:
+    """Compare one job with its history."""
     if job is None:
-        require(story.erased, Promise.KEPT, f"{story.job_id} has no record")
+        require(history.erased, Guarantee.KEPT, f"{history.job_id} has no record")
         return
-    require(not story.erased, Promise.STAYS, f"{story.job_id} was erased and is back")
+    require(not history.erased, Guarantee.STAYS, f"{history.job_id} was erased and is back")
     if not job.status.terminal:
-        require(not story.ended, Promise.STAYS, f"{story.job_id} had ended {story.ends}")
-        if story.accepted and not story.fading:
-            key = manifest_key(story.tenant, story.job_id, job.generation)
-            require([*world.shelf.list(key)], Promise.REBUILT, f"{story.job_id} has no manifest")
+        require(not history.ended, Guarantee.STAYS, f"{history.job_id} had ended {history.ends}")
+        if history.accepted and not history.being_erased:
+            key = manifest_key(history.tenant, history.job_id, job.generation)
+            require(
+                [*world.storage.list(key)], Guarantee.REBUILT, f"{history.job_id} has no manifest"
+            )
         return
-    if story.final is None:
-        _ends(world, story, job)
-    require(job == story.final, Promise.STAYS, f"{story.final} became {job}")
-    if job.status is Status.SUCCEEDED and not story.fading:
+    if history.final is None:
+        _check_end(world, history, job)
+    require(job == history.final, Guarantee.STAYS, f"{history.final} became {job}")
+    if job.status is Status.SUCCEEDED and not history.being_erased:
         key = (job.result or {})["image"]["key"]
-        there = [found.key for found in world.shelf.list(key)]
-        require(there == [key], Promise.THERE, f"{story.job_id} names {key}")
+        there = [found.key for found in world.storage.list(key)]
+        require(there == [key], Guarantee.THERE, f"{history.job_id} names {key}")
 
 
-def _ends(world: World, story: Story, job: Job) -> None:
-    story.ended, story.final = True, job
-    story.ends.append(job.status)
-    if story.canceled:
-        require(job.status is Status.CANCELED, Promise.CANCELED, job)
+def _check_end(world: World, history: JobHistory, job: Job) -> None:
+    history.ended, history.final = True, job
+    history.ends.append(job.status)
+    if history.canceled:
+        require(job.status is Status.CANCELED, Guarantee.CANCELED, job)
     code = (job.error or {}).get("code")
-    guilty = code != "poisoned" or story.client.poison
-    require(guilty, Promise.GUILTY, f"{story.job_id} crashed nothing: {job.error}")
-    found = world.outbox.of_job(story.tenant, story.job_id)
-    story.letters = {entry["id"]: entry["event_id"] for entry in found}
+    guilty = code != "poisoned" or history.client.poison
+    require(guilty, Guarantee.GUILTY, f"{history.job_id} crashed nothing: {job.error}")
+    found = world.outbox.of_job(history.tenant, history.job_id)
+    history.deliveries = {entry["id"]: entry["event_id"] for entry in found}
     events = [entry["event"] for entry in found]
-    wanted = [TERMINAL_EVENT[end] for end in story.ends] if story.client.wants_events else []
-    require(events == wanted, Promise.ANNOUNCED, f"{story.job_id}: {events}, not {wanted}")
-    ids = set(story.letters.values())
-    require(len(ids) == len(wanted), Promise.HEARD, f"{story.job_id}: {ids} for {wanted}")
+    wanted = [TERMINAL_EVENT[end] for end in history.ends] if history.client.wants_events else []
+    require(events == wanted, Guarantee.ANNOUNCED, f"{history.job_id}: {events}, not {wanted}")
+    ids = set(history.deliveries.values())
+    require(len(ids) == len(wanted), Guarantee.RECEIVED, f"{history.job_id}: {ids} for {wanted}")
 
 
-def recount(sight: Sight) -> None:
-    """Every index, made anew from the records."""
-    jobs = sight.jobs.values()
+def check_indexes(observation: Observation) -> None:
+    """Compare every index with one that is made from the records."""
+    jobs = observation.jobs.values()
     queued = {job.id for job in jobs if job.status is Status.QUEUED}
     running = {job.id for job in jobs if job.status is Status.RUNNING}
     ended = {job.id for job in jobs if job.status.terminal}
@@ -108,4 +110,4 @@ def recount(sight: Sight) -> None:
     for tenant in TENANTS:
         mine = {job.id for job in jobs if job.tenant == tenant}
         expected |= {f"tenant:{tenant}:queued": mine & queued, f"tenant:{tenant}:jobs": mine}
-    require(sight.indexes == expected, Promise.RECOUNT, f"{sight.indexes}, not {expected}")
+    require(observation.indexes == expected, Guarantee.RECOUNT, f"not {expected}")

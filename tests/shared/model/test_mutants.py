@@ -1,4 +1,4 @@
-"""Each of nine known mistakes breaks a promise that the stories look at."""
+"""The state machine finds each of nine known mistakes."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from hypothesis import settings as profile
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.shared.model.conftest import Worlds
-from tests.shared.model.editions import Edit, edition
+from tests.shared.model.guarantees import BrokenGuarantee
 from tests.shared.model.mutants import MUTANTS, Mutant
-from tests.shared.model.promises import BrokenPromise
-from tests.shared.model.stories import Stories
+from tests.shared.model.patched_scripts import Patch, patched_scripts
+from tests.shared.model.state_machine import JobStateMachine
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "-"))
 def test_a_mutant_is_caught(
-    mutant: Mutant, worlds: Worlds, stories: profile, tell: Callable[[str], None]
+    mutant: Mutant, worlds: Worlds, machine_settings: profile, summary: Callable[[str], None]
 ) -> None:
-    make, told = worlds(mutant), 0
+    make, tried = worlds(mutant), 0
 
-    def story() -> Stories:
-        nonlocal told
-        told += 1
-        return Stories(make)
+    def build_machine() -> JobStateMachine:
+        nonlocal tried
+        tried += 1
+        return JobStateMachine(make)
 
-    patient = profile(stories, max_examples=200, phases=[Phase.generate])
-    with pytest.raises(BrokenPromise) as caught:
-        run_state_machine_as_test(story, settings=patient)
-    assert caught.value.promise in mutant.breaks
-    tell(f"{mutant.name}: found after {told} stories ({caught.value.promise})")
+    longer = profile(machine_settings, max_examples=200, phases=[Phase.generate])
+    with pytest.raises(BrokenGuarantee) as caught:
+        run_state_machine_as_test(build_machine, settings=longer)
+    assert caught.value.guarantee in mutant.breaks
+    summary(f"{mutant.name}: found after {tried} sequences ({caught.value.guarantee})")
 
 
-def test_a_mutant_whose_place_is_gone_is_told(tmp_path: Path) -> None:
-    edit = Edit("finish", "what no script has ever said", "")
+def test_a_patch_whose_text_is_gone_is_an_error(tmp_path: Path) -> None:
+    patch = Patch("finish", "what no script contains", "")
     with pytest.raises(LookupError, match=r"finish\.lua"):
-        edition(tmp_path / "lua", [edit])
+        patched_scripts(tmp_path / "lua", [patch])

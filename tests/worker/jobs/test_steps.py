@@ -1,4 +1,4 @@
-"""What a worker and a notifier do, in order: the stories of ``tests/shared/model`` kill them."""
+"""The steps of a worker and a notifier, in order. ``tests/shared/model`` kills them in between."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from shared.storage.keys import input_key
 from shared.tenants.api_keys import KeyRing
 from shared.webhooks.outbox import Outbox
 from tests.jobs import TENANT, finish
-from tests.shared.model.caller import Orders
-from tests.shared.model.steps import Watched, WatchedStorage
+from tests.shared.model.caller import StepOrders
+from tests.shared.model.watched import Watched, WatchedStorage
 from worker.jobs.runner import JobRunner
 from worker.notifier.notifier import Notifier
 
@@ -38,7 +38,7 @@ def test_a_result_is_stored_and_sealed_before_it_is_told_and_the_promise_goes_la
     )
     watched.restore(job.id)
     # "enter" is the wait for a place in the engine.
-    assert tuple(steps) == tuple(step for step in Orders().run if step != "enter")
+    assert tuple(steps) == tuple(step for step in StepOrders().run if step != "enter")
 
 
 def test_what_is_expired_loses_its_objects_first_so_that_a_record_says_what_is_left(
@@ -64,4 +64,4 @@ def test_what_is_expired_loses_its_objects_first_so_that_a_record_says_what_is_l
         assert notifier.tick_expiry() == 1
     finally:
         notifier.close()
-    assert tuple(steps) == Orders().expiry
+    assert tuple(steps) == StepOrders().expiry

@@ -1,4 +1,4 @@
-"""The API's part in a story: a photo is submitted, a job retried, a job erased."""
+"""Requests of clients to the API: submit a photo, retry a job, erase a job."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from shared.jobs.job import TERMINAL_EVENT, Priority
 from shared.jobs.record import NewJob
 from shared.storage.keys import input_key, job_prefixes
 from tests.shared.model.caller import MODEL, Caller
-from tests.shared.model.ledger import Client, Story
+from tests.shared.model.ledger import Client, JobHistory
 
 if TYPE_CHECKING:
     from tests.shared.model.world import World
@@ -22,10 +22,10 @@ class Submission(Caller):
     """One request to the API."""
 
     def __init__(self, world: World, client: Client) -> None:
-        super().__init__(world, world.orders.submission)
+        super().__init__(world, world.step_orders.submission)
         self.client = client
         self.job_id = world.new_id()
-        world.asked[self.job_id] = client
+        world.requested[self.job_id] = client
 
     def reserve(self) -> None:
         if not self.client.keyed:
@@ -40,7 +40,7 @@ class Submission(Caller):
             self.todo.clear()
 
     def upload(self) -> None:
-        self.world.shelf.put(input_key(self.client.tenant, self.job_id), b"photo", "image/png")
+        self.world.storage.put(input_key(self.client.tenant, self.job_id), b"photo", "image/png")
 
     def manifest(self) -> None:
         self.world.manifests.write(_new_job(self.client, self.job_id))
@@ -58,85 +58,85 @@ class Submission(Caller):
             self.world.ledger.created(self.job_id, self.client)
 
     def ring(self) -> None:
-        """In no order of ours: ``create`` rings. A mistake that must be found."""
-        self.world.bells.ring(self.job_id, MODEL, Priority(self.client.priority))
+        """Only a mutant does this step: ``create`` rings itself."""
+        self.world.doorbells.ring(self.job_id, MODEL, Priority(self.client.priority))
 
-    def answer(self) -> None:
+    def respond(self) -> None:
         self.world.ledger.accepted(self.job_id)
 
     def clean(self) -> None:
         self.world.manifests.remove(self.client.tenant, self.job_id)
-        self.world.shelf.delete([input_key(self.client.tenant, self.job_id)])
+        self.world.storage.delete([input_key(self.client.tenant, self.job_id)])
 
     def abandon(self) -> None:
         if self.client.keyed:
             self.world.store.idempotency.abandon(KEY_ID, self.client.key)
 
 
-class Again(Caller):
-    """A customer retries a job."""
+class RetryRequest(Caller):
+    """A client retries a job."""
 
-    def __init__(self, world: World, story: Story) -> None:
-        super().__init__(world, world.orders.again)
-        self.story = story
+    def __init__(self, world: World, history: JobHistory) -> None:
+        super().__init__(world, world.step_orders.retry)
+        self.history = history
 
-    def look(self) -> None:
+    def read(self) -> None:
         try:
-            self.job = self.world.store.get(self.story.tenant, self.story.job_id)
+            self.job = self.world.store.get(self.history.tenant, self.history.job_id)
         except NotFound:
             self.todo.clear()
             return
-        if not [*self.world.shelf.list(self.job.source["key"])]:
+        if not [*self.world.storage.list(self.job.source["key"])]:
             self.todo.clear()  # 422: the photo is gone
 
-    def promise(self) -> None:
-        new = _new_job(self.story.client, self.story.job_id)
+    def manifest(self) -> None:
+        new = _new_job(self.history.client, self.history.job_id)
         self.world.manifests.write(new, self.job.generation + 1)
 
     def retry(self) -> None:
         try:
             self.world.store.retry(
-                self.story.tenant, self.story.job_id, self.job.generation, bell=self.job.id
+                self.history.tenant, self.history.job_id, self.job.generation, bell=self.job.id
             )
         except QueueFull:
-            self.todo = deque(["break_promise"])
+            self.todo = deque(["remove_manifest"])
         except (Conflict, NotFound):
-            self.todo.clear()  # the promise may be another request's, which came first
+            self.todo.clear()  # the manifest may belong to another request, which came first
         else:
-            self.world.ledger.retried(self.story)
+            self.world.ledger.retried(self.history)
 
-    def break_promise(self) -> None:
+    def remove_manifest(self) -> None:
         self.world.manifests.remove(self.job.tenant, self.job.id, self.job.generation + 1)
 
 
-class Erasure(Caller):
-    """A customer erases a job, whatever it is doing."""
+class ErasureRequest(Caller):
+    """A client erases a job in any state."""
 
-    def __init__(self, world: World, story: Story) -> None:
-        super().__init__(world, world.orders.erasure)
-        self.story = story
+    def __init__(self, world: World, history: JobHistory) -> None:
+        super().__init__(world, world.step_orders.erasure)
+        self.history = history
 
     def cancel(self) -> None:
         try:
-            self.world.store.cancel(self.story.tenant, self.story.job_id)
+            self.world.store.cancel(self.history.tenant, self.history.job_id)
         except NotFound:
             self.todo.clear()
         except Conflict:
             return
         else:
-            self.story.canceled = True
+            self.history.canceled = True
 
-    def objects(self) -> None:
-        self.story.fading = True
-        for prefix in job_prefixes(self.story.tenant, self.story.job_id):
-            self.world.shelf.delete(found.key for found in [*self.world.shelf.list(prefix)])
+    def delete_objects(self) -> None:
+        self.history.being_erased = True
+        for prefix in job_prefixes(self.history.tenant, self.history.job_id):
+            self.world.storage.delete(found.key for found in [*self.world.storage.list(prefix)])
 
-    def break_promise(self) -> None:
-        self.world.manifests.remove_all(self.story.tenant, self.story.job_id)
+    def remove_manifest(self) -> None:
+        self.world.manifests.remove_all(self.history.tenant, self.history.job_id)
 
-    def record(self) -> None:
-        self.world.store.erase(self.story.tenant, self.story.job_id)
-        self.world.ledger.erased(self.story)
+    def delete_record(self) -> None:
+        self.world.store.erase(self.history.tenant, self.history.job_id)
+        self.world.ledger.erased(self.history)
 
 
 def _new_job(client: Client, job_id: str) -> NewJob:

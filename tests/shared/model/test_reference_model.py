@@ -1,7 +1,6 @@
-"""Whatever is asked of the store in whatever order, it answers as the rules foretell.
+"""The store responds to any sequence of calls as the reference model expects.
 
-Here only the store is looked at, one call after the other. What dies between the calls is the
-business of ``stories``.
+Here the calls follow one after the other. ``state_machine`` covers processes that die in between.
 """
 
 from __future__ import annotations
@@ -27,46 +26,46 @@ from shared.jobs.record import NewJob, Outcome
 from shared.jobs.runs import Beat
 from tests.shared.model.caller import TENANTS
 from tests.shared.model.conftest import Worlds
-from tests.shared.model.foretold import Foretold
-from tests.shared.model.observation import look, recount
+from tests.shared.model.observation import check_indexes, read_all
+from tests.shared.model.reference_model import ReferenceJob
 from tests.shared.model.world import World
 
 ENDS = [Status.SUCCEEDED, Status.FAILED, Status.CANCELED]
 RARELY = st.sampled_from([False, False, False, True])
-NUMBER = st.integers(0, 3)  # picks one of the jobs there are
+NUMBER = st.integers(0, 3)  # selects one of the jobs that exist
 
 
 class StoreAndModel(RuleBasedStateMachine):
     def __init__(self, world: World) -> None:
         super().__init__()
         self.world, self.store = world, world.store
-        self.jobs: list[Foretold] = []
+        self.jobs: list[ReferenceJob] = []
 
     @property
-    def left(self) -> list[Foretold]:
+    def remaining(self) -> list[ReferenceJob]:
         return [job for job in self.jobs if not job.erased]
 
-    def pick(self, number: int, *, running: bool = False) -> Foretold:
-        """One of the last jobs; with ``running`` one that runs if there is any."""
-        among = [job for job in self.left if job.status is Status.RUNNING] if running else []
+    def pick(self, number: int, *, running: bool = False) -> ReferenceJob:
+        """Select one of the last jobs; with ``running`` one that runs, if there is one."""
+        among = [job for job in self.remaining if job.status is Status.RUNNING] if running else []
         among = among or self.jobs[-4:]
         return among[number % len(among)]
 
-    def wait(self, seconds: float, silent: Foretold | None = None) -> None:
-        """All workers beat when the time is over, but for one; then the reaper looks."""
+    def wait(self, seconds: float, silent: ReferenceJob | None = None) -> None:
+        """After the time all workers but one renew their leases; then the reaper runs."""
         self.world.clock.forward(seconds)
-        foretold = []
-        for job in self.left:
+        expected = []
+        for job in self.remaining:
             if not job.status.terminal and job.deadline <= self.world.clock.now:
                 job.end(Status.FAILED)
-                foretold.append(job)
+                expected.append(job)
             elif job.status is Status.RUNNING and job is silent:
-                job.give_back(Release.LOST)
-                foretold.append(job)
+                job.release(Release.LOST)
+                expected.append(job)
             elif job.status is Status.RUNNING:
                 self.store.runs.beat(job.new.id, job.tokens[-1])
         reaped = self.store.runs.reap()
-        assert sorted(reaped) == sorted((job.new.id, job.status) for job in foretold)
+        assert sorted(reaped) == sorted((job.new.id, job.status) for job in expected)
         assert self.store.runs.reap() == []
 
     @property
@@ -79,7 +78,7 @@ class StoreAndModel(RuleBasedStateMachine):
     def begin_with_a_job(self) -> None:
         self.create(0, Priority.NORMAL, webhook=True, again=False)
 
-    @precondition(lambda self: sum(not job.status.terminal for job in self.left) < 3)
+    @precondition(lambda self: sum(not job.status.terminal for job in self.remaining) < 3)
     @rule(
         tenant=st.integers(0, 1),
         priority=st.sampled_from(Priority),
@@ -93,7 +92,7 @@ class StoreAndModel(RuleBasedStateMachine):
         new = NewJob(**plain, **ours, webhook=hook if webhook else None)
         for _ in range(1 + again):
             assert self.store.create(new).status is Status.QUEUED
-        self.jobs.append(Foretold(new, self.in_a_day))
+        self.jobs.append(ReferenceJob(new, self.in_a_day))
 
     @rule(number=NUMBER, stranger=RARELY)
     def a_customer_cancels(self, number: int, *, stranger: bool) -> None:
@@ -142,15 +141,15 @@ class StoreAndModel(RuleBasedStateMachine):
     # --- the worker's calls -----------------------------------------------------------------
 
     @rule()
-    def every_doorbell_is_heard_twice(self) -> None:
+    def every_doorbell_rings_twice(self) -> None:
         for job in 2 * self.jobs[-4:]:
-            self.hear_doorbell(job)
+            self.answer_doorbell(job)
 
-    def hear_doorbell(self, rung: Foretold) -> None:
-        """A bell starts any job of its queue: whose turn it is, is not ours to say."""
+    def answer_doorbell(self, rung: ReferenceJob) -> None:
+        """A doorbell may start any job of its queue; the model does not know whose turn it is."""
         queue = [
             job
-            for job in self.left
+            for job in self.remaining
             if job.status is Status.QUEUED and job.new.priority is rung.new.priority
         ]
         claim = self.store.runs.claim(rung.new.id, "w")
@@ -164,12 +163,12 @@ class StoreAndModel(RuleBasedStateMachine):
         job.start(claim.token)
         assert claim.job.attempt == job.attempt
 
-    @rule(number=NUMBER, zombie=RARELY, report=st.booleans())
-    def a_worker_beats(self, number: int, *, zombie: bool, report: bool) -> None:
+    @rule(number=NUMBER, stale=RARELY, report=st.booleans())
+    def a_worker_beats(self, number: int, *, stale: bool, report: bool) -> None:
         job = self.pick(number, running=True)
         if not job.tokens:
             return
-        token = job.tokens[0 if zombie else -1]
+        token = job.tokens[0 if stale else -1]
         if report:
             answer = self.store.runs.progress(job.new.id, token, Progress(Stage.RESTORING, 1, 2))
         else:
@@ -179,12 +178,12 @@ class StoreAndModel(RuleBasedStateMachine):
         else:
             assert answer is (Beat.CANCEL if job.cancel else Beat.GO_ON)
 
-    @rule(number=NUMBER, zombie=RARELY, end=st.sampled_from(ENDS), again=RARELY)
-    def a_worker_finishes(self, number: int, *, zombie: bool, end: Status, again: bool) -> None:
+    @rule(number=NUMBER, stale=RARELY, end=st.sampled_from(ENDS), again=RARELY)
+    def a_worker_finishes(self, number: int, *, stale: bool, end: Status, again: bool) -> None:
         job = self.pick(number, running=True)
         if not job.tokens:
             return
-        token = job.tokens[0 if zombie else -1]
+        token = job.tokens[0 if stale else -1]
         if job.runs_under(token):
             job.end(end)
             job.winner = token
@@ -192,29 +191,27 @@ class StoreAndModel(RuleBasedStateMachine):
         for _ in range(1 + again):
             assert bool(self.store.runs.finish(job.new.id, token, Outcome(end))) is won
 
-    @rule(number=NUMBER, zombie=RARELY, reason=st.sampled_from(Release), times=st.integers(1, 8))
-    def a_worker_gives_back(
-        self, number: int, *, zombie: bool, reason: Release, times: int
-    ) -> None:
+    @rule(number=NUMBER, stale=RARELY, reason=st.sampled_from(Release), times=st.integers(1, 8))
+    def a_worker_gives_back(self, number: int, *, stale: bool, reason: Release, times: int) -> None:
         job = self.pick(number, running=True)
         if not job.tokens:
             return
-        token = job.tokens[0 if zombie else -1]
+        token = job.tokens[0 if stale else -1]
         answer = self.store.runs.release(job.new.id, token, reason)
         if not job.runs_under(token):
             assert answer is None
             return
-        job.give_back(reason)
+        job.release(reason)
         assert answer is job.status
         if times > 1 and job.status is Status.QUEUED:
-            self.hear_doorbell(job)
-            self.a_worker_gives_back(0, zombie=False, reason=reason, times=times - 1)
+            self.answer_doorbell(job)
+            self.a_worker_gives_back(0, stale=False, reason=reason, times=times - 1)
 
     @rule(number=NUMBER)
     def a_worker_was_at_fault(self, number: int) -> None:
         job = self.pick(number)
         self.store.runs.refund([job.new.id])
-        job.absolve()
+        job.refund()
 
     # --- the notifier's calls ---------------------------------------------------------------
 
@@ -231,31 +228,33 @@ class StoreAndModel(RuleBasedStateMachine):
     def the_dispatcher_rings(self) -> None:
         self.wait(4)
         counts = self.store.counts()
-        counted = Counter(job.status for job in self.left)
+        counted = Counter(job.status for job in self.remaining)
         assert counts["queued"] == counted[Status.QUEUED]
         assert counts["running"] == counted[Status.RUNNING]
         assert counts["kept"] == sum(counted[end] for end in ENDS)
         due = [job.id for job in self.store.runs.due()]
-        assert sorted(due) == sorted(job.new.id for job in self.left if job.status is Status.QUEUED)
+        assert sorted(due) == sorted(
+            job.new.id for job in self.remaining if job.status is Status.QUEUED
+        )
         assert self.store.runs.due() == []
 
     # --- what must hold ---------------------------------------------------------------------
 
     @invariant()
     def records_are_as_the_model_says(self) -> None:
-        sight = look(self.world, [job.new.id for job in self.jobs])
+        observation = read_all(self.world, [job.new.id for job in self.jobs])
         for job in self.jobs:
-            found = sight.jobs.get(job.new.id)
+            found = observation.jobs.get(job.new.id)
             assert (found is None) == job.erased
             if found is not None:
                 seen = (found.status, found.attempt, found.generation, found.cancel_requested)
                 assert seen == (job.status, job.attempt, job.generation, job.cancel)
                 assert (found.finished_at is not None) == job.status.terminal
-        recount(sight)
+        check_indexes(observation)
 
     @invariant()
     def every_start_and_end_has_one_event_if_it_was_wanted(self) -> None:
-        for job in self.left[-6:]:
+        for job in self.remaining[-6:]:
             if job.new.webhook:
                 entries = self.world.outbox.of_job(job.new.tenant, job.new.id)
                 assert [entry["event"] for entry in entries] == job.events
@@ -263,8 +262,8 @@ class StoreAndModel(RuleBasedStateMachine):
 
 
 def test_the_store_agrees_with_the_model(
-    worlds: Worlds, stories: profile, tell: Callable[[str], None]
+    worlds: Worlds, machine_settings: profile, summary: Callable[[str], None]
 ) -> None:
     make = worlds(None)
-    run_state_machine_as_test(lambda: StoreAndModel(make()), settings=stories)
-    tell("the store agrees with the model")
+    run_state_machine_as_test(lambda: StoreAndModel(make()), settings=machine_settings)
+    summary("the store agrees with the model")

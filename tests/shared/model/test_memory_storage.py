@@ -1,4 +1,4 @@
-"""The shelf of the stories behaves as the real storage does."""
+"""The storage in memory behaves like the real one."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import pytest
 
 from shared.errors import Conflict, InputNotFound
 from shared.storage.bucket import ObjectStorage
-from tests.shared.model.shelf import Shelf
+from tests.shared.model.memory_storage import MemoryStorage
 
 
-@pytest.fixture(params=["shelf", "storage"])
-def objects(request: pytest.FixtureRequest) -> Shelf | ObjectStorage:
-    """One and the other."""
-    return Shelf() if request.param == "shelf" else request.getfixturevalue("storage")
+@pytest.fixture(params=["memory", "storage"])
+def objects(request: pytest.FixtureRequest) -> MemoryStorage | ObjectStorage:
+    """Both storages in turn."""
+    return MemoryStorage() if request.param == "memory" else request.getfixturevalue("storage")
 
 
 def test_what_was_put_is_found_under_its_prefix_until_it_is_deleted(
-    objects: Shelf | ObjectStorage,
+    objects: MemoryStorage | ObjectStorage,
 ) -> None:
     stored = objects.put("a/1", b"one", "text/plain")
     objects.put("b/2", b"two", "text/plain")
@@ -36,7 +36,7 @@ def test_what_was_put_is_found_under_its_prefix_until_it_is_deleted(
         objects.get("a/1", max_bytes=9)
 
 
-def test_an_object_that_must_be_new_is_written_once(objects: Shelf | ObjectStorage) -> None:
+def test_an_object_that_must_be_new_is_written_once(objects: MemoryStorage | ObjectStorage) -> None:
     objects.put("c/1", b"first", "text/plain", if_absent=True)
     with pytest.raises(Conflict):
         objects.put("c/1", b"second", "text/plain", if_absent=True)

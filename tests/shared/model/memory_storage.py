@@ -1,4 +1,4 @@
-"""Objects in memory, with the doors of ``shared.storage.bucket.ObjectStorage``."""
+"""An object storage in memory, with the methods of ``shared.storage.bucket.ObjectStorage``."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from shared.errors import Conflict, InputNotFound
 from shared.storage.bucket import StoredObject
 
 
-class Shelf:
-    """Behaves as the real one does (``test_shelf`` compares them), but costs no time."""
+class MemoryStorage:
+    """Behaves like the real one (``test_memory_storage`` compares them), and is fast."""
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._now = now

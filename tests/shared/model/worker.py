@@ -1,4 +1,4 @@
-"""The worker's part in a story: a bell is heard, a job runs, its end is written."""
+"""The worker: a doorbell rings, a job runs, its end is written."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Engine:
-    """A worker process: its runs share an engine child, but a suspect has the child for itself."""
+class WorkerProcess:
+    """A worker process: its runs share an worker child, but a suspect has the child for itself."""
 
     name: str
     runs: list[Run] = field(default_factory=list)
@@ -29,7 +29,7 @@ class Engine:
         return not inside or not (run.suspect or any(other.suspect for other in inside))
 
     def die(self) -> None:
-        """The child dies: every run inside has to give its job back."""
+        """The engine process dies: every run inside it releases its job."""
         for run in self.runs:
             if run.inside:
                 run.inside = False
@@ -37,62 +37,62 @@ class Engine:
 
 
 class Run(Caller):
-    """One ring of the bell, heard by a worker. ``fate``: what becomes of the work."""
+    """One doorbell and the run that it starts. ``fate``: how the work ends."""
 
-    def __init__(self, world: World, engine: Engine, job_id: str, fate: str) -> None:
-        super().__init__(world, world.orders.run)
-        self.engine, self.job_id, self.fate = engine, job_id, fate
+    def __init__(self, world: World, worker: WorkerProcess, job_id: str, fate: str) -> None:
+        super().__init__(world, world.step_orders.run)
+        self.worker, self.job_id, self.fate = worker, job_id, fate
         self.token: str | None = None
         self.inside = self.suspect = False
         self.outcome: Outcome | None = None
 
     @property
     def fenced(self) -> bool:
-        """Its lease is another's by now, or nobody's."""
-        return self.token != self.world.ledger.stories[self.job_id].holder
+        """Its lease is over; another run may have one."""
+        return self.token != self.world.ledger.histories[self.job_id].holder
 
     def beat(self) -> None:
-        """Prolong the lease, while the steps go on."""
+        """Renew the lease."""
         if self.token is None:
             return
         answer = self.world.store.runs.beat(self.job_id, self.token)
         self.world.ledger.prolonged(self.job_id, self.token, answer)
 
     def claim(self) -> None:
-        """A bell only says that there may be work: it may start another job of its queue."""
-        self.world.ledger.heard(self.job_id)
-        claim = self.world.store.runs.claim(self.job_id, self.engine.name)
+        """A doorbell only says that there may be work: often another job of the queue starts."""
+        self.world.ledger.known(self.job_id)
+        claim = self.world.store.runs.claim(self.job_id, self.worker.name)
         if claim is None:
             self.todo.clear()
             return
-        story = self.world.ledger.granted(claim)
+        history = self.world.ledger.claimed(claim)
         self.job_id, self.token, self.suspect = claim.job.id, claim.token, claim.suspect
-        self.tenant, self.generation = story.tenant, story.generation
-        self.poison = story.client.poison
+        self.tenant, self.generation = history.tenant, history.generation
+        self.poison = history.client.poison
 
     def fetch(self) -> None:
         self._report(Stage.FETCHING)
 
     def enter(self) -> None:
-        if self.engine.admits(self):
+        if self.worker.admits(self):
             self.inside = True
         else:
-            self.todo.appendleft("enter")  # it waits for its turn, and beats meanwhile
+            self.todo.appendleft("enter")  # it waits, and renews its lease meanwhile
 
     def restore(self) -> None:
         if self.poison:
-            self.engine.die()
+            self.worker.die()
             return
         self.inside = False
         if self.fate in {"transient", "drain"}:
-            self.todo = deque(["give_back"])
+            self.todo = deque(["release"])
         elif self.fate == "failed":
             self._end(Outcome(Status.FAILED, error={"code": "corrupt-image"}))
         else:
             self._report(Stage.PUBLISHING)
 
     def put(self) -> None:
-        self.world.shelf.put(self._key, b"result", "image/png")
+        self.world.storage.put(self._key, b"result", "image/png")
 
     def seal(self) -> None:
         self.world.manifests.seal(self.tenant, self.job_id, self._token, self._success)
@@ -105,13 +105,13 @@ class Run(Caller):
             self.todo.clear()
 
     def announce(self) -> None:
-        """Only a mutant does this."""
+        """Only a mutant does this step."""
         self.world.scripts.run("post_event", id=self.job_id)
 
-    def break_promise(self) -> None:
+    def remove_manifest(self) -> None:
         self.world.manifests.remove(self.tenant, self.job_id, self.generation)
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         self._release(Release(self.fate))
 
     def crash(self) -> None:
@@ -123,11 +123,11 @@ class Run(Caller):
         answer = store.runs.release(self.job_id, token, reason, delay_s=delay_s, error=error)
         self.world.ledger.released(self.job_id, token, reason, answer)
         if answer is not None and answer.terminal:
-            self.todo = deque(["break_promise"])
+            self.todo = deque(["remove_manifest"])
 
     def _report(self, stage: Stage) -> None:
         answer = self.world.store.runs.progress(self.job_id, self._token, Progress(stage))
-        self.world.ledger.answered(self.job_id, self._token, answer)
+        self.world.ledger.beat_answered(self.job_id, self._token, answer)
         if answer is Beat.FENCED:
             self.inside = False
             self.todo.clear()
@@ -136,7 +136,7 @@ class Run(Caller):
 
     def _end(self, outcome: Outcome) -> None:
         self.outcome, self.inside = outcome, False
-        self.todo = deque(["finish", "break_promise"])
+        self.todo = deque(["finish", "remove_manifest"])
 
     @property
     def _success(self) -> Outcome:

@@ -1,4 +1,4 @@
-"""The notifier's part in a story: bells, silent workers, webhooks, what was kept long enough."""
+"""The notifier: doorbells, silent workers, webhooks, and jobs that were kept long enough."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from shared.jobs.runs import DueJob
 from shared.storage.keys import job_prefixes
 from shared.webhooks.outbox import AttemptResult, Delivery
 from tests.shared.model.caller import Caller
-from tests.shared.model.promises import Promise, require
+from tests.shared.model.guarantees import Guarantee, require
 
 if TYPE_CHECKING:
     from tests.shared.model.world import World
@@ -18,8 +18,8 @@ SENDING_LEASE_S = 45.0
 TRIES = 10
 
 
-class Dispatch(Caller):
-    """A dispatcher's round."""
+class Dispatcher(Caller):
+    """One round of the dispatcher."""
 
     def __init__(self, world: World) -> None:
         super().__init__(world, ("due",))
@@ -31,11 +31,11 @@ class Dispatch(Caller):
 
     def ring(self) -> None:
         job = self.due_jobs.popleft()
-        self.world.bells.ring(job.id, job.model, job.priority)
+        self.world.doorbells.ring(job.id, job.model, job.priority)
 
 
-class Reaping(Caller):
-    """A reaper's round."""
+class Reaper(Caller):
+    """One round of the reaper."""
 
     def __init__(self, world: World) -> None:
         super().__init__(world, ("reap",))
@@ -46,10 +46,10 @@ class Reaping(Caller):
 
 
 class WebhookDelivery(Caller):
-    """One webhook. ``fate``: delivered, down, or heard by a receiver whose answer is lost."""
+    """One webhook. ``fate``: delivered, down, or received, but the response is lost."""
 
     def __init__(self, world: World, fate: str) -> None:
-        super().__init__(world, world.orders.delivery)
+        super().__init__(world, world.step_orders.delivery)
         self.fate = fate
         self.delivery: Delivery | None = None
 
@@ -65,7 +65,7 @@ class WebhookDelivery(Caller):
         if self.fate != "down" and not self.delivery.disabled:
             self.world.ledger.received(self.delivery.job_id, self.delivery.event_id)
 
-    def note(self) -> None:
+    def record_attempt(self) -> None:
         assert self.delivery
         well = self.fate == "delivered" and not self.delivery.disabled
         went = AttemptResult.DELIVERED if well else AttemptResult.FAILED
@@ -74,26 +74,26 @@ class WebhookDelivery(Caller):
 
 
 class Expiry(Caller):
-    """The erasing of one job that was kept long enough."""
+    """Erase one job that was kept long enough."""
 
     def __init__(self, world: World) -> None:
-        super().__init__(world, world.orders.expiry)
+        super().__init__(world, world.step_orders.expiry)
 
-    def expired(self) -> None:
+    def find_expired(self) -> None:
         found = self.world.store.expired(1)
         if not found:
             self.todo.clear()
             return
         self.job = found[0]
-        story = self.world.ledger.stories[self.job.id]
-        require(story.ended, Promise.KEPT, f"{self.job.id} expires before it ended")
-        story.fading = True
+        history = self.world.ledger.histories[self.job.id]
+        require(history.ended, Guarantee.KEPT, f"{self.job.id} expires before it ended")
+        history.being_erased = True
 
-    def objects(self) -> None:
+    def delete_objects(self) -> None:
         for prefix in job_prefixes(self.job.tenant, self.job.id):
-            self.world.shelf.delete(found.key for found in [*self.world.shelf.list(prefix)])
+            self.world.storage.delete(found.key for found in [*self.world.storage.list(prefix)])
 
-    def record(self) -> None:
-        story = self.world.ledger.stories[self.job.id]
+    def delete_record(self) -> None:
+        history = self.world.ledger.histories[self.job.id]
         if self.world.store.expire(self.job.tenant, self.job.id):
-            self.world.ledger.erased(story)
+            self.world.ledger.erased(history)

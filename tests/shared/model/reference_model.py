@@ -1,4 +1,4 @@
-"""What a job should look like after each call of the store, by the rules alone."""
+"""A job as it should be after each call of the store, computed from the rules alone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from shared.jobs.record import NewJob
 
 
 @dataclass
-class Foretold:
+class ReferenceJob:
+    """The expected state of one job."""
+
     new: NewJob
     deadline: float
     status: Status = Status.QUEUED
@@ -38,7 +40,7 @@ class Foretold:
         self.spent.clear()
         self.events.append(TERMINAL_EVENT[self.status])
 
-    def give_back(self, reason: Release) -> None:
+    def release(self, reason: Release) -> None:
         self.spent[reason] += 1
         self.starts -= reason is Release.DRAIN
         spent = self.spent[reason] > RELEASE_BUDGET[reason] or self.starts >= MAX_STARTS
@@ -52,7 +54,7 @@ class Foretold:
         self.generation += 1
         self.attempt = self.starts = 0
 
-    def absolve(self) -> None:
+    def refund(self) -> None:
         self.starts -= self.spent.pop(Release.CRASH, 0)
 
     def runs_under(self, token: str) -> bool:

@@ -1,4 +1,4 @@
-"""The product's own callers, watched: are their steps those of the stories?"""
+"""Record the steps of the product's own code, to compare them with those of the state machine."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-#: Calls of the store and of the doorbell, by the names that ``caller.Orders`` has for them.
+#: Calls of the store and of the doorbell, by the names that ``caller.StepOrders`` has for them.
 CALLS = {
     "begin": "reserve",
     "create": "create",
@@ -15,11 +15,11 @@ CALLS = {
     "finish": "finish",
     "cancel": "cancel",
     "retry": "retry",
-    "erase": "record",
-    "expire": "record",
-    "expired": "expired",
+    "erase": "delete_record",
+    "expire": "delete_record",
+    "expired": "find_expired",
     "take": "take",
-    "note": "note",
+    "record_attempt": "record_attempt",
 }
 
 
@@ -28,7 +28,7 @@ PARTS = ("idempotency", "runs")
 
 
 class Watched:
-    """Hands every call on to ``real`` and notes the step that it is."""
+    """Passes each call on to ``real`` and records the step that it is."""
 
     def __init__(self, real: Any, steps: list[str], known: dict[str, str] | None = None) -> None:
         self._real, self._steps, self._known = real, steps, CALLS if known is None else known
@@ -56,14 +56,14 @@ OBJECTS = (
     ("put", "/inputs/", "upload"),
     ("put", "/results/", "put"),
     ("get", "/inputs/", "fetch"),
-    ("head", "/inputs/", "look"),
-    ("delete", "jobs/", "break_promise"),
-    ("delete", "/", "objects"),
+    ("head", "/inputs/", "read"),
+    ("delete", "jobs/", "remove_manifest"),
+    ("delete", "/", "delete_objects"),
 )
 
 
 class WatchedStorage(Watched):
-    """Objects, told apart by their keys."""
+    """A storage whose keys tell the step."""
 
     def _step(self, name: str, args: tuple[Any, ...]) -> str | None:
         key = "".join(args[0]) if args else ""
