@@ -12,8 +12,8 @@ import numpy as np
 from benchmarks.candidates import CPU, open_backends
 from benchmarks.report import Cell, Report
 from benchmarks.timing import time_in_turns
-from worker.engine.backends import Backend
-from worker.engine.backends.measured_times import Figure, machine_name
+from worker.engine.backends.backend import Backend
+from worker.engine.backends.measured_times import MeasuredTime, machine_name
 from worker.engine.batching.batch_size import best_batch, measure_batches
 from worker.engine.batching.batcher import Batcher
 from worker.engine.devices import is_out_of_memory
@@ -24,7 +24,7 @@ _MAX_RATIO = 1.05  # of the chosen batch size to the best one, and of eight phot
 
 def measure_batching(
     report: Report, models_dir: Path, size_px: int, repetitions: int
-) -> list[Figure]:
+) -> list[MeasuredTime]:
     """Measure each backend at each batch size; return the times from which ``auto`` chooses."""
     report.section(
         f"Batches of {size_px} px faces",
@@ -33,7 +33,7 @@ def measure_batching(
     )
     sizes = _SIZES[size_px]
     backends = open_backends(models_dir, size_px)
-    figures: list[Figure] = []
+    measured: list[MeasuredTime] = []
     rows: list[tuple[Cell, ...]] = []
     ratios: dict[str, float] = {}
     for name, backend in backends.items():
@@ -44,8 +44,8 @@ def measure_batching(
         ms = {n: 1000 * times[str(n)].best_s / n for n in sizes}
         ratios[name] = ms[chosen] / min(ms.values())
         rows.append((name, *ms.values(), chosen, ratios[name]))
-        figures.append(
-            Figure(
+        measured.append(
+            MeasuredTime(
                 device="cpu",
                 machine=machine_name(CPU),
                 size_px=size_px,
@@ -57,13 +57,13 @@ def measure_batching(
         )
     columns = ("backend", *map(str, sizes), "chosen", "times the best")
     report.table(f"batches_{size_px}", columns, rows)
-    fastest = min(figures, key=lambda each: each.ms_per_face)
+    fastest = min(measured, key=lambda each: each.ms_per_face)
     label = f"{fastest.backend} {fastest.precision}"
     report.require(
         f"{size_px} {label}: chosen batch", ratios[label], "<=", _MAX_RATIO, "x the best"
     )
     _compare_queues(report, backends[label], fastest.batch)
-    return figures
+    return measured
 
 
 def _run(backend: Backend, size: int) -> None:

@@ -19,7 +19,7 @@ from benchmarks.report import Report
 from benchmarks.speed import measure_speed
 from benchmarks.startup import measure_startup
 from benchmarks.whole_photo import measure_whole_photo
-from worker.engine.backends.measured_times import SHIPPED, machine_name, write_figures
+from worker.engine.backends.measured_times import SHIPPED, machine_name, write_measured_times
 
 RESULTS = Path(__file__).parent / "results"
 _SECTIONS = ("speed", "batches", "photo", "startup", "gpu")
@@ -53,9 +53,9 @@ def main(
             if "speed" in chosen:
                 measure_speed(report, models_dir, size_px, repetitions)
             if "batches" in chosen:
-                figures = measure_batching(report, models_dir, size_px, repetitions)
+                times = measure_batching(report, models_dir, size_px, repetitions)
                 if ship:
-                    write_figures(SHIPPED, figures)
+                    write_measured_times(SHIPPED, times)
         model = f"golden-{max(sizes)}"
         if "photo" in chosen:
             measure_whole_photo(report, models_dir, model)

@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 
 from benchmarks.report import Report
 from worker.engine import FaceOptions, ModelInfo, Restorer
-from worker.engine.backends import Backend, Images
-from worker.engine.backends.selection import load_backend
-from worker.engine.batching.batcher import Answer
-from worker.engine.controls import DEFAULT, Controls
+from worker.engine.backends.backend import Backend, Images
+from worker.engine.backends.backend_selection import load_backend
+from worker.engine.batching.batcher import RestoredCrop
 from worker.engine.faces.detector import DetectedFace, FaceDetector
-from worker.engine.load import open_shelf
+from worker.engine.gpen.controls import DEFAULT_CONTROLS, GeneratorControls
+from worker.engine.load import open_artifact_cache
 from worker.imaging.decode import Photo, Pixels
 from worker.imaging.geometry import (
     Resampling,
@@ -57,16 +57,18 @@ class CachingBackend:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self.name, self.precision, self.takes_seed = backend.name, backend.precision, False
+        self.name, self.precision, self.uses_seed = backend.name, backend.precision, False
         self.in_px, self.out_px = backend.in_px, backend.out_px
-        self._answers: dict[bytes, Answer] = {}
+        self._answers: dict[bytes, RestoredCrop] = {}
 
-    def infer(self, images: Images, seed: int = 0, controls: Controls = DEFAULT) -> Images:
+    def infer(
+        self, images: Images, seed: int = 0, controls: GeneratorControls = DEFAULT_CONTROLS
+    ) -> Images:
         return self._backend.infer(images, seed, controls)
 
     def run(
-        self, crops: Sequence[Pixels], seed: int = 0, controls: Controls = DEFAULT
-    ) -> list[Answer]:
+        self, crops: Sequence[Pixels], seed: int = 0, controls: GeneratorControls = DEFAULT_CONTROLS
+    ) -> list[RestoredCrop]:
         keys = [hashlib.sha256(crop.tobytes()).digest() for crop in crops]
         new = [i for i, key in enumerate(keys) if key not in self._answers]
         if new:
@@ -247,8 +249,8 @@ _MEASURES: dict[str, Callable[[Report, Backend, Sequence[Pixels]], None]] = {
 def main(*, photos: Path, faces: int, sections: tuple[str, ...], out: Path) -> None:
     """Measure the options around the network, with the model in the package."""
     with tempfile.TemporaryDirectory() as folder:
-        shelf = open_shelf(STARTER, models_dir=Path(folder))
-        backend, _ = load_backend(shelf, torch.device("cpu"), backend="torch")
+        artifacts = open_artifact_cache(STARTER, models_dir=Path(folder))
+        backend, _ = load_backend(artifacts, torch.device("cpu"), backend="torch")
     report = Report("Face options")
     images = list(load_photos(photos, backend.in_px).images)[:faces]
     report.fact("model", f"{STARTER}, {backend.precision}")

@@ -11,8 +11,8 @@ import torch
 
 from benchmarks.report import Report
 from benchmarks.timing import Times
-from worker.engine.backends.torch_backend import Network
-from worker.engine.load import open_shelf
+from worker.engine.backends.torch_backend import TorchBackend
+from worker.engine.load import open_artifact_cache
 
 #: Multiply-adds of one 512 px face and of one of 256 px.
 _MACS = {512: 138e9, 256: 8.7e9}
@@ -54,15 +54,15 @@ def measure(report: Report, models_dir: Path, model: str, repetitions: int) -> N
 
 def _network(
     models_dir: Path, model: str, device: torch.device, precision: str, *, compiled: bool
-) -> Network:
-    generator = open_shelf(model, models_dir=models_dir).generator
+) -> TorchBackend:
+    generator = open_artifact_cache(model, models_dir=models_dir).generator
     if compiled:
         generator.compile(mode="reduce-overhead")  # CUDA graphs
-    return Network(generator, device, precision)
+    return TorchBackend(generator, device, precision)
 
 
 def _faces_per_s(
-    network: Network, device: torch.device, batch: int, repetitions: int
+    network: TorchBackend, device: torch.device, batch: int, repetitions: int
 ) -> tuple[float, float]:
     crops = [np.zeros((network.in_px, network.in_px, 3), np.uint8)] * batch
     torch.cuda.reset_peak_memory_stats(device)

@@ -13,7 +13,7 @@ from benchmarks.golden import CONFIGS, golden_error, golden_images, golden_state
 from benchmarks.peer import Peer
 from benchmarks.report import Report
 from benchmarks.timing import Times, time_in_turns
-from worker.engine.backends import Backend
+from worker.engine.backends.backend import Backend
 from worker.training.metrics import psnr
 
 _PEER = "peer: weights per face, grouped convolutions, NCHW"

@@ -11,9 +11,9 @@ import torch
 from benchmarks.faces import group_photo
 from benchmarks.report import Report
 from worker.engine import FaceOptions, ModelInfo, Restorer, load_restorer
-from worker.engine.backends import Images
-from worker.engine.batching.batcher import Answer
-from worker.engine.controls import DEFAULT, Controls
+from worker.engine.backends.backend import Images
+from worker.engine.batching.batcher import RestoredCrop
+from worker.engine.gpen.controls import DEFAULT_CONTROLS, GeneratorControls
 from worker.engine.load import load_detector
 from worker.imaging.decode import Photo, Pixels
 from worker.imaging.encode import encode
@@ -25,17 +25,19 @@ _REPETITIONS = 3
 class IdentityBackend:
     """A backend that returns its input at once, so that only the rest of the engine takes time."""
 
-    name, precision, takes_seed = "none", "fp32", False
+    name, precision, uses_seed = "none", "fp32", False
 
     def __init__(self, size_px: int) -> None:
         self.in_px = self.out_px = size_px
 
-    def infer(self, images: Images, seed: int = 0, controls: Controls = DEFAULT) -> Images:
+    def infer(
+        self, images: Images, seed: int = 0, controls: GeneratorControls = DEFAULT_CONTROLS
+    ) -> Images:
         return images
 
     def run(
-        self, crops: Sequence[Pixels], seed: int = 0, controls: Controls = DEFAULT
-    ) -> list[Answer]:
+        self, crops: Sequence[Pixels], seed: int = 0, controls: GeneratorControls = DEFAULT_CONTROLS
+    ) -> list[RestoredCrop]:
         return list(crops)
 
 

@@ -11,7 +11,8 @@ from shared.settings import Settings, load_settings
 from shared.telemetry import configure_logging
 from worker.app import serve
 from worker.engine import FaceOptions, ModelInfo, Restoration
-from worker.engine_process.request_handler import ImageRestorer, OnProgress
+from worker.engine.stage_timer import OnProgress
+from worker.engine_process.request_handler import ImageRestorer
 from worker.imaging.decode import Photo
 
 MODEL = "sleeper"

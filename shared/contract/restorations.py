@@ -5,22 +5,26 @@ Unknown fields are refused, types are not coerced. Times are RFC 3339 UTC.
 
 from __future__ import annotations
 
+from dataclasses import fields
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    create_model,
+    model_validator,
+)
 
 from shared.jobs.job import TERMINAL_EVENT, Event, Priority, Stage, Status
+from shared.restore_options import RestoreOptions
 
 #: ``shared.net.fetcher`` judges the text, with the code input-forbidden.
 Url = Annotated[str, StringConstraints(min_length=8)]
 #: ``shared.storage.keys`` judges the text.
 Key = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-FaceChoice = (
-    Literal["all", "largest", "center"]
-    | Annotated[list[Annotated[int, Field(ge=0, le=999)]], Field(min_length=1, max_length=100)]
-)
 ImageFormat = Literal["png", "jpeg", "webp"]
 
 
@@ -54,36 +58,15 @@ class Input(Request):
         return self
 
 
-class Options(Request):
-    """How to restore. ``min_face_px`` and boxes are in pixels of the upright photo.
+_types = get_type_hints(RestoreOptions, include_extras=True)
+_definitions: dict[str, Any] = {
+    each.name: (_types[each.name], each.default) for each in fields(RestoreOptions)
+}
+_OptionFields = create_model("_OptionFields", __base__=Request, **_definitions)
 
-    ``min_identity``: measure how alike each face is before and after (1: the same, 0.5: where two
-    persons are told apart) and keep the old one below this; null does not measure.
-    ``skip_sharp``: leave faces alone that are sharp already (reason ``already-sharp``).
-    ``keep_colour``: give restored faces the colours and contrast that they had. ``post_filter``:
-    smooth what the network drew, but not across edges. ``resampling``: how faces come into the crop
-    that the network sees.
-    ``noise_scale`` and ``truncation`` turn the network itself: 1 is what it was trained for.
-    ``background``: x2 and x4 draw the whole picture anew, two or four times as large, and put the
-    restored faces into that; boxes and landmarks stay in pixels of the photo that came in.
-    """
 
-    faces: FaceChoice = "all"
-    aligned: bool = False
-    min_face_px: Annotated[int, Field(ge=8, le=4096)] = 16
-    max_faces: Annotated[int, Field(ge=1, le=500)] = 100
-    detection_threshold: Annotated[float, Field(ge=0.05, le=1)] = 0.9
-    strength: Fraction = 1.0
-    min_identity: Fraction | None = None
-    noise_scale: Annotated[float, Field(ge=0, le=2)] = 1.0
-    truncation: Fraction = 1.0
-    skip_sharp: bool = True
-    keep_colour: bool = False
-    post_filter: bool = False
-    resampling: Literal["nearest", "linear", "cubic", "area"] = "area"
-    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
-    background: Literal["keep", "x2", "x4"] = "keep"
-    strict: bool = False
+class Options(_OptionFields):
+    """How to restore. Pixels are those of the upright photo that came in."""
 
 
 class Output(Request):

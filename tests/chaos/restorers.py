@@ -20,9 +20,10 @@ from tests.chaos.devices import Device, Gpu, Pretence
 from tests.chaos.photos import Act, Order, read
 from tests.models import stand_in
 from worker.engine import FaceOptions, FaceRecord, ModelInfo, Restoration
-from worker.engine.batching.batcher import Answer, Batcher
-from worker.engine.controls import Controls
-from worker.engine_process.request_handler import ImageRestorer, OnProgress
+from worker.engine.batching.batcher import Batcher, RestoredCrop
+from worker.engine.gpen.controls import GeneratorControls
+from worker.engine.stage_timer import OnProgress
+from worker.engine_process.request_handler import ImageRestorer
 from worker.imaging.decode import Photo, Pixels
 
 MODEL = "chaos"
@@ -87,7 +88,9 @@ class ObedientRestorer:
             runs.write(f"{serial} {os.getpid()}\n")
         return not any(line.split(" ")[0] == str(serial) for line in before)
 
-    def _invert(self, crops: Sequence[Pixels], seed: int, controls: Controls) -> Sequence[Answer]:
+    def _invert(
+        self, crops: Sequence[Pixels], seed: int, controls: GeneratorControls
+    ) -> Sequence[RestoredCrop]:
         """The network. Memory and context are those of the whole device, as on a GPU."""
         for order in map(read, crops):
             if order.act is Act.STARVE and not (order.once and order.serial in self._starved):

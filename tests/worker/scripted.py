@@ -13,8 +13,9 @@ from tests.models import stand_in
 from worker.decoder.decoded_photo import DecodedPhoto
 from worker.decoder.photo_arrays import photo_of
 from worker.engine import FaceOptions, FaceRecord, ModelInfo, Restoration
+from worker.engine.stage_timer import OnProgress
 from worker.engine_process.protocol import RestoreRequest
-from worker.engine_process.request_handler import ImageRestorer, OnProgress, RequestHandler
+from worker.engine_process.request_handler import ImageRestorer, RequestHandler
 from worker.engine_process.result_file import ResultFile
 from worker.imaging.decode import Photo
 

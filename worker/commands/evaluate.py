@@ -12,7 +12,7 @@ import click
 
 from shared.errors import DatasetError, OptionUnavailable, WeightsMissing
 from shared.settings import Settings, load_settings
-from worker.commands.failure import errors_as_exit_codes
+from worker.commands.exit_codes import errors_as_exit_codes
 from worker.load_models import load_model
 
 if TYPE_CHECKING:

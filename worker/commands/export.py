@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from shared.settings import load_settings
-from worker.commands.failure import errors_as_exit_codes
+from worker.commands.exit_codes import errors_as_exit_codes
 
 _SUFFIXES = {"onnx": ".onnx", "openvino": ".xml"}
 
@@ -40,10 +40,10 @@ def export(*, model: str, form: str, output: Path | None) -> None:
     with errors_as_exit_codes():
         settings = load_settings()
         from worker.engine.backends.export import export as write
-        from worker.engine.load import open_shelf
+        from worker.engine.load import open_artifact_cache
 
-        shelf = open_shelf(
+        artifacts = open_artifact_cache(
             model, models_dir=settings.models_dir, accepted_licences=settings.accepted_licences
         )
-        error = write(shelf.generator, shelf.proof, form, file)
+        error = write(artifacts.generator, artifacts.self_check, form, file)
     click.echo(f"{file}: error {error:.2g} against torch (relative L2, float32)")

@@ -10,7 +10,7 @@ import click
 from shared.redis.client import connect
 from shared.settings import load_settings
 from shared.tenants.api_keys import ALL_SCOPES, ApiKey, KeyRing
-from worker.commands.failure import errors_as_exit_codes
+from worker.commands.exit_codes import errors_as_exit_codes
 
 #: A key that only submits and reads; ``admin`` is given on purpose.
 _USUAL_SCOPES = tuple(sorted(ALL_SCOPES - {"admin"}))

@@ -14,11 +14,11 @@ from rich.table import Column, Table
 
 from shared.errors import FacemendError, ModelUnavailable, WeightsMissing
 from shared.settings import Settings, load_settings
-from worker.commands.failure import EXIT_MODEL, errors_as_exit_codes, line_of
-from worker.weights.catalogue import CATALOGUE, Entry
+from worker.commands.exit_codes import EXIT_MODEL, errors_as_exit_codes, line_of
+from worker.weights.catalogue import CATALOGUE, ModelEntry, find_entry
 from worker.weights.download import pull
-from worker.weights.files import expected_sha256, find_entry, verify
-from worker.weights.sources import source_of
+from worker.weights.sources import choose_source
+from worker.weights.verification import expected_sha256, verify
 
 _HELP = """List, download and check model weights.
 
@@ -92,8 +92,8 @@ def verify_models(names: tuple[str, ...]) -> None:
         sys.exit(EXIT_MODEL)
 
 
-def _pull(entry: Entry, settings: Settings, mirror: str | None) -> None:
-    source = source_of(entry, mirror, lambda: _connect_s3(settings))
+def _pull(entry: ModelEntry, settings: Settings, mirror: str | None) -> None:
+    source = choose_source(entry, mirror, lambda: _connect_s3(settings))
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -121,7 +121,7 @@ def _pull(entry: Entry, settings: Settings, mirror: str | None) -> None:
         )
 
 
-def _verify(entry: Entry, models_dir: Path) -> tuple[str, str]:
+def _verify(entry: ModelEntry, models_dir: Path) -> tuple[str, str]:
     """The file's hash and what it was compared with."""
     path = entry.path(models_dir)
     if not path.is_file():
@@ -131,20 +131,20 @@ def _verify(entry: Entry, models_dir: Path) -> tuple[str, str]:
     return verify(entry, path), origin
 
 
-def _entries(names: Iterable[str], models_dir: Path) -> list[Entry]:
+def _entries(names: Iterable[str], models_dir: Path) -> list[ModelEntry]:
     """Those named, or all that are here."""
     if names:
         return [find_entry(name, models_dir) for name in names]
     return [entry for entry in CATALOGUE.values() if entry.path(models_dir).is_file()]
 
 
-def _known(name: str) -> Entry:
+def _known(name: str) -> ModelEntry:
     if name not in CATALOGUE:
         raise ModelUnavailable(f"there is no model {name!r}; known are {', '.join(CATALOGUE)}")
     return CATALOGUE[name]
 
 
-def _state(entry: Entry, settings: Settings) -> str:
+def _state(entry: ModelEntry, settings: Settings) -> str:
     path = entry.path(settings.models_dir)
     if entry.embedded:
         return "comes with the package" if path.is_file() else "missing"

@@ -15,7 +15,7 @@ from shared.redis.scripts import Scripts
 from shared.settings import load_settings
 from shared.storage.bucket import ObjectStorage
 from shared.tenants.api_keys import KeyRing
-from worker.commands.failure import EXIT_PHOTO_FAILED, errors_as_exit_codes
+from worker.commands.exit_codes import EXIT_PHOTO_FAILED, errors_as_exit_codes
 from worker.notifier.key_backup import KeyBackup
 from worker.notifier.rebuilder import Rebuilder
 

@@ -1,6 +1,6 @@
-"""The engine's public names: a photo in, a photo with restored faces out.
+"""The engine: a photo goes in, and a photo with restored faces comes out.
 
-Each name is imported when it is first used, so that importing this package does not load torch.
+Each public name is imported when it is first used, so that importing this package loads no torch.
 """
 
 from __future__ import annotations
@@ -10,14 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from worker.engine.load import load_restorer
-    from worker.engine.restoration import (
-        BackgroundUsed,
-        FaceOptions,
-        FaceRecord,
-        ModelInfo,
-        Restoration,
-    )
+    from worker.engine.options import FaceOptions
     from worker.engine.restorer import Restorer
+    from worker.engine.results import BackgroundUsed, FaceRecord, ModelInfo, Restoration
 
 __all__ = [
     "BackgroundUsed",
@@ -29,15 +24,16 @@ __all__ = [
     "load_restorer",
 ]
 
-_HOMES = {
+_NAMES = {
     "load": ("load_restorer",),
-    "restoration": ("BackgroundUsed", "FaceOptions", "FaceRecord", "ModelInfo", "Restoration"),
+    "options": ("FaceOptions",),
     "restorer": ("Restorer",),
+    "results": ("BackgroundUsed", "FaceRecord", "ModelInfo", "Restoration"),
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    return getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)

@@ -9,25 +9,26 @@ from pathlib import Path
 import torch
 
 from shared.errors import ModelUnavailable
-from worker.engine.backends.artifact_cache import Shelf
-from worker.engine.backends.selection import load_backend, shelf_folder
+from worker.engine.backends.artifact_cache import ArtifactCache
+from worker.engine.backends.backend_selection import artifact_folder, load_backend
 from worker.engine.background import MAX_PIXELS, load_enlarger
 from worker.engine.batching.batcher import OnBatch
 from worker.engine.devices import choose_device
 from worker.engine.faces.detector import FaceDetector, build_detector
 from worker.engine.faces.parsing import load_parser
-from worker.engine.faces.torchvision_ops import import_torchvision
-from worker.engine.restoration import ModelInfo
+from worker.engine.faces.torchvision_compat import import_torchvision
 from worker.engine.restorer import Restorer
-from worker.weights.catalogue import BETTER_DETECTOR, CATALOGUE, DETECTOR
-from worker.weights.files import (
-    checked_path,
+from worker.engine.results import ModelInfo
+from worker.weights.catalogue import (
+    BETTER_DETECTOR,
+    CATALOGUE,
+    DETECTOR,
     find_entry,
-    load_state,
-    of_file,
     require_licence,
     template_of,
 )
+from worker.weights.safe_loading import errors_name_file, load_state
+from worker.weights.verification import verified_path
 
 
 def load_restorer(
@@ -58,12 +59,14 @@ def load_restorer(
     with ThreadPoolExecutor(1) as beside:  # half a second of imports, while the backend compiles
         importing = beside.submit(import_torchvision)
         detecting = beside.submit(load_detector, models_dir, chosen_device)
-        shelf = open_shelf(model, models_dir=models_dir, accepted_licences=accepted_licences)
+        artifacts = open_artifact_cache(
+            model, models_dir=models_dir, accepted_licences=accepted_licences
+        )
         importing.result()  # before a backend may want torch's compiler
         entry = find_entry(model, models_dir)
-        template = template_of(entry, shelf.weights)
+        template = template_of(entry, artifacts.weights)
         network, batch = load_backend(
-            shelf,
+            artifacts,
             chosen_device,
             backend=backend,
             precision=precision,
@@ -73,7 +76,7 @@ def load_restorer(
     batch = min(batch or 1, max_batch)
     info = ModelInfo(
         name=model,
-        sha256=shelf.sha256,
+        sha256=artifacts.sha256,
         size_px=network.out_px,
         licence=entry.licence,
         template=template,
@@ -104,7 +107,9 @@ def load_restorer(
     )
 
 
-def open_shelf(model: str, *, models_dir: Path, accepted_licences: Collection[str] = ()) -> Shelf:
+def open_artifact_cache(
+    model: str, *, models_dir: Path, accepted_licences: Collection[str] = ()
+) -> ArtifactCache:
     """The model's weights, checked, and the place of what is made of them.
 
     Raises ModelUnavailable, WeightsMissing, WeightsInvalid or LicenceNotAccepted.
@@ -113,7 +118,7 @@ def open_shelf(model: str, *, models_dir: Path, accepted_licences: Collection[st
     if entry.kind != "restorer":
         raise ModelUnavailable(f"{model} is a {entry.kind}, it does not restore faces")
     require_licence(entry, accepted_licences)
-    return Shelf(shelf_folder(models_dir), *checked_path(entry, models_dir))
+    return ArtifactCache(artifact_folder(models_dir), *verified_path(entry, models_dir))
 
 
 def load_detector(models_dir: Path, device: torch.device) -> FaceDetector:
@@ -124,6 +129,6 @@ def load_detector(models_dir: Path, device: torch.device) -> FaceDetector:
     entry = CATALOGUE[BETTER_DETECTOR]
     if not entry.path(models_dir).is_file():
         entry = CATALOGUE[DETECTOR]
-    path, _ = checked_path(entry, models_dir)
-    with of_file(path):
+    path, _ = verified_path(entry, models_dir)
+    with errors_name_file(path):
         return build_detector(entry.name, load_state(path), device)

@@ -1,9 +1,9 @@
-"""The restorer: find faces, align, restore in shared batches, paste back."""
+"""The restorer: detects faces, aligns them, restores them in shared batches, pastes them back."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import replace
@@ -12,30 +12,38 @@ from functools import partial
 import numpy as np
 
 from shared.errors import NoFaceFound, OutOfMemory
-from worker.engine.backends import Backend
-from worker.engine.background import Enlarger, no_enlarger
+from worker.engine.backends.backend import Backend
+from worker.engine.background import PhotoEnlarger, no_enlarger
 from worker.engine.batching.batch_size import best_batch, measure_batches
-from worker.engine.batching.batcher import Answer, Batcher, OnBatch
-from worker.engine.controls import Controls
+from worker.engine.batching.batcher import Batcher, OnBatch, RestoredCrop
 from worker.engine.devices import is_out_of_memory
-from worker.engine.faces.alignment import Aligned, Aligner
+from worker.engine.faces.alignment import AlignedFace, Aligner
 from worker.engine.faces.detector import DetectedFace, FaceDetector
-from worker.engine.faces.finishing import Finisher, open_record, require_some, warnings
-from worker.engine.faces.identity import Guard
+from worker.engine.faces.face_selection import (
+    MIN_REPORTED_SCORE,
+    is_above_threshold,
+    order_faces,
+    select_faces,
+)
+from worker.engine.faces.identity import IdentityCheck
 from worker.engine.faces.parsing import FaceParser
 from worker.engine.faces.pasting import Paster
-from worker.engine.faces.selection import LEAST_SCORE, choose, in_order, is_sure
-from worker.engine.restoration import FaceOptions, ModelInfo, Restoration
-from worker.engine.stage_timer import Laps
+from worker.engine.faces.postprocessing import (
+    FacePostprocessor,
+    initial_record,
+    require_one_restored,
+)
+from worker.engine.faces.result_warnings import result_warnings
+from worker.engine.gpen.controls import GeneratorControls
+from worker.engine.options import FaceOptions
+from worker.engine.results import ModelInfo, Restoration
+from worker.engine.stage_timer import OnProgress, StageTimer
 from worker.imaging.colorization import to_be_coloured
 from worker.imaging.decode import Photo
 
-#: Told of stage, faces done and in all (of pixels while ``enlarging``); may raise to stop.
-OnProgress = Callable[[str, int, int | None], None]
-
 
 class Restorer:
-    """A loaded model. Safe to call from many threads: they share the batches of one device."""
+    """A loaded model. It is thread-safe: all threads share the batches of one device."""
 
     def __init__(
         self,
@@ -47,9 +55,10 @@ class Restorer:
         max_batch_wait_ms: float,
         batch_limit: int | None = None,
         on_batch: OnBatch = lambda _waits_s: None,
-        enlarger: Enlarger | None = None,
+        enlarger: PhotoEnlarger | None = None,
         parser: FaceParser | None = None,
     ) -> None:
+        """``max_batch`` is the batch size until `warm_up` measures one, up to ``batch_limit``."""
         self._network, self._detector, self._info = network, detector, info
         self._enlarger = enlarger or no_enlarger()
         self._batcher = Batcher(
@@ -66,6 +75,7 @@ class Restorer:
 
     @property
     def info(self) -> ModelInfo:
+        """The loaded model and how it runs."""
         return self._info
 
     def restore(
@@ -74,61 +84,61 @@ class Restorer:
         options: FaceOptions,
         on_progress: OnProgress = lambda _stage, _done, _total: None,
     ) -> Restoration:
-        """Restore the faces of one photo; the rest of it stays bit for bit, or is enlarged.
+        """Restore the faces of one photo; every other pixel stays as it is, or is enlarged.
 
-        Raises NoFaceFound and IdentityTooLow (only if ``options.strict``), OptionUnavailable for an
-        option that needs what is not here, OutOfMemory when no face at all could be restored for
-        want of it, ModelUnavailable once closed, and whatever ``on_progress`` raises. Asked to
-        enlarge, what ``Enlarger.prepare`` raises, before anything else is done.
+        Raises NoFaceFound and IdentityTooLow (only if ``options.strict``), OptionUnavailable if an
+        option needs a package that is not installed, OutOfMemory if no face at all could be
+        restored for lack of memory, ModelUnavailable after `close`, whatever ``on_progress``
+        raises, and, before any other work, what `PhotoEnlarger.prepare` raises.
         """
         scale = options.background_scale
         background = self._enlarger.prepare(photo, scale)
-        laps = Laps()
-        least = options.min_identity
-        guard = None if least is None else Guard(least, strict=options.strict)
+        timer = StageTimer("detect", "restore", "paste")
+        identity_check = None
+        if options.min_identity is not None:
+            identity_check = IdentityCheck(options.min_identity, strict=options.strict)
         on_progress("detecting", 0, None)
-        with laps.lap("detect"):
-            found = self._find(photo, options)
-        if options.strict and not any(is_sure(face, options) for face in found):
+        with timer.stage("detect"):
+            found = self._detect(photo, options)
+        if options.strict and not any(is_above_threshold(face, options) for face in found):
             raise NoFaceFound
-        chosen_or_why = choose(found, options, *photo.pixels.shape[:2])
-        chosen = [index for index, reason in enumerate(chosen_or_why) if reason is None]
+        reasons = select_faces(found, options, *photo.pixels.shape[:2])
+        selected = [index for index, reason in enumerate(reasons) if reason is None]
         records = [
-            open_record(index, face, reason)
-            for index, (face, reason) in enumerate(zip(found, chosen_or_why, strict=True))
+            initial_record(index, face, reason)
+            for index, (face, reason) in enumerate(zip(found, reasons, strict=True))
         ]
         canvas = photo
         if background:
-            with laps.lap("enlarge"):
+            with timer.stage("enlarge"):
                 canvas = self._enlarger.enlarge(photo, scale, partial(on_progress, "enlarging"))
         if self._colours:
             canvas = to_be_coloured(canvas)
         paster = Paster(canvas, scale, only_colour=self._colours)
-        finisher = Finisher(paster, options, guard, self._parser)
-        on_progress("restoring", 0, len(chosen))
-        faces = [found[index] for index in chosen]
-        with closing(self._answers(photo, faces, options)) as answers:
-            for done, index in enumerate(chosen, 1):
-                with laps.lap("restore"):
-                    aligned, answer = next(answers)
-                with laps.lap("paste"):
-                    records[index] = finisher.finish(records[index], aligned, answer)
-                on_progress("restoring", done, len(chosen))
-        on_progress("pasting", len(chosen), len(chosen))
-        require_some(records)
+        postprocessor = FacePostprocessor(paster, options, identity_check, self._parser)
+        on_progress("restoring", 0, len(selected))
+        faces = [found[index] for index in selected]
+        with closing(self._outputs(photo, faces, options)) as outputs:
+            for done, index in enumerate(selected, 1):
+                with timer.stage("restore"):
+                    aligned, output = next(outputs)
+                with timer.stage("paste"):
+                    records[index] = postprocessor.finish(records[index], aligned, output)
+                on_progress("restoring", done, len(selected))
+        on_progress("pasting", len(selected), len(selected))
+        require_one_restored(records)
         return Restoration(
             photo=paster.photo,
             faces=tuple(records),
-            timings_ms=laps.ms(),
-            warnings=(*canvas.warnings, *warnings(found, records, options)),
+            timings_ms=timer.timings_ms(),
+            warnings=(*canvas.warnings, *result_warnings(found, records, options)),
             background=background,
         )
 
     def warm_up(self) -> None:
-        """Run everything once, so that the first customer does not wait.
+        """Run everything once, measure the best batch size up to the limit, and use it.
 
-        Measures which size of batch is the best, up to ``batch_limit``, and works with it from now
-        on. Nothing else should run on the device meanwhile.
+        So the first customer does not wait. Nothing else should run on the device meanwhile.
         """
         blank = np.zeros((512, 512, 3), np.uint8)
         self._detector.detect(blank, 0.9)
@@ -146,44 +156,47 @@ class Restorer:
         self._info = replace(self._info, ms_per_face=ms_per_face, batch=best)
 
     def close(self) -> None:
-        """End the thread that owns the device; photos in the works get ModelUnavailable."""
+        """End the thread that owns the device; photos in progress raise ModelUnavailable."""
         self._batcher.close()
 
-    def _find(self, photo: Photo, options: FaceOptions) -> tuple[DetectedFace, ...]:
+    def _detect(self, photo: Photo, options: FaceOptions) -> tuple[DetectedFace, ...]:
         if options.aligned:
-            return (self._aligner.whole(photo),)
+            return (self._aligner.whole_photo(photo),)
         threshold = options.detection_threshold
-        return in_order(self._detector.detect(photo.pixels, threshold, LEAST_SCORE), threshold)
+        found = self._detector.detect(photo.pixels, threshold, MIN_REPORTED_SCORE)
+        return order_faces(found, threshold)
 
-    def _answers(
+    def _outputs(
         self, photo: Photo, faces: list[DetectedFace], options: FaceOptions
-    ) -> Generator[tuple[Aligned, Answer | OutOfMemory]]:
-        """Each face aligned, and what the network made of it, in order; some are always ahead.
+    ) -> Generator[tuple[AlignedFace, RestoredCrop | OutOfMemory]]:
+        """Yield each aligned face with the network's output; some faces are always in advance.
 
-        None where it made nothing of it, or was not asked.
+        The output is None if it is not finite, or if the face is already sharp.
         """
-        ahead: deque[tuple[Aligned, Future[Answer] | None]] = deque()
-        seed = options.seed if self._network.takes_seed else 0
-        controls = Controls(options.noise_scale, options.truncation)
+        pending: deque[tuple[AlignedFace, Future[RestoredCrop] | None]] = deque()
+        seed = options.seed if self._network.uses_seed else 0
+        controls = GeneratorControls(options.noise_scale, options.truncation)
         try:
             for face in faces:
                 aligned = self._aligner.align(photo, face, options)
                 future = None
                 if not aligned.sharp:
-                    future = self._batcher.submit(aligned.seen, seed, controls)
-                ahead.append((aligned, future))
-                # Enough that the device never waits, few enough that a crowd fits into memory.
-                if len(ahead) >= 2 * self._batcher.max_batch:
-                    yield _wait(*ahead.popleft())
-            while ahead:
-                yield _wait(*ahead.popleft())
-        finally:  # whoever listens has raised: what has not begun need not begin
-            for _, future in ahead:
+                    future = self._batcher.submit(aligned.network_input, seed, controls)
+                pending.append((aligned, future))
+                # Enough faces that the device never waits, few enough that a crowd fits in memory.
+                if len(pending) >= 2 * self._batcher.max_batch:
+                    yield _wait(*pending.popleft())
+            while pending:
+                yield _wait(*pending.popleft())
+        finally:  # the caller may have raised: cancel what has not started
+            for _, future in pending:
                 if future:
                     future.cancel()
 
 
-def _wait(aligned: Aligned, future: Future[Answer] | None) -> tuple[Aligned, Answer | OutOfMemory]:
+def _wait(
+    aligned: AlignedFace, future: Future[RestoredCrop] | None
+) -> tuple[AlignedFace, RestoredCrop | OutOfMemory]:
     try:
         return aligned, future.result() if future else None
     except OutOfMemory as error:

@@ -18,6 +18,7 @@ from shared.process_control import exit_in_words
 from shared.settings import Settings
 from shared.telemetry import ENGINE_DEATHS
 from worker.decoder import memory_file
+from worker.engine.stage_timer import OnProgress
 from worker.engine_process import protocol
 from worker.engine_process.crash_attribution import InFlightJob, find_suspects
 from worker.engine_process.protocol import RestoreRequest
@@ -29,7 +30,6 @@ _POLL_S = 0.25
 _STOP_TIMEOUT_S = 2.0  # how long a stopped job may take to reach its next step
 _EXIT_TIMEOUT_S = 5.0  # how long the kernel may take to end a dying process
 _CRASH_OUTPUT_BYTES = 8_000
-OnProgress = Callable[[str, int, int | None], None]
 
 
 class NotAccepted(Exception):

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any, Protocol
 
 from shared.errors import ModelUnavailable, OutOfMemory
 from worker.engine import FaceOptions, FaceRecord, ModelInfo, Restoration
+from worker.engine.stage_timer import OnProgress
 from worker.engine_process.protocol import RestoreRequest
 from worker.engine_process.result_file import ResultFileWriter
 from worker.imaging.decode import Photo
 from worker.imaging.encode import comparison, encode, output_format, require_room
 
-#: Called with the stage, and the faces done and in all (pixels while ``enlarging``). It may raise
-#: to stop the job.
-OnProgress = Callable[[str, int, int | None], None]
 _COMPARISON_QUALITY = 90
 
 

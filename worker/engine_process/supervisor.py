@@ -12,8 +12,9 @@ from typing import Any
 from shared.errors import EngineCrashed, EngineLost, FacemendError
 from shared.jobs.workers import ServedModel
 from shared.settings import Settings
+from worker.engine.stage_timer import OnProgress
 from worker.engine_process.crash_attribution import CrashAttribution
-from worker.engine_process.process import EngineProcess, NotAccepted, OnProgress
+from worker.engine_process.process import EngineProcess, NotAccepted
 from worker.engine_process.protocol import RestoreRequest
 from worker.engine_process.result_file import ResultFile
 from worker.engine_process.shared_exclusive_lock import SharedExclusiveLock

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from shared.errors import DatasetError, WeightsInvalid, WeightsMissing
-from worker.engine.faces.torchvision_ops import import_torchvision
+from worker.engine.faces.torchvision_compat import import_torchvision
 from worker.training.dataset import to_tensor
 from worker.training.degradations import Image
-from worker.weights.files import load_state
+from worker.weights.safe_loading import load_state
 
 _BATCH = 8
 _INCEPTION_PX = 299

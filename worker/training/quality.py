@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from shared.errors import DatasetError
 from worker.engine import FaceOptions, FaceRecord, Restorer
-from worker.engine.faces.identity import SAME_PERSON, Embedder, likeness
+from worker.engine.faces.identity import SAME_PERSON, Embedder, identity_similarity
 from worker.imaging.decode import Photo
 from worker.training.dataset import Photos
 from worker.training.degradations import RECIPES, Image
@@ -132,7 +132,7 @@ class Judge:
             points = self.landmarks(reference)
             if points is not None:
                 pair = (self.embedder.embed(each, points) for each in (image, reference))
-                found.append(likeness(*pair))
+                found.append(identity_similarity(*pair))
         return found
 
 

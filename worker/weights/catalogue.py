@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
+
+from shared.errors import LicenceNotAccepted, ModelUnavailable, WeightsInvalid
+from worker.imaging.geometry import TEMPLATES
+from worker.weights.safe_loading import metadata
 
 #: Weights that come with the package.
 EMBEDDED_DIR = Path(__file__).parent / "bundled"
@@ -22,11 +28,13 @@ OPEN_LICENCES = frozenset(
     {"Apache-2.0", "MIT", "BSD-3-Clause", "CC0-1.0", "CC-BY-4.0", OWN_LICENCE}
 )
 
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
 Task = Literal["restore", "colorize"]
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ModelEntry:
     """One model.
 
     ``sha256`` None: nobody published one; the first verified download is trusted and its hash
@@ -78,8 +86,8 @@ def _folder_of(package: str) -> Path:
     return Path(places[0]) if places else Path("not-installed") / package
 
 
-def _gpen(name: str, size_px: int, url: str, file: str, **known: object) -> Entry:
-    return Entry(
+def _gpen(name: str, size_px: int, url: str, file: str, **known: object) -> ModelEntry:
+    return ModelEntry(
         name=name,
         file=file,
         licence=GPEN_LICENCE,
@@ -94,8 +102,8 @@ def _gpen(name: str, size_px: int, url: str, file: str, **known: object) -> Entr
 _REAL_ESRGAN = "https://github.com/xinntao/Real-ESRGAN/releases/download"
 
 
-def _real_esrgan(name: str, file: str, **known: object) -> Entry:
-    return Entry(
+def _real_esrgan(name: str, file: str, **known: object) -> ModelEntry:
+    return ModelEntry(
         name=name,
         file=file,
         licence="BSD-3-Clause",
@@ -111,7 +119,7 @@ BETTER_DETECTOR = "retinaface-resnet50"
 PARSER = "parsing-parsenet"
 
 _ENTRIES = (
-    Entry(
+    ModelEntry(
         STARTER,
         f"{STARTER}.safetensors",
         "Apache-2.0",
@@ -138,7 +146,7 @@ _ENTRIES = (
         "GPEN-Colorization-1024.pth",
         task="colorize",
     ),
-    Entry(
+    ModelEntry(
         DETECTOR,
         f"{DETECTOR}.safetensors",
         "MIT",
@@ -146,7 +154,7 @@ _ENTRIES = (
         sha256="637f99d488728ea22dc2227dedc667f4ed957abc8e552ef7d5592d5203ae8b63",
         embedded=True,
     ),
-    Entry(
+    ModelEntry(
         BETTER_DETECTOR,
         "detection_Resnet50_Final.pth",
         "MIT",
@@ -156,7 +164,7 @@ _ENTRIES = (
         sha256="6d1de9c2944f2ccddca5f5e010ea5ae64a39845a86311af6fdf30841b0a5a16d",
     ),
     # facexlib hands it out and names no licence for it: whoever runs it has to decide.
-    Entry(
+    ModelEntry(
         PARSER,
         "parsing_parsenet.pth",
         "parsenet-unstated",
@@ -190,3 +198,54 @@ _ENTRIES = (
 CATALOGUE = {entry.name: entry for entry in _ENTRIES}
 #: The models that enlarge the background, best first, and how many times larger they make it.
 UPSCALERS = {"realesrgan-x2plus": 2, "realesrgan-x4plus": 4, "realesrgan-x4plus-ncnn": 4}
+
+
+def find_entry(name: str, models_dir: Path) -> ModelEntry:
+    """The model of this name: of the catalogue, or the operator's own ``NAME.safetensors``.
+
+    An own file says in its metadata which template its faces were aligned to, and its task where
+    that is not to restore. Raises ModelUnavailable for a name that is neither, WeightsInvalid for
+    a file that asks for what we do not do.
+    """
+    if name in CATALOGUE:
+        return CATALOGUE[name]
+    path = models_dir / f"{name}.safetensors"
+    if _NAME.fullmatch(name) and path.is_file():
+        said = metadata(path)
+        return ModelEntry(
+            name,
+            path.name,
+            said.get("licence", OWN_LICENCE),
+            task=_task(said.get("task", "restore"), path),
+            template=said.get("template"),
+        )
+    known = ", ".join(entry.name for entry in CATALOGUE.values() if entry.kind == "restorer")
+    raise ModelUnavailable(f"there is no model {name!r}; known are {known}")
+
+
+def _task(said: str, path: Path) -> Task:
+    tasks: dict[str, Task] = {"restore": "restore", "colorize": "colorize"}
+    if said not in tasks:
+        raise WeightsInvalid(f"{path} names task {said!r}; known are {', '.join(tasks)}")
+    return tasks[said]
+
+
+def require_licence(entry: ModelEntry, accepted: Collection[str]) -> None:
+    """Raise LicenceNotAccepted unless the licence is open or the operator has accepted it."""
+    if not entry.licence_is_open and entry.licence not in accepted:
+        raise LicenceNotAccepted(
+            f"the licence of {entry.name} is {entry.licence}, which is not an open one; if you may "
+            f"use it, set FACEMEND_ACCEPTED_LICENCES={entry.licence}"
+        )
+
+
+def template_of(entry: ModelEntry, path: Path) -> str:
+    """Name of the alignment template; raises WeightsInvalid when the file names none we know."""
+    template = entry.template
+    if template is None:
+        template = metadata(path).get("template", "none")
+    if template not in TEMPLATES:
+        raise WeightsInvalid(
+            f"{path} names template {template!r}; known are {', '.join(TEMPLATES)}"
+        )
+    return template

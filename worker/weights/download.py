@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from shared.errors import ModelUnavailable, WeightsInvalid, WeightsMissing
-from worker.weights.catalogue import Entry
-from worker.weights.files import expected_sha256, file_sha256, record_sha256
-from worker.weights.sources import BrokenOff, Source
+from worker.weights.catalogue import ModelEntry
+from worker.weights.sources import DownloadInterrupted, Source
+from worker.weights.verification import expected_sha256, file_sha256, record_sha256
 
 #: Told of bytes done and, where the source says so, in all.
 OnBytes = Callable[[int, int | None], None]
@@ -19,7 +19,7 @@ WAITS_S = (0.2, 1.0, 5.0)
 
 
 def pull(
-    entry: Entry,
+    entry: ModelEntry,
     models_dir: Path,
     source: Source,
     on_bytes: OnBytes,
@@ -44,7 +44,7 @@ def pull(
 
 
 def _fetch(
-    entry: Entry, part: Path, source: Source, on_bytes: OnBytes, waits_s: Sequence[float]
+    entry: ModelEntry, part: Path, source: Source, on_bytes: OnBytes, waits_s: Sequence[float]
 ) -> None:
     """Append to the part until it is whole."""
     waits = list(waits_s)
@@ -52,8 +52,8 @@ def _fetch(
         had = _size(part)
         try:
             return _append(entry, part, source, on_bytes)
-        except BrokenOff as error:
-            if error.anew:
+        except DownloadInterrupted as error:
+            if error.restart:
                 part.unlink(missing_ok=True)
             elif _size(part) > had:
                 waits = list(waits_s)
@@ -65,7 +65,7 @@ def _fetch(
             time.sleep(waits.pop(0))
 
 
-def _append(entry: Entry, part: Path, source: Source, on_bytes: OnBytes) -> None:
+def _append(entry: ModelEntry, part: Path, source: Source, on_bytes: OnBytes) -> None:
     tag = part.with_name(part.name + ".etag")
     etag = tag.read_text() if tag.is_file() else None
     with source.open(_size(part), etag) as stream:
@@ -82,10 +82,10 @@ def _append(entry: Entry, part: Path, source: Source, on_bytes: OnBytes) -> None
                 file.write(chunk)
                 on_bytes(file.tell(), stream.total)
     if stream.total and _size(part) != stream.total:
-        raise BrokenOff(f"the source sent {_size(part)} of {stream.total} bytes")
+        raise DownloadInterrupted(f"the source sent {_size(part)} of {stream.total} bytes")
 
 
-def _accept(entry: Entry, part: Path, target: Path) -> None:
+def _accept(entry: ModelEntry, part: Path, target: Path) -> None:
     """Give a whole and right part its name; throw a wrong one away."""
     actual, expected = file_sha256(part), expected_sha256(entry, target)
     part.with_name(part.name + ".etag").unlink(missing_ok=True)

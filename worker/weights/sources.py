@@ -14,18 +14,18 @@ from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
 from shared.errors import WeightsMissing
-from worker.weights.catalogue import Entry
+from worker.weights.catalogue import ModelEntry
 
 _CHUNK_BYTES = 1 << 20
 _TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 
 
-class BrokenOff(Exception):
-    """The source stopped in the middle; asked again it may go on, or has to begin ``anew``."""
+class DownloadInterrupted(Exception):
+    """The source stopped in the middle; asked again it may go on, or has to begin ``restart``."""
 
-    def __init__(self, detail: str, *, anew: bool = False) -> None:
+    def __init__(self, detail: str, *, restart: bool = False) -> None:
         super().__init__(detail)
-        self.anew = anew
+        self.restart = restart
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Source(Protocol):
     def open(self, start: int, etag: str | None) -> AbstractContextManager[Stream]:
         """Begin at ``start`` if the file still has this ``etag``, else at 0.
 
-        Raises WeightsMissing where there is no such file, BrokenOff where asking again may help.
+        Raises WeightsMissing if there is no such file, DownloadInterrupted if another try may help.
         """
         ...
 
@@ -65,7 +65,7 @@ class HttpSource:
             ):
                 yield self._stream(answer, start)
         except httpx.HTTPError as error:
-            raise BrokenOff(f"{self.url}: {error or type(error).__name__}") from None
+            raise DownloadInterrupted(f"{self.url}: {error or type(error).__name__}") from None
         except httpx.InvalidURL as error:
             raise WeightsMissing(f"{self.url} is not an address: {error}") from None
 
@@ -80,9 +80,9 @@ class HttpSource:
                 return Stream(start, total, etag, answer.iter_raw())
             if status == 416 and total == start:  # nothing is left to send
                 return Stream(start, total, etag, iter(()))
-            raise BrokenOff(f"{self.url} cannot go on at byte {start}", anew=True)
+            raise DownloadInterrupted(f"{self.url} cannot go on at byte {start}", restart=True)
         if status in {408, 425, 429} or status >= 500:
-            raise BrokenOff(f"{self.url} answers {status}")
+            raise DownloadInterrupted(f"{self.url} answers {status}")
         raise WeightsMissing(f"{self.url} answers {status}")
 
 
@@ -131,15 +131,17 @@ class S3Source:
         except ClientError as error:
             code = error.response["Error"]["Code"]
             if code in {"PreconditionFailed", "InvalidRange", "412", "416"}:
-                raise BrokenOff(f"{where} cannot go on at byte {start}", anew=True) from None
+                raise DownloadInterrupted(
+                    f"{where} cannot go on at byte {start}", restart=True
+                ) from None
             if code in {"SlowDown", "InternalError", "ServiceUnavailable", "503"}:
-                raise BrokenOff(f"{where}: {code}") from None
+                raise DownloadInterrupted(f"{where}: {code}") from None
             raise WeightsMissing(f"{where} cannot be read: {code}") from None
         except (BotoCoreError, HTTPError) as error:
-            raise BrokenOff(f"{where}: {error}") from None
+            raise DownloadInterrupted(f"{where}: {error}") from None
 
 
-def source_of(entry: Entry, mirror: str | None, connect_s3: Callable[[], Any]) -> Source:
+def choose_source(entry: ModelEntry, mirror: str | None, connect_s3: Callable[[], Any]) -> Source:
     """The published address of the file, or its place under the operator's ``mirror``.
 
     A mirror is ``https://…``, ``s3://bucket/prefix`` or a folder. Raises WeightsMissing for a model

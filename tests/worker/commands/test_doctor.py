@@ -12,7 +12,7 @@ import pytest
 from shared.settings import Settings
 from tests.worker.commands.conftest import Facemend
 from worker.commands import checkup
-from worker.commands.checkup import Finding, examine, worst
+from worker.commands.doctor_checks import Finding, examine, worst
 
 
 def settings_with(**changes: Any) -> Settings:

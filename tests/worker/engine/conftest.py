@@ -13,13 +13,13 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from worker.engine.backends.torch_backend import Network
+from worker.engine.backends.torch_backend import TorchBackend
 from worker.engine.faces.detector import FaceDetector
 from worker.engine.gpen.config import GpenConfig
 from worker.engine.gpen.networks import build_generator
 from worker.engine.load import load_detector
-from worker.engine.restoration import ModelInfo
 from worker.engine.restorer import Restorer
+from worker.engine.results import ModelInfo
 
 CPU = torch.device("cpu")
 
@@ -63,7 +63,7 @@ def restorer_doing(detector: FaceDetector) -> Iterator[Callable[..., Restorer]]:
     made = []
 
     def make(change: Callable[[Tensor], Tensor], max_batch: int = 4) -> Restorer:
-        network = Network(Mapped(change), CPU, "fp32")  # type: ignore[arg-type]
+        network = TorchBackend(Mapped(change), CPU, "fp32")  # type: ignore[arg-type]
         info = ModelInfo("test", "0" * 64, 128, "own", "ffhq", "fp32", "torch")
         made.append(Restorer(network, detector, info, max_batch=max_batch, max_batch_wait_ms=1))
         return made[-1]

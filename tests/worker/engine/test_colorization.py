@@ -19,8 +19,7 @@ from worker.imaging.colorization import LUMA, grey_of, to_be_coloured, with_lumi
 from worker.imaging.decode import Photo, decode
 from worker.imaging.encode import encode
 from worker.imaging.limits import Limits
-from worker.weights.catalogue import CATALOGUE, COLORIZER
-from worker.weights.files import find_entry
+from worker.weights.catalogue import CATALOGUE, COLORIZER, find_entry
 
 
 def luma(pixels: NDArray[np.generic]) -> NDArray[np.float32]:

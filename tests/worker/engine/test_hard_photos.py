@@ -17,7 +17,7 @@ from torch import Tensor
 from shared.errors import UnsupportedImage
 from tests.worker.engine.conftest import CPU, Mapped, unchanged, white
 from worker.engine import FaceOptions, ModelInfo, Restorer
-from worker.engine.backends.torch_backend import Network
+from worker.engine.backends.torch_backend import TorchBackend
 from worker.engine.faces.detector import DetectedFace, FaceDetector
 from worker.engine.faces.parsing import FaceParser
 from worker.engine.load import load_restorer
@@ -60,7 +60,7 @@ def restore() -> Callable[..., Any]:
         **options: Any,
     ) -> Any:
         info = ModelInfo("test", "0" * 64, 128, "own", "ffhq", "fp32", "torch")
-        network = Network(Mapped(change), CPU, "fp32")  # type: ignore[arg-type]
+        network = TorchBackend(Mapped(change), CPU, "fp32")  # type: ignore[arg-type]
         restorer = Restorer(
             network, Told(*faces), info, max_batch=8, max_batch_wait_ms=0, parser=parser
         )

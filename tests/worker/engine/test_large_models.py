@@ -15,7 +15,7 @@ from worker.engine import FaceOptions, Restorer, load_restorer
 from worker.engine.gpen.networks import GpenConfig
 from worker.imaging.decode import Photo
 from worker.weights.catalogue import GPEN_LICENCE
-from worker.weights.files import load_state
+from worker.weights.safe_loading import load_state
 
 #: As wide below as the published ones are, times this.
 NARROW = 1 / 32

@@ -13,8 +13,8 @@ from shared.errors import NoFaceFound, WeightsInvalid
 from shared.settings import Settings
 from tests.worker.scripted import MODEL, ScriptedRestorer
 from worker.engine import FaceOptions, Restoration
+from worker.engine.stage_timer import OnProgress
 from worker.engine_process import batch_metrics
-from worker.engine_process.request_handler import OnProgress
 from worker.imaging.decode import Photo
 
 # Files beside the models:

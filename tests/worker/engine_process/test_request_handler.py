@@ -14,7 +14,8 @@ from PIL import Image
 from shared.errors import ModelUnavailable, OutOfMemory
 from tests.worker.scripted import MODEL, ScriptedRestorer, restore_request
 from worker.engine import FaceOptions, Restoration
-from worker.engine_process.request_handler import OnProgress, RequestHandler
+from worker.engine.stage_timer import OnProgress
+from worker.engine_process.request_handler import RequestHandler
 from worker.engine_process.result_file import ResultFile
 from worker.imaging.decode import Photo
 

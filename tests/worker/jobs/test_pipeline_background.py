@@ -17,12 +17,12 @@ from shared.storage.bucket import ObjectStorage
 from tests.worker.scripted import MODEL, InProcessEngine, RecordingContext, ScriptedRestorer
 from worker.decoder import Decoder
 from worker.engine import BackgroundUsed, FaceOptions, Restoration
+from worker.engine.stage_timer import OnProgress
 from worker.imaging.decode import Photo
 from worker.imaging.limits import Limits
 from worker.jobs.pipeline import Pipeline
 
 Submit = Callable[..., Job]
-OnProgress = Callable[[str, int, int | None], None]
 
 
 class EnlargingRestorer(ScriptedRestorer):

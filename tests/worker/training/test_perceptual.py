@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from shared.errors import DatasetError, WeightsInvalid, WeightsMissing
-from worker.engine.faces.torchvision_ops import import_torchvision
+from worker.engine.faces.torchvision_compat import import_torchvision
 from worker.training.perceptual import Fid, Lpips, frechet
 
 HEADS = (64, 192, 384, 256, 256)

@@ -15,10 +15,10 @@ from botocore.config import Config
 
 from shared.errors import ModelUnavailable, WeightsInvalid, WeightsMissing
 from tests.worker.engine.site import Site, serving
-from worker.weights.catalogue import CATALOGUE, STARTER, Entry
+from worker.weights.catalogue import CATALOGUE, STARTER, ModelEntry
 from worker.weights.download import OnBytes
 from worker.weights.download import pull as pull_patiently
-from worker.weights.sources import FileSource, HttpSource, S3Source, Source, source_of
+from worker.weights.sources import FileSource, HttpSource, S3Source, Source, choose_source
 
 if TYPE_CHECKING:
     from shared.settings import Settings
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 DATA = np.random.default_rng(0).integers(0, 256, 3_000_000, dtype=np.uint8).tobytes()
 SHA256 = hashlib.sha256(DATA).hexdigest()
-ENTRY = Entry("big", "big.pth", "MIT", url="https://example.org/big.pth", sha256=SHA256)
+ENTRY = ModelEntry("big", "big.pth", "MIT", url="https://example.org/big.pth", sha256=SHA256)
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def quiet(_done: int, _total: int | None) -> None:
     pass
 
 
-def pull(entry: Entry, folder: Path, source: Source, on_bytes: OnBytes) -> Path:
+def pull(entry: ModelEntry, folder: Path, source: Source, on_bytes: OnBytes) -> Path:
     return pull_patiently(entry, folder, source, on_bytes, waits_s=(0.01, 0.01, 0.01))
 
 
@@ -150,7 +150,7 @@ def test_a_folder_is_a_mirror(tmp_path: Path) -> None:
     (tmp_path / "mirror").mkdir()
     (tmp_path / "mirror" / "big.pth").write_bytes(DATA)
     part_of(tmp_path).write_bytes(DATA[:5])
-    source = source_of(ENTRY, str(tmp_path / "mirror"), no_s3)
+    source = choose_source(ENTRY, str(tmp_path / "mirror"), no_s3)
     assert pull(ENTRY, tmp_path, source, quiet).read_bytes() == DATA
 
 
@@ -168,7 +168,9 @@ def test_a_folder_that_cannot_be_written_is_said_in_words(tmp_path: Path) -> Non
 
 def test_a_bucket_is_a_mirror(storage: ObjectStorage, settings: Settings, tmp_path: Path) -> None:
     storage.put("weights/big.pth", DATA, "application/octet-stream")
-    source = source_of(ENTRY, f"s3://{settings.s3_bucket}/weights/", lambda: s3_client(settings))
+    source = choose_source(
+        ENTRY, f"s3://{settings.s3_bucket}/weights/", lambda: s3_client(settings)
+    )
     assert isinstance(source, S3Source)
     part_of(tmp_path).write_bytes(DATA[:1000])
     told: list[int] = []
@@ -215,16 +217,16 @@ def test_a_server_that_goes_on_elsewhere_is_begun_anew(site: Site, tmp_path: Pat
 
 
 def test_the_source_follows_the_mirror() -> None:
-    assert source_of(ENTRY, None, no_s3) == HttpSource("https://example.org/big.pth")
-    assert source_of(ENTRY, "https://m.example/w/", no_s3) == HttpSource(
+    assert choose_source(ENTRY, None, no_s3) == HttpSource("https://example.org/big.pth")
+    assert choose_source(ENTRY, "https://m.example/w/", no_s3) == HttpSource(
         "https://m.example/w/big.pth"
     )
-    assert source_of(ENTRY, "file:///srv/w", no_s3) == FileSource(Path("/srv/w/big.pth"))
+    assert choose_source(ENTRY, "file:///srv/w", no_s3) == FileSource(Path("/srv/w/big.pth"))
 
 
 def test_what_comes_with_the_package_cannot_be_pulled() -> None:
     with pytest.raises(WeightsMissing, match="comes with the package"):
-        source_of(CATALOGUE[STARTER], None, no_s3)
+        choose_source(CATALOGUE[STARTER], None, no_s3)
 
 
 def no_s3() -> Any:

@@ -7,15 +7,16 @@ import sys
 import warnings
 from contextlib import closing
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import click
 
 from shared.errors import ModelUnavailable
 from shared.jobs.idempotency import digest
 from shared.settings import Settings, load_settings
-from worker.commands.failure import EXIT_PHOTO_FAILED, errors_as_exit_codes
+from worker.commands.exit_codes import EXIT_PHOTO_FAILED, errors_as_exit_codes
 from worker.commands.restore.batch import Outcome, PhotoBatch, skipped
+from worker.commands.restore.option_flags import restore_option_flags
 from worker.commands.restore.plan import Plan, Skipped, Work, plan, plan_sample
 from worker.commands.restore.report import print_report, run_with_progress
 from worker.decoder import DecodeBounds, Decoder
@@ -23,8 +24,7 @@ from worker.decoder.decoder import photo_limits
 from worker.engine import FaceOptions
 from worker.imaging.limits import Limits
 from worker.load_models import load_model
-from worker.weights.catalogue import COLORIZER, Task
-from worker.weights.files import find_entry
+from worker.weights.catalogue import COLORIZER, Task, find_entry
 
 _MAX_BYTES, _MAX_PIXELS = 1_000_000_000, 200_000_000
 _MAX_SIDE_PX, _MAX_ASPECT = 65_535, 1_000.0
@@ -59,26 +59,6 @@ Models: facemend models list shows them, facemend models pull NAME downloads one
 """
 
 
-class FacesType(click.ParamType[str | tuple[int, ...]]):
-    """``all``, ``largest``, ``center`` or indexes such as ``0,2``."""
-
-    name = "faces"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> str | tuple[int, ...]:
-        text = str(value)
-        if text in {"all", "largest", "center"}:
-            return text
-        try:
-            indexes = tuple(int(part) for part in text.split(","))
-        except ValueError:
-            indexes = (-1,)
-        if min(indexes) < 0:
-            self.fail(f"{text!r}: say all, largest, center, or indexes such as 0,2", param, ctx)
-        return indexes
-
-
 @click.command(epilog=_EPILOG)
 @click.argument("photo", required=False, type=click.Path(path_type=Path))
 @click.option(
@@ -101,67 +81,7 @@ class FacesType(click.ParamType[str | tuple[int, ...]]):
     help="What the model has to be for; colorize gives grey photos colour and keeps their "
     "luminance.  [default model for colorize: gpen-colorization-1024]",
 )
-@click.option(
-    "--strength",
-    type=click.FloatRange(0, 1),
-    default=1.0,
-    show_default=True,
-    help="How much of the restored face: 0 keeps the old one.",
-)
-@click.option(
-    "--min-identity",
-    type=click.FloatRange(0, 1),
-    help="Measure how alike each face is before and after, and keep the old one below this; 0.5 is "
-    "where two persons are told apart, 0 only measures.",
-)
-@click.option(
-    "--noise-scale",
-    type=click.FloatRange(0, 2),
-    default=1.0,
-    show_default=True,
-    help="Less leans on what the network knows of faces, more on the photo.",
-)
-@click.option(
-    "--truncation",
-    type=click.FloatRange(0, 1),
-    default=1.0,
-    show_default=True,
-    help="Less draws the face nearer to the network's mean face.",
-)
-@click.option(
-    "--faces",
-    type=FacesType(),
-    default="all",
-    show_default=True,
-    help="all, largest, center, or indexes from left to right: 0,2.",
-)
-@click.option(
-    "--skip-sharp/--restore-sharp",
-    default=True,
-    show_default=True,
-    help="Leave faces alone that are sharp already, or restore those, too.",
-)
-@click.option(
-    "--keep-colour", is_flag=True, help="Give restored faces the colours and contrast they had."
-)
-@click.option("--post-filter", is_flag=True, help="Smooth what was drawn, but not across edges.")
-@click.option(
-    "--resampling",
-    type=click.Choice(["nearest", "linear", "cubic", "area"]),
-    default="area",
-    show_default=True,
-    help="How faces come into the crop that the network sees.",
-)
-@click.option("--aligned", is_flag=True, help="Each photo is one aligned face crop.")
-@click.option("--strict", is_flag=True, help="A photo with no face, or with a stranger's, fails.")
-@click.option(
-    "--background",
-    type=click.Choice(["keep", "x2", "x4"]),
-    default="keep",
-    show_default=True,
-    help="Keep the rest of the photo as it is, or draw the photo anew two or four times as large "
-    "and put the faces into that.",
-)
+@restore_option_flags
 @click.option("--device", help="auto, cpu, cuda, cuda:1, mps.  [default: auto]")
 @click.option(
     "--precision",
@@ -189,7 +109,6 @@ class FacesType(click.ParamType[str | tuple[int, ...]]):
     type=click.IntRange(1),
     help=f"Largest file to read.  [default: {_MAX_BYTES}]",
 )
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
 @click.option("--compare", is_flag=True, help="Also write before and after side by side.")
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
 @click.option("-v", "--verbose", is_flag=True, help="Say what became of each face.")
@@ -202,28 +121,16 @@ def restore(
     resume: bool,
     model: str | None,
     task: Task | None,
-    strength: float,
-    min_identity: float | None,
-    noise_scale: float,
-    truncation: float,
-    faces: str | tuple[int, ...],
-    skip_sharp: bool,
-    keep_colour: bool,
-    post_filter: bool,
-    resampling: Literal["nearest", "linear", "cubic", "area"],
-    aligned: bool,
-    strict: bool,
-    background: Literal["keep", "x2", "x4"],
     device: str | None,
     precision: str | None,
     backend: str | None,
     allow_fallback: bool | None,
     max_pixels: int | None,
     max_bytes: int | None,
-    seed: int,
     compare: bool,
     as_json: bool,
     verbose: bool,
+    **options: Any,
 ) -> None:
     """Restore the faces in PHOTO, or in every photo of a folder; nothing else in it changes.
 
@@ -245,30 +152,15 @@ def restore(
         settings = settings.model_copy(update={k: v for k, v in given.items() if v is not None})
         if task:
             _require_task(settings, task)
-        options = FaceOptions(
-            faces=faces,
-            aligned=aligned,
-            strength=strength,
-            min_identity=min_identity,
-            noise_scale=noise_scale,
-            truncation=truncation,
-            skip_sharp=skip_sharp,
-            keep_colour=keep_colour,
-            post_filter=post_filter,
-            resampling=resampling,
-            seed=seed,
-            strict=strict,
-            background=background,
-            crops=False,
-        )
+        face_options = FaceOptions(**options, crops=False)
         limits = _limits(settings, max_pixels=max_pixels, max_bytes=max_bytes)
         model_entry = find_entry(settings.default_model, settings.models_dir)
-        how = digest(f"{model_entry} {compare} {options}")
+        how = digest(f"{model_entry} {compare} {face_options}")
         if source := photo or input_:
             todo = plan(source, output, recursive=recursive, resume=resume, options=how)
         else:
             todo = plan_sample(output)
-        outcomes = _run(settings, todo, options, limits, compare=compare, visible=not as_json)
+        outcomes = _run(settings, todo, face_options, limits, compare=compare, visible=not as_json)
     if as_json:
         click.echo(json.dumps([outcome.as_dict() for outcome in outcomes], indent=2))
     else:

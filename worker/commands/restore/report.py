@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Column, Table
 
-from worker.commands.failure import line_of
+from worker.commands.exit_codes import line_of
 from worker.commands.restore.batch import Outcome, PhotoBatch
 from worker.commands.restore.plan import DONE_BEFORE, Plan
 

@@ -1,4 +1,4 @@
-"""A generator into a file that other runtimes read, kept only if it answers as torch does."""
+"""Exports a generator to a file for other runtimes, and keeps the file only if it is correct."""
 
 from __future__ import annotations
 
@@ -8,29 +8,31 @@ from pathlib import Path
 import torch
 
 from shared.errors import ModelUnavailable
-from worker.engine.backends import INSTALL, Backend
-from worker.engine.backends.self_check import Proof
+from worker.engine.backends.backend import INSTALL, Backend
+from worker.engine.backends.no_telemetry import disable_telemetry
+from worker.engine.backends.self_check import SelfCheck
 from worker.engine.gpen.networks import Generator
 
 _RUNTIMES = {"onnx": "onnxruntime", "openvino": "openvino"}
 
 
-def export(generator: Generator, proof: Proof, form: str, file: Path) -> float:
-    """Write ``file`` (``.onnx``, or ``.xml`` with a ``.bin`` beside it); answers its error.
+def export(generator: Generator, self_check: SelfCheck, form: str, file: Path) -> float:
+    """Write ``file`` (``.onnx``, or ``.xml`` with a ``.bin`` beside it) and return its error.
 
-    The error is relative L2 against torch on the proof's input, in float32. Raises
-    ModelUnavailable, and leaves nothing behind, when that is too large, when a package is missing,
-    and when the file cannot be written.
+    The error is relative L2 against torch on the input of the self-check, in float32. Raises
+    ModelUnavailable, and leaves no file behind, if the error is too large, a package is missing or
+    the file cannot be written.
     """
+    disable_telemetry()
     part = file.with_name(f".{os.getpid()}-{file.stem}{file.suffix}")
     try:
         _write(generator, form, part)
-        error = proof.check(_open(form, part))
-        for made in _files(form, part):  # the weights first: the graph is what is looked for
-            made.replace(file.with_suffix(made.suffix))
+        error = self_check.run(_open(form, part))
+        for written in _files(form, part):  # weights first: readers look for the graph
+            written.replace(file.with_suffix(written.suffix))
     except ImportError as missing:
-        cure = INSTALL[_RUNTIMES[form]]
-        raise ModelUnavailable(f"{missing.name} is not installed: {cure}") from None
+        install = INSTALL[_RUNTIMES[form]]
+        raise ModelUnavailable(f"{missing.name} is not installed: {install}") from None
     except OSError as problem:
         raise ModelUnavailable(f"{file} cannot be written: {problem.strerror}") from None
     finally:

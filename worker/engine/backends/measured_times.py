@@ -1,4 +1,7 @@
-"""Measured times: those that come with the package, and this machine's own, which go before."""
+"""The measured times of backends: this machine's own, and those in the package.
+
+Backend ``auto`` chooses by them. This machine's own times have precedence.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +16,19 @@ from pathlib import Path
 import torch
 
 _log = logging.getLogger(__name__)
-#: Written by ``make bench-engine``; see docs/benchmarks.md.
-SHIPPED = Path(__file__).with_name("measured.json")
+#: The package's own times; ``make bench-engine`` writes them, see docs/benchmarks.md.
+SHIPPED = Path(__file__).with_name("measured_times.json")
+#: Name of the file with this machine's times, in the folder of the artifact cache.
 OWN_NAME = "measured.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
-    """``batch`` is the size of batch that was best, ``ms_per_face`` the time in such a batch.
+class MeasuredTime:
+    """The time of one backend in one precision.
 
-    ``device`` is ``cpu``, ``cuda`` or ``mps``, and ``machine`` the name of the processor or card.
+    ``device`` is ``cpu``, ``cuda`` or ``mps``; ``machine`` names the processor or the card.
+    ``size_px`` is the side of the network's input. ``batch`` is the best batch size, and
+    ``ms_per_face`` the milliseconds for one face in such a batch.
     """
 
     device: str
@@ -34,14 +40,14 @@ class Figure:
     ms_per_face: float
 
 
-def read_figures(folder: Path) -> list[Figure]:
-    """Those of this machine, which lie in ``folder``, then those of the package."""
+def read_measured_times(folder: Path) -> list[MeasuredTime]:
+    """Return this machine's times, which are in ``folder``, then those of the package."""
     return [*_read(folder / OWN_NAME), *_read(SHIPPED)]
 
 
-def write_figures(file: Path, figures: Iterable[Figure]) -> None:
-    """Replace those of the same device, machine and size in the file; the others stay."""
-    new = list(figures)
+def write_measured_times(file: Path, times: Iterable[MeasuredTime]) -> None:
+    """Replace the times of the same device, machine and size in the file; the others stay."""
+    new = list(times)
     measured = {(each.device, each.machine, each.size_px) for each in new}
     old = _read(file)
     kept = [each for each in old if (each.device, each.machine, each.size_px) not in measured]
@@ -52,33 +58,39 @@ def write_figures(file: Path, figures: Iterable[Figure]) -> None:
     part.replace(file)
 
 
-def fastest_first(figures: list[Figure], device: torch.device, size_px: int) -> list[Figure]:
-    """Of this kind of device, the same machine's if there are any, at the nearest size measured."""
-    here = [each for each in figures if each.device == device.type]
+def fastest_first(
+    times: list[MeasuredTime], device: torch.device, size_px: int
+) -> list[MeasuredTime]:
+    """Return one time for each backend and precision, fastest first.
+
+    Only times of this kind of device count: of this machine if there are any, and of the nearest
+    size that was measured.
+    """
+    of_device = [each for each in times if each.device == device.type]
     name = machine_name(device)
-    here = [each for each in here if each.machine == name] or here
-    nearest = min((_distance(each, size_px) for each in here), default=0.0)
-    found = [each for each in here if _distance(each, size_px) == nearest]
+    of_device = [each for each in of_device if each.machine == name] or of_device
+    nearest = min((_distance(each, size_px) for each in of_device), default=0.0)
+    found = [each for each in of_device if _distance(each, size_px) == nearest]
     first = {(each.backend, each.precision): each for each in reversed(found)}
     return sorted(first.values(), key=lambda each: each.ms_per_face)
 
 
 def machine_name(device: torch.device) -> str:
-    """The processor's or card's own name."""
+    """Return the name of the processor or the card."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return str(torch.cpu.get_capabilities().get("cpu_name") or platform.machine())
 
 
-def _distance(figure: Figure, size_px: int) -> float:
-    return abs(math.log2(figure.size_px / size_px))
+def _distance(time: MeasuredTime, size_px: int) -> float:
+    return abs(math.log2(time.size_px / size_px))
 
 
-def _read(file: Path) -> list[Figure]:
+def _read(file: Path) -> list[MeasuredTime]:
     try:
-        return [Figure(**row) for row in json.loads(file.read_text())]
+        return [MeasuredTime(**row) for row in json.loads(file.read_text())]
     except FileNotFoundError:
         return []
     except (OSError, ValueError, TypeError) as error:
-        _log.warning("%s is not used: %s", file, error)
+        _log.warning("%s cannot be read and is ignored: %s", file, error)
         return []

@@ -17,7 +17,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
-from worker.engine.backends import INPUT, NOISE_SCALE, OUTPUT, TRUNCATION
+from worker.engine.backends.graph_inputs import INPUT, NOISE_SCALE, OUTPUT, TRUNCATION
 from worker.engine.gpen.layers import EqualLinear, ModulatedConv2d, StyledConv, ToRGB
 from worker.engine.gpen.networks import Generator
 

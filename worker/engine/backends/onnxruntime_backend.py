@@ -10,10 +10,10 @@ import onnxruntime
 import torch
 
 from shared.errors import ModelUnavailable
-from worker.engine.backends import INSTALL, Images, to_answers, to_images
-from worker.engine.backends.graph_inputs import Inputs, turned
-from worker.engine.batching.batcher import Answer
-from worker.engine.controls import DEFAULT, Controls
+from worker.engine.backends.backend import INSTALL, Images, crops_to_images, images_to_crops
+from worker.engine.backends.graph_inputs import GraphInputs, control_inputs
+from worker.engine.batching.batcher import RestoredCrop
+from worker.engine.gpen.controls import DEFAULT_CONTROLS, GeneratorControls
 from worker.imaging.decode import Pixels
 
 _PROVIDERS = {
@@ -43,16 +43,18 @@ class OnnxRuntimeBackend:
             raise ModelUnavailable(f"{name} cannot use {device}: see its own message above")
         self.in_px = int(self._session.get_inputs()[0].shape[-1])
         self.out_px = int(self._session.get_outputs()[0].shape[-1])
-        self._inputs = Inputs((each.name, each.shape) for each in self._session.get_inputs())
+        self._inputs = GraphInputs((each.name, each.shape) for each in self._session.get_inputs())
 
     @property
-    def takes_seed(self) -> bool:
+    def uses_seed(self) -> bool:
         """Only the super-resolving form draws noise."""
-        return self._inputs.takes_seed
+        return self._inputs.uses_seed
 
-    def infer(self, images: Images, seed: int = 0, controls: Controls = DEFAULT) -> Images:
+    def infer(
+        self, images: Images, seed: int = 0, controls: GeneratorControls = DEFAULT_CONTROLS
+    ) -> Images:
         """See `backends.Backend`."""
-        inputs = self._inputs.of(images, seed, controls) | turned(controls)
+        inputs = self._inputs.of(images, seed, controls) | control_inputs(controls)
         try:
             answer: Images = self._session.run(None, inputs)[0]
         except Exception as error:  # its errors share no other base
@@ -60,10 +62,10 @@ class OnnxRuntimeBackend:
         return answer
 
     def run(
-        self, crops: Sequence[Pixels], seed: int = 0, controls: Controls = DEFAULT
-    ) -> list[Answer]:
+        self, crops: Sequence[Pixels], seed: int = 0, controls: GeneratorControls = DEFAULT_CONTROLS
+    ) -> list[RestoredCrop]:
         """See `backends.Backend`."""
-        return to_answers(self.infer(to_images(crops), seed, controls))
+        return images_to_crops(self.infer(crops_to_images(crops), seed, controls))
 
 
 def _provider(name: str, device: torch.device) -> str:

@@ -12,10 +12,10 @@ import openvino
 import torch
 
 from shared.errors import ModelUnavailable
-from worker.engine.backends import INPUT, NOISE_SCALE, TRUNCATION, Images, to_answers, to_images
-from worker.engine.backends.graph_inputs import Inputs
-from worker.engine.batching.batcher import Answer
-from worker.engine.controls import DEFAULT, Controls
+from worker.engine.backends.backend import Images, crops_to_images, images_to_crops
+from worker.engine.backends.graph_inputs import INPUT, NOISE_SCALE, TRUNCATION, GraphInputs
+from worker.engine.batching.batcher import RestoredCrop
+from worker.engine.gpen.controls import DEFAULT_CONTROLS, GeneratorControls
 from worker.imaging.decode import Pixels
 
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
@@ -56,22 +56,24 @@ class OpenVinoBackend:
         return _Request(self._compile(batch=-1, controls=True))
 
     @property
-    def takes_seed(self) -> bool:
+    def uses_seed(self) -> bool:
         """Only the super-resolving form draws noise."""
-        return self._alone.inputs.takes_seed
+        return self._alone.inputs.uses_seed
 
-    def infer(self, images: Images, seed: int = 0, controls: Controls = DEFAULT) -> Images:
+    def infer(
+        self, images: Images, seed: int = 0, controls: GeneratorControls = DEFAULT_CONTROLS
+    ) -> Images:
         """See `backends.Backend`."""
-        if controls != DEFAULT:
+        if controls != DEFAULT_CONTROLS:
             return self._turned(images, seed, controls)
         request = self._alone if len(images) == 1 else self._together
         return request(images, seed, controls)
 
     def run(
-        self, crops: Sequence[Pixels], seed: int = 0, controls: Controls = DEFAULT
-    ) -> list[Answer]:
+        self, crops: Sequence[Pixels], seed: int = 0, controls: GeneratorControls = DEFAULT_CONTROLS
+    ) -> list[RestoredCrop]:
         """See `backends.Backend`."""
-        return to_answers(self.infer(to_images(crops), seed, controls))
+        return images_to_crops(self.infer(crops_to_images(crops), seed, controls))
 
 
 def convert(graph: bytes, file: Path) -> None:
@@ -83,10 +85,10 @@ class _Request:
     """A compiled model with the room for its answers."""
 
     def __init__(self, compiled: Any) -> None:
-        self.inputs = Inputs((each.any_name, _shape(each)) for each in compiled.inputs)
+        self.inputs = GraphInputs((each.any_name, _shape(each)) for each in compiled.inputs)
         self._request = compiled.create_infer_request()
 
-    def __call__(self, images: Images, seed: int, controls: Controls) -> Images:
+    def __call__(self, images: Images, seed: int, controls: GeneratorControls) -> Images:
         inputs = list(self.inputs.of(images, seed, controls).values())  # by place: it renames some
         answer = self._request.infer(inputs, share_inputs=True)[0]
         return np.array(answer, np.float32)  # the next answer is written to the same place

@@ -8,15 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from worker.engine.backends import Images
-from worker.engine.batching.batcher import Answer
-from worker.engine.controls import DEFAULT, Controls
+from worker.engine.backends.backend import Images
+from worker.engine.batching.batcher import RestoredCrop
 from worker.engine.devices import autocast
+from worker.engine.gpen.controls import DEFAULT_CONTROLS, GeneratorControls
 from worker.engine.gpen.networks import Generator
 from worker.imaging.decode import Pixels
 
 
-class Network:
+class TorchBackend:
     """A generator on its device. Owned by one thread: nothing here is locked."""
 
     name = "torch"
@@ -32,11 +32,13 @@ class Network:
         self.in_px, self.out_px = generator.config.in_size, generator.config.size
 
     @property
-    def takes_seed(self) -> bool:
+    def uses_seed(self) -> bool:
         """Only the super-resolving form draws noise."""
         return self.out_px > self.in_px
 
-    def infer(self, images: Images, seed: int = 0, controls: Controls = DEFAULT) -> Images:
+    def infer(
+        self, images: Images, seed: int = 0, controls: GeneratorControls = DEFAULT_CONTROLS
+    ) -> Images:
         """See `backends.Backend`."""
         with torch.inference_mode():
             found = self._forward(torch.from_numpy(images).to(self._device), seed, controls)
@@ -44,8 +46,8 @@ class Network:
         return answer
 
     def run(
-        self, crops: Sequence[Pixels], seed: int = 0, controls: Controls = DEFAULT
-    ) -> list[Answer]:
+        self, crops: Sequence[Pixels], seed: int = 0, controls: GeneratorControls = DEFAULT_CONTROLS
+    ) -> list[RestoredCrop]:
         """See `backends.Backend`; pixels become numbers, and numbers pixels, on the device.
 
         The company a crop has in its batch may move a value by one step of 255, for the libraries
@@ -60,9 +62,9 @@ class Network:
             answers = y.permute(0, 2, 3, 1).contiguous().cpu().numpy()
         return [answer if good else None for answer, good in zip(answers, finite, strict=True)]
 
-    def _forward(self, x: Tensor, seed: int, controls: Controls) -> Tensor:
+    def _forward(self, x: Tensor, seed: int, controls: GeneratorControls) -> Tensor:
         # Only what is asked for is passed on: anything that takes images may stand in for GPEN.
-        turned = {} if controls == DEFAULT else {"controls": controls}
+        turned = {} if controls == DEFAULT_CONTROLS else {"controls": controls}
         with autocast(self.precision, self._device):
             out: Tensor = self._generator(x, seed=seed, **turned)
         return out.float()

@@ -4,7 +4,7 @@ The network (``rrdbnet``), its weights as ncnn keeps them (``ncnn_weights``), a 
 through it (``upscaler``, ``tiles``), a photo with all that belongs to one (``enlarger``).
 """
 
-from worker.engine.background.enlarger import MAX_PIXELS, Enlarger, no_enlarger
-from worker.engine.background.loading import load_enlarger
+from worker.engine.background.load_enlarger import load_enlarger
+from worker.engine.background.photo_enlarger import MAX_PIXELS, PhotoEnlarger, no_enlarger
 
-__all__ = ["MAX_PIXELS", "Enlarger", "load_enlarger", "no_enlarger"]
+__all__ = ["MAX_PIXELS", "PhotoEnlarger", "load_enlarger", "no_enlarger"]

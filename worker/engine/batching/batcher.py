@@ -10,13 +10,13 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from shared.errors import DeadlineExceeded, ModelUnavailable, OutOfMemory
-from worker.engine.controls import DEFAULT, Controls
+from worker.engine.gpen.controls import DEFAULT_CONTROLS, GeneratorControls
 from worker.imaging.decode import Pixels
 
 #: A restored crop, or None where the network's answer was not finite.
-Answer = Pixels | None
+RestoredCrop = Pixels | None
 #: Runs crops of one seed and one set of controls through the network; answers in order.
-Run = Callable[[Sequence[Pixels], int, Controls], Sequence[Answer]]
+Run = Callable[[Sequence[Pixels], int, GeneratorControls], Sequence[RestoredCrop]]
 #: Told, batch by batch, how many seconds each of its crops had waited.
 OnBatch = Callable[[Sequence[float]], None]
 
@@ -27,10 +27,10 @@ _WAITING_PER_PLACE = 8
 @dataclass(frozen=True, slots=True, eq=False)  # arrays do not compare
 class _Request:
     crop: Pixels
-    draw: tuple[int, Controls]
+    draw: tuple[int, GeneratorControls]
     came_at_s: float
     deadline_s: float | None
-    future: Future[Answer] = field(default_factory=Future)
+    future: Future[RestoredCrop] = field(default_factory=Future)
 
     def is_late(self, now_s: float) -> bool:
         return self.deadline_s is not None and now_s >= self.deadline_s
@@ -78,10 +78,10 @@ class Batcher:
         self,
         crop: Pixels,
         seed: int = 0,
-        controls: Controls = DEFAULT,
+        controls: GeneratorControls = DEFAULT_CONTROLS,
         *,
         deadline_s: float | None = None,
-    ) -> Future[Answer]:
+    ) -> Future[RestoredCrop]:
         """Queue a crop once there is room; the future answers with the restored one or raises.
 
         OutOfMemory when the device cannot hold even this crop alone; DeadlineExceeded when

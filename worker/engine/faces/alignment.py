@@ -1,4 +1,4 @@
-"""From a face in the photo to the crop that the network sees, and to the place it goes back to."""
+"""Alignment: from a face in the photo to the network's input, and the way back for its output."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from worker.engine.faces.detector import DetectedFace
 from worker.engine.faces.pasting import SMALL_FACE_PX
 from worker.engine.faces.sharpness import sharpness
-from worker.engine.restoration import FaceOptions
+from worker.engine.options import FaceOptions
 from worker.imaging.colorization import grey_of
 from worker.imaging.decode import Photo, Pixels
 from worker.imaging.geometry import (
@@ -27,38 +27,46 @@ from worker.imaging.geometry import (
 
 
 @dataclass(frozen=True, slots=True)
-class Aligned:
-    """A face on its way: what the network sees, and how its answer goes back.
+class AlignedFace:
+    """One face, cut out and turned to the model's template.
 
-    ``sharp``: it is not to be restored, for it needs no restoring. ``whole``: it is all there is.
+    ``network_input`` and ``original`` are crops of the photo, uint8 RGB, the first in the size of
+    the network's input and the second in that of its output, S. ``affine`` maps photo to output;
+    ``landmarks`` (5, 2) and ``mask``, float32 (S, S) 0…1, belong to the output. ``small``: the
+    face has fewer pixels than the network draws. ``sharp``: the face needs no restoration.
+    ``whole_photo``: the photo is the crop.
     """
 
-    seen: Pixels
-    before: Pixels
+    network_input: Pixels
+    original: Pixels
     affine: Affine
     landmarks: NDArray[np.float64]
     mask: Floats
     small: bool
     sharp: bool
-    whole: bool
+    whole_photo: bool
 
 
 class Aligner:
-    """For a network that sees ``in_px`` and answers ``out_px``; in grey, where it ``colours``."""
+    """Aligns faces for one network."""
 
     def __init__(self, template: str, in_px: int, out_px: int, *, colours: bool) -> None:
+        """``in_px`` and ``out_px`` are the sides of the network's input and output.
+
+        With ``colours`` the network colours faces, and its input is grey.
+        """
         self._template, self._in_px, self._out_px = template, in_px, out_px
         self._colours = colours
 
-    def whole(self, photo: Photo) -> DetectedFace:
-        """A photo that is one aligned crop, as if it had been detected in itself."""
+    def whole_photo(self, photo: Photo) -> DetectedFace:
+        """Return the face of a photo that is one aligned crop, as if it had been detected."""
         height, width = photo.pixels.shape[:2]
         to_photo = inverse(fit_square(height, width, self._in_px))
         landmarks = transform(template_points(self._template, self._in_px), to_photo)
         return DetectedFace((0.0, 0.0, float(width), float(height)), landmarks, 1.0)
 
-    def align(self, photo: Photo, face: DetectedFace, options: FaceOptions) -> Aligned:
-        """The face, ready for the network."""
+    def align(self, photo: Photo, face: DetectedFace, options: FaceOptions) -> AlignedFace:
+        """Cut one face out of the photo."""
         height, width = photo.pixels.shape[:2]
 
         def affine(size_px: int) -> Affine:
@@ -70,20 +78,20 @@ class Aligner:
             return crop(photo.pixels, affine(size_px), size_px, options.resampling)
 
         in_px, out_px = self._in_px, self._out_px
-        to_out, seen = affine(out_px), cut(in_px)
-        landmarks = transform(face.landmarks, to_out)
-        whole = np.ones((out_px, out_px), np.float32)
-        return Aligned(
-            seen=grey_of(seen) if self._colours else seen,
-            before=seen if in_px == out_px else cut(out_px),
-            affine=to_out,
+        to_output, small_crop = affine(out_px), cut(in_px)
+        landmarks = transform(face.landmarks, to_output)
+        full_mask = np.ones((out_px, out_px), np.float32)
+        return AlignedFace(
+            network_input=grey_of(small_crop) if self._colours else small_crop,
+            original=small_crop if in_px == out_px else cut(out_px),
+            affine=to_output,
             landmarks=landmarks,
-            mask=whole if options.aligned else face_mask(landmarks, out_px),
+            mask=full_mask if options.aligned else face_mask(landmarks, out_px),
             small=face.short_side_px < SMALL_FACE_PX,
-            sharp=self._is_sharp(seen, options),
-            whole=options.aligned,
+            sharp=self._is_sharp(small_crop, options),
+            whole_photo=options.aligned,
         )
 
-    def _is_sharp(self, seen: Pixels, options: FaceOptions) -> bool:
-        # However sharp a grey face is, it has no colour yet.
-        return options.skip_sharp and not self._colours and sharpness(seen).is_enough
+    def _is_sharp(self, network_input: Pixels, options: FaceOptions) -> bool:
+        # A grey face has no colour yet, however sharp it is.
+        return options.skip_sharp and not self._colours and sharpness(network_input).is_enough

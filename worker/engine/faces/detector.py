@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shared.errors import WeightsInvalid
-from worker.engine.faces.torchvision_ops import import_torchvision
+from worker.engine.faces.torchvision_compat import import_torchvision
 
 #: Photos are looked at with at most this many pixels on the long side; finer faces are lost.
 LOOK_PX = 1600

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from shared.errors import IdentityTooLow, OptionUnavailable, WeightsInvalid
 from worker.imaging.decode import Pixels
 from worker.imaging.geometry import crop, similarity
-from worker.weights.files import file_sha256
+from worker.weights.verification import file_sha256
 
 Embedding = NDArray[np.float64]
 
@@ -54,17 +54,17 @@ class Embedder:
 
     def compare(self, before: Pixels, after: Pixels, landmarks: NDArray[np.float64]) -> float:
         """How alike the persons in two pictures of the same place are; see ``likeness``."""
-        return likeness(self.embed(before, landmarks), self.embed(after, landmarks))
+        return identity_similarity(self.embed(before, landmarks), self.embed(after, landmarks))
 
 
-class Guard:
+class IdentityCheck:
     """Compares restored faces with what they were, and judges by the least likeness allowed."""
 
     def __init__(self, least: float, *, strict: bool) -> None:
         self._least, self._strict = least, strict
         self._embedder = load_embedder()
 
-    def judge(
+    def run(
         self, before: Pixels, after: Pixels, landmarks: NDArray[np.float64]
     ) -> tuple[float, bool]:
         """The likeness, and whether it is enough; raises IdentityTooLow if not and ``strict``."""
@@ -76,7 +76,7 @@ class Guard:
         return alike, alike >= self._least
 
 
-def likeness(first: Embedding, second: Embedding) -> float:
+def identity_similarity(first: Embedding, second: Embedding) -> float:
     """1 for the same embedding, 0.5 at the distance that tells persons apart, 0 at its double."""
     distance = float(np.linalg.norm(first - second))
     return max(0.0, 1.0 - distance * (1.0 - SAME_PERSON) / SAME_PERSON_DISTANCE)

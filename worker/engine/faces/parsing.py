@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 
 from shared.errors import WeightsInvalid
-from worker.engine.faces.torchvision_ops import import_torchvision
+from worker.engine.faces.torchvision_compat import import_torchvision
 from worker.imaging.decode import Pixels
 from worker.imaging.geometry import Floats
-from worker.weights.catalogue import CATALOGUE, PARSER
-from worker.weights.files import checked_path, load_state, of_file, require_licence
+from worker.weights.catalogue import CATALOGUE, PARSER, require_licence
+from worker.weights.safe_loading import errors_name_file, load_state
+from worker.weights.verification import verified_path
 
 _SIDE_PX = 512
 _CLASSES = 19
@@ -71,8 +72,8 @@ def load_parser(
     if not entry.path(models_dir).is_file():
         return None
     require_licence(entry, accepted_licences)
-    path, _ = checked_path(entry, models_dir)
-    with of_file(path):
+    path, _ = verified_path(entry, models_dir)
+    with errors_name_file(path):
         return build_parser(load_state(path), device)
 
 

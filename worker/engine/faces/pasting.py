@@ -13,7 +13,8 @@ from worker.imaging.decode import Photo, Pixels
 from worker.imaging.geometry import Affine, Floats, crop, enlarged, region_of, smooth, uncrop
 from worker.imaging.sixteen_bit import rounded
 
-#: Faces whose shorter box side is below this are calmed: they cannot hold what the network draws.
+#: Faces whose shorter box side is below this are smoothed: they cannot hold what the
+#: network draws.
 SMALL_FACE_PX = 100
 
 

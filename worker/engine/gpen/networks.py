@@ -21,13 +21,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from worker.engine.controls import DEFAULT, Controls
 from worker.engine.gpen.config import (
     GpenConfig,
     infer_config,
     infer_discriminator_config,
     unwrap,
 )
+from worker.engine.gpen.controls import DEFAULT_CONTROLS, GeneratorControls
 from worker.engine.gpen.layers import (
     Blur,
     EqualConv2d,
@@ -38,7 +38,7 @@ from worker.engine.gpen.layers import (
     ToRGB,
     down_conv,
 )
-from worker.weights.state_dict import load_strictly, refuse
+from worker.weights.safe_loading import load_strictly, refuse
 
 __all__ = [
     "Decoder",
@@ -111,7 +111,9 @@ class Generator(nn.Module):
         self.generator = Decoder(config)
         self._mean: Tensor | None = None
 
-    def forward(self, x: Tensor, *, seed: int = 0, controls: Controls = DEFAULT) -> Tensor:
+    def forward(
+        self, x: Tensor, *, seed: int = 0, controls: GeneratorControls = DEFAULT_CONTROLS
+    ) -> Tensor:
         """Restored images, float32, not clamped.
 
         `seed` matters only to the super-resolving form: it fixes the noise of the levels above the

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from tests.worker.engine.conftest import save_tiny_model
-from worker.engine.backends.artifact_cache import Shelf
-from worker.weights.files import file_sha256
+from worker.engine.backends.artifact_cache import ArtifactCache
+from worker.weights.verification import file_sha256
 
 CPU = torch.device("cpu")
 
@@ -22,25 +22,25 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def shelf(tiny_weights: Path, tmp_path: Path) -> Shelf:
+def artifacts(tiny_weights: Path, tmp_path: Path) -> ArtifactCache:
     """Empty."""
-    return Shelf(tmp_path / "exported", tiny_weights, file_sha256(tiny_weights))
+    return ArtifactCache(tmp_path / "exported", tiny_weights, file_sha256(tiny_weights))
 
 
 @pytest.fixture(scope="session")
-def _exported(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Shelf:
+def _exported(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> ArtifactCache:
     folder = tmp_path_factory.mktemp("exported")
-    shelf = Shelf(folder, tiny_weights, file_sha256(tiny_weights))
-    shelf.export("onnx")
-    shelf.export("openvino")
-    return shelf
+    artifacts = ArtifactCache(folder, tiny_weights, file_sha256(tiny_weights))
+    artifacts.export("onnx")
+    artifacts.export("openvino")
+    return artifacts
 
 
 @pytest.fixture
-def full_shelf(_exported: Shelf, tmp_path: Path) -> Shelf:
+def exported_artifacts(_exported: ArtifactCache, tmp_path: Path) -> ArtifactCache:
     """Holds both exports and the proof; a test may spoil them."""
     folder = tmp_path / "full"
     folder.mkdir()
     for file in _exported.folder.iterdir():
         (folder / file.name).write_bytes(file.read_bytes())
-    return Shelf(folder, _exported.weights, _exported.sha256)
+    return ArtifactCache(folder, _exported.weights, _exported.sha256)

@@ -10,15 +10,15 @@ from tests.worker.engine.backends.conftest import CPU
 from worker.engine.backends.measured_times import (
     OWN_NAME,
     SHIPPED,
-    Figure,
+    MeasuredTime,
     fastest_first,
     machine_name,
-    read_figures,
-    write_figures,
+    read_measured_times,
+    write_measured_times,
 )
 
 HERE = machine_name(CPU)
-TORCH = Figure("cpu", "another", 512, "fp32", "torch", 1, 3000.0)
+TORCH = MeasuredTime("cpu", "another", 512, "fp32", "torch", 1, 3000.0)
 OPENVINO = replace(TORCH, backend="openvino", ms_per_face=2000.0)
 
 
@@ -44,25 +44,25 @@ def test_figures_of_another_kind_of_device_say_nothing() -> None:
 def test_new_figures_replace_old_ones_of_the_same_machine_and_size(tmp_path: Path) -> None:
     file = tmp_path / OWN_NAME
     other_size = replace(TORCH, size_px=256)
-    write_figures(file, [TORCH, OPENVINO, other_size])
+    write_measured_times(file, [TORCH, OPENVINO, other_size])
     newer = replace(TORCH, ms_per_face=1.0)
-    write_figures(file, [newer])
-    assert read_figures(tmp_path)[:2] == [other_size, newer]
-    assert OPENVINO not in read_figures(tmp_path)
+    write_measured_times(file, [newer])
+    assert read_measured_times(tmp_path)[:2] == [other_size, newer]
+    assert OPENVINO not in read_measured_times(tmp_path)
 
 
 def test_a_broken_file_is_told_of_and_left_alone(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    shipped = read_figures(tmp_path)
+    shipped = read_measured_times(tmp_path)
     (tmp_path / OWN_NAME).write_text('[{"device": "cpu"}]')
     with caplog.at_level(logging.WARNING):
-        assert read_figures(tmp_path) == shipped
+        assert read_measured_times(tmp_path) == shipped
     assert OWN_NAME in caplog.text
 
 
 def test_the_package_comes_with_figures_that_can_be_read() -> None:
     assert SHIPPED.is_file()
-    for figure in read_figures(Path("no-such-folder")):
+    for figure in read_measured_times(Path("no-such-folder")):
         assert figure.ms_per_face > 0
         assert figure.batch >= 1

@@ -20,13 +20,13 @@ from tests.worker.engine.gpen.test_networks import (
     golden_generator,
     golden_input,
 )
-from worker.engine.backends import Backend
+from worker.engine.backends.backend import Backend
 from worker.engine.backends.export import export
 from worker.engine.backends.onnxruntime_backend import OnnxRuntimeBackend
 from worker.engine.backends.openvino_backend import OpenVinoBackend
-from worker.engine.backends.self_check import make_proof, relative_error
-from worker.engine.controls import Controls
+from worker.engine.backends.self_check import make_self_check, relative_error
 from worker.engine.devices import choose_precision
+from worker.engine.gpen.controls import GeneratorControls
 from worker.engine.gpen.networks import Generator, GpenConfig
 
 RUNTIMES: dict[str, tuple[str, Callable[..., Backend]]] = {
@@ -40,7 +40,7 @@ needs_bf16 = pytest.mark.skipif(
 
 def exported(generator: Generator, form: str, folder: Path, precision: str = "fp32") -> Backend:
     name, opened = RUNTIMES[form]
-    export(generator, make_proof(generator), form, folder / name)
+    export(generator, make_self_check(generator), form, folder / name)
     return opened(folder / name, CPU, precision)
 
 
@@ -52,7 +52,7 @@ def test_float32_gives_the_published_networks_output(name: str, form: str, tmp_p
     images = golden_input(2 if name == "tiny-32" else 1, config.size).numpy()
     assert relative_error(backend.infer(images), GOLDEN[name]) < 1e-5
     assert (backend.in_px, backend.out_px) == (config.size, config.size)
-    assert not backend.takes_seed
+    assert not backend.uses_seed
 
 
 @needs_bf16
@@ -68,9 +68,9 @@ import sys
 from pathlib import Path
 from tests.worker.engine.gpen.test_networks import CONFIGS, golden_generator
 from worker.engine.backends.export import export
-from worker.engine.backends.self_check import make_proof
+from worker.engine.backends.self_check import make_self_check
 generator = golden_generator(CONFIGS["tiny-32"])
-export(generator, make_proof(generator), sys.argv[1], Path(sys.argv[2]))
+export(generator, make_self_check(generator), sys.argv[1], Path(sys.argv[2]))
 """
 _SIGNALLED = """
 import os, signal, sys
@@ -98,7 +98,7 @@ def test_a_runtime_tells_nobody_that_it_is_used(form: str, tmp_path: Path) -> No
 
 def test_a_signal_is_heard_after_models_of_openvino_are_gone(tmp_path: Path) -> None:
     generator = golden_generator(CONFIGS["tiny-32"])
-    export(generator, make_proof(generator), "openvino", tmp_path / "model.xml")
+    export(generator, make_self_check(generator), "openvino", tmp_path / "model.xml")
     command = [sys.executable, "-c", _SIGNALLED, str(tmp_path / "model.xml")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr
@@ -111,7 +111,7 @@ def test_the_super_resolving_form_draws_the_noise_that_torch_draws(
     generator = golden_generator(SUPER_RESOLVING)
     backend = exported(generator, form, tmp_path)
     images = golden_input(2, 32)
-    assert backend.takes_seed
+    assert backend.uses_seed
     assert (backend.in_px, backend.out_px) == (32, 128)
     for seed in (0, 5):
         with torch.inference_mode():
@@ -123,12 +123,12 @@ def test_the_super_resolving_form_draws_the_noise_that_torch_draws(
 
 @pytest.mark.parametrize("form", RUNTIMES)
 def test_pixels_come_back_as_from_torch(form: str, tmp_path: Path) -> None:
-    from worker.engine.backends.torch_backend import Network
+    from worker.engine.backends.torch_backend import TorchBackend
 
     generator = golden_generator(CONFIGS["tiny-32"])
     backend = exported(generator, form, tmp_path)
     crops = list(np.random.default_rng(3).integers(0, 256, (3, 32, 32, 3), np.uint8))
-    expected = Network(generator, CPU, "fp32").run(crops)
+    expected = TorchBackend(generator, CPU, "fp32").run(crops)
     for found, wanted in zip(backend.run(crops), expected, strict=True):
         assert found is not None
         assert wanted is not None
@@ -147,10 +147,12 @@ def test_an_answer_stays_when_the_next_is_asked_for(form: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("form", RUNTIMES)
-@pytest.mark.parametrize("turned", [Controls(noise_scale=0.3), Controls(truncation=0.5)])
+@pytest.mark.parametrize(
+    "turned", [GeneratorControls(noise_scale=0.3), GeneratorControls(truncation=0.5)]
+)
 @pytest.mark.parametrize("config", [CONFIGS["tiny-32"], SUPER_RESOLVING])
 def test_controls_turn_what_they_turn_in_torch(
-    form: str, turned: Controls, config: GpenConfig, tmp_path: Path
+    form: str, turned: GeneratorControls, config: GpenConfig, tmp_path: Path
 ) -> None:
     generator = golden_generator(config)
     backend = exported(generator, form, tmp_path)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from shared.errors import ModelUnavailable, OutOfMemory
-from worker.engine.batching.batcher import Answer, Batcher, Run
-from worker.engine.controls import Controls
+from worker.engine.batching.batcher import Batcher, RestoredCrop, Run
 from worker.engine.devices import is_out_of_memory
+from worker.engine.gpen.controls import GeneratorControls
 from worker.imaging.decode import Pixels
 
 WAIT_S = 10
@@ -26,7 +26,9 @@ class Device:
         self.gate = threading.Event()
         self.gate.set()
 
-    def run(self, crops: Sequence[Pixels], seed: int, _controls: Controls) -> list[Answer]:
+    def run(
+        self, crops: Sequence[Pixels], seed: int, _controls: GeneratorControls
+    ) -> list[RestoredCrop]:
         self.gate.wait(WAIT_S)
         self.batches.append(len(crops))
         self.seeds.append(seed)

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import DeadlineExceeded, ModelUnavailable
-from worker.engine.batching.batcher import Answer, Batcher
-from worker.engine.controls import DEFAULT, Controls
+from worker.engine.batching.batcher import Batcher, RestoredCrop
 from worker.engine.devices import is_out_of_memory
+from worker.engine.gpen.controls import DEFAULT_CONTROLS, GeneratorControls
 from worker.imaging.decode import Pixels
 
 WAIT_S = 10
@@ -30,7 +30,9 @@ class Device:
         self.gate = threading.Event()
         self.gate.set()
 
-    def run(self, crops: Sequence[Pixels], seed: int, controls: Controls) -> list[Answer]:
+    def run(
+        self, crops: Sequence[Pixels], seed: int, controls: GeneratorControls
+    ) -> list[RestoredCrop]:
         self.gate.wait(WAIT_S)
         if len(crops) > self.holds:
             raise MemoryError
@@ -85,7 +87,7 @@ def test_no_job_ever_gets_what_is_anothers(
     def job(index: int) -> bool:
         seed, noise, count = jobs[index]
         numbers = range(starts[index], starts[index] + count)
-        futures = [batcher.submit(numbered(n), seed, Controls(noise)) for n in numbers]
+        futures = [batcher.submit(numbered(n), seed, GeneratorControls(noise)) for n in numbers]
         return [list(future.result(WAIT_S)) for future in futures] == [
             [n // 256, n % 256, seed, int(noise * 100)] for n in numbers
         ]
@@ -101,7 +103,9 @@ def test_crops_of_other_controls_do_not_share_a_batch(
     make: Callable[..., Batcher], device: Device
 ) -> None:
     batcher = make(max_batch=4, max_wait_ms=50)
-    futures = [batcher.submit(numbered(1), 0, each) for each in (DEFAULT, Controls(0.5))]
+    futures = [
+        batcher.submit(numbered(1), 0, each) for each in (DEFAULT_CONTROLS, GeneratorControls(0.5))
+    ]
     assert [int(future.result(WAIT_S)[-1]) for future in futures] == [100, 50]
     assert device.batches == [1, 1]
 

@@ -14,9 +14,9 @@ from PIL import Image
 
 from shared.errors import WeightsInvalid
 from worker.engine.faces.detector import FaceDetector, _anchors, _make_network, build_detector
-from worker.engine.faces.torchvision_ops import nms
+from worker.engine.faces.torchvision_compat import nms
 from worker.weights.catalogue import CATALOGUE, DETECTOR
-from worker.weights.files import load_state
+from worker.weights.safe_loading import load_state
 
 CPU = torch.device("cpu")
 THRESHOLD = 0.9

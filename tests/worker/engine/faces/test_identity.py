@@ -19,7 +19,7 @@ from worker.engine.faces.identity import (
     SAME_PERSON,
     SAME_PERSON_DISTANCE,
     Embedder,
-    likeness,
+    identity_similarity,
     load_embedder,
 )
 from worker.engine.load import load_detector
@@ -64,10 +64,10 @@ def restorers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Re
 def test_likeness_is_one_for_the_same_half_at_the_limit_and_never_negative() -> None:
     here = np.zeros(128)
     along = np.eye(128)[0]
-    assert likeness(here, here) == 1
-    assert likeness(here, along * SAME_PERSON_DISTANCE) == pytest.approx(SAME_PERSON)
-    assert likeness(here, along * SAME_PERSON_DISTANCE / 2) == pytest.approx(0.75)
-    assert likeness(here, along * 9) == 0
+    assert identity_similarity(here, here) == 1
+    assert identity_similarity(here, along * SAME_PERSON_DISTANCE) == pytest.approx(SAME_PERSON)
+    assert identity_similarity(here, along * SAME_PERSON_DISTANCE / 2) == pytest.approx(0.75)
+    assert identity_similarity(here, along * 9) == 0
 
 
 def test_a_person_is_known_again_in_a_worse_photo_and_told_from_another(
@@ -79,8 +79,8 @@ def test_a_person_is_known_again_in_a_worse_photo_and_told_from_another(
     for photo in (sharp, worse, other):
         (face,) = looks.detect(photo, 0.9)
         found.append(embedder.embed(photo, face.landmarks))
-    assert likeness(found[0], found[1]) > 0.7
-    assert likeness(found[0], found[2]) < SAME_PERSON
+    assert identity_similarity(found[0], found[1]) > 0.7
+    assert identity_similarity(found[0], found[2]) < SAME_PERSON
 
 
 def test_an_embedding_does_not_mind_turn_and_size(
@@ -91,7 +91,7 @@ def test_an_embedding_does_not_mind_turn_and_size(
     upright = embedder.embed(photo, face.landmarks)
     turned = np.ascontiguousarray(np.rot90(photo))
     points = np.stack((face.landmarks[:, 1], photo.shape[1] - 1 - face.landmarks[:, 0]), 1)
-    assert likeness(upright, embedder.embed(turned, points)) > 0.98
+    assert identity_similarity(upright, embedder.embed(turned, points)) > 0.98
 
 
 def test_a_face_that_stays_the_same_is_restored_and_its_likeness_told(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from shared.errors import LicenceNotAccepted, WeightsInvalid
 from tests.worker.engine.conftest import CPU
 from worker.engine.faces.parsing import FaceParser, build_parser, load_parser
-from worker.engine.faces.torchvision_ops import import_torchvision
+from worker.engine.faces.torchvision_compat import import_torchvision
 
 CLASSES = 19
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from worker.engine.controls import Controls
+from worker.engine.gpen.controls import GeneratorControls
 from worker.engine.gpen.networks import Generator, GpenConfig
 
 FORMS = [GpenConfig(32, 32, 2, 0.125), GpenConfig(32, 64, 2, 0.125)]
@@ -23,7 +23,7 @@ def generator(config: GpenConfig) -> Generator:
 
 def run(network: Generator, photos: Tensor, **controls: float) -> Tensor:
     with torch.inference_mode():
-        return network(photos, controls=Controls(**controls))
+        return network(photos, controls=GeneratorControls(**controls))
 
 
 @pytest.fixture
@@ -59,7 +59,7 @@ def test_with_neither_features_nor_latent_every_photo_becomes_the_mean_face(phot
 
 
 def test_at_noise_scale_zero_the_seed_of_the_super_resolving_form_is_silent(photos: Tensor) -> None:
-    network, silent = generator(FORMS[1]), Controls(noise_scale=0.0)
+    network, silent = generator(FORMS[1]), GeneratorControls(noise_scale=0.0)
     with torch.inference_mode():
         one, other = (network(photos, seed=seed, controls=silent) for seed in (1, 2))
     assert torch.equal(one, other)

@@ -120,13 +120,13 @@ def _devices(settings: Settings) -> Iterator[Finding]:
 
 def _backends(settings: Settings) -> Iterator[Finding]:
     """Each backend runs the default model's self-check; what it exports for that is kept."""
-    from worker.engine.backends import INSTALL
-    from worker.engine.backends.selection import is_installed, load_backend, precisions
+    from worker.engine.backends.backend import INSTALL
+    from worker.engine.backends.backend_selection import is_installed, load_backend, precisions
     from worker.engine.devices import choose_device
-    from worker.engine.load import open_shelf
+    from worker.engine.load import open_artifact_cache
 
     device = choose_device(settings.device)
-    shelf = open_shelf(
+    artifacts = open_artifact_cache(
         settings.default_model,
         models_dir=settings.models_dir,
         accepted_licences=settings.accepted_licences,
@@ -138,8 +138,10 @@ def _backends(settings: Settings) -> Iterator[Finding]:
             yield Finding("", name, "ok", f"does not run on {device}")
         else:
             try:
-                made, _ = load_backend(shelf, device, backend=name, precision=settings.precision)
-                error = shelf.proof.check(made)
+                made, _ = load_backend(
+                    artifacts, device, backend=name, precision=settings.precision
+                )
+                error = artifacts.self_check.run(made)
             except FacemendError as problem:
                 level: Level = "fail" if name in {settings.backend, "torch"} else "warn"
                 yield Finding("", name, level, problem.detail, "FACEMEND_BACKEND: another one")
@@ -149,8 +151,8 @@ def _backends(settings: Settings) -> Iterator[Finding]:
 
 
 def _weights(settings: Settings) -> Iterator[Finding]:
-    from worker.weights.catalogue import CATALOGUE
-    from worker.weights.files import checked_path, expected_sha256, find_entry, require_licence
+    from worker.weights.catalogue import CATALOGUE, find_entry, require_licence
+    from worker.weights.verification import expected_sha256, verified_path
 
     served = settings.served_models or (settings.default_model,)
     for name in dict.fromkeys((*served, *CATALOGUE)):
@@ -158,7 +160,7 @@ def _weights(settings: Settings) -> Iterator[Finding]:
         try:
             entry = find_entry(name, settings.models_dir)
             pinned = expected_sha256(entry, entry.path(settings.models_dir)) is not None
-            path, sha256 = checked_path(entry, settings.models_dir)
+            path, sha256 = verified_path(entry, settings.models_dir)
             require_licence(entry, settings.accepted_licences)
         except (WeightsMissing, LicenceNotAccepted) as error:
             yield _absent(name, error, wanted=wanted)

@@ -1,4 +1,4 @@
-"""Which backend, in which precision: asked for by name, or the fastest one measured."""
+"""Selects the backend and its precision: the ones asked for, or the fastest that was measured."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from pathlib import Path
 import torch
 
 from shared.errors import ModelUnavailable
-from worker.engine.backends import INSTALL, Backend
-from worker.engine.backends.artifact_cache import Shelf
-from worker.engine.backends.measured_times import Figure, fastest_first, read_figures
-from worker.engine.backends.torch_backend import Network
+from worker.engine.backends.artifact_cache import ArtifactCache
+from worker.engine.backends.backend import INSTALL, Backend
+from worker.engine.backends.measured_times import MeasuredTime, fastest_first, read_measured_times
+from worker.engine.backends.no_telemetry import disable_telemetry
+from worker.engine.backends.torch_backend import TorchBackend
 from worker.engine.devices import choose_precision
 
 _log = logging.getLogger(__name__)
@@ -34,60 +35,62 @@ _PRECISIONS = {
 
 
 def is_installed(name: str) -> bool:
-    """Whether the backend's package is here; nothing is imported."""
+    """Return whether the backend's package is installed; the package is not imported."""
     return find_spec(_PACKAGES[name]) is not None
 
 
 def precisions(name: str, device: torch.device) -> tuple[str, ...]:
-    """What the backend can compute in on such a device; nothing where it does not run."""
+    """Return the precisions of the backend on such a device; empty if it does not run there."""
     return _PRECISIONS.get((name, device.type), ())
 
 
 def load_backend(
-    shelf: Shelf,
+    artifacts: ArtifactCache,
     device: torch.device,
     *,
     backend: str = "auto",
     precision: str = "auto",
     allow_fallback: bool = False,
 ) -> tuple[Backend, int | None]:
-    """A backend that has passed its self-check, and the batch size measured best for it, if any.
+    """Return a backend that has passed its self-check, and its best batch size if it was measured.
 
-    ``auto`` is the fastest by the figures among those installed; where nothing was measured, torch.
-    Raises ModelUnavailable with the reasons; only with ``allow_fallback`` is the next one tried.
+    ``auto`` selects the installed backend with the shortest measured time; without measured times,
+    torch. Raises ModelUnavailable with the reasons; with ``allow_fallback`` the next backend is
+    tried first.
     """
-    size_px = shelf.proof.in_px
-    figures = fastest_first(read_figures(shelf.folder), device, size_px)
-    order = plan(backend, precision, device, figures)
+    size_px = artifacts.self_check.in_px
+    times = fastest_first(read_measured_times(artifacts.folder), device, size_px)
+    order = plan(backend, precision, device, times)
     refused = []
     for name, chosen in order if allow_fallback else order[:1]:
         try:
-            made = _make(name, shelf, device, chosen)
-            error = shelf.proof.check(made)
+            loaded = _load(name, artifacts, device, chosen)
+            error = artifacts.self_check.run(loaded)
         except ModelUnavailable as problem:
             _log.warning("backend refused: %s", problem.detail)
             refused.append(problem.detail)
             continue
         _log.info("backend %s in %s passes its self-check: error %.2g", name, chosen, error)
-        batches = [
-            each.batch for each in figures if (each.backend, each.precision) == (name, chosen)
-        ]
-        return made, batches[0] if batches else None
+        batches = [each.batch for each in times if (each.backend, each.precision) == (name, chosen)]
+        return loaded, batches[0] if batches else None
     raise ModelUnavailable("; ".join(refused))
 
 
 def plan(
-    backend: str, precision: str, device: torch.device, figures: list[Figure]
+    backend: str, precision: str, device: torch.device, times: list[MeasuredTime]
 ) -> list[tuple[str, str]]:
-    """Backend and precision, first choice first; what cannot be meant raises ModelUnavailable."""
+    """Return pairs of backend and precision, the first choice first.
+
+    Raises ModelUnavailable for a backend or a precision that cannot be used.
+    """
     wanted = choose_precision(precision, device)
-    measured = [each.backend for each in figures if each.precision == wanted]
+    measured = [each.backend for each in times if each.precision == wanted]
     names = [name for name in dict.fromkeys((*measured, "torch")) if is_installed(name)]
     if backend != "auto":
         _require(backend, device)
         names = list(dict.fromkeys((backend, *names)))
     found = [(name, wanted) for name in names if wanted in precisions(name, device)]
-    if precision == "auto":  # then float32, which every backend has, will do as well
+    if precision == "auto":  # float32 is acceptable too, and every backend has it
         first = [(backend, "fp32")] if backend != "auto" and (backend, wanted) not in found else []
         found = list(dict.fromkeys((*first, *found, *((name, "fp32") for name in names))))
     elif backend != "auto" and (backend, wanted) not in found:
@@ -105,18 +108,19 @@ def _require(backend: str, device: torch.device) -> None:
         raise ModelUnavailable(f"backend {backend} does not run on {device}")
 
 
-def _make(name: str, shelf: Shelf, device: torch.device, precision: str) -> Backend:
+def _load(name: str, artifacts: ArtifactCache, device: torch.device, precision: str) -> Backend:
     if name == "torch":
-        return Network(shelf.generator, device, precision)
+        return TorchBackend(artifacts.generator, device, precision)
+    disable_telemetry()
     if name == "openvino":
         from worker.engine.backends.openvino_backend import OpenVinoBackend  # noqa: PLC0415 - optional
 
-        return OpenVinoBackend(shelf.export("openvino"), device, precision)
+        return OpenVinoBackend(artifacts.export("openvino"), device, precision)
     from worker.engine.backends.onnxruntime_backend import OnnxRuntimeBackend  # noqa: PLC0415 - optional
 
-    return OnnxRuntimeBackend(shelf.export("onnx"), device, precision, name)
+    return OnnxRuntimeBackend(artifacts.export("onnx"), device, precision, name)
 
 
-def shelf_folder(models_dir: Path) -> Path:
-    """Where what is made of the weights in ``models_dir`` is kept."""
+def artifact_folder(models_dir: Path) -> Path:
+    """Return the folder of the artifact cache for the weights in ``models_dir``."""
     return models_dir / "exported"

@@ -19,7 +19,7 @@ from worker.engine import load_restorer
 from worker.engine.faces.detector import build_detector
 from worker.engine.gpen.networks import Discriminator, GpenConfig
 from worker.weights.catalogue import CATALOGUE, DETECTOR
-from worker.weights.files import load_state
+from worker.weights.safe_loading import load_state
 
 TINY = GpenConfig(32, 32, 1, 0.125)
 State = dict[str, Tensor]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from shared.errors import ImageTooManyPixels, OptionUnavailable
 from worker.engine.background.upscaler import OnPixels, Upscaler
-from worker.engine.restoration import BackgroundUsed
+from worker.engine.results import BackgroundUsed
 from worker.imaging.colorization import LUMA
 from worker.imaging.decode import Photo
 from worker.imaging.sixteen_bit import rounded
@@ -22,7 +22,7 @@ MAX_PIXELS = 100_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadedUpscaler:
     """An upscaler and the weights in it."""
 
     upscaler: Upscaler
@@ -31,14 +31,16 @@ class Loaded:
     precision: str
 
 
-class Enlarger:
+class PhotoEnlarger:
     """Enlarges photos with the upscaler that ``load`` answers for a scale.
 
     Safe to call from many threads, as ``load`` has to be. Where an upscaler enlarges by four and
     two is asked for, its answer is averaged down by two.
     """
 
-    def __init__(self, load: Callable[[int], Loaded], *, max_pixels: int = MAX_PIXELS) -> None:
+    def __init__(
+        self, load: Callable[[int], LoadedUpscaler], *, max_pixels: int = MAX_PIXELS
+    ) -> None:
         self._load, self._max_pixels = load, max_pixels
 
     def prepare(self, photo: Photo, scale: int) -> BackgroundUsed | None:
@@ -87,13 +89,13 @@ class Enlarger:
         return replace(photo, pixels=rounded(colours), alpha=rounded(plane), deep=deep)
 
 
-def no_enlarger() -> Enlarger:
+def no_enlarger() -> PhotoEnlarger:
     """What refuses to enlarge anything."""
 
-    def refuse(scale: int) -> Loaded:
+    def refuse(scale: int) -> LoadedUpscaler:
         raise OptionUnavailable(f"background x{scale} needs a restorer that was loaded with it")
 
-    return Enlarger(refuse)
+    return PhotoEnlarger(refuse)
 
 
 def _make_grey(pixels: NDArray[Any]) -> None:

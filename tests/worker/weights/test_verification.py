@@ -24,17 +24,12 @@ from worker.weights.catalogue import (
     OPEN_LICENCES,
     STARTER,
     Entry,
-)
-from worker.weights.files import (
-    checked_path,
-    expected_sha256,
-    file_sha256,
     find_entry,
-    load_state,
     require_licence,
     template_of,
-    verify,
 )
+from worker.weights.safe_loading import load_state
+from worker.weights.verification import expected_sha256, file_sha256, verified_path, verify
 
 OWN = Entry("own", "own.pth", "own", template="ffhq", url="https://example.org/own.pth")
 
@@ -58,7 +53,7 @@ def test_an_entry_is_complete(entry: Entry) -> None:
 )
 def test_what_comes_with_the_package_is_there_and_right(entry: Entry, tmp_path: Path) -> None:
     assert entry.sha256, "an embedded file has its hash in the catalogue"
-    path, sha256 = checked_path(entry, tmp_path)
+    path, sha256 = verified_path(entry, tmp_path)
     assert sha256 == entry.sha256
     assert entry.licence in OPEN_LICENCES
     assert not path.with_name(path.name + ".sha256").exists()

@@ -10,9 +10,9 @@ import pytest
 from numpy.typing import NDArray
 
 from shared.errors import ImageTooManyPixels, OptionUnavailable
-from worker.engine.background.enlarger import Enlarger, Loaded, no_enlarger
+from worker.engine.background.photo_enlarger import LoadedUpscaler, PhotoEnlarger, no_enlarger
 from worker.engine.background.upscaler import Upscaler
-from worker.engine.restoration import BackgroundUsed
+from worker.engine.results import BackgroundUsed
 from worker.imaging.decode import Photo
 
 MakeUpscaler = Callable[..., Upscaler]
@@ -23,14 +23,14 @@ def unheard(_done: int, _total: int) -> None:
 
 
 @pytest.fixture
-def enlarger(make_upscaler: MakeUpscaler) -> Enlarger:
+def enlarger(make_upscaler: MakeUpscaler) -> PhotoEnlarger:
     """Knows one upscaler only, which enlarges by four."""
-    return Enlarger(lambda _scale: Loaded(make_upscaler(), "tiny", "0" * 64, "fp32"))
+    return PhotoEnlarger(lambda _scale: LoadedUpscaler(make_upscaler(), "tiny", "0" * 64, "fp32"))
 
 
 @pytest.mark.parametrize("scale", [2, 4])
 def test_pixels_and_alpha_grow_and_the_rest_stays(
-    enlarger: Enlarger, noise: NDArray[np.uint8], scale: int
+    enlarger: PhotoEnlarger, noise: NDArray[np.uint8], scale: int
 ) -> None:
     alpha = np.zeros((75, 93), np.uint8)
     alpha[:, 40:] = 255
@@ -46,7 +46,7 @@ def test_pixels_and_alpha_grow_and_the_rest_stays(
 
 
 def test_sixteen_bits_are_enlarged_with_all_of_them(
-    enlarger: Enlarger, noise: NDArray[np.uint8]
+    enlarger: PhotoEnlarger, noise: NDArray[np.uint8]
 ) -> None:
     alpha = noise[:, :, 0]
     colours = enlarger.enlarge(Photo(noise, alpha), 2, unheard).pixels
@@ -65,7 +65,7 @@ def test_sixteen_bits_are_enlarged_with_all_of_them(
     assert (without.deep == large.deep[:, :, :3]).all()
 
 
-def test_a_grey_photo_stays_grey(enlarger: Enlarger, noise: NDArray[np.uint8]) -> None:
+def test_a_grey_photo_stays_grey(enlarger: PhotoEnlarger, noise: NDArray[np.uint8]) -> None:
     grey = np.repeat(noise[:, :, :1], 3, axis=2)
     tinted = enlarger.enlarge(Photo(grey), 4, unheard).pixels
     assert np.ptp(tinted, axis=2).max() > 5  # this network would tint it
@@ -75,7 +75,7 @@ def test_a_grey_photo_stays_grey(enlarger: Enlarger, noise: NDArray[np.uint8]) -
     assert np.abs(large[:, :, 0] - luma).max() <= 1
 
 
-def test_it_says_what_will_do_it(enlarger: Enlarger, noise: NDArray[np.uint8]) -> None:
+def test_it_says_what_will_do_it(enlarger: PhotoEnlarger, noise: NDArray[np.uint8]) -> None:
     photo = Photo(noise)
     assert enlarger.prepare(photo, 4) == BackgroundUsed("tiny", "0" * 64, "fp32", 4, averaged=False)
     assert enlarger.prepare(photo, 2) == BackgroundUsed("tiny", "0" * 64, "fp32", 2, averaged=True)
@@ -88,10 +88,10 @@ def test_nothing_is_done_for_a_background_that_is_kept(noise: NDArray[np.uint8])
 
 
 def test_a_result_that_is_too_large_is_refused_before_anything_is_loaded() -> None:
-    def load(scale: int) -> Loaded:
+    def load(scale: int) -> LoadedUpscaler:
         pytest.fail(f"loaded for x{scale}")
 
-    enlarger = Enlarger(load, max_pixels=1600 * 1200)
+    enlarger = PhotoEnlarger(load, max_pixels=1600 * 1200)
     photo = Photo(np.zeros((301, 400, 3), np.uint8))
     with pytest.raises(ImageTooManyPixels, match="1600 x 1204 px of this photo; 1920000 px in all"):
         enlarger.prepare(photo, 4)
@@ -108,7 +108,7 @@ def test_progress_is_told_in_pixels_of_the_photo(
     make_upscaler: MakeUpscaler, noise: NDArray[np.uint8]
 ) -> None:
     told: list[tuple[int, int]] = []
-    loaded = Loaded(make_upscaler(tile_px=16), "tiny", "0" * 64, "fp32")
-    Enlarger(lambda _: loaded).enlarge(Photo(noise), 2, lambda *pixels: told.append(pixels))
+    loaded = LoadedUpscaler(make_upscaler(tile_px=16), "tiny", "0" * 64, "fp32")
+    PhotoEnlarger(lambda _: loaded).enlarge(Photo(noise), 2, lambda *pixels: told.append(pixels))
     assert len(told) > 4
     assert told[-1] == (75 * 93, 75 * 93)

@@ -9,13 +9,14 @@ from pathlib import Path
 import torch
 
 from shared.errors import WeightsMissing
-from worker.engine.background.enlarger import MAX_PIXELS, Enlarger, Loaded
 from worker.engine.background.ncnn_weights import read_ncnn
+from worker.engine.background.photo_enlarger import MAX_PIXELS, LoadedUpscaler, PhotoEnlarger
 from worker.engine.background.rrdbnet import load_rrdbnet
 from worker.engine.background.upscaler import Upscaler
 from worker.engine.devices import choose_precision
-from worker.weights.catalogue import CATALOGUE, UPSCALERS, Entry
-from worker.weights.files import checked_path, load_state, require_licence
+from worker.weights.catalogue import CATALOGUE, UPSCALERS, ModelEntry, require_licence
+from worker.weights.safe_loading import load_state
+from worker.weights.verification import verified_path
 
 
 def load_enlarger(
@@ -25,13 +26,15 @@ def load_enlarger(
     *,
     accepted_licences: Collection[str] = (),
     max_pixels: int = MAX_PIXELS,
-) -> Enlarger:
+) -> PhotoEnlarger:
     """An enlarger that loads its weights when they are first asked for: most photos need none."""
-    shelf = _Shelf(models_dir, device, choose_precision(precision, device), accepted_licences)
-    return Enlarger(shelf.load, max_pixels=max_pixels)
+    cache = _UpscalerCache(
+        models_dir, device, choose_precision(precision, device), accepted_licences
+    )
+    return PhotoEnlarger(cache.load, max_pixels=max_pixels)
 
 
-class _Shelf:
+class _UpscalerCache:
     """Upscalers by name, each loaded once."""
 
     def __init__(
@@ -39,10 +42,10 @@ class _Shelf:
     ) -> None:
         self._models_dir, self._device = models_dir, device
         self._precision, self._accepted = precision, accepted
-        self._loaded: dict[str, Loaded] = {}
+        self._loaded: dict[str, LoadedUpscaler] = {}
         self._turn = threading.Lock()
 
-    def load(self, scale: int) -> Loaded:
+    def load(self, scale: int) -> LoadedUpscaler:
         """Raises WeightsMissing, WeightsInvalid or LicenceNotAccepted."""
         entry = _best(scale, self._models_dir)
         with self._turn:
@@ -50,15 +53,15 @@ class _Shelf:
                 self._loaded[entry.name] = self._open(entry)
             return self._loaded[entry.name]
 
-    def _open(self, entry: Entry) -> Loaded:
+    def _open(self, entry: ModelEntry) -> LoadedUpscaler:
         require_licence(entry, self._accepted)
-        path, sha256 = checked_path(entry, self._models_dir)
+        path, sha256 = verified_path(entry, self._models_dir)
         state = read_ncnn(path) if path.suffix == ".bin" else load_state(path)
         upscaler = Upscaler(load_rrdbnet(state), self._device, self._precision)
-        return Loaded(upscaler, entry.name, sha256, self._precision)
+        return LoadedUpscaler(upscaler, entry.name, sha256, self._precision)
 
 
-def _best(scale: int, models_dir: Path) -> Entry:
+def _best(scale: int, models_dir: Path) -> ModelEntry:
     """Of the weights that are here, those made for the nearest scale that is not smaller."""
     fitting = [CATALOGUE[name] for name, made_for in UPSCALERS.items() if made_for >= scale]
     fitting.sort(key=lambda entry: UPSCALERS[entry.name])

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from worker.engine.faces.detector import DetectedFace
-from worker.engine.faces.selection import choose
-from worker.engine.restoration import FaceOptions
+from worker.engine.faces.face_selection import select_faces
+from worker.engine.options import FaceOptions
 
 # From left to right: small, large, middling in the middle of a 400 x 200 photo, tiny.
 FACES = [
@@ -15,7 +15,7 @@ FACES = [
 
 
 def reasons(**options: object) -> list[str | None]:
-    return choose(FACES, FaceOptions(**options), 200, 400)  # type: ignore[arg-type]
+    return select_faces(FACES, FaceOptions(**options), 200, 400)  # type: ignore[arg-type]
 
 
 def test_all_but_the_tiny_are_taken() -> None:
@@ -44,4 +44,4 @@ def test_over_the_cap_the_largest_stay() -> None:
 
 
 def test_no_faces_no_reasons() -> None:
-    assert choose([], FaceOptions(faces="largest"), 10, 10) == []
+    assert select_faces([], FaceOptions(faces="largest"), 10, 10) == []

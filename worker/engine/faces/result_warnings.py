@@ -1,0 +1,41 @@
+"""The warnings in a result: what a customer may not expect, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from worker.engine.faces import skip_reasons as reasons
+from worker.engine.faces.detector import DetectedFace
+from worker.engine.faces.face_selection import is_above_threshold
+from worker.engine.options import FaceOptions
+from worker.engine.results import FaceRecord
+
+
+def result_warnings(
+    found: Sequence[DetectedFace], records: Sequence[FaceRecord], options: FaceOptions
+) -> list[str]:
+    """Return the warnings of one photo; the list may be empty."""
+    if not any(is_above_threshold(face, options) for face in found):
+        done = "unchanged" if options.background == "keep" else "enlarged, nothing else"
+        return [f"No face was found: the picture is {done}.", *_below_threshold(len(found))]
+    return [*_already_sharp(records), *_unknown_indexes(len(found), options)]
+
+
+def _below_threshold(count: int) -> list[str]:
+    text = "What may be a face scores below detection_threshold: see faces."
+    return [text] if count else []
+
+
+def _already_sharp(records: Sequence[FaceRecord]) -> list[str]:
+    sharp = [str(one.index) for one in records if one.reason == reasons.ALREADY_SHARP]
+    if not sharp:
+        return []
+    return [f"Sharp already and left as it is (see skip_sharp): face {', '.join(sharp)}."]
+
+
+def _unknown_indexes(count: int, options: FaceOptions) -> list[str]:
+    if isinstance(options.faces, str):
+        return []
+    unknown = sorted(set(options.faces) - set(range(count)))
+    numbers = ", ".join(map(str, unknown))
+    return [f"There is no face {numbers}: {count} were found, from 0."] if unknown else []

@@ -1,0 +1,90 @@
+"""Reads weight files without running anything inside them, and fills networks strictly."""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError, safe_open
+
+from shared.errors import WeightsInvalid
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+_SHOWN_KEYS = 5
+
+
+def metadata(path: Path) -> dict[str, str]:
+    """What a safetensors file says of itself; raises WeightsInvalid for another file."""
+    try:
+        with safe_open(path, framework="np") as file:
+            return dict(file.metadata() or {})
+    except (OSError, SafetensorError) as error:
+        raise WeightsInvalid(f"{path} cannot be read as safetensors: {error!s:.200}") from None
+
+
+def load_state(path: Path) -> dict[str, Tensor]:
+    """Tensors on the CPU, from safetensors or a torch file that may hold nothing but data.
+
+    Raises WeightsInvalid for a damaged file and for a pickle that wants to run something.
+    """
+    import torch  # noqa: PLC0415 - listing and downloading can do without
+    from safetensors.torch import load_file  # noqa: PLC0415 - the same
+
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:  # torch's own words tell how to run what is inside
+        wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
+        asks = f", it asks for {wanted[1]}" if wanted else ""
+        raise WeightsInvalid(
+            f"{path} is not a plain file of tensors{asks}: nothing in it was loaded or run"
+        ) from None
+    except Exception as error:  # noqa: BLE001 - unpicklers raise anything; all of it means this
+        raise WeightsInvalid(f"{path} cannot be read as weights: {error!s:.200}") from None
+    if not isinstance(state, dict):
+        raise WeightsInvalid(f"{path} holds no state dict")
+    return state
+
+
+@contextlib.contextmanager
+def errors_name_file(path: Path) -> Iterator[None]:
+    """Say, once, of which file the weights are that something is wrong with."""
+    try:
+        yield
+    except WeightsInvalid as error:
+        if str(path) in error.detail:
+            raise
+        raise WeightsInvalid(f"{path}: {error.detail}") from None
+
+
+def load_strictly(network: nn.Module, state: Mapping[str, Any], architecture: str) -> None:
+    """Fill ``network``, which may lie on the meta device, in float32; tensors are taken over.
+
+    Raises WeightsInvalid naming the keys that are missing, unknown, or of the wrong shape or type.
+    """
+    expected = network.state_dict()
+    refuse(architecture, "missing", [key for key in expected if key not in state])
+    refuse(architecture, "unknown", [key for key in state if key not in expected])
+    wrong = [key for key, like in expected.items() if not _fits(state[key], like)]
+    refuse(architecture, "of the wrong shape or type", wrong)
+    tensors = {key: state[key].detach().float() for key in expected}
+    network.load_state_dict(tensors, assign=True)
+
+
+def _fits(tensor: Any, like: Tensor) -> bool:
+    return isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.shape == like.shape
+
+
+def refuse(architecture: str, what: str, keys: list[str]) -> None:
+    """Raise WeightsInvalid naming ``keys``, if there are any."""
+    if keys:
+        more = len(keys) - _SHOWN_KEYS
+        shown = ", ".join(keys[:_SHOWN_KEYS]) + (f" and {more} more" if more > 0 else "")
+        raise WeightsInvalid(f"these weights are not {architecture}'s: {what}: {shown}")
