@@ -10,6 +10,8 @@ from typing import ClassVar
 
 import click
 
+from worker.engine.backends.no_telemetry import disable_telemetry
+
 _HELP = """Restore faces in old, blurred or compressed photos.
 
 \b
@@ -68,6 +70,7 @@ def _version() -> str:
 @click.version_option(_version(), prog_name="facemend")
 def main() -> None:
     """Run a command."""
+    disable_telemetry()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # names of files may not be in its encoding
             stream.reconfigure(errors="replace")

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from shared.settings import Settings
+from worker.engine.backends.no_telemetry import disable_telemetry
 from worker.engine_process import batch_metrics
 
 if TYPE_CHECKING:
@@ -14,7 +15,11 @@ if TYPE_CHECKING:
 
 
 def prepare() -> None:
-    """Import what ``load_restorers`` needs, so that a spare engine process starts faster."""
+    """Prepare a new engine process: no telemetry, and all imports that `load_restorers` needs.
+
+    So a spare engine process starts faster.
+    """
+    disable_telemetry()
     importlib.import_module("worker.engine.load")
 
 

@@ -79,6 +79,8 @@ def load_strictly(network: nn.Module, state: Mapping[str, Any], architecture: st
 
 
 def _fits(tensor: Any, like: Tensor) -> bool:
+    from torch import Tensor  # noqa: PLC0415 - the same
+
     return isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.shape == like.shape
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from worker.engine.backends.no_telemetry import disable_telemetry
 from worker.engine.backends.torch_backend import TorchBackend
 from worker.engine.faces.detector import FaceDetector
 from worker.engine.gpen.config import GpenConfig
@@ -22,6 +23,11 @@ from worker.engine.restorer import Restorer
 from worker.engine.results import ModelInfo
 
 CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_telemetry() -> None:
+    disable_telemetry()
 
 
 class Mapped(nn.Module):
