@@ -125,7 +125,7 @@ def _verify(entry: ModelEntry, models_dir: Path) -> tuple[str, str]:
     """The file's hash and what it was compared with."""
     path = entry.path(models_dir)
     if not path.is_file():
-        raise WeightsMissing(f"not at {path}; {entry.cure}")
+        raise WeightsMissing(f"not at {path}; {entry.install_hint}")
     known = expected_sha256(entry, path)
     origin = "as published" if entry.sha256 else "as recorded" if known else "recorded now"
     return verify(entry, path), origin
@@ -146,7 +146,7 @@ def _known(name: str) -> ModelEntry:
 
 def _state(entry: ModelEntry, settings: Settings) -> str:
     path = entry.path(settings.models_dir)
-    if entry.embedded:
+    if entry.bundled:
         return "comes with the package" if path.is_file() else "missing"
     if path.is_file():
         return "yes"

@@ -1,4 +1,4 @@
-"""Which device runs the network, and in which precision."""
+"""Chooses the device that runs the networks, and the precision of their arithmetic."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def choose_device(wanted: str) -> torch.device:
-    """``auto`` (CUDA where there is one, else the CPU), ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+    """Return a device: ``auto`` (CUDA if available, else the CPU), ``cpu``, ``cuda:1``, ``mps``.
 
-    Raises ModelUnavailable when the device is not there.
+    Raises ModelUnavailable if the device cannot be used.
     """
     if wanted == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -28,7 +28,7 @@ def choose_device(wanted: str) -> torch.device:
 
 
 def choose_precision(wanted: str, device: torch.device) -> str:
-    """``fp32``, ``bf16`` or ``fp16``; ``auto`` is bf16 where the hardware has it, else fp32."""
+    """Return ``fp32``, ``bf16`` or ``fp16``; ``auto`` is bf16 if the hardware has it, else fp32."""
     if wanted != "auto":
         return wanted
     if device.type == "cuda":
@@ -42,14 +42,14 @@ def choose_precision(wanted: str, device: torch.device) -> str:
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[object]:
-    """The context to run the network in."""
+    """Return the context in which a network runs in this precision."""
     if precision == "fp32":
         return nullcontext()
     return torch.autocast(device.type, _HALF[precision])
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether the device had too little memory; on the CPU torch says so in words only."""
+    """Return whether the device had too little memory; on the CPU only the message tells it."""
     words = "allocate memory" in str(error) or "out of memory" in str(error)
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
         isinstance(error, RuntimeError) and words

@@ -1,4 +1,4 @@
-"""From a model's name to a restorer on a device."""
+"""Loads a restorer: from the name of a model to its networks on a device."""
 
 from __future__ import annotations
 
@@ -45,24 +45,24 @@ def load_restorer(
     on_batch: OnBatch = lambda _waits_s: None,
     max_output_pixels: int = MAX_PIXELS,
 ) -> Restorer:
-    """Load a model and its detector onto a device.
+    """Load a model and its face detector onto a device.
 
-    Raises ModelUnavailable (unknown model, device not there, a backend that is not installed or
-    fails its self-check; with ``allow_fallback`` the next one is tried), WeightsMissing,
-    WeightsInvalid or LicenceNotAccepted. Batches have the size measured best, never more than
-    ``max_batch``; ``on_batch`` is told of each, see batching. The ResNet-50 detector is taken when
-    its file is in ``models_dir``, and masks are ParseNet's when its is. What enlarges backgrounds
-    is loaded when a photo first asks for it, and makes no picture of more than
+    Raises ModelUnavailable (an unknown model, a device that is missing, a backend that is not
+    installed or fails its self-check; with ``allow_fallback`` the next backend is tried),
+    WeightsMissing, WeightsInvalid or LicenceNotAccepted. The batch size is the best that was
+    measured, and at most ``max_batch``; ``on_batch`` receives the waits of each batch. If the
+    weights are in ``models_dir``, the ResNet-50 detector and ParseNet's masks are used. The network
+    for backgrounds is loaded at its first use; it makes no picture of more than
     ``max_output_pixels``.
     """
     chosen_device = choose_device(device)
-    with ThreadPoolExecutor(1) as beside:  # half a second of imports, while the backend compiles
-        importing = beside.submit(import_torchvision)
-        detecting = beside.submit(load_detector, models_dir, chosen_device)
+    with ThreadPoolExecutor(1) as second_thread:  # it imports while the backend compiles
+        importing = second_thread.submit(import_torchvision)
+        detecting = second_thread.submit(load_detector, models_dir, chosen_device)
         artifacts = open_artifact_cache(
             model, models_dir=models_dir, accepted_licences=accepted_licences
         )
-        importing.result()  # before a backend may want torch's compiler
+        importing.result()  # before a backend may import torch's compiler
         entry = find_entry(model, models_dir)
         template = template_of(entry, artifacts.weights)
         network, batch = load_backend(
@@ -110,21 +110,21 @@ def load_restorer(
 def open_artifact_cache(
     model: str, *, models_dir: Path, accepted_licences: Collection[str] = ()
 ) -> ArtifactCache:
-    """The model's weights, checked, and the place of what is made of them.
+    """Verify the weights of a model and return the cache of their artifacts.
 
     Raises ModelUnavailable, WeightsMissing, WeightsInvalid or LicenceNotAccepted.
     """
     entry = find_entry(model, models_dir)
     if entry.kind != "restorer":
-        raise ModelUnavailable(f"{model} is a {entry.kind}, it does not restore faces")
+        raise ModelUnavailable(f"{model} is a {entry.kind}, which does not restore faces")
     require_licence(entry, accepted_licences)
     return ArtifactCache(artifact_folder(models_dir), *verified_path(entry, models_dir))
 
 
 def load_detector(models_dir: Path, device: torch.device) -> FaceDetector:
-    """RetinaFace ResNet-50 when its file is in ``models_dir``, else the embedded mobilenet0.25.
+    """Load RetinaFace ResNet-50 if its file is in ``models_dir``, else the bundled mobilenet0.25.
 
-    Raises WeightsInvalid when the file is not what it should be.
+    Raises WeightsInvalid if the file has the wrong hash or holds another network.
     """
     entry = CATALOGUE[BETTER_DETECTOR]
     if not entry.path(models_dir).is_file():

@@ -1,1 +1,1 @@
-"""Weight files: the catalogue, downloads and checked loading."""
+"""Model weights: the catalogue, downloads, verification and safe loading."""

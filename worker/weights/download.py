@@ -1,4 +1,4 @@
-"""Get weights: resumed where they broke off, checked before they get their name."""
+"""Downloads weights: resumes an interrupted download, and verifies the file before its use."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from worker.weights.catalogue import ModelEntry
 from worker.weights.sources import DownloadInterrupted, Source
 from worker.weights.verification import expected_sha256, file_sha256, record_sha256
 
-#: Told of bytes done and, where the source says so, in all.
+#: Receives the bytes so far and the total (None if the source does not tell it).
 OnBytes = Callable[[int, int | None], None]
 
-#: Waits before a broken download goes on, in seconds; more bytes than before start them anew.
-WAITS_S = (0.2, 1.0, 5.0)
+#: Waits before each retry, in seconds; after progress, they start again with the first.
+RETRY_WAITS_S = (0.2, 1.0, 5.0)
 
 
 def pull(
@@ -24,13 +24,13 @@ def pull(
     source: Source,
     on_bytes: OnBytes,
     *,
-    waits_s: Sequence[float] = WAITS_S,
+    waits_s: Sequence[float] = RETRY_WAITS_S,
 ) -> Path:
-    """Download the weights of ``entry`` into ``models_dir`` and answer where they are.
+    """Download the weights of ``entry`` into ``models_dir`` and return their path.
 
-    What is there of an earlier try, ``FILE.part``, is gone on with. Raises WeightsMissing when the
-    source has no such file or keeps breaking off (the part stays), WeightsInvalid when the hash is
-    wrong (the part is removed), ModelUnavailable when the disk cannot be written.
+    An earlier download in ``FILE.part`` is resumed. Raises WeightsMissing if the source has no such
+    file or is interrupted again and again (the part stays), WeightsInvalid if the hash is wrong
+    (the part is removed), ModelUnavailable if the folder cannot be written.
     """
     target = entry.path(models_dir)
     part = target.with_name(target.name + ".part")
@@ -46,7 +46,7 @@ def pull(
 def _fetch(
     entry: ModelEntry, part: Path, source: Source, on_bytes: OnBytes, waits_s: Sequence[float]
 ) -> None:
-    """Append to the part until it is whole."""
+    """Append to the part until it is complete."""
     waits = list(waits_s)
     while True:
         had = _size(part)
@@ -59,8 +59,8 @@ def _fetch(
                 waits = list(waits_s)
             if not waits:
                 raise WeightsMissing(
-                    f"{error}; {_size(part)} bytes are kept. Run the same command again: it goes "
-                    "on where it stopped"
+                    f"{error}; {_size(part)} bytes are kept. Run the same command again to "
+                    "resume the download"
                 ) from None
             time.sleep(waits.pop(0))
 
@@ -71,8 +71,7 @@ def _append(entry: ModelEntry, part: Path, source: Source, on_bytes: OnBytes) ->
     with source.open(_size(part), etag) as stream:
         if entry.bytes and stream.total and stream.total != entry.bytes:
             raise WeightsInvalid(
-                f"the file offered for {entry.name} has {stream.total} bytes; {entry.bytes} are "
-                "expected"
+                f"the file of {entry.name} has {stream.total} bytes; {entry.bytes} are expected"
             )
         if stream.etag and not stream.etag.startswith("W/"):
             tag.write_text(stream.etag)
@@ -86,14 +85,14 @@ def _append(entry: ModelEntry, part: Path, source: Source, on_bytes: OnBytes) ->
 
 
 def _accept(entry: ModelEntry, part: Path, target: Path) -> None:
-    """Give a whole and right part its name; throw a wrong one away."""
+    """Rename the part if its hash is right; delete it otherwise."""
     actual, expected = file_sha256(part), expected_sha256(entry, target)
     part.with_name(part.name + ".etag").unlink(missing_ok=True)
     if expected is not None and actual != expected:
         part.unlink()
         raise WeightsInvalid(
             f"the download of {entry.name} has sha256 {actual}; {expected} is expected. It was "
-            "thrown away"
+            "deleted"
         )
     part.replace(target)
     record_sha256(entry, target, actual)

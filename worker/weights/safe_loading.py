@@ -20,7 +20,7 @@ _SHOWN_KEYS = 5
 
 
 def metadata(path: Path) -> dict[str, str]:
-    """What a safetensors file says of itself; raises WeightsInvalid for another file."""
+    """Return the metadata of a safetensors file; raises WeightsInvalid for any other file."""
     try:
         with safe_open(path, framework="np") as file:
             return dict(file.metadata() or {})
@@ -29,24 +29,24 @@ def metadata(path: Path) -> dict[str, str]:
 
 
 def load_state(path: Path) -> dict[str, Tensor]:
-    """Tensors on the CPU, from safetensors or a torch file that may hold nothing but data.
+    """Read a state dict on the CPU from safetensors, or from a torch file with data alone.
 
-    Raises WeightsInvalid for a damaged file and for a pickle that wants to run something.
+    Raises WeightsInvalid for a damaged file, and for a pickle that would run code.
     """
-    import torch  # noqa: PLC0415 - listing and downloading can do without
+    import torch  # noqa: PLC0415 - lists and downloads do not need torch
     from safetensors.torch import load_file  # noqa: PLC0415 - the same
 
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:  # torch's own words tell how to run what is inside
+    except pickle.UnpicklingError as error:  # torch's message explains how to run the code inside
         wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
         asks = f", it asks for {wanted[1]}" if wanted else ""
         raise WeightsInvalid(
             f"{path} is not a plain file of tensors{asks}: nothing in it was loaded or run"
         ) from None
-    except Exception as error:  # noqa: BLE001 - unpicklers raise anything; all of it means this
+    except Exception as error:  # noqa: BLE001 - an unpickler may raise any error
         raise WeightsInvalid(f"{path} cannot be read as weights: {error!s:.200}") from None
     if not isinstance(state, dict):
         raise WeightsInvalid(f"{path} holds no state dict")
@@ -55,7 +55,7 @@ def load_state(path: Path) -> dict[str, Tensor]:
 
 @contextlib.contextmanager
 def errors_name_file(path: Path) -> Iterator[None]:
-    """Say, once, of which file the weights are that something is wrong with."""
+    """Put the name of the file into any WeightsInvalid that the block raises."""
     try:
         yield
     except WeightsInvalid as error:
@@ -65,9 +65,10 @@ def errors_name_file(path: Path) -> Iterator[None]:
 
 
 def load_strictly(network: nn.Module, state: Mapping[str, Any], architecture: str) -> None:
-    """Fill ``network``, which may lie on the meta device, in float32; tensors are taken over.
+    """Fill ``network``, which may be on the meta device, in float32; float32 tensors are shared.
 
-    Raises WeightsInvalid naming the keys that are missing, unknown, or of the wrong shape or type.
+    Raises WeightsInvalid, which names the keys that are missing, unknown, or of the wrong shape or
+    type. ``architecture`` is the network's name in the error.
     """
     expected = network.state_dict()
     refuse(architecture, "missing", [key for key in expected if key not in state])
@@ -85,7 +86,7 @@ def _fits(tensor: Any, like: Tensor) -> bool:
 
 
 def refuse(architecture: str, what: str, keys: list[str]) -> None:
-    """Raise WeightsInvalid naming ``keys``, if there are any."""
+    """Raise WeightsInvalid if there are any ``keys``; ``what`` says what is wrong with them."""
     if keys:
         more = len(keys) - _SHOWN_KEYS
         shown = ", ".join(keys[:_SHOWN_KEYS]) + (f" and {more} more" if more > 0 else "")

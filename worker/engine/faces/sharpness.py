@@ -1,9 +1,9 @@
-"""Whether a face is sharp already, so that restoring it could only take from it.
+"""Measures whether a face is already sharp, so that a restoration could only harm it.
 
-What blur, enlarging and compression take away is the finest detail. Its share of all detail tells
-a sharp face from a spoiled one; noise is fine detail too, and is told apart by its own measure.
-The bounds were found on faces whose sharp originals are known: ``benchmarks/face_options.py``
-measures what they cost and gain, and docs/models.md has the results.
+Blur, enlargement and compression remove the finest detail. So its share of all detail separates
+sharp from damaged faces. Noise is fine detail too, and it has a measure of its own. The limits come
+from faces with known originals: ``python -m benchmarks.face_options`` measures their effect, and
+docs/models.md has the results.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from numpy.typing import NDArray
 
 from worker.imaging.decode import Pixels
 
-#: A face with a larger share of fine detail, and less noise, is left alone.
-LEAST_FINE_SHARE, MOST_NOISE = 0.24, 4.0
+#: A face with a larger share of fine detail and less noise is not restored.
+MIN_FINE_SHARE, MAX_NOISE = 0.24, 4.0
 _FINE_PX, _COARSE_PX = 1.0, 4.0
-_PLAIN = 0.1  # of the detail's levels: there is none, only rounding
-# Ideal where neighbours lie on a plane: what it answers is noise or an edge (Immerkaer, "Fast noise
-# variance estimation", CVIU 64(2), 1996). Its median is that of the noise, for edges are few.
+_MIN_DETAIL = 0.1  # in levels; less is only rounding
+# The response is 0 on a plane, so it is noise or an edge (Immerkaer, "Fast noise variance
+# estimation", CVIU 64(2), 1996). Edges are few, so its median is that of the noise.
 _NOISE_KERNEL = np.outer([1, -2, 1], [1, -2, 1]).astype(np.float32)
 _KERNEL_NORM, _MEDIAN_OF_NORMAL = 6.0, 0.6745
 
 
 @dataclass(frozen=True, slots=True)
 class Sharpness:
-    """``fine_share``: of the detail below 4 px, how much is below 1 px, 0…1.
+    """``fine_share``: share of the detail below 1 px in that below 4 px, 0…1.
 
-    ``noise``: its standard deviation, in levels of 8 bits.
+    ``noise``: standard deviation of the noise in 8-bit levels.
     """
 
     fine_share: float
@@ -38,19 +38,19 @@ class Sharpness:
 
     @property
     def is_enough(self) -> bool:
-        """Whether a restoration would rather harm."""
-        return self.fine_share > LEAST_FINE_SHARE and self.noise < MOST_NOISE
+        """Whether the face needs no restoration."""
+        return self.fine_share > MIN_FINE_SHARE and self.noise < MAX_NOISE
 
 
 def sharpness(crop: Pixels) -> Sharpness:
-    """Of the middle of an aligned crop, uint8 RGB (S, S, 3): there is face, and no border."""
+    """Measure the middle of an aligned crop, uint8 RGB (S, S, 3): it holds face and no border."""
     side = len(crop)
     rows, columns = slice(side // 6, side - side // 6), slice(side // 5, side - side // 5)
     grey = np.asarray(cv2.cvtColor(crop[rows, columns], cv2.COLOR_RGB2GRAY), np.float32)
     fine, coarse = (_rms(grey - _blurred(grey, px)) for px in (_FINE_PX, _COARSE_PX))
     response = np.abs(cv2.filter2D(grey, -1, _NOISE_KERNEL))
     return Sharpness(
-        fine_share=fine / coarse if coarse > _PLAIN else 0.0,
+        fine_share=fine / coarse if coarse > _MIN_DETAIL else 0.0,
         noise=float(np.median(response)) / _MEDIAN_OF_NORMAL / _KERNEL_NORM,
     )
 

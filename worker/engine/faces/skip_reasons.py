@@ -1,4 +1,4 @@
-"""Why a face was not restored: all that its record can say. docs/http-api.md explains it."""
+"""The reasons why a face was not restored; docs/http-api.md explains each."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Final
 
 from shared.errors import IdentityTooLow, OutOfMemory
 
-#: Skipped: the picture shows the face as it came.
+#: Skipped: the picture shows the face as it was.
 LOW_SCORE: Final = "low-score"
 NOT_CHOSEN: Final = "not-chosen"
 TOO_SMALL: Final = "too-small"
@@ -17,10 +17,10 @@ SKIPPED: Final = frozenset(
     {LOW_SCORE, NOT_CHOSEN, TOO_SMALL, OVER_CAP, ALREADY_SHARP, IDENTITY_TOO_LOW}
 )
 
-#: Failed: likewise, but it should have been restored.
+#: Failed: the same, but the face should have been restored.
 OUT_OF_MEMORY: Final = OutOfMemory.code
-#: The network's answer was no number: half precision overflowed.
+#: The network's output was not finite: half precision overflowed.
 NOT_FINITE: Final = "not-finite"
-#: Nowhere to paste: the parser saw no face in the answer, or the landmarks lie on one spot.
+#: The mask was empty: the parser found no face in the output, or all landmarks coincide.
 NOT_PARSED: Final = "not-parsed"
 FAILED: Final = frozenset({OUT_OF_MEMORY, NOT_FINITE, NOT_PARSED})

@@ -1,8 +1,8 @@
-"""Let torchvision import beside a torch that its compiled operators were not built for.
+"""Makes torchvision importable beside a torch that its compiled operators do not fit.
 
 facexlib needs torchvision only for ``nms`` and the ResNet backbone, and torchvision's wheel on the
 package index is a CUDA build that does not load beside a CPU torch (``operator torchvision::nms
-does not exist``). Where the native import works, nothing here has any effect.
+does not exist``). If the native import works, this module changes nothing.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _libraries: list[torch.library.Library] = []
 
 
 def import_torchvision() -> None:
-    """Import torchvision, defining in plain torch what its compiled part would have brought.
+    """Import torchvision; if its compiled operators do not load, define them in plain torch.
 
-    Meanwhile no other thread may import torch's compiler: it would get a stand-in.
+    Meanwhile no other thread may import torch's compiler: it would get a substitute.
     """
     with _without_compiler():
         _import_torchvision()
@@ -34,15 +34,15 @@ def import_torchvision() -> None:
 def _without_compiler() -> Iterator[None]:
     """Keep ``torchvision.ops.roi_align`` from importing torch's compiler.
 
-    It does so, for nearly two seconds, to ask one thing when it is called; nothing here calls it.
+    That import takes nearly two seconds, and only a call of `roi_align` needs it; nobody calls it.
     """
     names = ("torch._dynamo", "torch._dynamo.utils")
     if names[0] in sys.modules:
         yield
         return
-    stand_ins = {name: ModuleType(name) for name in names}
-    vars(stand_ins[names[1]])["is_compile_supported"] = lambda _device: False
-    sys.modules.update(stand_ins)
+    substitutes = {name: ModuleType(name) for name in names}
+    vars(substitutes[names[1]])["is_compile_supported"] = lambda _device: False
+    sys.modules.update(substitutes)
     try:
         yield
     finally:
@@ -60,7 +60,7 @@ def _import_torchvision() -> None:
             del sys.modules[name]  # half imported
         _define_operators()
         extension = importlib.import_module("torchvision.extension")
-        vars(extension)["_has_ops"] = lambda: True  # there is no public way to say so
+        vars(extension)["_has_ops"] = lambda: True  # there is no public interface for it
         importlib.import_module("torchvision.models")
 
 
@@ -73,9 +73,10 @@ def _define_operators() -> None:
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
-    """Indices of the boxes to keep, best first: (N, 4) x0 y0 x1 y1 and (N,) → (K,) int64.
+    """Non-maximum suppression: boxes (N, 4) x0 y0 x1 y1 and scores (N,) give (K,) int64 indices.
 
-    Greedy, as torchvision's: a box goes if it overlaps a better one by more than the threshold.
+    The indices of the boxes to keep come best first. As in torchvision, a box is dropped if its
+    overlap with a better one exceeds the threshold.
     """
     order = scores.argsort(descending=True, stable=True)
     boxes = boxes[order]
