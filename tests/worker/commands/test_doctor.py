@@ -11,7 +11,7 @@ import pytest
 
 from shared.settings import Settings
 from tests.worker.commands.conftest import Facemend
-from worker.commands import checkup
+from worker.commands import doctor_checks
 from worker.commands.doctor_checks import Finding, examine, worst
 
 
@@ -61,7 +61,7 @@ def test_weights_are_told_from_what_only_has_their_name(
 ) -> None:
     if content:
         (tmp_path / "GPEN-BFR-512.pth").write_bytes(content)
-    finding = found(checkup._weights(settings_with(models_dir=tmp_path)), "gpen-bfr-512")
+    finding = found(doctor_checks._weights(settings_with(models_dir=tmp_path)), "gpen-bfr-512")
     assert finding.level == level
     assert says in finding.found
     assert "facemend models pull gpen-bfr-512" in finding.next
@@ -69,16 +69,16 @@ def test_weights_are_told_from_what_only_has_their_name(
 
 def test_a_licence_that_is_not_accepted_is_told(tmp_path: Path) -> None:
     (tmp_path / "GPEN-BFR-256.pth").write_bytes(b"whatever was first")
-    finding = found(checkup._weights(settings_with(models_dir=tmp_path)), "gpen-bfr-256")
+    finding = found(doctor_checks._weights(settings_with(models_dir=tmp_path)), "gpen-bfr-256")
     assert finding.level == "warn"
     assert "FACEMEND_ACCEPTED_LICENCES" in finding.found
 
 
 def test_servers_that_answer_are_ok(settings: Settings) -> None:
-    assert found(checkup._redis(settings), "redis").level == "ok"
-    assert found(checkup._s3(settings), "s3").level == "ok"
+    assert found(doctor_checks._redis(settings), "redis").level == "ok"
+    assert found(doctor_checks._s3(settings), "s3").level == "ok"
     nowhere = settings.model_copy(update={"s3_bucket": "no-such-bucket"})
-    finding = found(checkup._s3(nowhere), "s3")
+    finding = found(doctor_checks._s3(nowhere), "s3")
     assert finding.level == "fail"
     assert "FACEMEND_S3_BUCKET" in finding.next
 
@@ -86,12 +86,12 @@ def test_servers_that_answer_are_ok(settings: Settings) -> None:
 @pytest.mark.parametrize(
     ("check", "setting", "closed"),
     [
-        (checkup._redis, "redis_url", "redis://127.0.0.1:1/0"),
-        (checkup._s3, "s3_endpoint_url", "http://127.0.0.1:1"),
+        (doctor_checks._redis, "redis_url", "redis://127.0.0.1:1/0"),
+        (doctor_checks._s3, "s3_endpoint_url", "http://127.0.0.1:1"),
     ],
 )
 def test_a_server_that_was_configured_and_is_not_there_fails(
-    check: checkup.Check, setting: str, closed: str
+    check: doctor_checks.Check, setting: str, closed: str
 ) -> None:
     keys = {"s3_access_key_id": "key", "s3_secret_access_key": "secret"}
     (finding,) = check(settings_with(**{setting: closed}, **keys))
@@ -105,7 +105,7 @@ def test_without_a_setting_a_missing_server_is_only_a_warning() -> None:
         update={"redis_url": settings_with(redis_url="redis://127.0.0.1:1/0").redis_url}
     )
     unset.model_fields_set.discard("redis_url")
-    (finding,) = checkup._redis(unset)
+    (finding,) = doctor_checks._redis(unset)
     assert finding.level == "warn"
     assert "facemend up" in finding.next
 

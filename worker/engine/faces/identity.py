@@ -1,4 +1,4 @@
-"""The identity check: is a restored face still the same person? (extra ``identity``)
+"""The identity check: whether a restored face is still the same person (extra ``identity``).
 
 It compares dlib's face embeddings. dlib is imported at the first use. Embeddings identify persons,
 so they are compared and then dropped: no code keeps one.

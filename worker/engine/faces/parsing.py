@@ -38,7 +38,7 @@ class FaceParser:
         self._turn = threading.Lock()
 
     def mask(self, crop: Pixels) -> Floats:
-        """Return the share of face in each pixel of a uint8 RGB crop (S, S, 3): float32 (S, S), 0…1.
+        """Return the share of face in each pixel of a crop, uint8 RGB (S, S, 3): float32 (S, S).
 
         The edge of the mask is soft. The mask is 0 near the border, and everywhere if the crop
         holds no face.
