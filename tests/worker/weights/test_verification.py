@@ -23,7 +23,7 @@ from worker.weights.catalogue import (
     GPEN_LICENCE,
     OPEN_LICENCES,
     STARTER,
-    Entry,
+    ModelEntry,
     find_entry,
     require_licence,
     template_of,
@@ -31,27 +31,27 @@ from worker.weights.catalogue import (
 from worker.weights.safe_loading import load_state
 from worker.weights.verification import expected_sha256, file_sha256, verified_path, verify
 
-OWN = Entry("own", "own.pth", "own", template="ffhq", url="https://example.org/own.pth")
+OWN = ModelEntry("own", "own.pth", "own", template="ffhq", url="https://example.org/own.pth")
 
 
 @pytest.mark.parametrize("entry", CATALOGUE.values(), ids=CATALOGUE)
-def test_an_entry_is_complete(entry: Entry) -> None:
-    assert [entry.embedded, bool(entry.url), bool(entry.package)].count(True) == 1
+def test_an_entry_is_complete(entry: ModelEntry) -> None:
+    assert [entry.bundled, bool(entry.url), bool(entry.package)].count(True) == 1
     assert bool(entry.package) == bool(entry.extra)
     if entry.url:
         assert entry.url.startswith("https://")
     if entry.sha256:
         assert len(bytes.fromhex(entry.sha256)) == 32
-    if entry.kind == "restorer" and not entry.embedded:
+    if entry.kind == "restorer" and not entry.bundled:
         assert entry.template in TEMPLATES
         assert entry.in_px
         assert entry.out_px
 
 
 @pytest.mark.parametrize(
-    "entry", [entry for entry in CATALOGUE.values() if entry.embedded], ids=lambda entry: entry.name
+    "entry", [entry for entry in CATALOGUE.values() if entry.bundled], ids=lambda entry: entry.name
 )
-def test_what_comes_with_the_package_is_there_and_right(entry: Entry, tmp_path: Path) -> None:
+def test_what_comes_with_the_package_is_there_and_right(entry: ModelEntry, tmp_path: Path) -> None:
     assert entry.sha256, "an embedded file has its hash in the catalogue"
     path, sha256 = verified_path(entry, tmp_path)
     assert sha256 == entry.sha256
