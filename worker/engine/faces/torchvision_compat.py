@@ -34,7 +34,7 @@ def import_torchvision() -> None:
 def _without_compiler() -> Iterator[None]:
     """Keep ``torchvision.ops.roi_align`` from importing torch's compiler.
 
-    That import takes nearly two seconds, and only a call of that function needs it; nobody calls it.
+    That import takes nearly two seconds. Only a call of the function needs it, and nobody calls it.
     """
     names = ("torch._dynamo", "torch._dynamo.utils")
     if names[0] in sys.modules:
