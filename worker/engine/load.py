@@ -116,7 +116,7 @@ def open_artifact_cache(
     """
     entry = find_entry(model, models_dir)
     if entry.kind != "restorer":
-        raise ModelUnavailable(f"{model} is a {entry.kind}, which does not restore faces")
+        raise ModelUnavailable(f"{model} is a {entry.kind}, it does not restore faces")
     require_licence(entry, accepted_licences)
     return ArtifactCache(artifact_folder(models_dir), *verified_path(entry, models_dir))
 

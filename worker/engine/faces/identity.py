@@ -75,7 +75,7 @@ class IdentityCheck:
         if self._strict and similarity_found < self._min_similarity:
             raise IdentityTooLow(
                 f"a restored face has identity similarity {similarity_found:.2f}; "
-                f"{self._min_similarity:.2f} is required"
+                f"{self._min_similarity:.2f} is asked for"
             )
         return similarity_found, similarity_found >= self._min_similarity
 
