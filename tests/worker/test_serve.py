@@ -226,7 +226,7 @@ def test_a_message_of_another_version_is_ignored(
     celery.send_task(RESTORE_TASK, args=[job.id], kwargs={"colour": "red"}, queue=queue)
     celery.send_task(RESTORE_TASK, args=[job.id, 2], queue=queue)
     celery.send_task("facemend.of_another_version", args=[job.id], queue=queue)
-    eventually(lambda: worker.log_tail(100).count("left to others") == 2)
+    eventually(lambda: worker.log_tail(100).count("a message of another version is ignored") == 2)
     assert [status_of(store, each) for each in (job, other)] == [Status.QUEUED] * 2
     Doorbell(celery).ring(job.id, MODEL, Priority.NORMAL)
     Doorbell(celery).ring(other.id, MODEL, Priority.NORMAL)

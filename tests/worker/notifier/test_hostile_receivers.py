@@ -45,7 +45,7 @@ def send_due(
     store: JobStore, outbox: Outbox, storage: ObjectStorage, redis: Redis, settings: Settings
 ) -> SendDue:
     """Deliver what is due, once, with little patience."""
-    courier = WebhookDelivery(
+    webhook_delivery = WebhookDelivery(
         store=store,
         outbox=outbox,
         storage=storage,
@@ -56,7 +56,7 @@ def send_due(
 
     def send_due() -> None:
         for delivery in outbox.take(100, 60):
-            courier.deliver(delivery)
+            webhook_delivery.deliver(delivery)
 
     return send_due
 
