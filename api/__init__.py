@@ -1,6 +1,6 @@
-"""The HTTP API. ``create_app`` makes it from its services; importing this does nothing else.
+"""The HTTP API. ``create_app`` makes the application; importing this package does nothing.
 
-Knows no torch, numpy or OpenCV: it admits, records and answers, and the workers do the rest.
+The API accepts jobs, stores them and shows them. It never decodes a photo: workers do.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ __all__ = ["Services", "create_app"]
 
 
 def create_app(services: Services) -> Application:
-    """Wire routes, errors, keys and headers.
+    """Make the Flask application: routes, error handling, API keys, limits, logs and pages.
 
-    Raises LookupError if a route is missing from the scope table.
+    Raises LookupError if the routes and the table of scopes differ.
     """
     app = Application(
         __name__,
@@ -29,10 +29,10 @@ def create_app(services: Services) -> Application:
         doc_ui=False,
         validation_error_callback=payload.refuse_parameters,
     )
-    app.url_map.merge_slashes = False  # //v1 is not found, and is not redirected either
+    app.url_map.merge_slashes = False  # //v1 is not found; no redirect
     app.config["MAX_CONTENT_LENGTH"] = services.settings.max_input_bytes + MULTIPART_OVERHEAD_BYTES
     context.bind(app.extensions, services)
-    request_log.install(app)
+    request_log.install(app)  # before the other hooks: they use the request id
     problems.install(app)
     auth.install(app)
     rate_limit.install(app)

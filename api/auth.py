@@ -1,4 +1,4 @@
-"""Who may do what: API keys, and the one table of scopes that every route must be in."""
+"""API keys and scopes: which key may use which route."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from flask import Flask, g, request
 from werkzeug.routing import Rule
 
 from api import rate_limit as limits
-from api.context import services
+from api.context import current_services
 from shared.errors import Forbidden, Unauthorized
 from shared.tenants.api_keys import ApiKey
 
 READ, WRITE, ADMIN = "restorations:read", "restorations:write", "admin"
 PUBLIC = None
 
-#: Scope needed for each route. ``create_app`` refuses to start with a route that is not here.
+#: The scope that each route needs. ``create_app`` fails if a route is missing here.
 SCOPES: Mapping[str, str | None] = {
     "POST /v1/restorations": WRITE,
     "GET /v1/restorations": READ,
@@ -45,12 +45,12 @@ SCOPES: Mapping[str, str | None] = {
 
 
 def install(app: Flask) -> None:
-    """Check the key of each request to ``app`` before its view runs."""
+    """Check the API key of each request to ``app`` before its view runs."""
     app.before_request(_admit)
 
 
 def routes(app: Flask) -> set[str]:
-    """Every route of ``app`` as the table names it: ``GET /path/<variable>``."""
+    """Return every route of ``app`` as in the table: ``GET /path/<variable>``."""
     return {
         f"{method} {rule.rule}"
         for rule in app.url_map.iter_rules()
@@ -59,13 +59,13 @@ def routes(app: Flask) -> set[str]:
 
 
 def check_table(app: Flask) -> None:
-    """Raises LookupError when the table and the routes of ``app`` differ."""
+    """Raises LookupError if the table and the routes of ``app`` differ."""
     if difference := routes(app) ^ SCOPES.keys():
         raise LookupError(f"routes and scope table differ: {', '.join(sorted(difference))}")
 
 
 def caller() -> ApiKey:
-    """The API key of the current request."""
+    """Return the API key of the current request."""
     return cast(ApiKey, g.api_key)
 
 
@@ -77,11 +77,11 @@ def _admit() -> None:
     if scope is PUBLIC:
         return
     token = _bearer_token(request.headers.get("Authorization", ""))
-    key, allowance = services().keys.admit(token, services().rates.quota)
+    key, allowance = current_services().keys.admit(token, current_services().rates.quota)
     g.api_key = key
     limits.check(allowance)
     if scope not in key.scopes:
-        raise Forbidden(f"This needs the scope {scope}; the key has {_list(key.scopes)}.")
+        raise Forbidden(f"This route needs the scope {scope}. The key has {_list(key.scopes)}.")
 
 
 def _name(rule: Rule, method: str) -> str:

@@ -82,6 +82,6 @@ def bind(app_extensions: dict[str, Any], services: Services) -> None:
     app_extensions[_EXTENSION] = services
 
 
-def services() -> Services:
+def current_services() -> Services:
     """Return the services of the application that handles the current request."""
     return cast(Services, current_app.extensions[_EXTENSION])

@@ -1,7 +1,8 @@
-"""The OpenAPI document: what every route takes and answers, problems included.
+"""The OpenAPI document: requests, responses and problems of every route.
 
-``flask_openapi3`` collects routes and parameters; schemas, problems, scopes and headers are put in
-here, because its own are too coarse (an array of pydantic errors for 422, lost keywords).
+``flask_openapi3`` collects routes and parameters. This module adds schemas, problems, scopes and
+headers, since those of the library are not exact: it describes 422 as an array of pydantic errors,
+and loses keywords of schemas.
 """
 
 from __future__ import annotations
@@ -12,25 +13,25 @@ from typing import Any
 
 from flask_openapi3.models.info import Info
 from flask_openapi3.openapi import OpenAPI
+from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from api.auth import SCOPES
-from api.jobs.submission import StrictRequest
+from api.jobs.photo_check import ALLOWED, IMAGE_TYPES
+from api.jobs.submission import JSON, MULTIPART, StrictRequest
 from api.problems import MEDIA_TYPE
 from shared import errors
-from shared.contract import deliveries as delivery_schemas
 from shared.contract import restorations as schemas
-from shared.contract import usage as usage_schemas
 from shared.errors import FacemendError
 
 VERSION = "1"
-#: By status, as ``flask_openapi3`` takes them.
+#: Responses by status, as ``flask_openapi3`` accepts them.
 Responses = dict[str | int | HTTPStatus, Any]
 DESCRIPTION = """\
 Blind face restoration as a service. A request makes a **job**; the job ends as `succeeded`,
-`failed` or `canceled`. Wait for it with `?wait=`, `Prefer: wait=` or a webhook.
-Unknown fields are refused. Errors are RFC 9457 problems; their codes are explained in
-docs/http-api.md."""
+`failed` or `canceled`. Wait for its end with `?wait=`, `Prefer: wait=` or a webhook.
+Unknown fields are refused. Errors are RFC 9457 problems; docs/http-api.md explains their
+codes."""
 SECURITY_SCHEMES: dict[str, Any] = {
     "key": {
         "type": "http",
@@ -39,23 +40,6 @@ SECURITY_SCHEMES: dict[str, Any] = {
     }
 }
 
-_REQUESTS = (
-    schemas.RestorationRequest,
-    schemas.RestorationParameters,
-    delivery_schemas.WebhookTestRequest,
-)
-_RESOURCES = (
-    schemas.Restoration,
-    schemas.RestorationPage,
-    delivery_schemas.Delivery,
-    delivery_schemas.DeliveryList,
-    delivery_schemas.DeliveryPage,
-    delivery_schemas.WebhookSecret,
-    schemas.ModelList,
-    usage_schemas.Usage,
-    schemas.Readiness,
-    schemas.Problem,
-)
 _UPLOAD: dict[str, Any] = {
     "title": "RestorationUpload",
     "type": "object",
@@ -65,30 +49,87 @@ _UPLOAD: dict[str, Any] = {
         "image": {
             "type": "string",
             "format": "binary",
-            "description": "The photo's file: JPEG, PNG, WebP, BMP, TIFF or GIF.",
+            "description": f"The file of the photo: {ALLOWED}.",
         },
         "request": {"$ref": "#/components/schemas/RestorationParameters"},
     },
 }
+_FROM_STORAGE: dict[str, Any] = {"input": {"key": "holiday/1912.jpg"}}
+_FROM_WEB: dict[str, Any] = {
+    "input": {"url": "https://example.com/portrait.jpg"},
+    "options": {"faces": "largest", "strength": 0.8},
+    "output": {"format": "png", "comparison": True},
+    "webhook": {"url": "https://example.com/hooks/facemend"},
+    "metadata": {"order": "4711"},
+}
+
+#: The body of POST /v1/restorations.
+REQUEST_BODY: dict[str, Any] = {
+    "required": True,
+    "content": {
+        JSON: {
+            "schema": {"$ref": "#/components/schemas/RestorationRequest"},
+            "examples": {
+                "object": {"summary": "A photo in the object storage", "value": _FROM_STORAGE},
+                "web": {"summary": "A photo on the web, with a webhook", "value": _FROM_WEB},
+            },
+        },
+        MULTIPART: {
+            "schema": {"$ref": "#/components/schemas/RestorationUpload"},
+            "encoding": {
+                "image": {"contentType": ", ".join(sorted(IMAGE_TYPES))},
+                "request": {"contentType": JSON},
+            },
+        },
+    },
+}
+
+#: The body of POST /v1/webhooks/test.
+TEST_BODY: dict[str, Any] = {
+    "required": True,
+    "content": {
+        JSON: {
+            "schema": {"$ref": "#/components/schemas/WebhookTestRequest"},
+            "example": {"url": "https://example.com/hooks/facemend"},
+        }
+    },
+}
+
+#: Request headers of POST /v1/restorations.
+SUBMIT_HEADERS: list[dict[str, Any]] = [
+    {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "description": "Requests with the same key and body make one job, for 24 h.",
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+    },
+    {
+        "name": "Prefer",
+        "in": "header",
+        "description": "`wait=N`: wait up to N ≤ 60 s. If the job ends in time, the status is 200.",
+        "schema": {"type": "string"},
+        "example": "wait=30",
+    },
+]
 _REQUEST_ID: dict[str, Any] = {
     "X-Request-Id": {
-        "description": "Names this request in our logs.",
+        "description": "The name of this request in the logs of the service.",
         "schema": {"type": "string"},
     }
 }
 _RATE: dict[str, Any] = {
     "RateLimit": {
-        "description": "Requests that are left (`r`), and seconds until all are there again (`t`).",
+        "description": "Requests that are left (`r`), and seconds until the full quota (`t`).",
         "schema": {"type": "string"},
         "example": '"key";r=5999;t=1',
     },
     "RateLimit-Policy": {
-        "description": "Requests of this key (`q`) in a window of so many seconds (`w`).",
+        "description": "The quota: requests of this key (`q`) in a window of `w` seconds.",
         "schema": {"type": "string"},
         "example": '"key";q=6000;w=60',
     },
 }
-#: What any route behind a key may answer.
+#: Problems of every route that needs a key.
 _ALWAYS: tuple[type[FacemendError], ...] = (
     errors.Unauthorized,
     errors.Forbidden,
@@ -96,7 +137,8 @@ _ALWAYS: tuple[type[FacemendError], ...] = (
     errors.Internal,
     errors.Unavailable,
 )
-#: What the server says before a route is found: broken HTTP, too long an address or header.
+#: Problems that the HTTP server reports before a route is found: broken HTTP, too long a URL or
+#: header.
 _UNREADABLE = {
     "400": errors.MalformedRequest,
     "408": errors.SlowRequest,
@@ -105,10 +147,10 @@ _UNREADABLE = {
 }
 
 
-def answers(
+def returns(
     model: type[schemas.Resource], *statuses: int, headers: Mapping[str, str] | None = None
 ) -> Responses:
-    """OpenAPI responses for ``statuses`` that carry ``model``; ``headers`` by name."""
+    """Describe responses with the body ``model``. ``headers`` are descriptions by name."""
     described = {
         name: {"description": text, "schema": {"type": "string"}}
         for name, text in (headers or {}).items()
@@ -121,7 +163,7 @@ def answers(
 
 
 def linked(responses: Responses, *operations: str) -> Responses:
-    """The same ``responses``; the ``id`` in each is a ``job_id`` that ``operations`` take."""
+    """Link ``responses`` to ``operations``, which accept their ``id`` as ``job_id``."""
     links = {
         name: {"operationId": name, "parameters": {"job_id": "$response.body#/id"}}
         for name in operations
@@ -130,7 +172,7 @@ def linked(responses: Responses, *operations: str) -> Responses:
 
 
 def problems(*kinds: type[FacemendError]) -> Responses:
-    """OpenAPI responses for errors of ours, one example a code."""
+    """Describe the responses for errors of the tree, with one example for each code."""
     by_status: dict[int, list[type[FacemendError]]] = {}
     for kind in kinds:
         by_status.setdefault(kind.http_status, []).append(kind)
@@ -138,16 +180,16 @@ def problems(*kinds: type[FacemendError]) -> Responses:
 
 
 class Application(OpenAPI):
-    """The Flask application, with a document that tells the whole truth."""
+    """The Flask application with its complete OpenAPI document."""
 
     request_class = StrictRequest
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        """Flask asks each hook and view at each request; none of ours is asynchronous."""
+        """Return ``func``: no hook or view is asynchronous, and Flask asks at each request."""
         return func
 
     def generate_spec_json(self) -> None:
-        """Build ``spec_json``; ``create_app`` does it once, before there are threads."""
+        """Build ``spec_json``. ``create_app`` calls it once, before there are threads."""
         super().generate_spec_json()  # type: ignore[no-untyped-call]  # none published
         document: dict[str, Any] = self.spec_json
         document["components"]["schemas"] = _schemas(document["components"]["schemas"])
@@ -157,12 +199,12 @@ class Application(OpenAPI):
 
 
 def info() -> Info:
-    """Title and version of the document."""
+    """Return title, version and description of the document."""
     return Info(title="Facemend", version=VERSION, description=DESCRIPTION)
 
 
 _PHRASES = {
-    200: "As asked",
+    200: "Done",
     202: "Accepted",
     304: "Nothing has changed since that ETag",
     503: "Not ready",
@@ -178,7 +220,7 @@ def _problem_response(kinds: Iterable[type[FacemendError]]) -> dict[str, Any]:
     headers: dict[str, Any] = {}
     if any(hasattr(kind(), "retry_after_s") for kind in kinds):
         headers["Retry-After"] = {
-            "description": "Seconds to wait before the next try.",
+            "description": "Seconds to wait before the next attempt.",
             "schema": {"type": "string"},
         }
     return {
@@ -194,23 +236,29 @@ def _problem_response(kinds: Iterable[type[FacemendError]]) -> dict[str, Any]:
 
 
 def _schemas(collected: Mapping[str, Any]) -> dict[str, Any]:
-    """Pydantic's own schemas in place of the collected ones, which have lost keywords."""
+    """Return pydantic's own schemas instead of the collected ones, which have lost keywords."""
     _, ours = models_json_schema(
-        [(model, "validation") for model in _REQUESTS]
-        + [(model, "serialization") for model in _RESOURCES],
+        [(model, "validation") for model in _subclasses(schemas.Request)]
+        + [(model, "serialization") for model in _subclasses(schemas.Resource)]
+        + [(schemas.Problem, "serialization")],
         ref_template="#/components/schemas/{model}",
     )
     wanted = {name: schema for name, schema in collected.items() if name != "ValidationErrorModel"}
     return dict(sorted({**wanted, **ours["$defs"], "RestorationUpload": _UPLOAD}.items()))
 
 
+def _subclasses(base: type[BaseModel]) -> list[type[BaseModel]]:
+    """Return all requests or resources of the contract, which the routes have imported."""
+    return [kind for child in base.__subclasses__() for kind in (child, *_subclasses(child))]
+
+
 def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
-    """Scopes, the answers that any route may give, and the request id."""
+    """Add the scope, the responses that every route may send, and common headers."""
     operation["description"] = operation.get("description", "").replace("<br/>", "\n")
     scope = SCOPES[f"{method.upper()} {path.replace('{', '<').replace('}', '>')}"]
     responses = operation["responses"]
     if "application/json" in responses.get("422", {}).get("content", {}):
-        del responses["422"]  # the array that flask_openapi3 adds by itself
+        del responses["422"]  # the array that flask_openapi3 adds
     if scope is not None:
         operation["security"] = [{"key": [scope]}]
         for status, response in problems(*_ALWAYS).items():

@@ -1,4 +1,4 @@
-"""Every error becomes an RFC 9457 problem; the unforeseen is logged whole and told nothing."""
+"""Every error becomes an RFC 9457 problem. Unexpected errors are logged and not described."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ _log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 
-#: What the web framework raises by itself, in our words.
+#: Errors of the web framework, as errors of the tree.
 _FOREIGN: Mapping[int, FacemendError] = {
-    404: errors.NotFound("There is no such route."),
-    413: errors.PayloadTooLarge("The body is larger than this route takes."),
+    404: errors.NotFound("This route does not exist."),
+    413: errors.PayloadTooLarge("The body is larger than this route accepts."),
     415: errors.UnsupportedMediaType(),
 }
 
 
 def install(app: Flask) -> None:
-    """Answer each error of ``app`` with a problem."""
-    app.register_error_handler(FacemendError, _ours)
-    app.register_error_handler(HTTPException, _framework)
-    app.register_error_handler(ParseException, _unparsable)
-    app.register_error_handler(Exception, _unforeseen)
+    """Turn each error of ``app`` into a problem response."""
+    app.register_error_handler(FacemendError, _from_tree)
+    app.register_error_handler(HTTPException, _from_framework)
+    app.register_error_handler(ParseException, _from_parser)
+    app.register_error_handler(Exception, _unexpected)
 
 
-def answer(error: FacemendError, headers: Mapping[str, str] | None = None) -> Response:
-    """The problem as a response, with the headers that belong to its kind."""
+def problem_response(error: FacemendError, headers: Mapping[str, str] | None = None) -> Response:
+    """Return the problem as a response, with the headers of its kind."""
     problem: dict[str, Any] = error.problem() | {
         "instance": request.path,
         "request_id": g.get("request_id"),
@@ -53,31 +53,36 @@ def answer(error: FacemendError, headers: Mapping[str, str] | None = None) -> Re
     return response
 
 
-def _ours(error: FacemendError) -> Response:
+def _from_tree(error: FacemendError) -> Response:
     if error.http_status >= 500 and not isinstance(error, errors.RequestError):
-        return _unforeseen(error)
+        return _unexpected(error)
     if isinstance(error, errors.Unavailable):
-        # One line, no traceback: in an outage there is one for each request.
+        # One line without traceback: in an outage, each request logs one.
         _log.warning("unavailable: %s (%r)", error.detail, error.__cause__)
-        return answer(errors.Unavailable(retry_after_s=error.retry_after_s))  # names no host
-    return answer(error)
+        # Without the detail, which may name a host.
+        return problem_response(errors.Unavailable(retry_after_s=error.retry_after_s))
+    return problem_response(error)
 
 
-def _framework(error: HTTPException) -> Response:
+def _from_framework(error: HTTPException) -> Response:
     if isinstance(error, MethodNotAllowed):
         allowed = ", ".join(sorted(error.valid_methods or ()))
-        return answer(errors.MethodNotAllowed(f"Allowed here: {allowed}."), {"Allow": allowed})
+        return problem_response(
+            errors.MethodNotAllowed(f"This path supports {allowed}."), {"Allow": allowed}
+        )
     ours = _FOREIGN.get(error.code or 500)
     if ours is None and error.code is not None and error.code < 500:
         ours = errors.MalformedRequest(error.description or "")
-    return _unforeseen(error) if ours is None else answer(ours)
+    return _unexpected(error) if ours is None else problem_response(ours)
 
 
-def _unparsable(_: ParseException) -> Response:
-    """The server finds out while we read the body, as with a broken chunk."""
-    return answer(errors.MalformedRequest("The body is no valid HTTP."))
+def _from_parser(_: ParseException) -> Response:
+    """The server finds the error while the body is read, for example a broken chunk."""
+    return problem_response(errors.MalformedRequest("The body is not valid HTTP."))
 
 
-def _unforeseen(error: Exception) -> Response:
-    _log.error("not foreseen: %s %s", request.method, request.path, exc_info=error)
-    return answer(Internal("Not your fault. Quote the request_id when you report it."))
+def _unexpected(error: Exception) -> Response:
+    _log.error("unexpected error: %s %s", request.method, request.path, exc_info=error)
+    return problem_response(
+        Internal("This is an error of the service. Report it with the request_id.")
+    )

@@ -1,20 +1,20 @@
-"""How often a key may ask: refuses the request that is one too many, tells what is left."""
+"""The rate limit of API keys: refuses a request above it, and sends the RateLimit headers."""
 
 from __future__ import annotations
 
 from flask import Flask, Response, g
 
-from api.context import services
+from api.context import current_services
 from shared.tenants.rate_limit import Allowance, refusal
 
 
 def install(app: Flask) -> None:
-    """Put what is left on every answer of ``app`` to a request that was counted."""
-    app.after_request(_tell)
+    """Add the RateLimit headers to the response to each request that was counted."""
+    app.after_request(_add_headers)
 
 
 def check(allowance: Allowance | None) -> None:
-    """Note what is left after this request. Raises RateLimited."""
+    """Keep ``allowance`` for the response headers. Raises RateLimited if the request is refused."""
     if allowance is None:
         return
     g.allowance = allowance
@@ -22,8 +22,8 @@ def check(allowance: Allowance | None) -> None:
         raise refusal(allowance)
 
 
-def _tell(response: Response) -> Response:
+def _add_headers(response: Response) -> Response:
     if "allowance" in g:
-        response.headers.add("RateLimit-Policy", services().rates.policy)
+        response.headers.add("RateLimit-Policy", current_services().rates.policy)
         response.headers.add("RateLimit", g.allowance.header)
     return response

@@ -1,4 +1,4 @@
-"""For gunicorn: ``api.wsgi:app``. The one module of the API that does something when imported."""
+"""The application for the HTTP server: ``api.wsgi:app``. Importing this module makes it."""
 
 from __future__ import annotations
 
@@ -17,6 +17,6 @@ services = Services.connect(settings)
 try:
     services.store.check_policy()
 except Unavailable as error:
-    # Redis may come later than we do; until then every answer is 503 and /readyz says so.
-    _log.warning("Redis is not there yet: %s", error.detail)
+    # Redis may start later. Until then every response is 503, and /readyz says so.
+    _log.warning("Redis is not available yet: %s", error.detail)
 app = create_app(services)

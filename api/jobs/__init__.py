@@ -1,1 +1,1 @@
-"""From a request to an accepted job, and waiting for its end."""
+"""Jobs in the API: submission, admission, long poll, erasure."""

@@ -1,8 +1,8 @@
-"""From a request that reads well to a job that is accepted: the last checks, then all or nothing.
+"""Turns a valid request into an accepted job: the last checks, then all or nothing.
 
-Order matters. The Idempotency-Key is taken first, so that a second request never does anything
-twice; the photo is stored next, then the manifest, the promise that survives the loss of Redis; the
-job record comes last, because from then on it must be kept.
+The order matters. The Idempotency-Key is reserved first, so that a second request has no effect.
+Then the photo is stored, then the manifest, which survives the loss of Redis. The job record comes
+last, because from then on the job is accepted.
 """
 
 from __future__ import annotations
@@ -39,30 +39,30 @@ from shared.telemetry import JOBS_CREATED
 from shared.tenants.api_keys import ApiKey
 
 _log = logging.getLogger(__name__)
-#: Share of a request's time that a refused one may use, beyond it, to leave nothing behind.
-_TIDYING = 0.1
+#: Share of the request deadline that a refused request may use in addition, to clean up.
+_CLEANUP_SHARE = 0.1
 _VISIBLE = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """The job, and whether an earlier request with the same Idempotency-Key had made it."""
+    """The job. ``replayed``: an earlier request with the same Idempotency-Key made it."""
 
     job: Job
     replayed: bool
 
 
 def check_idempotency_key(value: str | None) -> str | None:
-    """Raises MalformedRequest unless it is 1…255 visible ASCII characters."""
+    """Return ``value``. Raises MalformedRequest unless it is 1…255 visible ASCII characters."""
     if value is not None and not _VISIBLE.fullmatch(value):
-        raise MalformedRequest("Idempotency-Key takes 1 to 255 visible ASCII characters.")
+        raise MalformedRequest("Idempotency-Key must be 1 to 255 visible ASCII characters.")
     return value
 
 
 def admit(
     submission: Submission, *, caller: ApiKey, idempotency_key: str | None, services: Services
 ) -> Admission:
-    """Make the job, once. Raises RequestError or InputError; then nothing was accepted."""
+    """Make the job, once. Raises RequestError or InputError; then there is no job."""
     store = services.store
     parameters = submission.parameters
     model = parameters.model or services.settings.default_model
@@ -81,17 +81,17 @@ def admit(
     return Admission(job, replayed=False)
 
 
-def again(caller: ApiKey, job_id: str, services: Services) -> Job:
-    """Queue a failed or canceled job once more.
+def retry_job(caller: ApiKey, job_id: str, services: Services) -> Job:
+    """Put a failed or canceled job back into the queue.
 
-    Raises NotFound; Conflict for a job in another state; InputNotFound if its photo is gone by now;
+    Raises NotFound, Conflict for a job in another state, InputNotFound if its photo is gone, and
     QueueFull.
     """
     before = services.store.get(caller.tenant, job_id)
     if before.status not in {Status.FAILED, Status.CANCELED}:
-        raise Conflict(f"The job is {before.status}; failed and canceled ones run again.")
+        raise Conflict(f"The job is {before.status}. Only failed and canceled jobs can be retried.")
     if "key" in before.source:
-        services.storage.head(before.source["key"])  # told now, not by a run that cannot succeed
+        services.storage.head(before.source["key"])  # fail now, not in the run
     services.store.check_room(before.tenant, before.model, before.priority)
     new = _of(before, caller)
     services.manifests.write(new, before.generation + 1)
@@ -99,13 +99,13 @@ def again(caller: ApiKey, job_id: str, services: Services) -> Job:
     try:
         return services.store.retry(caller.tenant, job_id, before.generation, bell)
     except QueueFull:
-        # Only here: otherwise it may be the promise of another request, which came first.
+        # Only after QueueFull: otherwise the manifest may belong to an earlier request.
         services.manifests.remove(new.tenant, new.id, before.generation + 1)
         raise
 
 
 def known_models(services: Services) -> frozenset[str]:
-    """Names that a request may ask for: what the settings name and what live workers serve."""
+    """Return the models that a request may name: those of the settings and of live workers."""
     settings = services.settings
     live = (model.name for model in services.store.workers.served_models())
     return frozenset({settings.default_model, *settings.served_models, *live})
@@ -115,15 +115,17 @@ def _replay(job_id: str, caller: ApiKey, services: Services) -> Job:
     try:
         return services.store.get(caller.tenant, job_id)
     except NotFound:
-        raise NotFound("The job that this Idempotency-Key made is erased.") from None
+        raise NotFound("The job of this Idempotency-Key has been erased.") from None
 
 
 def _abandon(services: Services, caller: ApiKey, idempotency_key: str) -> None:
     try:
-        with services.deadline.start(share=_TIDYING):  # the request's own time may be used up
+        with services.deadline.start(
+            share=_CLEANUP_SHARE
+        ):  # the deadline of the request may be over
             services.store.idempotency.abandon(caller.id, idempotency_key)
     except Unavailable:
-        _log.warning("Idempotency-Key not given back; it frees itself within a minute")
+        _log.warning("Idempotency-Key not released; it expires within a minute")
 
 
 def _accept(
@@ -152,20 +154,20 @@ def _accept(
     try:
         job = services.store.create(new, services.doorbell.message(job_id, model, new.priority))
     except (QueueFull, IdempotencyInProgress):
-        # Only here: after a timeout the job may exist all the same and need both.
+        # Only after these errors: after a timeout, the job may exist and need both.
         services.manifests.remove(new.tenant, new.id)
         if submission.image is not None:
             services.storage.delete([source["key"]])
         raise
     except Refused:
-        services.manifests.remove(new.tenant, new.id)  # nothing was promised to anybody
+        services.manifests.remove(new.tenant, new.id)  # the job was not accepted
         raise
     JOBS_CREATED.labels(model=job.model, priority=job.priority).inc()
     return job
 
 
 def _of(job: Job, caller: ApiKey) -> NewJob:
-    """The job as it was asked for, to be promised once more."""
+    """Return the job as it was requested, for another manifest."""
     return NewJob(
         id=job.id,
         tenant=job.tenant,
@@ -184,12 +186,12 @@ def _check_model(wanted: str | None, services: Services) -> str:
         return services.settings.default_model
     known = known_models(services)
     if wanted not in known:
-        raise _invalid("/model", f"unknown model; known are {', '.join(sorted(known))}")
+        raise _invalid("/model", f"unknown model; known models are {', '.join(sorted(known))}")
     return wanted
 
 
 def _check_addresses(submission: Submission, caller: ApiKey, services: Services) -> None:
-    """Refuse at once what the worker or the notifier would refuse later."""
+    """Refuse now the URLs and keys that the worker or the notifier would refuse later."""
     allow_private = services.settings.allow_private_addresses
     given, parameters = submission.input, submission.parameters
     if given and given.url is not None:
@@ -212,17 +214,17 @@ def _check_target(target: str, source: str | None, caller: ApiKey) -> None:
     except InputNotFound:
         raise _invalid("/output/key", "no part between slashes may be empty, . or ..") from None
     if target == source:
-        # A job that is run again after a crash would find its own result as input.
-        raise _invalid("/output/key", "the result cannot take the place of the input")
+        # After a crash, the next run would read its own result as input.
+        raise _invalid("/output/key", "the result cannot replace the input")
 
 
 def _source(
     submission: Submission, caller: ApiKey, job_id: str, services: Services
 ) -> dict[str, Any]:
-    """Where the worker finds the bytes; an object is pinned to what it is now by its ETag."""
+    """Return where the worker finds the photo. The ETag pins an object to its current version."""
     if submission.image is not None:
         return _store(submission.image, caller, job_id, services)
-    assert submission.input is not None  # noqa: S101  # one of the two is there
+    assert submission.input is not None  # noqa: S101  # a Submission has one of the two
     if submission.input.url is not None:
         return {"url": submission.input.url}
     try:
@@ -249,5 +251,5 @@ def _stored(found: StoredObject) -> dict[str, Any]:
     return {"key": found.key, "etag": found.etag, "bytes": found.bytes}
 
 
-def _invalid(where: str, detail: str) -> FacemendError:
-    return InvalidRequest("1 field is not valid.", [(where, detail)])
+def _invalid(pointer: str, detail: str) -> FacemendError:
+    return InvalidRequest("1 field is not valid.", [(pointer, detail)])

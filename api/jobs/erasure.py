@@ -1,4 +1,4 @@
-"""Erasing a job: its record and all objects that were made for it."""
+"""Erases a job: its record and all objects that were made for it."""
 
 from __future__ import annotations
 
@@ -13,26 +13,25 @@ from shared.storage.keys import job_prefixes
 _log = logging.getLogger(__name__)
 
 
-def erase(tenant: str, job_id: str, found: Services) -> None:
-    """Cancel it, delete its objects, then its record.
+def erase(tenant: str, job_id: str, services: Services) -> None:
+    """Cancel the job, delete its objects, then its record. Raises NotFound, Unavailable.
 
-    In this order: when the storage is away, the record stays and the same call can be made again.
-    A run that is still going on is fenced with the record, so what it wrote until then is deleted
-    last. Raises NotFound, Unavailable.
+    If the storage is unavailable, the record stays, and the call can be repeated. A run that is
+    still active can store objects until its record is gone, so these are deleted last.
     """
-    job = found.store.get(tenant, job_id)
-    with contextlib.suppress(Conflict):  # it has ended: nothing to cancel
-        job = found.store.cancel(tenant, job_id)
-    _delete_objects(tenant, job_id, found)
-    found.manifests.remove_all(tenant, job_id)
-    if Status.RUNNING in {job.status, found.store.erase(tenant, job_id)}:
+    job = services.store.get(tenant, job_id)
+    with contextlib.suppress(Conflict):  # it has ended: there is nothing to cancel
+        job = services.store.cancel(tenant, job_id)
+    _delete_objects(tenant, job_id, services)
+    services.manifests.remove_all(tenant, job_id)
+    if Status.RUNNING in {job.status, services.store.erase(tenant, job_id)}:
         try:
-            _delete_objects(tenant, job_id, found)
+            _delete_objects(tenant, job_id, services)
         except Unavailable:
-            # The record is gone, so the call cannot be repeated: the sweep finds what is left.
-            _log.warning("objects of an erased job are left to the sweep")
+            # The record is gone, so the call cannot be repeated. The sweeper deletes the rest.
+            _log.warning("objects of an erased job are left to the sweeper")
 
 
-def _delete_objects(tenant: str, job_id: str, found: Services) -> None:
+def _delete_objects(tenant: str, job_id: str, services: Services) -> None:
     for prefix in job_prefixes(tenant, job_id):
-        found.storage.delete([stored.key for stored in found.storage.list(prefix)])
+        services.storage.delete([stored.key for stored in services.storage.list(prefix)])

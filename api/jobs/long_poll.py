@@ -1,4 +1,4 @@
-"""Long polls: wait for a job's end without ever taking all the threads of the process."""
+"""Long polls wait for the end of a job, and never hold all threads of the process."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ _WAIT = re.compile(r'\bwait\s*=\s*"?(\d{1,6})"?\s*(?:[,;]|$)', re.IGNORECASE)
 
 
 def preferred_wait_s(header: str) -> int | None:
-    """N of ``Prefer: wait=N`` (RFC 7240); a preference that we do not understand is no error."""
+    """Return N of ``Prefer: wait=N`` (RFC 7240), None without it. Others are no error."""
     found = _WAIT.search(header)
     return int(found[1]) if found else None
 
 
 def wait_until_terminal(job: Job, wait_s: float, services: Services) -> Job:
-    """The job as it is when it has ended, or after ``wait_s``, whichever comes first.
+    """Return the job when it has ended, or after ``wait_s``, whichever comes first.
 
-    Answers at once when the process drains or all places to wait are taken: waiting is a courtesy,
-    and other requests need threads. Raises Unavailable, and NotFound when the job is erased.
+    Returns at once if the process drains or all slots for waiting are in use, because other
+    requests need the threads. Raises Unavailable, and NotFound if the job is erased.
     """
     if wait_s <= 0 or job.status.terminal or not services.waiting_slots.acquire(blocking=False):
         return job
@@ -33,10 +33,10 @@ def wait_until_terminal(job: Job, wait_s: float, services: Services) -> Job:
 
 
 def _poll(job: Job, wait_s: float, services: Services) -> Job:
-    give_up_s = time.monotonic() + wait_s
+    ends_s = time.monotonic() + wait_s
     pause_s = _FIRST_PAUSE_S
     while not job.status.terminal:
-        left_s = give_up_s - time.monotonic()
+        left_s = ends_s - time.monotonic()
         if left_s <= 0 or services.draining.wait(min(pause_s, left_s)):
             break
         with services.deadline.start():

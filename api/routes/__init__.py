@@ -1,1 +1,1 @@
-"""The routes of the HTTP API, one module a resource."""
+"""The routes of the HTTP API, one file for each resource."""

@@ -1,4 +1,4 @@
-"""Webhooks as their receivers' owners see them: the log, sending again, a test, a new secret."""
+"""/v1/deliveries and /v1/webhooks: the log of webhooks, redelivery, tests and secrets."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
 from api.auth import caller
-from api.context import services
-from api.examples import TEST_BODY
+from api.context import current_services
 from api.jobs.submission import read_document
-from api.openapi import answers, problems
+from api.openapi import TEST_BODY, problems, returns
 from api.routes.restorations import JobPath, check_id, no_default
 from shared import errors
 from shared.contract.deliveries import (
@@ -38,7 +37,9 @@ blueprint = APIBlueprint(
     "deliveries",
     __name__,
     url_prefix="/v1",
-    abp_tags=[Tag(name="webhooks", description="What was sent, to whom, and how it went.")],
+    abp_tags=[
+        Tag(name="webhooks", description="Deliveries of webhooks, and the secret that signs them.")
+    ],
 )
 
 _DELIVERY_ID = re.compile(r"dlv_[0-9a-f]{32}", re.ASCII)
@@ -53,7 +54,7 @@ class PageQuery(BaseModel):
 
     limit: int = Field(20, ge=1, le=100, description="Deliveries on one page.")
     cursor: str | SkipJsonSchema[None] = Field(
-        None, max_length=512, description="`next_cursor` of the page before."
+        None, max_length=512, description="`next_cursor` of the previous page."
     )
 
 
@@ -61,11 +62,11 @@ class PageQuery(BaseModel):
     "/restorations/<job_id>/deliveries",
     operation_id="deliveries",
     summary="Webhooks of a job",
-    responses={**answers(DeliveryList, 200), **problems(errors.NotFound)},
+    responses={**returns(DeliveryList, 200), **problems(errors.NotFound)},
 )
 def of_job(path: JobPath) -> Response:
-    """Webhooks of a job, oldest first, with all their tries."""
-    found = services().outbox.of_job(caller().tenant, check_id(path.job_id))
+    """Webhooks of a job, oldest first, with their attempts."""
+    found = current_services().outbox.of_job(caller().tenant, check_id(path.job_id))
     return _json(DeliveryList(data=[_view(delivery) for delivery in found]), 200)
 
 
@@ -73,11 +74,11 @@ def of_job(path: JobPath) -> Response:
     "/deliveries",
     operation_id="dead_letters",
     summary="Webhooks that were given up",
-    responses={**answers(DeliveryPage, 200), **problems(errors.InvalidRequest)},
+    responses={**returns(DeliveryPage, 200), **problems(errors.InvalidRequest)},
 )
 def dead_letters(query: PageQuery) -> Response:
-    """Dead letters: webhooks that nobody took, the one given up last first."""
-    outbox, tenant = services().outbox, caller().tenant
+    """Dead letters: webhooks that were given up, the latest one first."""
+    outbox, tenant = current_services().outbox, caller().tenant
     found, next_cursor = outbox.dead_letters(tenant, query.limit, query.cursor)
     data = [_view(delivery) for delivery in found]
     return _json(DeliveryPage(data=data, next_cursor=next_cursor), 200)
@@ -87,11 +88,11 @@ def dead_letters(query: PageQuery) -> Response:
     "/deliveries/<delivery_id>",
     operation_id="delivery",
     summary="One webhook",
-    responses={**answers(Delivery, 200), **problems(errors.NotFound)},
+    responses={**returns(Delivery, 200), **problems(errors.NotFound)},
 )
 def get(path: DeliveryPath) -> Response:
-    """One webhook with all its tries."""
-    found = services().outbox.find(caller().tenant, _check_id(path.delivery_id))
+    """One webhook with its attempts."""
+    found = current_services().outbox.find(caller().tenant, _check_id(path.delivery_id))
     return _json(_view(found), 200)
 
 
@@ -99,24 +100,24 @@ def get(path: DeliveryPath) -> Response:
     "/deliveries/<delivery_id>/redeliver",
     operation_id="redeliver",
     summary="Send a webhook again",
-    responses={**answers(Delivery, 202), **problems(errors.NotFound)},
+    responses={**returns(Delivery, 202), **problems(errors.NotFound)},
 )
 def redeliver(path: DeliveryPath) -> Response:
-    """Send a webhook again now, with the same `webhook-id`, whether it was taken or given up.
+    """Send a webhook again now, with the same `webhook-id`, also if it was delivered before.
 
-    One that still waits need not wait longer. A disabled endpoint gets one try, and is enabled if
-    it takes that.
+    A pending webhook is sent now, too. A disabled endpoint gets one attempt, and is enabled if
+    that succeeds.
     """
-    found = services().outbox.redeliver(caller().tenant, _check_id(path.delivery_id))
+    found = current_services().outbox.redeliver(caller().tenant, _check_id(path.delivery_id))
     return _json(_view(found), 202)
 
 
 @blueprint.post(
     "/webhooks/test",
     operation_id="test_webhook",
-    summary="Send a test to a receiver",
+    summary="Send a test webhook",
     responses={
-        **answers(Delivery, 202, headers={"Location": "Path of the delivery."}),
+        **returns(Delivery, 202, headers={"Location": "Path of the delivery."}),
         **problems(
             errors.MalformedRequest,
             errors.PayloadTooLarge,
@@ -127,14 +128,14 @@ def redeliver(path: DeliveryPath) -> Response:
     openapi_extensions={"requestBody": TEST_BODY},
 )
 def send_test() -> Response:
-    """Send an event `webhook.test`, signed like any other; once, also to a disabled endpoint."""
-    found = services()
+    """Send a signed event `webhook.test` with one attempt, also to a disabled endpoint."""
+    services = current_services()
     url = read_document(request, WebhookTestRequest).url
     try:
-        vet(url, allow_private=found.settings.allow_private_addresses)
+        vet(url, allow_private=services.settings.allow_private_addresses)
     except InputError as error:
         raise InvalidRequest("1 field is not valid.", [("/url", error.detail)]) from None
-    delivery = _view(found.outbox.send_test(caller().tenant, url))
+    delivery = _view(services.outbox.send_test(caller().tenant, url))
     response = _json(delivery, 202)
     response.headers["Location"] = f"/v1/deliveries/{delivery.id}"
     return response
@@ -144,17 +145,17 @@ def send_test() -> Response:
     "/webhooks/secret",
     operation_id="rotate_secret",
     summary="Replace the webhook secret",
-    responses=answers(WebhookSecret, 200),
+    responses=returns(WebhookSecret, 200),
 )
 def rotate() -> Response:
-    """Make a new secret; for 24 hours webhooks carry signatures of the old one, too."""
-    secret = services().keys.rotate_webhook_secret(caller().tenant)
+    """Create a new secret. For 24 hours webhooks are signed with the old secret, too."""
+    secret = current_services().keys.rotate_webhook_secret(caller().tenant)
     until = _instant(time.time() + WEBHOOK_OVERLAP_S)
     return _json(WebhookSecret(secret=secret, old_valid_until=until), 200)
 
 
 def _check_id(delivery_id: str) -> str:
-    """Refuse what can be no id before it becomes part of a key. Raises NotFound, like a miss."""
+    """Return a well-formed id, which may be part of a Redis key. Raises NotFound otherwise."""
     if not _DELIVERY_ID.fullmatch(delivery_id):
         raise NotFound
     return delivery_id

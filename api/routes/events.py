@@ -1,8 +1,8 @@
-"""/v1/restorations/{id}/events: a job as it goes on, as server-sent events (WHATWG HTML, 9.2).
+"""/v1/restorations/{id}/events: the changes of a job as server-sent events (WHATWG HTML, 9.2).
 
-The id of an event is the version of the record, so ``Last-Event-ID`` resumes exactly: what did not
-change meanwhile is not told again. A stream holds a thread; there is a bounded number of them, and
-who finds none free gets the job as it is and comes again after ``retry``.
+The id of an event is the version of the record, so ``Last-Event-ID`` resumes without repetition.
+Each stream holds a thread, and the number of streams is limited. A client above the limit receives
+the job as it is, and connects again after ``retry``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from flask import Response, request
 from flask_openapi3.blueprint import APIBlueprint
 
 from api.auth import caller
-from api.context import Services, services
+from api.context import Services, current_services
 from api.openapi import problems
 from api.routes.restorations import JobPath, check_id, tag
 from shared import errors
@@ -29,14 +29,14 @@ from shared.jobs.job import Job
 blueprint = APIBlueprint("events", __name__, url_prefix="/v1", abp_tags=[tag])
 
 MEDIA_TYPE = "text/event-stream"
-_COME_AGAIN_MS = 2_000
+_RETRY_MS = 2_000
 _VERSION = re.compile(r"\d{1,15}", re.ASCII)
-#: One event; OpenAPI 3.1 has no word for a stream of them.
+#: One event. OpenAPI 3.1 cannot describe a stream of events.
 _EVENT: dict[str, Any] = {
     "title": "Event",
     "type": "object",
     "properties": {
-        "id": {"type": "string", "description": "The job's version; for `Last-Event-ID`."},
+        "id": {"type": "string", "description": "The version of the job, for `Last-Event-ID`."},
         "event": {"enum": ["status", "progress"]},
         "data": {
             "type": "string",
@@ -61,7 +61,7 @@ data: {"id": "job_…", "status": "running", "progress": {"stage": "restoring", 
     summary="Follow a job",
     responses={
         200: {
-            "description": "`status` and `progress` events, each with the job as it is then.",
+            "description": "`status` and `progress` events, each with the job at that time.",
             "content": {MEDIA_TYPE: {"schema": _EVENT, "example": _EXAMPLE}},
         },
         204: {"description": "The job has ended, and `Last-Event-ID` was its last event."},
@@ -72,7 +72,7 @@ data: {"id": "job_…", "status": "running", "progress": {"stage": "restoring", 
             {
                 "name": "Last-Event-ID",
                 "in": "header",
-                "description": "`id` of the last event that came; what follows it is sent.",
+                "description": "`id` of the last event received. The stream continues after it.",
                 "schema": {"type": "string"},
             }
         ]
@@ -80,27 +80,27 @@ data: {"id": "job_…", "status": "running", "progress": {"stage": "restoring", 
 )
 def events(path: JobPath) -> Response:
     """Follow a job by server-sent events until it has ended."""
-    found = services()
-    job = found.store.get(caller().tenant, check_id(path.job_id))
+    services = current_services()
+    job = services.store.get(caller().tenant, check_id(path.job_id))
     given = request.headers.get("Last-Event-ID", "")
     seen = int(given) if _VERSION.fullmatch(given) else None
     if job.status.terminal and job.version == seen:
-        return Response(status=204)  # tells an EventSource to come no more
-    places = _Places(found)
-    stream = follow(job, seen, found, stay=places.taken)
+        return Response(status=204)  # an EventSource does not connect again after this
+    slots = _Slots(services)
+    stream = follow(job, seen, services, stay=slots.taken)
     response = Response(stream, content_type=MEDIA_TYPE)
-    response.call_on_close(places.give_back)
+    response.call_on_close(slots.release)
     response.headers["Cache-Control"] = "no-store"
-    response.headers["X-Accel-Buffering"] = "no"  # nginx would keep events until it has a page
+    response.headers["X-Accel-Buffering"] = "no"  # nginx would buffer events
     return response
 
 
 @dataclass(frozen=True)
 class Pace:
-    """How a stream goes: looks every ``pause_s``, says something at least every ``heartbeat_s``.
+    """How often a stream reads the record (``pause_s``), and sends at least a heartbeat.
 
-    Proxies close what is silent, and only who says something finds out that nobody listens. Streams
-    end after ``longest_s``, so that clients come to newer processes, too.
+    Proxies close silent connections, and only a write detects that the client is gone. A stream
+    ends after ``longest_s``, so that clients connect to newer processes, too.
     """
 
     pause_s: float = 0.25
@@ -111,63 +111,63 @@ class Pace:
 _PACE = Pace()
 
 
-class _Places:
-    """What a stream holds while it lasts: a place of its kind, and one to wait."""
+class _Slots:
+    """The slots that a stream holds: one for streaming and one for waiting."""
 
-    def __init__(self, found: Services) -> None:
+    def __init__(self, services: Services) -> None:
         self._held: list[BoundedSemaphore] = []
-        wanted = (found.streaming_slots, found.waiting_slots)
-        for places in wanted:
-            if places.acquire(blocking=False):
-                self._held.append(places)
+        wanted = (services.streaming_slots, services.waiting_slots)
+        for slots in wanted:
+            if slots.acquire(blocking=False):
+                self._held.append(slots)
         self.taken = len(self._held) == len(wanted)
         if not self.taken:
-            self.give_back()
+            self.release()
 
-    def give_back(self) -> None:
+    def release(self) -> None:
         while self._held:
             self._held.pop().release()
 
 
 @dataclass
 class _Seen:
-    """What the client has been told."""
+    """What the client has received."""
 
     version: int | None
     status: str | None = None
 
 
 def follow(
-    job: Job, version: int | None, found: Services, *, stay: bool, pace: Pace = _PACE
+    job: Job, version: int | None, services: Services, *, stay: bool, pace: Pace = _PACE
 ) -> Iterator[str]:
-    """What is new since ``version``, a heartbeat when nothing is, until the end of the job.
+    """Yield the changes since ``version`` until the end of the job, and heartbeats in between.
 
-    Who may not ``stay`` gets what is there now.
+    Without ``stay``, yield the current state only.
     """
     seen = _Seen(version, job.status if version == job.version else None)
     ends_s = time.monotonic() + pace.longest_s
-    yield f"retry: {_COME_AGAIN_MS}\n\n"
+    yield f"retry: {_RETRY_MS}\n\n"
     quiet_since_s = time.monotonic()
     while True:
         if job.version != seen.version:
-            yield _event(job, seen, found)
+            yield _event(job, seen, services)
             quiet_since_s = time.monotonic()
         if job.status.terminal or not stay or time.monotonic() >= ends_s:
             return
         if time.monotonic() - quiet_since_s >= pace.heartbeat_s:
-            yield ": still here\n\n"
+            yield ": heartbeat\n\n"
             quiet_since_s = time.monotonic()
-        if found.draining.wait(pace.pause_s):
+        if services.draining.wait(pace.pause_s):
             return
         try:
-            with found.deadline.start():
-                job = found.store.get(job.tenant, job.id)
+            with services.deadline.start():
+                job = services.store.get(job.tenant, job.id)
         except (NotFound, Unavailable):
-            return  # the client comes again and hears why
+            return  # the client connects again and receives the error
 
 
-def _event(job: Job, seen: _Seen, found: Services) -> str:
+def _event(job: Job, seen: _Seen, services: Services) -> str:
     name = "progress" if job.status == seen.status else "status"
     seen.version, seen.status = job.version, job.status
-    data = represent(job, found.storage).model_dump_json()
+    data = represent(job, services.storage).model_dump_json()
     return f"id: {job.version}\nevent: {name}\ndata: {data}\n\n"

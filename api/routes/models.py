@@ -1,4 +1,4 @@
-"""/v1/models: what may be asked for, and what live workers say of it."""
+"""/v1/models: the models that a request may name, and what live workers report of them."""
 
 from __future__ import annotations
 
@@ -6,29 +6,32 @@ from flask import Response
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 
-from api.context import services
+from api.context import current_services
 from api.jobs.admission import known_models
-from api.openapi import answers
+from api.openapi import returns
 from shared.contract.restorations import ModelList, ModelView
 from shared.jobs.workers import ServedModel
 
 blueprint = APIBlueprint(
-    "models", __name__, url_prefix="/v1", abp_tags=[Tag(name="models", description="Restorers.")]
+    "models",
+    __name__,
+    url_prefix="/v1",
+    abp_tags=[Tag(name="models", description="Models that restore faces.")],
 )
 
 
 @blueprint.get(
     "/models",
     operation_id="models",
-    summary="Models that may be asked for",
-    responses=answers(ModelList, 200),
+    summary="Models that a request may name",
+    responses=returns(ModelList, 200),
 )
 def models() -> Response:
-    """Models that may be asked for; `loaded` when a live worker serves them."""
-    found = services()
-    live = {model.name: model for model in found.store.workers.served_models()}
-    default = found.settings.default_model
-    data = [_view(name, live.get(name), default) for name in sorted(known_models(found))]
+    """Models that a request may name. `loaded`: a live worker serves the model."""
+    services = current_services()
+    live = {model.name: model for model in services.store.workers.served_models()}
+    default = services.settings.default_model
+    data = [_view(name, live.get(name), default) for name in sorted(known_models(services))]
     return Response(ModelList(data=data).model_dump_json(), content_type="application/json")
 
 

@@ -1,4 +1,4 @@
-"""For those who run the service: is it alive, is it ready, how does it do."""
+"""Routes for operators: liveness, readiness and metrics."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from api.context import services
-from api.openapi import answers
+from api.context import current_services
+from api.openapi import returns
 from shared.contract.restorations import Readiness
 from shared.errors import FacemendError
 
@@ -35,26 +35,26 @@ blueprint = APIBlueprint(
     },
 )
 def alive() -> Response:
-    """Ask nothing but this process."""
+    """The process is alive. Redis and the object storage are not asked."""
     return Response("ok\n", content_type="text/plain; charset=utf-8")
 
 
 @blueprint.get(
     "/readyz",
     operation_id="ready",
-    summary="Can it take work?",
-    responses=answers(Readiness, 200, 503),
+    summary="Can it accept requests?",
+    responses=returns(Readiness, 200, 503),
 )
 def ready() -> Response:
-    """Whether Redis and the object storage answer; why not is in the logs."""
-    found = services()
+    """Whether Redis and the object storage respond. The logs say why not."""
+    services = current_services()
     parts = {
-        "redis": _state("redis", found.store.ping),
-        "s3": _state("s3", found.storage.ping),
+        "redis": _state("redis", services.store.ping),
+        "s3": _state("s3", services.storage.ping),
     }
-    all_well = all(state == "ok" for state in parts.values())
-    body = Readiness(ready=all_well, parts=parts).model_dump_json()
-    return Response(body, 200 if all_well else 503, content_type="application/json")
+    all_ok = all(state == "ok" for state in parts.values())
+    body = Readiness(ready=all_ok, parts=parts).model_dump_json()
+    return Response(body, 200 if all_ok else 503, content_type="application/json")
 
 
 @blueprint.get(
@@ -69,13 +69,14 @@ def ready() -> Response:
     },
 )
 def metrics() -> Response:
-    """Each process tells of itself: run one per address (threads inside), and scale by replicas."""
+    """The metrics of this process only: run one process per address, and scale by replicas."""
     return Response(generate_latest(), content_type=CONTENT_TYPE_LATEST)
 
 
 def _state(name: str, ping: Callable[[], None]) -> Literal["ok", "unreachable"]:
     try:
-        with services().deadline.start(share=0.4):  # the one asked last has as long as the first
+        # Less than half of the time each, so that a silent part does not use all of it.
+        with current_services().deadline.start(share=0.4):
             ping()
     except FacemendError as error:
         _log.warning("not ready: %s: %s", name, error.detail)

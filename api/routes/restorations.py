@@ -14,22 +14,21 @@ from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import SkipJsonSchema
 
-from api import request_log as journal
+from api import request_log
 from api.auth import caller
-from api.context import services
-from api.examples import REQUEST_BODY, SUBMIT_HEADERS
-from api.jobs.admission import admit, again, check_idempotency_key
+from api.context import current_services
+from api.jobs.admission import admit, check_idempotency_key, retry_job
 from api.jobs.erasure import erase
 from api.jobs.long_poll import preferred_wait_s, wait_until_terminal
 from api.jobs.submission import JSON, read
-from api.openapi import answers, linked, problems
+from api.openapi import REQUEST_BODY, SUBMIT_HEADERS, linked, problems, returns
 from shared import errors
 from shared.contract.rendering import represent
 from shared.contract.restorations import Resource, Restoration, RestorationPage
 from shared.errors import NotFound
 from shared.jobs.job import Job, Status
 
-tag = Tag(name="restorations", description="Jobs: one photo each.")
+tag = Tag(name="restorations", description="Jobs. Each restores one photo.")
 blueprint = APIBlueprint("restorations", __name__, url_prefix="/v1", abp_tags=[tag])
 
 _JOB_ID = re.compile(r"job_[0-9a-f]{32}", re.ASCII)
@@ -37,15 +36,15 @@ _RETRY_AFTER_S = 1
 _NONE: Mapping[str, str] = MappingProxyType({})
 _ACCEPTED = {
     "Location": "Path of the job.",
-    "Retry-After": "Seconds to wait before asking for the job.",
+    "Retry-After": "Seconds to wait before the next request for the job.",
 }
-#: What may be done with a job that was made.
-_GO_ON = ("get", "cancel", "retry", "erase", "deliveries")
-_ETAG = {"ETag": "Changes whenever the answer does; send it as If-None-Match."}
+#: Operations that accept the id of a new job.
+_NEXT_OPERATIONS = ("get", "cancel", "retry", "erase", "deliveries")
+_ETAG = {"ETag": "Changes with the response. Send it as If-None-Match."}
 
 
 def no_default(schema: dict[str, Any]) -> None:
-    """Null is no value of a query string: what may be left out has no default there."""
+    """Remove defaults of null: a query string cannot contain null."""
     for described in schema["properties"].values():
         if "default" in described and described["default"] is None:
             del described["default"]
@@ -56,7 +55,7 @@ class JobPath(BaseModel):
 
 
 def check_id(job_id: str) -> str:
-    """Refuse what can be no id before it becomes part of a key. Raises NotFound, like a miss."""
+    """Return a well-formed id, which may be part of a Redis key. Raises NotFound otherwise."""
     if not _JOB_ID.fullmatch(job_id):
         raise NotFound
     return job_id
@@ -65,9 +64,7 @@ def check_id(job_id: str) -> str:
 class WaitQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    wait: int = Field(
-        0, ge=0, le=60, description="Seconds to wait for the end of the job before answering."
-    )
+    wait: int = Field(0, ge=0, le=60, description="Seconds to wait for the end of the job.")
 
 
 class ListQuery(BaseModel):
@@ -79,7 +76,7 @@ class ListQuery(BaseModel):
     )
     limit: int = Field(20, ge=1, le=100, description="Jobs on one page.")
     cursor: str | SkipJsonSchema[None] = Field(
-        None, max_length=512, description="`next_cursor` of the page before."
+        None, max_length=512, description="`next_cursor` of the previous page."
     )
 
 
@@ -89,17 +86,17 @@ class ListQuery(BaseModel):
     summary="Restore the faces of a photo",
     responses={
         **linked(
-            answers(Restoration, 200, headers={"Preference-Applied": "The wait that was granted."}),
-            *_GO_ON,
+            returns(Restoration, 200, headers={"Preference-Applied": "The wait that was granted."}),
+            *_NEXT_OPERATIONS,
         ),
         **linked(
-            answers(
+            returns(
                 Restoration,
                 202,
                 headers=_ACCEPTED
                 | {"Idempotent-Replayed": "`true`: an earlier request with this key made the job."},
             ),
-            *_GO_ON,
+            *_NEXT_OPERATIONS,
         ),
         **problems(
             errors.MalformedRequest,
@@ -122,20 +119,22 @@ class ListQuery(BaseModel):
 def submit() -> Response:
     """Restore the faces of a photo.
 
-    The photo comes as a part of a multipart body, or lies in the object storage (`input.key`) or on
-    the web (`input.url`).
+    The photo is a part of a multipart body, an object in the storage (`input.key`) or a file on the
+    web (`input.url`).
     """
-    found = services()
+    services = current_services()
     idempotency_key = check_idempotency_key(request.headers.get("Idempotency-Key"))
-    submission = read(request, max_input_bytes=found.settings.max_input_bytes)
-    admission = admit(submission, caller=caller(), idempotency_key=idempotency_key, services=found)
-    journal.about(admission.job.id)
+    submission = read(request, max_input_bytes=services.settings.max_input_bytes)
+    admission = admit(
+        submission, caller=caller(), idempotency_key=idempotency_key, services=services
+    )
+    request_log.set_log_job(admission.job.id)
     wait_s = preferred_wait_s(request.headers.get("Prefer", ""))
-    job = wait_until_terminal(admission.job, wait_s or 0, found)
+    job = wait_until_terminal(admission.job, wait_s or 0, services)
     ended = wait_s and job.status.terminal
-    response = _answer(job, 200, _place(job)) if ended else _accepted(job)
+    response = _respond(job, 200, _location(job)) if ended else _accepted(job)
     if wait_s is not None:
-        response.headers["Preference-Applied"] = f"wait={min(wait_s, found.settings.max_wait_s)}"
+        response.headers["Preference-Applied"] = f"wait={min(wait_s, services.settings.max_wait_s)}"
     if admission.replayed:
         response.headers["Idempotent-Replayed"] = "true"
     return response
@@ -146,18 +145,18 @@ def submit() -> Response:
     operation_id="get",
     summary="One job",
     responses={
-        **answers(Restoration, 200, headers=_ETAG),
-        304: {"description": "Nothing has changed since that ETag."},
+        **returns(Restoration, 200, headers=_ETAG),
+        304: {"description": "The job has not changed since that ETag."},
         **problems(errors.NotFound, errors.InvalidRequest),
     },
 )
 def get(path: JobPath, query: WaitQuery) -> Response:
-    """One job, with fresh addresses for its pictures."""
-    found = services()
-    job = found.store.get(caller().tenant, check_id(path.job_id))
-    job = wait_until_terminal(job, query.wait, found)
-    response = _answer(job, 200)
-    response.set_etag(_etag(job, found.settings.url_ttl_s), weak=True)
+    """One job, with new presigned URLs of its images."""
+    services = current_services()
+    job = services.store.get(caller().tenant, check_id(path.job_id))
+    job = wait_until_terminal(job, query.wait, services)
+    response = _respond(job, 200)
+    response.set_etag(_etag(job, services.settings.url_ttl_s), weak=True)
     response.make_conditional(request.environ)
     return response
 
@@ -166,19 +165,19 @@ def get(path: JobPath, query: WaitQuery) -> Response:
     "/restorations",
     operation_id="list",
     summary="Jobs, newest first",
-    responses={**answers(RestorationPage, 200), **problems(errors.InvalidRequest)},
+    responses={**returns(RestorationPage, 200), **problems(errors.InvalidRequest)},
 )
 def list_(query: ListQuery) -> Response:
-    """Jobs of this key's tenant, newest first."""
-    found = services()
-    jobs, next_cursor = found.store.page(
+    """Jobs of the tenant of this API key, newest first."""
+    services = current_services()
+    jobs, next_cursor = services.store.page(
         caller().tenant,
         status=query.status,
         model=query.model,
         limit=query.limit,
         cursor=query.cursor,
     )
-    data = [represent(job, found.storage) for job in jobs]
+    data = [represent(job, services.storage) for job in jobs]
     return _json(RestorationPage(data=data, next_cursor=next_cursor), 200)
 
 
@@ -186,15 +185,15 @@ def list_(query: ListQuery) -> Response:
     "/restorations/<job_id>/cancel",
     operation_id="cancel",
     summary="Cancel a job",
-    responses={**answers(Restoration, 202), **problems(errors.NotFound, errors.Conflict)},
+    responses={**returns(Restoration, 202), **problems(errors.NotFound, errors.Conflict)},
 )
 def cancel(path: JobPath) -> Response:
-    """Cancel a job: a queued one at once, a running one at its next stage."""
-    found = services()
-    job = found.store.cancel(caller().tenant, check_id(path.job_id))
+    """Cancel a job: a queued job at once, a running job at its next stage."""
+    services = current_services()
+    job = services.store.cancel(caller().tenant, check_id(path.job_id))
     if job.status.terminal:
-        found.manifests.remove(job.tenant, job.id, job.generation)
-    return _answer(job, 202)
+        services.manifests.remove(job.tenant, job.id, job.generation)
+    return _respond(job, 202)
 
 
 @blueprint.post(
@@ -202,42 +201,42 @@ def cancel(path: JobPath) -> Response:
     operation_id="retry",
     summary="Run a failed or cancelled job again",
     responses={
-        **answers(Restoration, 202, headers=_ACCEPTED),
+        **returns(Restoration, 202, headers=_ACCEPTED),
         **problems(errors.NotFound, errors.Conflict, errors.InputNotFound, errors.QueueFull),
     },
 )
 def retry(path: JobPath) -> Response:
-    """Run a failed or cancelled job again under its id, as if it had just been submitted."""
-    return _accepted(again(caller(), check_id(path.job_id), services()))
+    """Run a failed or cancelled job again with the same id, as if it were new."""
+    return _accepted(retry_job(caller(), check_id(path.job_id), current_services()))
 
 
 @blueprint.delete(
     "/restorations/<job_id>",
     operation_id="erase",
-    summary="Erase a job and its pictures",
-    responses={204: {"description": "There is nothing left of it."}, **problems(errors.NotFound)},
+    summary="Erase a job and its images",
+    responses={204: {"description": "The job is erased."}, **problems(errors.NotFound)},
 )
 def delete(path: JobPath) -> Response:
     """Erase a job in any state: its record, its photo if it was uploaded, and its results.
 
-    Objects of your own (`input.key`, `output.key`) stay where they are.
+    Your own objects (`input.key`, `output.key`) are kept.
     """
-    erase(caller().tenant, check_id(path.job_id), services())
+    erase(caller().tenant, check_id(path.job_id), current_services())
     return Response(status=204)
 
 
 def _accepted(job: Job) -> Response:
-    return _answer(job, 202, {**_place(job), "Retry-After": str(_RETRY_AFTER_S)})
+    return _respond(job, 202, {**_location(job), "Retry-After": str(_RETRY_AFTER_S)})
 
 
-def _place(job: Job) -> dict[str, str]:
+def _location(job: Job) -> dict[str, str]:
     return {"Location": f"/v1/restorations/{job.id}"}
 
 
 def _etag(job: Job, url_ttl_s: int) -> str:
-    """Grows with the record, and twice in the life of a presigned address.
+    """Return a value that changes with the record, and twice in the life of a presigned URL.
 
-    So a client that is told 304 still has addresses with half their life ahead.
+    So after a 304, the URLs of the client are valid for at least half of their life.
     """
     parts: list[Any] = [job.version, job.queue_position]
     if job.result is not None:
@@ -245,11 +244,11 @@ def _etag(job: Job, url_ttl_s: int) -> str:
     return ".".join("" if part is None else str(part) for part in parts)
 
 
-def _answer(job: Job, status: int, headers: Mapping[str, str] = _NONE) -> Response:
-    return _json(represent(job, services().storage), status, headers)
+def _respond(job: Job, status: int, headers: Mapping[str, str] = _NONE) -> Response:
+    return _json(represent(job, current_services().storage), status, headers)
 
 
 def _json(resource: Resource, status: int, headers: Mapping[str, str] = _NONE) -> Response:
-    # All at once: each header that is set by itself is looked for among the others.
+    # All headers at once: setting them one by one costs a search for each.
     headers = {"Content-Type": JSON, "Cache-Control": "private, no-cache", **headers}
     return Response(resource.model_dump_json(), status, headers)

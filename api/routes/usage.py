@@ -1,4 +1,4 @@
-"""/v1/usage: what the key that asks has used, and what it may."""
+"""/v1/usage: the usage and the limits of the API key of the request."""
 
 from __future__ import annotations
 
@@ -7,26 +7,29 @@ from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 
 from api.auth import caller
-from api.context import services
-from api.openapi import answers
+from api.context import current_services
+from api.openapi import returns
 from shared.contract.usage import InputLimit, JobCounts, Limits, QueueLimit, RequestLimit, Usage
 from shared.settings import Settings
 
 blueprint = APIBlueprint(
-    "usage", __name__, url_prefix="/v1", abp_tags=[Tag(name="usage", description="Your key.")]
+    "usage",
+    __name__,
+    url_prefix="/v1",
+    abp_tags=[Tag(name="usage", description="Usage of your API key.")],
 )
 
 
 @blueprint.get(
     "/usage",
     operation_id="usage",
-    summary="What this key has used, and its limits",
-    responses=answers(Usage, 200),
+    summary="Usage and limits of this API key",
+    responses=returns(Usage, 200),
 )
 def usage() -> Response:
-    """Jobs, faces and bytes of this API key since it was made, and its limits."""
-    found, key = services(), caller()
-    used = found.usage.of(key.tenant, key.id)
+    """Jobs, faces and bytes of this API key since it was created, and its limits."""
+    services, key = current_services(), caller()
+    used = services.usage.of(key.tenant, key.id)
     body = Usage(
         tenant=key.tenant,
         key_id=key.id,
@@ -38,7 +41,7 @@ def usage() -> Response:
         ),
         faces_restored=used.faces,
         input_bytes=used.input_bytes,
-        limits=_limits(found.settings, used.queued),
+        limits=_limits(services.settings, used.queued),
     )
     response = Response(body.model_dump_json(), content_type="application/json")
     response.headers["Cache-Control"] = "private, no-store"

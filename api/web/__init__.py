@@ -1,1 +1,1 @@
-"""Pages for people."""
+"""Web pages for people, with their templates and static files."""

@@ -1,4 +1,4 @@
-"""Pages for people: the demo page, the reference of the HTTP API, and headers that protect them."""
+"""Web pages: the demo page, the reference of the HTTP API, and their security headers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from flask import (
 )
 from flask_openapi3.openapi import OpenAPI
 
-from api.context import services
+from api.context import current_services
 from shared.errors import Internal
 from shared.settings import Settings
 
@@ -28,42 +28,44 @@ _PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: {storage};"
     " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-# The reference's script writes style elements; it may still speak to nobody but us.
+# The script of the reference adds style elements. It may connect to this service only.
 _REFERENCE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline';"
     " img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self';"
     " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-_BARE_POLICY = "default-src 'none'; frame-ancestors 'none'"
+_DEFAULT_POLICY = "default-src 'none'; frame-ancestors 'none'"
 _REFERENCE_PACKAGE = "flask_openapi3_scalar"
 
 
 def install(app: Flask) -> None:
-    """Put headers on every answer of ``app`` that keep browsers from guessing."""
-    app.after_request(_protect)
+    """Add security headers to every response of ``app``."""
+    app.after_request(_add_headers)
 
 
 @blueprint.get("/")
 def page() -> Response:
-    """Upload a photo, see before and after."""
-    return _html("page.html", _PAGE_POLICY.format(storage=_storage_origin(services().settings)))
+    """The demo page: upload a photo, compare before and after."""
+    return _html(
+        "page.html", _PAGE_POLICY.format(storage=_storage_origin(current_services().settings))
+    )
 
 
 @blueprint.get("/docs")
 def reference() -> Response:
-    """The OpenAPI document, readable; works without the internet."""
+    """The reference: the OpenAPI document for people. It works without internet access."""
     return _html("reference.html", _REFERENCE_POLICY)
 
 
 @blueprint.get("/docs/assets/<path:filename>")
 def reference_asset(filename: str) -> Response:
-    """The script of the reference, out of its package."""
+    """A file of the reference, from the package of Scalar."""
     return send_from_directory(_reference_folder(), filename, max_age=3600)
 
 
 @blueprint.get("/openapi.json")
 def document() -> Response:
-    """The contract."""
+    """The OpenAPI document."""
     return jsonify(cast("OpenAPI", current_app).api_doc)
 
 
@@ -73,16 +75,16 @@ def _html(template: str, policy: str) -> Response:
     return response
 
 
-def _protect(response: Response) -> Response:
+def _add_headers(response: Response) -> Response:
     if "Content-Security-Policy" not in response.headers:
-        response.headers.add("Content-Security-Policy", _BARE_POLICY)
+        response.headers.add("Content-Security-Policy", _DEFAULT_POLICY)
     response.headers.add("X-Content-Type-Options", "nosniff")
     response.headers.add("Referrer-Policy", "no-referrer")
     return response
 
 
 def _storage_origin(settings: Settings) -> str:
-    """Where presigned addresses point to, as a CSP source."""
+    """Return the origin of presigned URLs, as a CSP source."""
     url = settings.s3_public_endpoint_url or settings.s3_endpoint_url
     if url is None:
         return f"https://s3.{settings.s3_region}.amazonaws.com"
@@ -91,7 +93,7 @@ def _storage_origin(settings: Settings) -> str:
 
 
 def _reference_folder() -> Path:
-    """The folder of Scalar's script inside its package, which carries it for offline use."""
+    """Return the folder of Scalar's script in the installed package."""
     spec = find_spec(_REFERENCE_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise Internal(f"{_REFERENCE_PACKAGE} is not installed")

@@ -122,7 +122,7 @@ def test_an_id_that_is_none_of_ours_is_as_good_as_none(
 def test_a_quiet_stream_has_a_heart_beat(client: Any, submit: Any, services: Services) -> None:
     job = services.store.get("acme", submit(client).get_json()["id"])
     pieces = follow(job, job.version, services, stay=True, pace=Pace(heartbeat_s=0))
-    assert [next(pieces) for _ in range(3)] == ["retry: 2000\n\n", *[": still here\n\n"] * 2]
+    assert [next(pieces) for _ in range(3)] == ["retry: 2000\n\n", *[": heartbeat\n\n"] * 2]
 
 
 def test_a_stream_does_not_last_for_ever(client: Any, submit: Any, services: Services) -> None:
