@@ -1,4 +1,4 @@
-"""What the API and the workers have in common: contracts, the job record, storage, queue, webhooks.
+"""Code of both the API and the workers: contract, job record, storage, queue, webhooks.
 
-Imports neither torch, numpy nor OpenCV, so that the API stays small.
+It imports no torch, numpy or OpenCV, so that the API stays small.
 """

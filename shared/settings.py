@@ -1,6 +1,7 @@
-"""All settings, typed, read once. The only reader of the environment.
+"""All settings, typed and read once. No other module reads the environment.
 
-Each field is set by ``FACEMEND_<NAME>`` (or a ``.env`` file); docs/operations.md lists them all.
+The variable ``FACEMEND_<NAME>``, or a line of a ``.env`` file, sets a field. docs/operations.md
+describes each setting.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from shared.errors import SettingsInvalid
 
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
-#: Seconds, at most 30 days: photos of faces are not kept for ever.
+#: Seconds, at most 30 days, because photos of faces must not be kept for ever.
 Kept = Annotated[int, Field(ge=1, le=2_592_000)]
 
 
 class Settings(BaseSettings):
-    """Frozen; made once by ``load_settings`` at the edge of each process and passed in."""
+    """The settings of a process, made once by ``load_settings`` and passed in. Frozen."""
 
     model_config = SettingsConfigDict(
         env_prefix="FACEMEND_", env_file=".env", extra="ignore", frozen=True
@@ -33,7 +34,7 @@ class Settings(BaseSettings):
 
     # S3-compatible object storage.
     s3_endpoint_url: str | None = None  # None: AWS
-    s3_public_endpoint_url: str | None = None  # where clients reach it; default: s3_endpoint_url
+    s3_public_endpoint_url: str | None = None  # for clients; default: s3_endpoint_url
     s3_region: str = "us-east-1"
     s3_bucket: str = "facemend"
     s3_access_key_id: SecretStr | None = None  # None: the provider chain of boto3
@@ -45,23 +46,23 @@ class Settings(BaseSettings):
     api_key_pepper: SecretStr = SecretStr("")
     api_bind: str = "127.0.0.1:8000"
     api_threads: Count = 16
-    api_timeout_s: Seconds = 2.5  # what a request waits for Redis and S3, all calls together
-    upload_timeout_s: Seconds = 60.0  # for a request to come in whole
-    rate_limit: Annotated[int, Field(ge=0)] = 6_000  # requests of one key a window; 0: any
+    api_timeout_s: Seconds = 2.5  # for all calls of a request to Redis and S3 together
+    upload_timeout_s: Seconds = 60.0  # to receive a whole request
+    rate_limit: Annotated[int, Field(ge=0)] = 6_000  # requests of one key in a window; 0: no limit
     rate_window_s: Count = 60
     max_queued_per_tenant: Count = 10_000
-    max_queue_age_s: Annotated[float, Field(ge=0)] = 0.0  # 0: any
+    max_queue_age_s: Annotated[float, Field(ge=0)] = 0.0  # 0: no limit
     max_wait_s: Annotated[int, Field(ge=1, le=60)] = 60
 
-    # What photos are taken (RELIABILITY: limits by default).
+    # Limits of photos.
     max_input_bytes: Count = 20_000_000
     max_pixels: Count = 40_000_000
-    max_output_pixels: Count = 100_000_000  # of a result whose background is enlarged
+    max_output_pixels: Count = 100_000_000  # of a result with an enlarged background
     min_side_px: Count = 16
     max_side_px: Count = 16_384
     max_aspect: Annotated[float, Field(ge=1)] = 20.0
     fetch_timeout_s: Seconds = 60.0
-    allow_private_addresses: bool = False  # input URLs and webhooks to loopback and private nets
+    allow_private_addresses: bool = False  # for input URLs and webhooks
 
     # Models.
     default_model: str = "facemend-starter"
@@ -72,7 +73,7 @@ class Settings(BaseSettings):
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     backend: Literal["auto", "torch", "onnxruntime", "openvino", "tensorrt"] = "auto"
-    allow_fallback: bool = False  # the next backend, where one fails its self-check
+    allow_fallback: bool = False  # use the next backend if one fails its self-check
     max_batch: Count = 16
     max_batch_wait_ms: Annotated[float, Field(ge=0)] = 5.0
 
@@ -82,8 +83,8 @@ class Settings(BaseSettings):
     beat_s: Seconds = 2.5
     job_deadline_s: Seconds = 86_400.0
     drain_s: Seconds = 25.0
-    stall_s: Seconds = 60.0  # no progress of the engine process for so long: it is replaced
-    engine_start_s: Seconds = 900.0  # to load and warm the models
+    stall_s: Seconds = 60.0  # an engine process without progress for this time is replaced
+    engine_start_s: Seconds = 900.0  # to load and warm up the models
     webhook_timeout_s: Seconds = 15.0
     input_ttl_s: Kept = 86_400
     result_ttl_s: Kept = 259_200
@@ -104,9 +105,9 @@ class Settings(BaseSettings):
 
 
 def load_settings(**overrides: object) -> Settings:
-    """Read the environment; ``overrides`` win over it.
+    """Read the settings from the environment. ``overrides`` take precedence.
 
-    Raises SettingsInvalid with one line a wrong setting, naming the variable.
+    Raises SettingsInvalid with the variable and the error of each wrong setting.
     """
     try:
         return Settings(**overrides)  # type: ignore[arg-type]  # checked by pydantic itself

@@ -1,1 +1,1 @@
-"""What HTTP clients send and see: the resources of the API, and the job as a resource."""
+"""The HTTP contract: requests and resources, and how a job becomes a resource."""

@@ -1,4 +1,4 @@
-"""What customers send and see of webhooks: deliveries, tests, secrets."""
+"""Requests and resources of webhooks: deliveries, tests, secrets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class WebhookTestRequest(Request):
 
 
 class DeliveryAttempt(Resource):
-    """One try. ``status_code`` null: no answer came, ``error`` says why."""
+    """One attempt. ``status_code`` is null without a response; then ``error`` says why."""
 
     attempt: int
     at: datetime
@@ -30,16 +30,16 @@ class DeliveryAttempt(Resource):
 
 
 class EndpointDisabled(Resource):
-    """``gone``: it answered 410. ``failing``: nothing but failures for 120 hours."""
+    """``gone``: the endpoint responded 410. ``failing``: every attempt failed for 120 hours."""
 
     at: datetime
     reason: Literal["gone", "failing"]
 
 
 class Delivery(Resource):
-    """A webhook on its way. ``disabled``: why its endpoint is sent nothing, null if all is well.
+    """A webhook and its attempts. ``disabled``: why its endpoint receives no webhooks, or null.
 
-    ``tries`` counts since it was last sent again, ``attempts`` are the last 50 of all.
+    ``tries`` counts the attempts since the last redelivery. ``attempts`` has the last 50 of all.
     """
 
     id: str
@@ -66,7 +66,7 @@ class DeliveryPage(Resource):
 
 
 class WebhookSecret(Resource):
-    """A new secret. The one before signs beside it until ``old_valid_until``."""
+    """A new secret. Until ``old_valid_until``, webhooks are signed with the old one, too."""
 
     object: Literal["webhook_secret"] = "webhook_secret"
     secret: str

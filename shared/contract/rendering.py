@@ -1,6 +1,6 @@
-"""The job as a customer sees it: the record, with presigned addresses in place of bare keys.
+"""Turns a job record into the resource that clients see, with presigned URLs instead of keys.
 
-The API answers with it and the notifier puts it into webhooks, so both always say the same.
+The API and the notifier both use it, so responses and webhooks always agree.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from shared.storage.bucket import Storage
 
 
 def represent(job: Job, storage: Storage) -> Restoration:
-    """Make the resource; addresses in it are presigned now and say when they end."""
+    """Return the resource. Its URLs are presigned now, with the time at which they expire."""
     request = job.request
     position = job.queue_position
     return Restoration(

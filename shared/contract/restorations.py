@@ -1,6 +1,6 @@
-"""Requests and resources of the HTTP contract: one definition for API, worker and client.
+"""Requests and resources of the HTTP contract, for the API, the workers and Python clients.
 
-Unknown fields are refused, types are not coerced. Times are RFC 3339 UTC.
+Unknown fields are refused, types are not converted. Times are RFC 3339 in UTC.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ ImageFormat = Literal["png", "jpeg", "webp"]
 
 
 class Request(BaseModel):
-    """Base of all that customers send."""
+    """Base of everything that clients send."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class Resource(BaseModel):
-    """Base of all that we answer."""
+    """Base of everything that the service sends."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -44,7 +44,7 @@ class Resource(BaseModel):
 
 
 class Input(Request):
-    """Where the photo is: exactly one of the fields."""
+    """Where the photo is. Exactly one field is given."""
 
     model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
 
@@ -105,7 +105,7 @@ class RestorationParameters(Request):
     def _metadata_is_small(self) -> Self:
         size = sum(len(k.encode()) + len(v.encode()) for k, v in self.metadata.items())
         if size > 4096:
-            raise ValueError(f"metadata holds {size} bytes; 4096 are allowed")
+            raise ValueError(f"metadata has {size} bytes; 4096 are allowed")
         return self
 
 
@@ -119,7 +119,7 @@ class RestorationRequest(RestorationParameters):
 
 
 class Problem(BaseModel):
-    """RFC 9457."""
+    """An error (RFC 9457)."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -135,7 +135,7 @@ class Problem(BaseModel):
 
 
 class StoredImage(Resource):
-    """``url`` is presigned and ends at ``url_expires_at``."""
+    """``url`` is presigned and expires at ``url_expires_at``."""
 
     url: str | None
     key: str
@@ -153,7 +153,7 @@ class FaceCrop(Resource):
 
 
 class Face(Resource):
-    """What was done to one face and, if nothing, why. Pixels of the upright photo."""
+    """The result for one face, in pixels of the upright photo. ``reason``: why not restored."""
 
     index: int
     box: tuple[float, float, float, float]
@@ -173,9 +173,9 @@ class ModelUsed(Resource):
 
 
 class BackgroundUsed(Resource):
-    """What made the picture ``scale`` times as large.
+    """The network that enlarged the picture ``scale`` times.
 
-    ``averaged``: by weights for a larger scale, whose answer was averaged down.
+    ``averaged``: its scale is larger, and its output was averaged down.
     """
 
     name: str
@@ -206,7 +206,7 @@ class QueueView(Resource):
 
 
 class Restoration(Resource):
-    """A job as the customer sees it."""
+    """A job as clients see it."""
 
     id: str
     object: Literal["restoration"] = "restoration"
@@ -235,7 +235,7 @@ class RestorationPage(Resource):
 
 
 class ModelView(Resource):
-    """A model that may be asked for. What only a live worker knows is null when none serves it.
+    """A model that a request may name. Fields that only a live worker knows are null without one.
 
     ``task``: ``restore`` draws faces anew, ``colorize`` keeps their luminance and adds colour.
     """
@@ -257,7 +257,7 @@ class ModelList(Resource):
 
 
 class Readiness(Resource):
-    """Whether each part answers; nothing more is told to strangers."""
+    """Whether each part responds. Readable without an API key, so it has no details."""
 
     ready: bool
     parts: dict[str, Literal["ok", "unreachable"]]

@@ -1,4 +1,4 @@
-"""What GET /v1/usage answers."""
+"""The resource of GET /v1/usage."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from shared.contract.restorations import Resource
 
 
 class JobCounts(Resource):
-    """Jobs of one API key. ``created`` counts each once, however often it was run again."""
+    """Jobs of one API key. ``created`` counts each job once, also after a retry."""
 
     created: int
     succeeded: int
@@ -17,7 +17,7 @@ class JobCounts(Resource):
 
 
 class RequestLimit(Resource):
-    """``quota`` requests in ``window_s`` seconds; ``remaining`` now. Null: there is no limit."""
+    """``quota`` requests in ``window_s`` seconds, ``remaining`` now. Null: no limit."""
 
     quota: int | None
     window_s: int
@@ -25,14 +25,14 @@ class RequestLimit(Resource):
 
 
 class QueueLimit(Resource):
-    """How many jobs of the tenant may wait, and how many do."""
+    """How many jobs of the tenant may be queued, and how many are."""
 
     quota: int
     queued: int
 
 
 class InputLimit(Resource):
-    """The largest photo that is taken."""
+    """The largest photo that is accepted."""
 
     bytes: int
     pixels: int
@@ -46,7 +46,7 @@ class Limits(Resource):
 
 
 class Usage(Resource):
-    """What one API key has used, and what it may."""
+    """The usage and the limits of one API key."""
 
     object: Literal["usage"] = "usage"
     tenant: str

@@ -1,7 +1,7 @@
-"""Which internet addresses a customer may make us connect to. Pure; our own table.
+"""Which internet addresses a URL of a client may lead to. Pure functions and one table.
 
-``ipaddress``'s ``is_global`` differs between Python versions and passes addresses that must be
-refused (6to4, NAT64, some metadata services), so every range is written down here, after the IANA
+``is_global`` of ``ipaddress`` differs between Python versions and accepts addresses that must be
+refused (6to4, NAT64, some metadata services). So this module lists every range, after the IANA
 special-purpose registries (RFC 6890, as of 2025).
 """
 
@@ -16,7 +16,7 @@ from shared.errors import InputForbidden
 
 Address = IPv4Address | IPv6Address
 
-#: Allowed only where the settings allow private addresses.
+#: Allowed only if the settings allow private addresses.
 PRIVATE_V4 = tuple(
     IPv4Network(network)
     for network in (
@@ -59,7 +59,7 @@ RESERVED_V4 = tuple(
         "240.0.0.0/4",  # reserved, broadcast
     )
 )
-#: IPv6 is refused unless it is global unicast, and then if it is one of these.
+#: IPv6 addresses outside of this range are refused, and those in ``RESERVED_V6``.
 GLOBAL_V6 = IPv6Network("2000::/3")
 RESERVED_V6 = tuple(
     IPv6Network(network)
@@ -75,51 +75,51 @@ NAT64 = IPv6Network("64:ff9b::/96")
 _ISATAP = (0x0000_5EFE, 0x0200_5EFE)  # upper half of the interface id, IPv4 in the lower half
 
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
-_SPELT_V4 = re.compile(r"[0-9a-fx.]+")  # inet_aton would also take blanks and what follows them
+_WRITTEN_V4 = re.compile(r"[0-9a-fx.]+")  # inet_aton also accepts blanks and the text after them
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 #: Names that never mean a public host (RFC 6761, RFC 6762, RFC 8375, ICANN's ``internal``).
 _LOCAL_DOMAINS = frozenset({"localhost", "local", "localdomain", "internal", "intranet", "lan"})
 
 
 def literal(host: str) -> Address | None:
-    """Return the address that ``host`` spells, None when it is a name.
+    """Return the address that ``host`` is, None if it is a name.
 
-    Knows what ``getaddrinfo`` knows: ``127.1``, ``2130706433``, ``0x7f000001``, ``0177.0.0.1``,
-    ``::ffff:127.0.0.1``, a zone id; and, for it is what IDNA makes of them, other digits and dots.
+    Accepts every notation of ``getaddrinfo``: ``127.1``, ``2130706433``, ``0x7f000001``,
+    ``0177.0.0.1``, ``::ffff:127.0.0.1``, a zone id; and other digits and dots, as IDNA does.
     """
     plain = unicodedata.normalize("NFKC", host).replace("\u3002", ".").lower().removesuffix(".")
     try:
         if ":" in plain:
             return IPv6Address(plain)
-        return IPv4Address(socket.inet_aton(plain)) if _SPELT_V4.fullmatch(plain) else None
+        return IPv4Address(socket.inet_aton(plain)) if _WRITTEN_V4.fullmatch(plain) else None
     except (OSError, ValueError):
         return None
 
 
 def check_address(address: Address, *, allow_private: bool) -> None:
-    """Raise InputForbidden unless a customer may make us connect to ``address``."""
+    """Raises InputForbidden if a URL of a client must not lead to ``address``."""
     address = _unwrap(address)
     if address in METADATA or _is_reserved(address):
-        raise InputForbidden("The address is reserved and never fetched from")
+        raise InputForbidden("The address is reserved and never used")
     if not allow_private and _is_private(address):
         raise InputForbidden("The address is private; only public addresses are allowed")
 
 
 def check_name(name: str, *, allow_private: bool) -> None:
-    """Raise InputForbidden unless the ASCII ``name`` is one that public DNS could know."""
+    """Raises InputForbidden unless the ASCII ``name`` can be a name of the public DNS."""
     labels = name.removesuffix(".").split(".")
     if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
         raise InputForbidden("The address's host name is not valid")
     if _NUMBER.fullmatch(labels[-1]):
-        # No top-level domain is a number: it is a misspelt address that another resolver might
-        # read (WHATWG URL, "ends in a number").
+        # No top-level domain is a number. This is a malformed address, which another resolver may
+        # accept (WHATWG URL, "ends in a number").
         raise InputForbidden("The address's host is neither a name nor an address")
     if not allow_private and (len(labels) == 1 or labels[-1] in _LOCAL_DOMAINS):
         raise InputForbidden("The address's host name is local; only public hosts are allowed")
 
 
 def _unwrap(address: Address) -> Address:
-    """Return the IPv4 address inside an IPv4-mapped or NAT64 one: packets would go there."""
+    """Return the IPv4 address in an IPv4-mapped or NAT64 one, since packets go there."""
     if isinstance(address, IPv6Address):
         if address.ipv4_mapped is not None:
             return address.ipv4_mapped

@@ -1,10 +1,10 @@
-"""A network connection that goes to an address which was checked, and ends when its time is up.
+"""A network connection to a checked address, with one deadline for everything.
 
-``httpcore`` connects by name and has a time limit for each read. Both are too weak for addresses
-that strangers give us: the name may answer differently the second time (DNS rebinding), and a
-server that sends a byte a second keeps every single read short. So the name is resolved here,
-once, every answer is checked, and the socket is opened to one of those very answers; and all
-steps, name lookup and TLS included, share one deadline. TLS and the Host header still see the name.
+``httpcore`` connects by name and has a time limit for each read. Both are too weak for the URLs of
+clients: a second name lookup may return another address (DNS rebinding), and a server that sends
+one byte a second keeps each read short. So the name is resolved here, once, each address is
+checked, and the socket connects to one of them. All steps, with name lookup and TLS, share one
+deadline. TLS and the Host header use the name.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ import httpcore
 from shared.errors import InputForbidden, InputNotFound, InputTimeout
 from shared.net.addresses import check_address, literal
 
-#: Longest wait for one address of a name, so that a dead first one leaves time for the next.
+#: The longest wait for one address of a name, so that a dead one leaves time for the next.
 CONNECT_S = 5.0
-#: More answers than this are nobody's photo server.
+#: No photo server has more addresses than this.
 MAX_ADDRESSES = 16
 
 
 class Resolver(Protocol):
-    """Turns a name into addresses; ``OSError`` when there are none."""
+    """Resolves a name to addresses. Raises OSError if there are none."""
 
     def addresses(self, host: str, port: int) -> list[str]: ...
 
 
 class SystemResolver:
-    """What the machine is set up to use, through ``getaddrinfo``."""
+    """The resolver of the operating system, by ``getaddrinfo``."""
 
     def addresses(self, host: str, port: int) -> list[str]:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -49,7 +49,7 @@ class Deadline:
         self._at = time.monotonic() + timeout_s
 
     def remaining_s(self) -> float:
-        """Seconds left, more than 0; InputTimeout when none are."""
+        """Return the seconds left, more than 0. Raises InputTimeout if there are none."""
         left_s = self._at - time.monotonic()
         if left_s <= 0:
             raise InputTimeout("The server did not respond in time")
@@ -57,7 +57,7 @@ class Deadline:
 
 
 class CheckedBackend(httpcore.NetworkBackend):
-    """Opens connections of one exchange: resolves, checks every answer, connects to one."""
+    """Opens the connections of one exchange: resolves, checks all addresses, connects to one."""
 
     def __init__(self, resolver: Resolver, deadline: Deadline, *, allow_private: bool) -> None:
         self._resolver = resolver
@@ -72,8 +72,12 @@ class CheckedBackend(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
-        """InputForbidden if any answer is refused, InputNotFound if none can be reached."""
-        del timeout, local_address, socket_options  # the deadline rules; nobody sets the others
+        """Raises InputForbidden if any address is refused, InputNotFound if none can be reached."""
+        del (
+            timeout,
+            local_address,
+            socket_options,
+        )  # the deadline replaces the timeout; the others are not used
         addresses = self._checked(host, port)
         for address in addresses:
             wait_s = min(CONNECT_S, self._deadline.remaining_s())
@@ -83,41 +87,43 @@ class CheckedBackend(httpcore.NetworkBackend):
                 continue
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             return DeadlineStream(opened, self._deadline)
-        self._deadline.remaining_s()  # out of time is another thing than refused
+        self._deadline.remaining_s()  # raises InputTimeout if the time was the cause
         raise InputNotFound("The server cannot be reached")
 
     def _checked(self, host: str, port: int) -> list[str]:
-        spelt = literal(host)
-        answers = [str(spelt)] if spelt is not None else self._resolve(host, port)
+        written = literal(host)
+        addresses = [str(written)] if written is not None else self._resolve(host, port)
         try:
-            for answer in answers:
-                check_address(ip_address(answer), allow_private=self._allow_private)
+            for address in addresses:
+                check_address(ip_address(address), allow_private=self._allow_private)
         except ValueError:
-            raise InputForbidden("The server's name has an answer that is no address") from None
-        return answers[:MAX_ADDRESSES]
+            raise InputForbidden(
+                "The server's name resolves to something that is not an address"
+            ) from None
+        return addresses[:MAX_ADDRESSES]
 
     def _resolve(self, host: str, port: int) -> list[str]:
-        """Look the name up in a thread of its own: ``getaddrinfo`` knows no time limit."""
-        answers: list[str] = []
+        """Look up the name in another thread, because ``getaddrinfo`` has no time limit."""
+        addresses: list[str] = []
 
         def look_up() -> None:
             try:
-                answers.extend(self._resolver.addresses(host, port))
+                addresses.extend(self._resolver.addresses(host, port))
             except (OSError, UnicodeError):
-                return  # no answers: told below
+                return  # no addresses: raised below
 
         thread = threading.Thread(target=look_up, name="resolve", daemon=True)
         thread.start()
         thread.join(self._deadline.remaining_s())
         if thread.is_alive():
             raise InputTimeout("The server's name could not be looked up in time")
-        if not answers:
+        if not addresses:
             raise InputNotFound("The server's name has no address")
-        return answers
+        return addresses
 
 
 class DeadlineStream(httpcore.NetworkStream):
-    """A socket whose every step waits no longer than until the deadline."""
+    """A socket whose operations end at the deadline at the latest."""
 
     def __init__(self, opened: socket.socket, deadline: Deadline) -> None:
         self._socket = opened
@@ -139,7 +145,7 @@ class DeadlineStream(httpcore.NetworkStream):
                 self._socket.settimeout(self._deadline.remaining_s())
                 rest = rest[self._socket.send(rest) :]
         except TimeoutError:
-            raise InputTimeout("The server did not take the request in time") from None
+            raise InputTimeout("The server did not accept the request in time") from None
         except OSError as error:
             raise httpcore.WriteError(str(error)) from None
 

@@ -1,9 +1,9 @@
-"""The one HTTP client for addresses that customers give us: photos to fetch, webhooks to send.
+"""The HTTP client for URLs of clients: it fetches photos and sends webhooks.
 
-Such an address may point at our own network (SSRF), redirect there, never end, or answer with a
-bomb. ``vet`` judges the text alone; ``Fetcher`` judges it again at each hop together with the
-addresses that it really connects to. Bodies are taken as they are sent, never decompressed, counted
-while they arrive, and never shown in an error. No proxy or netrc of the environment is used.
+Such a URL may point to the internal network (SSRF), redirect there, never end, or send a
+decompression bomb. ``vet`` checks the text of a URL. ``Fetcher`` checks it again at each redirect,
+and the addresses that it connects to. Bodies are not decompressed, their size is limited while
+they arrive, and errors never contain them. Proxies and netrc of the environment are not used.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ _PATH_SAFE = "/%:@!$&'()*+,;=~-._?"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What a webhook's receiver answered. ``body`` is cut off at the caller's cap."""
+class Reply:
+    """The response of a webhook receiver. ``body`` is cut off at the limit of the caller."""
 
     status_code: int
     retry_after_s: float | None
@@ -47,7 +47,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """A vetted URL: ``host`` is an ASCII name or a plain address, ``path`` is percent-encoded."""
+    """A checked URL: ``host`` is an ASCII name or an address, ``path`` is percent-encoded."""
 
     scheme: str
     host: str
@@ -64,10 +64,10 @@ class _Target:
 
 
 def vet(url: str, *, allow_private: bool) -> None:
-    """Raise InputForbidden if the text of ``url`` already shows that it will not be fetched.
+    """Raises InputForbidden if the text of ``url`` shows that it must not be fetched.
 
-    Looks at scheme, credentials, port, length, characters and, in every spelling, at literal
-    addresses. Asks no name server: ``Fetcher`` checks the answers when it connects.
+    Checks scheme, credentials, port, length, characters, and addresses in every notation. It asks
+    no name server: ``Fetcher`` checks the addresses when it connects.
     """
     _parse(url, allow_private=allow_private)
 
@@ -97,7 +97,7 @@ def _parse(url: str, *, allow_private: bool) -> _Target:
 
 
 def _host(parts: SplitResult, *, allow_private: bool) -> str:
-    """Return the host as it goes on the wire: a plain address or an ASCII name."""
+    """Return the host as it is sent: an address or an ASCII name."""
     host = parts.hostname or ""
     # In brackets stands an IPv6 address, or what RFC 3986 calls IPvFuture: [v1.fe80].
     bracketed = parts.netloc.startswith("[")
@@ -116,9 +116,9 @@ def _host(parts: SplitResult, *, allow_private: bool) -> str:
 
 
 class Fetcher:
-    """Thread-safe: each exchange opens a connection of its own and closes it.
+    """Fetches and posts. Thread-safe: each exchange opens and closes its own connection.
 
-    ``resolver`` and ``ssl_context`` are what the machine offers unless given.
+    ``resolver`` and ``ssl_context`` default to those of the operating system.
     """
 
     def __init__(
@@ -133,17 +133,17 @@ class Fetcher:
         self._ssl_context = ssl_context or httpcore.default_ssl_context()
 
     def get(self, url: str, *, max_bytes: int, timeout_s: float) -> bytes:
-        """Return the body at ``url``; at most three redirects, each checked like the first.
+        """Return the body at ``url``. At most three redirects are followed, each checked too.
 
         Raises InputForbidden, InputNotFound (also: unreachable, any status but 200, bad TLS),
         InputTooLarge past ``max_bytes``, InputTimeout after ``timeout_s`` for everything together.
         """
         deadline = Deadline(timeout_s)
         for _ in range(1 + MAX_REDIRECTS):
-            with self._exchange("GET", url, deadline, {"Accept": "image/*"}, b"") as answer:
-                if answer.status not in REDIRECTS:
-                    return _photo_bytes(answer, max_bytes)
-                url = _redirect_target(url, answer)
+            with self._exchange("GET", url, deadline, {"Accept": "image/*"}, b"") as response:
+                if response.status not in REDIRECTS:
+                    return _photo_bytes(response, max_bytes)
+                url = _redirect_target(url, response)
         raise InputForbidden(f"The server redirects more than {MAX_REDIRECTS} times")
 
     def post(
@@ -153,27 +153,27 @@ class Fetcher:
         headers: Mapping[str, str],
         *,
         timeout_s: float,
-        max_answer_bytes: int = 16_384,
-    ) -> Answer:
-        """Post ``body`` and take the answer's status, whatever it is; redirects are not followed.
+        max_reply_bytes: int = 16_384,
+    ) -> Reply:
+        """Post ``body`` and return the response, whatever its status. Redirects are not followed.
 
-        Once the status is there, a body that is slow, long or broken off takes nothing back.
+        After the status has arrived, a slow, long or incomplete body is no error.
         Raises InputForbidden, InputNotFound (unreachable, bad TLS, no HTTP), InputTimeout.
         """
-        with self._exchange("POST", url, Deadline(timeout_s), headers, body) as answer:
+        with self._exchange("POST", url, Deadline(timeout_s), headers, body) as response:
             got = bytearray()
             with contextlib.suppress(InputTimeout, httpcore.NetworkError, httpcore.ProtocolError):
-                for piece in answer.iter_stream():
+                for piece in response.iter_stream():
                     got += piece
-                    if len(got) >= max_answer_bytes:
+                    if len(got) >= max_reply_bytes:
                         break
-            return Answer(answer.status, _retry_after_s(answer), bytes(got[:max_answer_bytes]))
+            return Reply(response.status, _retry_after_s(response), bytes(got[:max_reply_bytes]))
 
     @contextlib.contextmanager
     def _exchange(
         self, method: str, url: str, deadline: Deadline, headers: Mapping[str, str], body: bytes
     ) -> Iterator[httpcore.Response]:
-        """One request on one new connection; httpcore's errors become ours."""
+        """Send one request on a new connection. Errors of httpcore become errors of the tree."""
         target = _parse(url, allow_private=self._allow_private)
         backend = CheckedBackend(self._resolver, deadline, allow_private=self._allow_private)
         all_headers = [
@@ -190,33 +190,37 @@ class Fetcher:
                 ) as pool,
                 pool.stream(
                     method, target.url(), headers=all_headers, content=body or None
-                ) as answer,
+                ) as response,
             ):
-                yield answer
+                yield response
         except (httpcore.NetworkError, httpcore.ProtocolError):
-            # What the far side sent may be anybody's secret: nothing of it goes into the detail.
-            raise InputNotFound("The server's answer broke off or is not valid HTTP(S)") from None
+            # The response may contain a secret, so the detail has nothing of it.
+            raise InputNotFound(
+                "The server's response is incomplete or not valid HTTP(S)"
+            ) from None
 
 
-def _photo_bytes(answer: httpcore.Response, max_bytes: int) -> bytes:
-    if answer.status != 200:
-        raise InputNotFound(f"The server answered with status {answer.status}")
-    if (_header(answer, b"content-encoding") or "identity").lower() != "identity":
-        raise InputNotFound("The server sent the photo compressed, which it was asked not to do")
-    promised = _header(answer, b"content-length") or ""
+def _photo_bytes(response: httpcore.Response, max_bytes: int) -> bytes:
+    if response.status != 200:
+        raise InputNotFound(f"The server responded with status {response.status}")
+    if (_header(response, b"content-encoding") or "identity").lower() != "identity":
+        raise InputNotFound(
+            "The server sent the photo compressed, although the request excluded this"
+        )
+    promised = _header(response, b"content-length") or ""
     if promised.isdecimal() and int(promised) > max_bytes:
         raise InputTooLarge(f"The file is larger than {max_bytes} bytes")
     got = bytearray()
-    for piece in answer.iter_stream():
+    for piece in response.iter_stream():
         got += piece
         if len(got) > max_bytes:
             raise InputTooLarge(f"The file is larger than {max_bytes} bytes")
     return bytes(got)
 
 
-def _redirect_target(url: str, answer: httpcore.Response) -> str:
+def _redirect_target(url: str, response: httpcore.Response) -> str:
     # Browsers and curl percent-encode the bytes of Location that are no ASCII. Most are UTF-8.
-    location = _header(answer, b"location", "utf-8")
+    location = _header(response, b"location", "utf-8")
     location = location and _RAW_BYTE.sub(lambda raw: f"%{ord(raw[0]) - 0xDC00:02X}", location)
     if not location:
         raise InputNotFound("The server redirects to nowhere")
@@ -226,17 +230,17 @@ def _redirect_target(url: str, answer: httpcore.Response) -> str:
         raise InputForbidden("The server redirects to something that is not a valid URL") from None
 
 
-def _header(answer: httpcore.Response, name: bytes, encoding: str = "latin-1") -> str | None:
+def _header(response: httpcore.Response, name: bytes, encoding: str = "latin-1") -> str | None:
     """Return the first header of that name; bytes that the encoding lacks become surrogates."""
-    for key, value in answer.headers:
+    for key, value in response.headers:
         if key.lower() == name:
             return value.decode(encoding, "surrogateescape").strip()
     return None
 
 
-def _retry_after_s(answer: httpcore.Response) -> float | None:
+def _retry_after_s(response: httpcore.Response) -> float | None:
     """Return seconds from now, from either form of ``Retry-After`` (RFC 9110 §10.2.3)."""
-    value = _header(answer, b"retry-after") or ""
+    value = _header(response, b"retry-after") or ""
     if value.isascii() and value.isdecimal():
         return float(value[:9])
     try:

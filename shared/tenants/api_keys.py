@@ -1,10 +1,9 @@
 """API keys and webhook secrets of tenants.
 
-A key reads ``fm_live_<id><secret><checksum>``: 32 hex digits that name it, 32 characters of
-secret (190 bits), 6 of checksum, so that a mistyped or invented one never reaches Redis. Stored
-is only an HMAC-SHA256 of the whole under a pepper that Redis does not know. Webhook secrets are
-derived from the pepper and a stored number, so nothing here is a secret to who has not the pepper,
-and ``copy`` may be kept beside the photos.
+A token is ``fm_live_<id><secret><checksum>``: an id of 32 hex digits, a secret of 32 characters
+(190 bits) and a checksum of 6, so that a mistyped token never reaches Redis. Redis stores only an
+HMAC-SHA256 of the token under the pepper, which Redis does not have. Webhook secrets are derived
+from the pepper and a stored seed. So neither Redis nor a ``copy`` of the keys contains a secret.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ class ApiKey:
 
 
 class KeyRing:
-    """All keys in Redis. Asked at each request, so that a revoked key ends at once."""
+    """All keys in Redis. Each request reads its key, so that a revoked key fails at once."""
 
     def __init__(self, client: redis.Redis, pepper: SecretStr) -> None:
         """Raises SettingsInvalid without a pepper."""
@@ -65,14 +64,14 @@ class KeyRing:
     def create(
         self, tenant: str, name: str, scopes: Iterable[str] = ALL_SCOPES
     ) -> tuple[ApiKey, str]:
-        """A new key and its token, which nobody can show again.
+        """Create a key. Return it and its token, which is not stored.
 
-        Raises InvalidRequest for a tenant that cannot stand in keys and paths (lower-case
-        letters, digits, ``-`` and ``_``) or an unknown scope; Unavailable.
+        Raises InvalidRequest for an unknown scope or a bad tenant name (a tenant is part of keys
+        and paths: lower-case letters, digits, ``-`` and ``_``); Unavailable.
         """
         granted = frozenset(scopes)
         if not _TENANT.fullmatch(tenant):
-            raise InvalidRequest("A tenant is 1 to 63 of a-z, 0-9, - and _")
+            raise InvalidRequest("A tenant has 1 to 63 characters of a-z, 0-9, - and _")
         if not granted or granted - ALL_SCOPES:
             raise InvalidRequest(f"Scopes are {', '.join(sorted(ALL_SCOPES))}")
         key_id = new_id("key")
@@ -91,14 +90,14 @@ class KeyRing:
         return ApiKey(key_id, tenant, name, granted, created_at, revoked=False), token
 
     def authenticate(self, token: str) -> ApiKey:
-        """As ``admit`` does, and counts nothing."""
+        """Return the key of ``token``, like ``admit``, without counting a request."""
         return self.admit(token, UNLIMITED)[0]
 
     def admit(self, token: str, quota: Quota) -> tuple[ApiKey, Allowance | None]:
-        """Whose token it is; one request of the key is counted in the same step.
+        """Return the key of ``token``, and count one request of it in the same step.
 
-        Raises Unauthorized, without telling why; Unavailable, also if there is no key at all. That
-        is so when Redis was lost, and a client that is told 503 comes again.
+        Raises Unauthorized, without a reason; Unavailable, also if there is no key at all. That
+        happens after Redis was lost, and a client tries again after a 503.
         """
         match = _TOKEN.fullmatch(token)
         body, checksum = token[:-_CHECKSUM_LENGTH], token[-_CHECKSUM_LENGTH:]
@@ -116,34 +115,40 @@ class KeyRing:
         if not any_keys:
             raise Unavailable("There is no API key yet")
         record = dict(zip(flat[::2], flat[1::2], strict=True))
-        # Compared even if there is no such key: both answers take the same time.
+        # Compared even if the key does not exist, so that both cases need the same time.
         right = hmac.compare_digest(digest, record.get("digest", ""))
         if not right or "revoked" in record:
             raise Unauthorized
         return _api_key(key_id, record), allowance(counted)
 
     def list(self, tenant: str | None = None) -> list[ApiKey]:
-        """All keys, or one tenant's, oldest first; revoked ones too. Raises Unavailable."""
+        """Return all keys or those of one tenant, oldest first, also revoked ones.
+
+        Raises Unavailable.
+        """
         keys = [_api_key(key_id, record) for key_id, record in self._records().items()]
         return [key for key in keys if tenant in {None, key.tenant}]
 
     def revoke(self, key_id: str) -> None:
-        """For ever; again is no error. Raises NotFound, Unavailable."""
+        """Revoke a key for ever. A second call is no error. Raises NotFound, Unavailable."""
         if not self._record(key_id):
             raise NotFound(f"There is no key {key_id}")
         with redis_errors():
             self._redis.hset(redis_key("key", key_id), "revoked", "1")
 
     def webhook_secrets(self, tenant: str) -> tuple[str, ...]:
-        """The valid ones, newest first; made at the first call. Raises Unavailable."""
+        """Return the valid secrets, newest first; the first call creates one.
+
+        Raises Unavailable.
+        """
         return self._webhook_secrets(tenant, rotate=False)
 
     def rotate_webhook_secret(self, tenant: str) -> str:
-        """A new secret; the old one stays valid for 24 hours beside it. Raises Unavailable."""
+        """Create and return a secret. The old one stays valid for 24 hours. Raises Unavailable."""
         return self._webhook_secrets(tenant, rotate=True)[0]
 
     def copy(self) -> str:
-        """All keys and what webhook secrets are derived from, as text. Raises Unavailable."""
+        """Return all keys and the seeds of all webhook secrets as text. Raises Unavailable."""
         records = self._records()
         tenants = sorted({record["tenant"] for record in records.values()})
         with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
@@ -158,9 +163,9 @@ class KeyRing:
         return json.dumps({"keys": records, "webhooks": webhooks})
 
     def restore(self, copy: str) -> int:
-        """Bring back what is not there any more; the number of keys. Raises Unavailable.
+        """Restore the keys of a ``copy`` that are missing. Return their number. Raises Unavailable.
 
-        What is there stays as it is, but a key that was revoked is so again.
+        Existing keys are kept, but a key that is revoked in the copy is revoked again.
         """
         content = json.loads(copy)
         restored = 0
@@ -193,7 +198,7 @@ class KeyRing:
         return "whsec_" + base64.b64encode(derived).decode()
 
     def _records(self) -> dict[str, dict[str, str]]:
-        """Of all keys, oldest first."""
+        """Return the records of all keys, oldest first."""
         with redis_errors():
             ids = cast("list[str]", self._redis.zrange(redis_key("keys"), 0, -1))
             with self._redis.pipeline(transaction=False) as pipe:
@@ -215,7 +220,7 @@ def _webhooks(tenant: str) -> str:
 
 
 def _until(score: float) -> float | None:
-    """JSON has no infinity: None is for ever."""
+    """Convert a score for JSON, which has no infinity: None means for ever."""
     return None if math.isinf(score) else score
 
 
@@ -235,7 +240,7 @@ def _random_letters(count: int) -> str:
 
 
 def _checksum(body: str) -> str:
-    """CRC-32 in 6 letters: finds mistakes, proves nothing."""
+    """Return the CRC-32 in 6 letters. It detects typing errors; it is no protection."""
     value, letters = zlib.crc32(body.encode()), ""
     for _ in range(_CHECKSUM_LENGTH):
         value, rest = divmod(value, len(_LETTERS))

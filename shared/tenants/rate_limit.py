@@ -1,7 +1,7 @@
-"""How often an API key may ask: a bucket in Redis, the same for all API processes.
+"""The rate limit of API keys: a token bucket in Redis, shared by all API processes.
 
-It holds as many requests as the quota and fills evenly, so that there is no moment at which all
-clients may start again together.
+The bucket has as many tokens as the quota and fills evenly, so that the clients of a full window
+do not all return at the same moment.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _POLICY = '"key"'
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """So many requests of one key in so many seconds; none: as many as there are."""
+    """At most ``requests`` of one key in ``window_s`` seconds. 0 requests: no limit."""
 
     requests: int
     window_s: int
@@ -29,7 +29,7 @@ UNLIMITED = Quota(0, 0)
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What is left to a key. ``retry_after_s`` is None unless this request was refused."""
+    """What is left of a quota. ``retry_after_s`` is None unless this request was refused."""
 
     remaining: int
     full_in_s: int
@@ -37,24 +37,24 @@ class Allowance:
 
     @property
     def header(self) -> str:
-        """The field RateLimit (draft-ietf-httpapi-ratelimit-headers-10)."""
+        """The header RateLimit (draft-ietf-httpapi-ratelimit-headers-10)."""
         return f"{_POLICY};r={self.remaining};t={self.full_in_s}"
 
 
 class RateLimiter:
-    """The quota of every key; ``KeyRing.admit`` counts."""
+    """The quota of each API key. ``KeyRing.admit`` counts the requests."""
 
     def __init__(self, settings: Settings) -> None:
         self.quota = Quota(settings.rate_limit, settings.rate_window_s)
 
     @property
     def policy(self) -> str:
-        """The field RateLimit-Policy of the same draft."""
+        """The header RateLimit-Policy of the same draft."""
         return f"{_POLICY};q={self.quota.requests};w={self.quota.window_s}"
 
 
 def allowance(counted: Sequence[str]) -> Allowance | None:
-    """What the script ``authenticate`` has counted; None if there is no limit."""
+    """Convert what the script ``authenticate`` returns. None: there is no limit."""
     if not counted:
         return None
     remaining, full_in_s, *wait = counted
@@ -63,6 +63,6 @@ def allowance(counted: Sequence[str]) -> Allowance | None:
 
 
 def refusal(allowance: Allowance) -> RateLimited:
-    """The problem for a request that was refused."""
+    """Return the error for a request that was refused."""
     wait_s = allowance.retry_after_s or 1
-    return RateLimited(f"This API key asks too often. Wait {wait_s} s.", wait_s)
+    return RateLimited(f"This API key sends too many requests. Wait {wait_s} s.", wait_s)

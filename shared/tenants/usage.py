@@ -1,4 +1,4 @@
-"""What each API key has used: counted in the scripts that take and end jobs, so never twice."""
+"""The usage of each API key, counted in the scripts that create and end jobs, so never twice."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shared.redis.scripts import Scripts
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """Since the key was made. ``queued`` is the whole tenant's, now."""
+    """Usage since the key was created. ``queued`` counts the jobs of the whole tenant, now."""
 
     created: int
     succeeded: int
@@ -24,13 +24,13 @@ class Used:
 
 
 class UsageBook:
-    """Thread-safe."""
+    """Reads the usage. Thread-safe."""
 
     def __init__(self, client: redis.Redis) -> None:
         self._scripts = Scripts(client)
 
     def of(self, tenant: str, key_id: str) -> Used:
-        """Raises Unavailable."""
+        """Return the usage of one key. Raises Unavailable."""
         flat, queued = self._scripts.run("usage", tenant=tenant, key_id=key_id)
         counted = {name: int(value) for name, value in pairs(flat).items()}
         return Used(

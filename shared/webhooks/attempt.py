@@ -11,7 +11,7 @@ from shared.errors import InputError
 from shared.net.fetcher import Fetcher
 from shared.webhooks.signing import sign
 
-MAX_ANSWER_BYTES = 16_384
+MAX_REPLY_BYTES = 16_384
 GONE = 410
 
 
@@ -64,13 +64,13 @@ def send(
     headers = {"Content-Type": "application/json"} | sign(secrets, event_id, int(at), body)
     status_code = retry_after_s = error = None
     try:
-        answer = fetcher.post(
-            url, body, headers, timeout_s=timeout_s, max_answer_bytes=MAX_ANSWER_BYTES
+        reply = fetcher.post(
+            url, body, headers, timeout_s=timeout_s, max_reply_bytes=MAX_REPLY_BYTES
         )
     except InputError as problem:
         error = problem.detail
     else:
-        status_code, retry_after_s = answer.status_code, answer.retry_after_s
+        status_code, retry_after_s = reply.status_code, reply.retry_after_s
         if not 200 <= status_code < 300:
             error = f"The receiver responded with status {status_code}"
     latency_ms = round((time.monotonic() - started) * 1000)
