@@ -10,6 +10,7 @@ FacemendError
 ├── InputError          the photo cannot be restored as it is
 │   ├── InputNotFound, InputForbidden, InputTooLarge, InputTimeout, InputChanged,
 │   ├── UnsupportedImage, CorruptImage, ImageTooManyPixels,
+│   ├── ObjectKeyInvalid (an InputNotFound),
 │   └── NoFaceFound, IdentityTooLow
 ├── EngineError         the photo is fine; the model or the device is not
 │   ├── ModelUnavailable
