@@ -21,7 +21,7 @@ from worker.engine import FaceOptions, load_restorer
 from worker.imaging.decode import decode
 from worker.imaging.encode import encode
 from worker.imaging.limits import Limits
-from worker.imaging.sixteen_bit import png
+from worker.imaging.png import sixteen_bit
 from worker.weights.catalogue import STARTER
 
 RESULTS = Path(__file__).parent / "results"
@@ -54,7 +54,7 @@ def main(*, deep: bool) -> None:
 
 def _file(pixels: np.typing.NDArray[np.uint8], *, deep: bool) -> bytes:
     if deep:
-        return png(pixels.astype(np.uint16) * np.uint16(257), None)
+        return sixteen_bit(pixels.astype(np.uint16) * np.uint16(257), b"")
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, "jpeg", quality=90)
     return out.getvalue()

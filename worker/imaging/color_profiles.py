@@ -8,18 +8,19 @@ from PIL import Image, ImageCms
 
 
 def to_rgb(
-    image: Image.Image, icc: bytes | None, warnings: list[str]
+    image: Image.Image, icc: bytes | None, warnings: list[str], *, grey: bool
 ) -> tuple[Image.Image, bytes | None]:
     """8-bit image as RGB, and the profile those RGB values are in (None: sRGB is meant).
 
     Ink colours are converted, by their own profile if they carry one; all others keep values and
-    profile. What had to be changed is appended to ``warnings``.
+    profile, which has to be for grey if the file is ``grey``. What had to be changed is appended to
+    ``warnings``.
     """
     if image.mode == "CMYK":
         own = icc if _readable(icc, warnings) == "CMYK" else None
         warnings.append("The photo is in CMYK: the result is in RGB (sRGB).")
         return _ink_to_srgb(image, own), None
-    kept = fitting(icc, "GRAY" if image.mode == "L" else "RGB", warnings)
+    kept = fitting(icc, "GRAY" if grey else "RGB", warnings)
     return image.convert("RGB"), kept
 
 

@@ -7,6 +7,7 @@ UnsupportedImage, CorruptImage or ImageTooManyPixels. ``encoding`` goes the othe
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -14,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from shared.errors import CorruptImage, ImageTooManyPixels, UnsupportedImage
-from worker.imaging import sixteen_bit
+from shared.errors import CorruptImage, FacemendError, ImageTooManyPixels, UnsupportedImage
+from worker.imaging import color_space, png, sixteen_bit, tiff
+from worker.imaging.coded_pixels import Kept, is_lossless_webp, jpeg_bits, only_pixels
 from worker.imaging.color_profiles import fitting, to_rgb
 from worker.imaging.limits import Limits
+from worker.imaging.resolution import Dpi, dpi_of, dpi_of_exif
 from worker.imaging.sixteen_bit import Samples
 
 Pixels = NDArray[np.uint8]
@@ -37,7 +40,9 @@ _EIGHT_BIT_MODES = frozenset(
     {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"}
 )
 _PNG_END = b"IEND\xaeB`\x82"
-_ORIENTATION_TAG = 0x0112
+_ORIENTATION_TAG, _ICC_TAG = 0x0112, 34675
+_ON_THE_SIDE = frozenset({5, 6, 7, 8})
+_SEVERAL = "The file holds several frames: only the first one is used."
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,10 @@ class Photo:
     channels are equal everywhere and have to stay so; ``warnings`` are sentences for the customer.
     ``deep`` is the same picture with 16 bits a channel, uint16 (H, W, 3 or, with alpha, 4), where
     it came with them: networks look at ``pixels``, what leaves as PNG is ``deep``.
+    ``dpi`` is the resolution of its print, horizontal and vertical. ``colour_chunks`` are those of
+    a PNG that state its colour space; ``icc`` says the same where a profile can. ``lossless``: it
+    was a WebP file that stored each value exactly, and is again. ``coded`` is the file that came,
+    with its pixels as they were coded and no metadata; None if such a file cannot be had.
     Raises UnsupportedImage for arrays of any other type or shape, so for floats, finite or not.
     """
 
@@ -58,6 +67,10 @@ class Photo:
     format: Format = "png"
     warnings: tuple[str, ...] = ()
     deep: Samples | None = None
+    dpi: Dpi | None = None
+    colour_chunks: bytes = b""
+    lossless: bool = False
+    coded: bytes | None = None
 
     def __post_init__(self) -> None:
         _require_array("pixels", self.pixels, np.uint8, "H, W, 3")
@@ -76,43 +89,156 @@ class Photo:
 
 
 def decode(data: bytes, limits: Limits) -> Photo:
-    """Read the first frame, upright, as 8-bit RGB.
+    """Read the first frame, upright, as 8-bit RGB, and with all its bits if it has 16.
 
     Raises InputTooLarge, UnsupportedImage, ImageTooManyPixels (before any pixel is decoded) or
     CorruptImage.
     """
     limits.require_bytes(len(data))
+    # Pillow's own cap is for those who have no limits.
+    Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, limits.max_pixels)
+    try:
+        layout = tiff.layout_of(data) if tiff.begins(data) else None
+        if layout:
+            limits.require_size(layout.width, layout.height)
+        warnings: list[str] = []
+        if layout and layout.is_read_here:
+            stored = _read_tiff(layout, data, warnings)
+        else:
+            stored = _read_by_pillow(data, limits, layout, warnings)
+        return _photo(stored, data, warnings)
+    except (FacemendError, MemoryError):
+        raise
+    except Exception as error:  # noqa: BLE001 - decoders raise anything; all of it means this
+        raise CorruptImage(f"the pixels cannot be decoded: {error}") from None
+
+
+@dataclass(slots=True)
+class _Stored:
+    """A picture as its file stores it, not yet upright.
+
+    ``deep`` (H, W, 3 or 4) is there for 16 bits, otherwise ``pixels`` and perhaps ``alpha`` are.
+    ``icc`` fits the pixels. ``converted``: the pixels are not in the file's own colours.
+    """
+
+    format: Format
+    exif: Image.Exif
+    orientation: int
+    icc: bytes | None
+    grey_file: bool
+    dpi: Dpi | None
+    pixels: NDArray[Any] | None = None
+    alpha: NDArray[Any] | None = None
+    deep: Samples | None = None
+    converted: bool = False
+    several: bool = False
+
+
+def _read_tiff(layout: tiff.Layout, data: bytes, warnings: list[str]) -> _Stored:
+    samples = tiff.read_samples(layout, data)
+    exif = tiff.exif_of(layout, data)
+    if layout.is_first_of_several:
+        warnings.append(_SEVERAL)
+    space = "GRAY" if layout.is_grey else "RGB"
+    stored = _Stored(
+        format="tiff",
+        exif=exif,
+        orientation=_orientation(exif),
+        icc=fitting(_bytes_or_none(layout.tags.get(_ICC_TAG)), space, warnings),
+        grey_file=layout.is_grey,
+        dpi=dpi_of_exif(exif),
+    )
+    if layout.bits == 16:
+        stored.deep = samples
+    else:
+        stored.pixels = samples[:, :, :3]
+        stored.alpha = samples[:, :, 3] if samples.shape[2] == 4 else None
+    return stored
+
+
+def _read_by_pillow(
+    data: bytes, limits: Limits, layout: tiff.Layout | None, warnings: list[str]
+) -> _Stored:
     image = _open(data)
-    _check_size(image.size, limits)
-    warnings = _frame_warnings(image)
+    limits.require_size(*image.size)
+    several = _has_several_frames(image)
+    if several:
+        warnings.append(_SEVERAL)
     rawmodes = sixteen_bit.rawmodes(image)  # loading forgets them
     _load(image, data)
-    orientation = _orientation(image)
+    exif = _exif(image)
+    stored = _Stored(
+        format=_FORMATS[image.format or ""],
+        exif=exif,
+        orientation=_orientation(exif),
+        icc=None,
+        grey_file=image.mode.startswith(("1", "L", "I;16")),
+        dpi=dpi_of(image.info, exif),
+        several=several,
+    )
     profile = image.info.get("icc_profile")
-    deep = _deep(image, rawmodes, data, warnings)
-    alpha: NDArray[Any] | None = None
-    if deep is not None:
-        grey_file = image.mode.startswith("I;16")
+    if image.mode.startswith("I;16") or any(";16" in rawmode for rawmode in rawmodes):
+        stored.deep = sixteen_bit.read(image, rawmodes, lambda: _open(data))
+    if stored.deep is not None:
         image.close()  # large as it is
-        icc = fitting(profile, "GRAY" if grey_file else "RGB", warnings)
-        deep = _upright(deep, orientation)
+        stored.icc = fitting(profile, "GRAY" if stored.grey_file else "RGB", warnings)
+        return stored
+    if layout and layout.bits > 8:
+        warnings.append("The file has 16 bits a channel: the result has 8.")
+    flat = _eight_bit(image)
+    stored.converted = flat.mode == "CMYK"
+    rgb, stored.icc = to_rgb(flat, profile, warnings, grey=stored.grey_file)
+    stored.pixels = np.asarray(rgb)
+    stored.alpha = np.asarray(flat.getchannel("A")) if flat.mode == "RGBA" else None
+    return stored
+
+
+def _photo(stored: _Stored, data: bytes, warnings: list[str]) -> Photo:
+    found = color_space.chunks_of(data) if stored.format == "png" else {}
+    icc = stored.icc or _stated_profile(stored, found, warnings)
+    turned = stored.orientation
+    if stored.deep is not None:
+        deep = _upright(stored.deep, turned)
         pixels = sixteen_bit.rounded(deep[:, :, :3])
         alpha = sixteen_bit.rounded(deep[:, :, 3]) if deep.shape[2] == 4 else None
     else:
-        flat = _eight_bit(image)
-        rgb, icc = to_rgb(flat, profile, warnings)
-        pixels = _upright(np.asarray(rgb), orientation)
-        if flat.mode == "RGBA":
-            alpha = _upright(np.asarray(flat.getchannel("A")), orientation)
+        deep = None
+        pixels = _upright(np.asarray(stored.pixels), turned)
+        alpha = None if stored.alpha is None else _upright(stored.alpha, turned)
+    dpi = stored.dpi and (stored.dpi[::-1] if turned in _ON_THE_SIDE else stored.dpi)
+    kept = None
+    if turned == 1 and not stored.converted and not (stored.several and stored.format != "jpeg"):
+        kept = only_pixels(data, stored.format, Kept(icc, dpi))
     return Photo(
         pixels=pixels,
         alpha=alpha,
         icc=icc,
         grey=_is_grey(pixels if deep is None else deep),
-        format=_FORMATS[image.format or ""],
+        format=stored.format,
         warnings=tuple(warnings),
         deep=deep,
+        dpi=dpi,
+        colour_chunks=b"".join(png.chunk(kind, content) for kind, content in found.items()),
+        lossless=stored.format == "webp" and is_lossless_webp(data),
+        coded=kept,
     )
+
+
+def _stated_profile(
+    stored: _Stored, found: Mapping[bytes, bytes], warnings: list[str]
+) -> bytes | None:
+    """A profile of the colours that the file states otherwise than by one."""
+    if stored.converted:
+        return None
+    try:
+        space = color_space.of_png(found) if found else color_space.of_exif(stored.exif, warnings)
+    except Exception:  # noqa: BLE001 - Pillow reads tags when they are asked for
+        return None
+    return space.profile(grey=stored.grey_file) if space else None
+
+
+def _bytes_or_none(value: object) -> bytes | None:
+    return value if isinstance(value, bytes) else None
 
 
 def _require_array(name: str, array: object, kind: type[np.generic], shape: str) -> None:
@@ -138,6 +264,9 @@ def _open(data: bytes) -> Image.Image:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageTooManyPixels(str(error)) from None
     except Exception as error:  # noqa: BLE001 - decoders raise anything; all of it means this
+        bits = jpeg_bits(data) if data.startswith(b"\xff\xd8\xff") else None
+        if bits not in {None, 8}:
+            raise UnsupportedImage(f"JPEG with {bits} bits a channel; 8 are read") from None
         if _looks_like_an_image(data):
             # Pillow's words for a file that nobody knows name an address in memory.
             why = "" if isinstance(error, UnidentifiedImageError) else f": {error}"
@@ -152,40 +281,18 @@ def _looks_like_an_image(data: bytes) -> bool:
     return data.startswith(starts) or webp or bmp
 
 
-def _check_size(size: tuple[int, int], limits: Limits) -> None:
-    width, height = size
-    short, long = sorted(size)
-    if long > limits.max_side_px or width * height > limits.max_pixels:
-        raise ImageTooManyPixels(
-            f"{width} x {height} px; {limits.max_pixels} px in all and {limits.max_side_px} px a "
-            "side are allowed"
-        )
-    if short < limits.min_side_px:
-        raise UnsupportedImage(
-            f"{width} x {height} px; the least is {limits.min_side_px} px a side"
-        )
-    if long > limits.max_aspect * short:
-        raise UnsupportedImage(
-            f"{width} x {height} px; the longer side may be {limits.max_aspect:g} times the shorter"
-        )
-
-
-def _frame_warnings(image: Image.Image) -> list[str]:
+def _has_several_frames(image: Image.Image) -> bool:
     try:
-        several = bool(getattr(image, "is_animated", False))
+        return bool(getattr(image, "is_animated", False))
     except Exception as error:  # noqa: BLE001 - counting frames parses the file
         raise CorruptImage(f"the frames cannot be counted: {error}") from None
-    return ["The file holds several frames: only the first one is used."] if several else []
 
 
 def _load(image: Image.Image, data: bytes) -> None:
     # Pillow is content with a PNG that ends after its last pixel.
     if image.format == "PNG" and _PNG_END not in data:
         raise CorruptImage("the PNG file is cut off before its end")
-    try:
-        image.load()
-    except Exception as error:  # noqa: BLE001 - decoders raise anything; all of it means this
-        raise CorruptImage(f"the pixels cannot be decoded: {error}") from None
+    image.load()
     # Nor does it mind one whose pixels point into a palette that is not there.
     if image.format == "PNG" and image.mode == "P" and not _has_whole_palette(image):
         raise CorruptImage("the PNG file has no palette, or a damaged one")
@@ -196,10 +303,18 @@ def _has_whole_palette(image: Image.Image) -> bool:
     return len(colours) > 0 and len(colours) % 3 == 0
 
 
-def _orientation(image: Image.Image) -> int:
+def _exif(image: Image.Image) -> Image.Exif:
+    """Empty if it is broken."""
+    try:
+        return image.getexif()
+    except Exception:  # noqa: BLE001 - as any parser of Pillow
+        return Image.Exif()
+
+
+def _orientation(exif: Image.Exif) -> int:
     """EXIF orientation 1…8; a broken EXIF block says nothing."""
     try:
-        value = image.getexif().get(_ORIENTATION_TAG, 1)
+        value = exif.get(_ORIENTATION_TAG, 1)
     except Exception:  # noqa: BLE001 - as any parser of Pillow
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
@@ -207,7 +322,7 @@ def _orientation(image: Image.Image) -> int:
 
 def _upright(array: NDArray[Any], orientation: int) -> NDArray[Any]:
     """Undo an EXIF orientation."""
-    if orientation in {5, 6, 7, 8}:
+    if orientation in _ON_THE_SIDE:
         array = array.swapaxes(0, 1)
     if orientation in {3, 4, 7, 8}:
         array = array[::-1]
@@ -225,24 +340,6 @@ def _eight_bit(image: Image.Image) -> Image.Image:
     if image.mode == "1":
         return image.convert("L")
     return image.convert("RGB") if image.mode == "P" else image
-
-
-def _deep(
-    image: Image.Image, rawmodes: set[str], data: bytes, warnings: list[str]
-) -> Samples | None:
-    """The 16-bit samples of a loaded image; where some cannot be had, ``warnings`` says so."""
-    grey = image.mode.startswith("I;16")
-    if not grey and not any(";16" in rawmode or ";12" in rawmode for rawmode in rawmodes):
-        return None
-    try:
-        # A colour that stands for transparent is only known to the 8-bit way.
-        keyed = "transparency" in image.info and not grey
-        samples = None if keyed else sixteen_bit.read(image, rawmodes, lambda: _open(data))
-    except Exception as error:  # noqa: BLE001 - as the first time
-        raise CorruptImage(f"the pixels cannot be decoded: {error}") from None
-    if samples is None:
-        warnings.append("The file has 16 bits a channel: the result has 8.")
-    return samples
 
 
 def _is_grey(pixels: NDArray[Any]) -> bool:

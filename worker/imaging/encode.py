@@ -1,23 +1,36 @@
-"""Pixels to bytes. Only pixels, alpha and colour profile go in: no EXIF, GPS, XMP or comment."""
+"""Pixels to bytes, with alpha, colour space and resolution: no EXIF, GPS, XMP or comment.
+
+If nothing changed, the pixels stay as they were coded.
+"""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from shared.errors import ImageTooManyPixels
-from worker.imaging import sixteen_bit
+from worker.imaging import png
 from worker.imaging.color_profiles import stated_space
+from worker.imaging.color_space import is_beyond_profiles
 from worker.imaging.decode import Photo, Pixels
+from worker.imaging.resolution import exif_with
 
 OutputFormat = Literal["png", "jpeg", "webp"]
 
 _SIDES_PX = {"webp": 16_383, "jpeg": 65_535}  # as many as the format can say
 _JPEG_FULL_COLOUR = 90  # from this quality on, colour is not halved in size
 _GAP_PX = 8
+_WEBP_EFFORT = 75
+_CODED_ANEW = (
+    "No pixel was changed, but the file had to be written anew, which changes values a little; "
+    "with output.format png it does not."
+)
 
 
 def output_format(photo: Photo, wanted: str) -> OutputFormat:
@@ -31,26 +44,48 @@ def require_room(photo: Photo, wanted: str, scale: int) -> None:
     _require_room(output_format(photo, wanted), max(photo.pixels.shape[:2]) * scale)
 
 
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A picture as a file. ``warnings``: what it lost by that, in words for the customer."""
+
+    data: bytes
+    format: OutputFormat
+    warnings: tuple[str, ...] = ()
+
+
+def encode_result(before: Photo, after: Photo, wanted: str, quality: int) -> Encoded:
+    """The file of ``after``, which was made of ``before``; ``wanted`` as in ``output_format``.
+
+    If no pixel changed and the format stays, the pixels stay as they were coded, and ``quality``
+    does not count. Raises ImageTooManyPixels if the format cannot hold the size.
+    """
+    format_ = output_format(before, wanted)
+    warnings = list(_losses(after, format_))
+    if format_ == before.format and _same_pixels(before, after):
+        if before.coded is not None:
+            return Encoded(before.coded, format_, tuple(warnings))
+        if format_ == "jpeg" or (format_ == "webp" and not before.lossless):
+            warnings.append(_CODED_ANEW)
+    return Encoded(encode(after, format_, quality), format_, tuple(warnings))
+
+
 def encode(photo: Photo, format: OutputFormat, quality: int) -> bytes:  # noqa: A002 - its name
-    """The picture as a file; ``quality`` 1…100 is for JPEG and WebP.
+    """The picture as a file; ``quality`` 1…100 is for JPEG and lossy WebP.
 
     A grey picture is stored as grey where the format can; JPEG, which has no alpha, shows the
-    picture on white. PNG has 16 bits a channel where the photo has; the others know 8.
-    Raises ImageTooManyPixels where the format cannot hold the size.
+    picture on white. PNG has 16 bits a channel where the photo has; the others know 8. WebP is
+    lossless if the photo's own file was. Raises ImageTooManyPixels where the format cannot hold the
+    size.
     """
     _require_room(format, max(photo.pixels.shape[:2]))
     if format == "png" and photo.deep is not None:
         # of a grey picture the last colour, and alpha if there is one
         samples = photo.deep[:, :, 2:] if _stored_as_grey(photo) else photo.deep
-        return sixteen_bit.png(samples, photo.icc)
+        return png.sixteen_bit(samples, _png_chunks(photo))
     image = _image(photo, alpha=format != "jpeg")
-    options: dict[str, Any] = {
-        "png": {"compress_level": 4},
-        "jpeg": {"quality": quality, "subsampling": 0 if quality >= _JPEG_FULL_COLOUR else 2},
-        "webp": {"quality": quality, "method": 4},
-    }[format]
-    if photo.icc and (format != "webp" or stated_space(photo.icc) == "RGB"):
-        options["icc_profile"] = photo.icc
+    options = {"png": _png_options, "jpeg": _jpeg_options, "webp": _webp_options}[format](
+        photo, quality
+    )
     out = io.BytesIO()
     image.save(out, format, **options)
     return out.getvalue()
@@ -66,6 +101,61 @@ def comparison(before: Pixels, after: Pixels) -> Pixels:
         before = np.asarray(Image.fromarray(before).resize(size, Image.Resampling.BICUBIC))
     gap = np.full((before.shape[0], _GAP_PX, 3), 255, np.uint8)
     return np.concatenate((before, gap, after), axis=1)
+
+
+def _png_options(photo: Photo, _quality: int) -> dict[str, Any]:
+    beside = PngInfo()
+    for kind, content in png.chunks(png.SIGNATURE + photo.colour_chunks):
+        beside.add(kind, content)
+    options: dict[str, Any] = {"compress_level": 4, "pnginfo": beside}
+    if photo.icc:
+        options["icc_profile"] = photo.icc
+    if photo.dpi:
+        options["dpi"] = photo.dpi
+    return options
+
+
+def _png_chunks(photo: Photo) -> bytes:
+    profile = png.profile_chunk(photo.icc) if photo.icc else b""
+    resolution = png.resolution_chunk(photo.dpi) if photo.dpi else b""
+    return photo.colour_chunks + profile + resolution
+
+
+def _jpeg_options(photo: Photo, quality: int) -> dict[str, Any]:
+    subsampling = 0 if quality >= _JPEG_FULL_COLOUR else 2
+    options: dict[str, Any] = {"quality": quality, "subsampling": subsampling}
+    if photo.icc:
+        options["icc_profile"] = photo.icc
+    if photo.dpi:
+        options["dpi"] = tuple(max(1, round(value)) for value in photo.dpi)
+    return options
+
+
+def _webp_options(photo: Photo, quality: int) -> dict[str, Any]:
+    options: dict[str, Any] = {"quality": quality, "method": 4}
+    if photo.lossless:
+        # exact: also the colours of what is transparent; quality then means effort
+        options |= {"lossless": True, "exact": True, "quality": _WEBP_EFFORT}
+    if stated_space(photo.icc) == "RGB":
+        options["icc_profile"] = photo.icc
+    if photo.dpi:
+        options["exif"] = exif_with(photo.dpi)
+    return options
+
+
+def _losses(photo: Photo, format: OutputFormat) -> Iterator[str]:  # noqa: A002 - its name
+    """What this format cannot hold of the photo's colours."""
+    if format == "webp" and stated_space(photo.icc) == "GRAY":
+        yield "WebP has no colour profile for grey: it was dropped."
+    if format != "png" and photo.icc is None and photo.colour_chunks:
+        found = dict(png.chunks(png.SIGNATURE + photo.colour_chunks))
+        if is_beyond_profiles(found):
+            yield f"The colour space (cICP) can only be kept in a PNG: {format} shows it as sRGB."
+
+
+def _same_pixels(one: Photo, other: Photo) -> bool:
+    arrays = ((one.pixels, other.pixels), (one.deep, other.deep), (one.alpha, other.alpha))
+    return all(a is b or np.array_equal(a, b) for a, b in arrays)  # type: ignore[arg-type]
 
 
 def _require_room(format: str, side_px: int) -> None:  # noqa: A002 - its name

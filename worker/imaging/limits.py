@@ -1,15 +1,15 @@
-"""What photos are taken. Without numpy, for those who only hand the limits on."""
+"""Which sizes of photos are accepted. Without numpy, for those who only hand the limits on."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shared.errors import InputTooLarge
+from shared.errors import ImageTooManyPixels, InputTooLarge, UnsupportedImage
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What is taken: bytes of the file, pixels in all, pixels a side, longer to shorter side."""
+    """What is accepted: bytes of the file, pixels in all, pixels a side, longer to shorter side."""
 
     max_bytes: int = 20_000_000
     max_pixels: int = 40_000_000
@@ -21,3 +21,21 @@ class Limits:
         """Raise InputTooLarge for a file of more bytes."""
         if size > self.max_bytes:
             raise InputTooLarge(f"{size} bytes; {self.max_bytes} are allowed")
+
+    def require_size(self, width: int, height: int) -> None:
+        """Raise ImageTooManyPixels or UnsupportedImage for a picture of other sizes."""
+        short, long = sorted((width, height))
+        if long > self.max_side_px or width * height > self.max_pixels:
+            raise ImageTooManyPixels(
+                f"{width} x {height} px; {self.max_pixels} px in all and {self.max_side_px} px a "
+                "side are allowed"
+            )
+        if short < self.min_side_px:
+            raise UnsupportedImage(
+                f"{width} x {height} px; the least is {self.min_side_px} px a side"
+            )
+        if long > self.max_aspect * short:
+            raise UnsupportedImage(
+                f"{width} x {height} px; the longer side may be {self.max_aspect:g} times the "
+                "shorter"
+            )

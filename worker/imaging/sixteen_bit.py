@@ -1,14 +1,12 @@
-"""16 bits a channel, in and out: Pillow itself keeps 8 of all but grey.
+"""All bits of a PNG with 16 bits a channel: Pillow itself keeps 8 of all but grey.
 
-Pillow's decoder stays the one that reads. It is asked twice: for the high byte of each sample, as
-always, and, told that the bytes lie the other way round, for the low one.
+Pillow still decodes. It does so twice: for the high byte of each sample, as always, and, with
+another byte order set, for the low one. ``tiff`` reads TIFF.
 """
 
 from __future__ import annotations
 
-import struct
 import sys
-import zlib
 from collections.abc import Callable
 
 import numpy as np
@@ -21,7 +19,6 @@ _NATIVE = "L" if sys.byteorder == "little" else "B"
 _OTHER_END = {"L": "B", "B": "L"}
 _CHANNELS = {"RGB": 3, "RGBA": 4, "LA": 2}
 _ROWS = 256  # at a time: pictures may be large
-_COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
 
 
 def rawmodes(image: Image.Image) -> set[str]:
@@ -31,7 +28,7 @@ def rawmodes(image: Image.Image) -> set[str]:
 
 
 def read(loaded: Image.Image, found: set[str], reopen: Callable[[], Image.Image]) -> Samples | None:
-    """All bits of a loaded image whose ``rawmodes`` were ``found``; None where there is no way.
+    """All bits of a loaded image whose ``rawmodes`` were ``found``; None if it has 8 bits or fewer.
 
     uint16 (H, W, 3 or, with alpha, 4); the three channels of a grey picture are equal. ``reopen``
     opens the same file anew. Raises what Pillow's decoders raise.
@@ -40,7 +37,7 @@ def read(loaded: Image.Image, found: set[str], reopen: Callable[[], Image.Image]
         grey = np.asarray(loaded).astype(np.uint16)[:, :, None]
         if found == {"I;12"}:  # comes as 0…4095
             grey = np.asarray((grey << 4) | (grey >> 8), np.uint16)
-        return np.repeat(grey, 3, axis=2)
+        return _with_key(np.repeat(grey, 3, axis=2), loaded)
     kind, _, order = next(iter(found)).partition(";16") if len(found) == 1 else ("", "", "")
     order = _NATIVE if order == "N" else order
     if kind not in _CHANNELS or order not in _OTHER_END:
@@ -55,7 +52,16 @@ def read(loaded: Image.Image, found: set[str], reopen: Callable[[], Image.Image]
         high = _rows(loaded, rows).astype(np.uint16)
         return np.asarray((high << 8) | low, np.uint16)
 
-    return _assembled(again, _CHANNELS[kind], both)
+    return _with_key(_assembled(again, _CHANNELS[kind], both), loaded)
+
+
+def _with_key(samples: Samples, image: Image.Image) -> Samples:
+    """With an alpha channel if one colour of the file stands for transparent."""
+    key = image.info.get("transparency")
+    if key is None or samples.shape[2] == 4:
+        return samples
+    seen = (samples != np.array(key, np.uint16)).any(2, keepdims=True)
+    return np.concatenate((samples, seen * np.uint16(65_535)), axis=2)
 
 
 def _unpack_as(image: Image.Image, rawmode: str) -> None:
@@ -94,42 +100,3 @@ def rounded(samples: Samples) -> NDArray[np.uint8]:
         part = samples[start : start + _ROWS].astype(np.uint32)
         answer[start : start + _ROWS] = (part * 255 + 32_895) >> 16  # as / 257, but much faster
     return answer
-
-
-def png(samples: Samples, icc: bytes | None) -> bytes:
-    """A PNG file of 16 bits a channel, which Pillow cannot write.
-
-    ``samples`` (H, W, C): C = 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha.
-    """
-    height, width, channels = samples.shape
-    header = struct.pack(">IIBBBBB", width, height, 16, _COLOUR_TYPES[channels], 0, 0, 0)
-    profile = _chunk(b"iCCP", b"profile\0\0" + zlib.compress(icc)) if icc else b""
-    return b"".join(
-        (
-            b"\x89PNG\r\n\x1a\n",
-            _chunk(b"IHDR", header),
-            profile,
-            _chunk(b"IDAT", _packed(samples)),
-            _chunk(b"IEND", b""),
-        )
-    )
-
-
-def _packed(samples: Samples) -> bytes:
-    """Each line as its differences from the pixel to the left (filter 1), then deflated."""
-    height, width, channels = samples.shape
-    step, packer, parts = 2 * channels, zlib.compressobj(4), []
-    for start in range(0, height, _ROWS):
-        lines = (
-            samples[start : start + _ROWS].astype(">u2").view(np.uint8).reshape(-1, width * step)
-        )
-        filtered = np.empty((len(lines), 1 + width * step), np.uint8)
-        filtered[:, 0] = 1
-        filtered[:, 1 : 1 + step] = lines[:, :step]
-        filtered[:, 1 + step :] = lines[:, step:] - lines[:, :-step]
-        parts.append(packer.compress(filtered.tobytes()))
-    return b"".join((*parts, packer.flush()))
-
-
-def _chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

@@ -89,7 +89,7 @@ def test_samples_whose_range_is_unknown_are_refused(values: np.generic) -> None:
     image = Image.fromarray(
         np.full((20, 20), values).astype(np.int32 if values == 7 else np.float32)
     )
-    with pytest.raises(UnsupportedImage, match="8-bit"):
+    with pytest.raises(UnsupportedImage, match="signed or floating-point"):
         decode(file_of(image, "tiff"), LIMITS)
 
 

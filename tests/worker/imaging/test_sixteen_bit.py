@@ -13,6 +13,8 @@ from PIL import Image, ImageCms
 
 from shared.errors import CorruptImage
 from tests.worker.engine.photos import chunk, file_of, gradient, png_of
+from tests.worker.imaging.tiff_files import INKS, Layout
+from tests.worker.imaging.tiff_files import tiff_of as tiff_file
 from worker.imaging.decode import Photo, decode
 from worker.imaging.encode import encode
 from worker.imaging.limits import Limits
@@ -75,10 +77,27 @@ def test_a_grey_tiff_gives_all_its_bits() -> None:
     assert photo.grey
 
 
+@pytest.mark.parametrize(("colour_type", "channels"), [(0, 1), (2, 3)])
+def test_a_colour_that_stands_for_transparent_becomes_alpha(
+    colour_type: int, channels: int
+) -> None:
+    samples = samples_of(20, 20, channels)
+    key = samples[3, 4]
+    samples[7, 8] = key ^ 1  # the same in 8 bits
+    data = png_of(samples.reshape(20, -1), colour_type, 16)
+    at = data.index(b"IDAT") - 4
+    keyed = data[:at] + chunk(b"tRNS", key.astype(">u2").tobytes()) + data[at:]
+    photo = decode(keyed, LIMITS)
+    assert photo.deep is not None
+    np.testing.assert_array_equal(photo.deep[:, :, :3], np.broadcast_to(samples, (20, 20, 3)))
+    assert photo.deep[3, 4, 3] == 0
+    assert photo.deep[7, 8, 3] == 65_535
+    assert photo.warnings == ()
+
+
 def test_what_cannot_be_had_in_16_bits_is_said() -> None:
-    keyed = png_of(samples_of(20, 20, 3).reshape(20, -1), 2, 16)
-    at = keyed.index(b"IDAT") - 4
-    photo = decode(keyed[:at] + chunk(b"tRNS", bytes(6)) + keyed[at:], LIMITS)
+    inks = tiff_file(samples_of(20, 20, 4).astype(np.uint32), Layout(16, INKS))
+    photo = decode(inks, LIMITS)
     assert photo.deep is None
     assert any("16 bits" in warning for warning in photo.warnings)
 

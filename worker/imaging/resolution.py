@@ -1,0 +1,49 @@
+"""Dots per inch: what a file says of the size of its print. It tells nothing about persons."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from PIL import Image
+
+Dpi = tuple[float, float]
+
+_X, _Y, _UNIT = 282, 283, 296  # EXIF and TIFF tags
+_INCH, _CENTIMETRE = 2, 3
+_CENTIMETRES_PER_INCH = 2.54
+_LEAST, _MOST = 0.5, 65_535.0  # JFIF holds whole numbers of 16 bits
+
+
+def dpi_of(info: dict[str | tuple[int, int], Any], exif: Image.Exif) -> Dpi | None:
+    """Horizontal and vertical; the format's own statement comes before EXIF's. None without any.
+
+    ``info`` is Pillow's description of the file.
+    """
+    return _sound(info.get("dpi")) or dpi_of_exif(exif)
+
+
+def dpi_of_exif(exif: Image.Exif) -> Dpi | None:
+    """What EXIF or TIFF tags say."""
+    unit = exif.get(_UNIT, _INCH)
+    if unit not in {_INCH, _CENTIMETRE}:
+        return None
+    scale = _CENTIMETRES_PER_INCH if unit == _CENTIMETRE else 1.0
+    return _sound((exif.get(_X), exif.get(_Y)), scale)
+
+
+def exif_with(dpi: Dpi) -> bytes:
+    """An EXIF block that says this and nothing else, for files with no other place for it."""
+    exif = Image.Exif()
+    exif[_X], exif[_Y] = dpi
+    exif[_UNIT] = _INCH
+    return exif.tobytes()
+
+
+def _sound(stated: Any, scale: float = 1.0) -> Dpi | None:
+    try:
+        x, y = (float(value) * scale for value in stated)
+    except (TypeError, ValueError, ZeroDivisionError):
+        return None
+    whole = all(math.isfinite(value) and _LEAST <= value <= _MOST for value in (x, y))
+    return (x, y) if whole else None
