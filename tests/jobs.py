@@ -1,4 +1,4 @@
-"""Jobs in the states that tests need them in, and the way to wait for what comes of them."""
+"""Jobs in the states that tests need, and their deliveries."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ MODEL = "facemend-starter"
 
 
 def new_job(**fields: object) -> NewJob:
-    """A job as the API asks for it; ``fields`` win over a plain one in a queue of its own."""
+    """Return a job as the API creates it, in a queue of its own, with ``fields`` changed."""
     job_id = fields.get("id") or new_id("job")
     plain: dict[str, object] = {
         "id": job_id,
         "tenant": TENANT,
         "key_id": "key_1",
-        "model": job_id,  # a claim takes whoever is next in a queue
+        "model": job_id,  # a claim starts the next job of a queue
         "priority": Priority.NORMAL,
         "request": {"metadata": {}},
         "source": {"key": input_key(TENANT, str(job_id)), "etag": "e"},
@@ -33,14 +33,14 @@ def new_job(**fields: object) -> NewJob:
     return NewJob(**(plain | fields))  # type: ignore[arg-type]
 
 
-def promise(storage: ObjectStorage, job: Job) -> None:
-    """Write the manifest that the API would have left of a job."""
+def write_manifest(storage: ObjectStorage, job: Job) -> None:
+    """Write the manifest that the API would have written for a job."""
     names = ("id", "tenant", "model", "priority", "request", "source")
     Manifests(storage).write(new_job(**{name: getattr(job, name) for name in names}))
 
 
-def take(store: JobStore, url: str | None = None) -> str:
-    """Put a job into the queue; ``url`` wants to hear how it ends."""
+def queue_job(store: JobStore, url: str | None = None) -> str:
+    """Queue a job, with a webhook to ``url`` if there is one. Return its id."""
     new = new_job(
         model=MODEL,
         request={"metadata": {"album": "Großeltern"}},
@@ -49,9 +49,9 @@ def take(store: JobStore, url: str | None = None) -> str:
     return store.create(new).id
 
 
-def finish(store: JobStore, url: str | None = None, status: Status = Status.FAILED) -> str:
-    """Bring a job to its end; ``url`` wants to hear of it."""
-    job_id = take(store, url)
+def end_job(store: JobStore, url: str | None = None, status: Status = Status.FAILED) -> str:
+    """Queue a job and end it, with a webhook to ``url`` if there is one. Return its id."""
+    job_id = queue_job(store, url)
     claim = store.runs.claim(job_id, "worker-1")
     assert claim
     assert store.runs.finish(job_id, claim.token, Outcome(status))
@@ -59,13 +59,13 @@ def finish(store: JobStore, url: str | None = None, status: Status = Status.FAIL
 
 
 def only_delivery(outbox: Outbox, job_id: str) -> dict[str, Any]:
-    """The job's one delivery, with its log."""
+    """Return the one delivery of a job, with its log."""
     (delivery,) = outbox.of_job(TENANT, job_id)
     return delivery
 
 
 def make_due(redis: Redis) -> None:
-    """Let the time pass that deliveries wait for their next try, or for a dead sender."""
+    """Make all deliveries due now, also those that a sender has taken."""
     for lane in redis.zrange("fm:deliveries", 0, -1):
         redis.zadd("fm:deliveries", {lane: 0})
         for delivery_id in redis.zrange(f"fm:lane:{lane}", 0, -1):

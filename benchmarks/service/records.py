@@ -1,4 +1,4 @@
-"""What a job costs Redis: time of its scripts, memory at its end; and both with many queued."""
+"""What a job costs Redis: the time of its scripts, also with many queued jobs, and memory."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _JOBS, _ROUND = 2000, 50
 
 
 def measure_scripts(report: Report, folder: Path, binary: str | None) -> None:
-    """Redis' own time for each script, and its memory for each job that is over."""
+    """Measure Redis' own time for each script, and its memory for each finished job."""
     with _store(folder / "scripts", binary) as (store, client):
         server = _server(client)
         for job_id in [_create(store) for _ in range(_ROUND)]:
@@ -59,7 +59,7 @@ def measure_scripts(report: Report, folder: Path, binary: str | None) -> None:
 
 
 def measure_depth(report: Report, folder: Path, binary: str | None) -> None:
-    """Submit and claim with few and with many queued, in turns."""
+    """Measure submit and claim with few and with many queued jobs, in turns."""
     with _store(folder / "few", binary) as few, _store(folder / "many", binary) as many:
         server = _server(few[1])
         _fill(few[0], _FEW)
@@ -99,7 +99,7 @@ def _store(folder: Path, binary: str | None) -> Iterator[tuple[JobStore, Redis]]
 
 
 def _server(client: Redis) -> str:
-    """Which one it is; the allocator matters to scripts, which make and drop many small objects."""
+    """Name the server and its allocator: scripts create and free many small objects."""
     server: Any = client.info("server")
     memory: Any = client.info("memory")
     name = server.get("server_name", "redis")
@@ -135,7 +135,7 @@ def _finish(store: JobStore, job_id: str) -> None:
 
 
 def _cost_ms(client: Redis, calls: Callable[[], object]) -> float:
-    """Redis' own time for each script that ``calls`` runs."""
+    """Return Redis' mean time in milliseconds for the scripts that ``calls`` runs."""
     client.config_resetstat()
     calls()
     stats: Any = client.info("commandstats")

@@ -26,7 +26,7 @@ from tests.chaos.proxy import Proxy
 from tests.chaos.receiver import Arrival, Receiver
 from tests.chaos.report import Row
 from tests.chaos.service import TENANT, Part, Service
-from tests.jobs import take
+from tests.jobs import queue_job
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def row() -> Row:
 def promise(customer: Customer, *, hook: bool = False) -> str:
     """A job that was accepted."""
     customer.hook = "http://127.0.0.1:9" if hook else None
-    job_id = take(customer.service.store)
+    job_id = queue_job(customer.service.store)
     job = customer.service.job(job_id)
     assert job is not None
     customer.adopt(job, customer.order())
@@ -155,7 +155,7 @@ def test_a_place_that_is_never_given_back_is_found(
     row: Row, service: Service, customer: Customer
 ) -> None:
     keep(customer, promise(customer))
-    take(service.store)  # in nobody's book, and in the indexes
+    queue_job(service.store)  # in nobody's book, and in the indexes
     audit(row, service, customer, timeout_s=1)
     assert "the indexes hold" in row.breaches[0]
 

@@ -12,7 +12,7 @@ from shared.jobs.job import new_id
 from shared.jobs.store import JobStore
 from shared.webhooks.outbox import AttemptResult, Outbox
 from shared.webhooks.signing import sign
-from tests.jobs import TENANT, finish
+from tests.jobs import TENANT, end_job
 
 Problem = Callable[[Any], tuple[int, str]]
 URL = "https://receiver.example/hook"
@@ -24,7 +24,7 @@ def dead(store: JobStore, outbox: Outbox) -> Callable[[], str]:
     """Makes a job whose webhook was given up."""
 
     def dead() -> str:
-        job_id = finish(store, URL)
+        job_id = end_job(store, URL)
         (delivery,) = outbox.take(10, 30)
         outbox.record_attempt(delivery, AttemptResult.GONE, TRY)
         return job_id
@@ -38,7 +38,7 @@ def dead(store: JobStore, outbox: Outbox) -> Callable[[], str]:
 def test_a_jobs_webhooks_are_shown_with_all_tries(
     client: Any, store: JobStore, outbox: Outbox
 ) -> None:
-    job_id = finish(store, URL)
+    job_id = end_job(store, URL)
     (delivery,) = outbox.take(10, 30)
     outbox.record_attempt(delivery, AttemptResult.FAILED, TRY, 300)
     answer = client.get(f"/v1/restorations/{job_id}/deliveries")
@@ -62,7 +62,7 @@ def test_a_jobs_webhooks_are_shown_with_all_tries(
 
 
 def test_a_job_without_a_webhook_has_none(client: Any, store: JobStore) -> None:
-    job_id = finish(store)
+    job_id = end_job(store)
     assert client.get(f"/v1/restorations/{job_id}/deliveries").get_json() == {"data": []}
 
 

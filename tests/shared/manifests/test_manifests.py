@@ -28,8 +28,8 @@ def manifests(storage: ObjectStorage) -> Manifests:
 
 
 def only(manifests: Manifests) -> ManifestRef:
-    (promise,) = manifests.all()
-    return promise
+    (ref,) = manifests.all()
+    return ref
 
 
 def test_a_manifest_has_all_that_the_record_is_made_of(
@@ -43,11 +43,11 @@ def test_a_manifest_has_all_that_the_record_is_made_of(
         idempotency_fingerprint="f" * 64,
     )
     manifests.write(new)
-    promise = only(manifests)
-    assert (promise.tenant, promise.job_id, promise.generation) == ("acme", new.id, 1)
-    assert promise.age_s < 60
+    ref = only(manifests)
+    assert (ref.tenant, ref.job_id, ref.generation) == ("acme", new.id, 1)
+    assert ref.age_s < 60
 
-    manifest = manifests.read(promise)
+    manifest = manifests.read(ref)
     assert manifest is not None
     assert (manifest.id, manifest.tenant, manifest.model) == (new.id, "acme", "starter")
     assert (manifest.priority, manifest.start_before_s) == ("high", 60)
@@ -105,9 +105,9 @@ def test_what_is_no_manifest_is_passed_over(manifests: Manifests, storage: Objec
 def test_a_manifest_removed_meanwhile_reads_as_none(manifests: Manifests, new_job: NewJobs) -> None:
     new = new_job()
     manifests.write(new)
-    promise = only(manifests)
+    ref = only(manifests)
     manifests.remove("acme", new.id)
-    assert manifests.read(promise) is None
+    assert manifests.read(ref) is None
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"\xff", b'{"id": "job_1"}', b"null"])

@@ -19,7 +19,7 @@ from shared.webhooks.outbox import (
     Outbox,
 )
 from shared.webhooks.schedule import JITTER, MAX_RETRY_AFTER_S, RETRY_SCHEDULE_S
-from tests.jobs import TENANT, finish, make_due, only_delivery
+from tests.jobs import TENANT, end_job, make_due, only_delivery
 from tests.shared.conftest import redis_time
 
 URL = "https://a.example/hook"
@@ -35,7 +35,7 @@ def note(
     store: JobStore, outbox: Outbox, went: AttemptResult, url: str = URL, delay_s: float | None = 5
 ) -> DeliveryOutcome:
     """What a try at a new event for ``url`` leads to."""
-    finish(store, url)
+    end_job(store, url)
     noted = outbox.record_attempt(taken(outbox), went, TRY, delay_s)
     assert noted is not None
     return noted
@@ -63,7 +63,7 @@ def test_after_120_hours_of_nothing_but_failures_it_is_disabled(
     assert FAILING_S == 120 * 3600
     note(store, outbox, AttemptResult.FAILED)
     failed_for(redis, FAILING_S + 60)
-    job_id = finish(store, URL)
+    job_id = end_job(store, URL)
     delivery = taken(outbox)
     assert outbox.record_attempt(delivery, AttemptResult.FAILED, TRY, 5) == DeliveryOutcome(
         "dead", "failing"
@@ -92,7 +92,7 @@ def test_failures_long_ago_are_forgotten_but_no_wait_of_the_schedule_is_so_long(
 
 def test_one_that_is_gone_is_disabled_at_once(store: JobStore, outbox: Outbox) -> None:
     assert note(store, outbox, AttemptResult.GONE, delay_s=5) == DeliveryOutcome("dead", "gone")
-    job_id = finish(store, URL)
+    job_id = end_job(store, URL)
     assert taken(outbox).disabled == "gone"
     assert only_delivery(outbox, job_id)["disabled"]["reason"] == "gone"
 
@@ -116,7 +116,7 @@ def test_it_is_told_once_that_an_endpoint_was_disabled(store: JobStore, outbox: 
 )
 def test_only_that_address_is_disabled(store: JobStore, outbox: Outbox, other: str) -> None:
     note(store, outbox, AttemptResult.GONE)
-    finish(store, other)
+    end_job(store, other)
     assert taken(outbox).disabled is None
 
 
@@ -134,7 +134,7 @@ def test_another_tenants_endpoint_is_another_one(
 def test_a_redelivery_or_a_test_that_arrives_enables_it(
     store: JobStore, outbox: Outbox, again: str
 ) -> None:
-    job_id = finish(store, URL)
+    job_id = end_job(store, URL)
     outbox.record_attempt(taken(outbox), AttemptResult.GONE, TRY)
     if again == "redelivery":
         outbox.redeliver(TENANT, only_delivery(outbox, job_id)["id"])
@@ -145,12 +145,12 @@ def test_a_redelivery_or_a_test_that_arrives_enables_it(
     assert outbox.record_attempt(probe, AttemptResult.DELIVERED, TRY) == DeliveryOutcome(
         "delivered", "enabled"
     )
-    finish(store, URL)
+    end_job(store, URL)
     assert taken(outbox).disabled is None
 
 
 def test_a_redelivery_that_fails_has_one_try_only(store: JobStore, outbox: Outbox) -> None:
-    job_id = finish(store, URL)
+    job_id = end_job(store, URL)
     outbox.record_attempt(taken(outbox), AttemptResult.GONE, TRY)
     outbox.redeliver(TENANT, only_delivery(outbox, job_id)["id"])
     assert outbox.record_attempt(taken(outbox), AttemptResult.FAILED, TRY, 5) == DeliveryOutcome(

@@ -16,7 +16,7 @@ from shared.jobs.store import JobStore
 from shared.manifests.manifests import Manifests
 from shared.storage.bucket import ObjectStorage
 from shared.storage.keys import manifest_key
-from tests.jobs import promise
+from tests.jobs import write_manifest
 from tests.worker.scripted import ScriptedRestorer
 from worker.jobs.runner import JobRunner
 from worker.notifier.rebuilder import Rebuilder
@@ -30,7 +30,7 @@ def promised(submit: Submit, storage: ObjectStorage) -> Callable[[], Job]:
 
     def promised() -> Job:
         job = submit()
-        promise(storage, job)
+        write_manifest(storage, job)
         return job
 
     return promised

@@ -16,7 +16,7 @@ from shared.storage.bucket import ObjectStorage
 from shared.storage.keys import input_key
 from shared.tenants.api_keys import KeyRing
 from shared.webhooks.outbox import Outbox
-from tests.jobs import TENANT, finish
+from tests.jobs import TENANT, end_job
 from tests.shared.model.caller import StepOrders
 from tests.shared.model.watched import Watched, WatchedStorage
 from worker.jobs.runner import JobRunner
@@ -48,7 +48,7 @@ def test_what_is_expired_loses_its_objects_first_so_that_a_record_says_what_is_l
     storage: ObjectStorage,
     settings: Settings,
 ) -> None:
-    job_id, steps = finish(store), list[str]()
+    job_id, steps = end_job(store), list[str]()
     storage.put(input_key(TENANT, job_id), b"photo", "image/png")
     redis.zadd("fm:expiry", {job_id: 0})
     notifier = Notifier(

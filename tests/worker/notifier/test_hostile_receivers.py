@@ -23,7 +23,7 @@ from shared.storage.bucket import ObjectStorage
 from shared.tenants.api_keys import KeyRing
 from shared.webhooks.outbox import Outbox
 from shared.webhooks.schedule import RETRY_SCHEDULE_S
-from tests.jobs import finish, make_due, only_delivery
+from tests.jobs import end_job, make_due, only_delivery
 from tests.origin import Origin, headers, http
 from tests.waiting import eventually
 from worker.notifier.webhook_delivery import WebhookDelivery
@@ -69,7 +69,7 @@ def test_one_that_is_down_is_asked_again_by_the_schedule_until_it_is_back(
     store: JobStore, outbox: Outbox, redis: Redis, send_due: SendDue, receiver: Origin
 ) -> None:
     receiver.answers["/hook"] = b""  # takes the connection and says nothing
-    job_id = finish(store, receiver.url("/hook"))
+    job_id = end_job(store, receiver.url("/hook"))
     for wait_s in RETRY_SCHEDULE_S[:3]:
         make_due(redis)
         send_due()
@@ -88,7 +88,7 @@ def test_one_that_drips_its_answer_is_cut_off(
     store: JobStore, outbox: Outbox, send_due: SendDue, receiver: Origin
 ) -> None:
     receiver.answers["/hook"] = lambda: itertools.chain([b"HTTP/1.1 200 O"], receiver.drip(b"K"))
-    job_id = finish(store, receiver.url("/hook"))
+    job_id = end_job(store, receiver.url("/hook"))
     send_due()
     delivery = only_delivery(outbox, job_id)
     assert delivery["state"] == "pending"
@@ -103,7 +103,7 @@ def test_one_that_redirects_inside_is_not_followed(
     inside.answers["/latest/meta-data"] = http("200 OK", b"secret")
     target = inside.url("/latest/meta-data")
     receiver.answers["/hook"] = http(f"{status} Elsewhere", b"", f"Location: {target}")
-    job_id = finish(store, receiver.url("/hook"))
+    job_id = end_job(store, receiver.url("/hook"))
     send_due()
     inside.close()
     assert inside.requests == []
@@ -114,7 +114,7 @@ def test_one_that_asks_for_patience_gets_it(
     store: JobStore, outbox: Outbox, redis: Redis, send_due: SendDue, receiver: Origin
 ) -> None:
     receiver.answers["/hook"] = http("429 Slowly", b"", "Retry-After: 7200")
-    job_id = finish(store, receiver.url("/hook"))
+    job_id = end_job(store, receiver.url("/hook"))
     send_due()
     send_due()
     assert len(receiver.requests) == 1
@@ -125,7 +125,7 @@ def test_one_that_took_it_but_whose_answer_was_lost_gets_the_same_id_again(
     store: JobStore, outbox: Outbox, redis: Redis, send_due: SendDue, receiver: Origin
 ) -> None:
     receiver.answers["/hook"] = b"HTTP/1.1 2"
-    job_id = finish(store, receiver.url("/hook"))
+    job_id = end_job(store, receiver.url("/hook"))
     send_due()
     receiver.answers["/hook"] = http("200 OK")
     make_due(redis)
@@ -170,7 +170,7 @@ def test_answers_without_end_and_bombs_cost_no_memory(
     store: JobStore, outbox: Outbox, receiver: Origin, notifier: subprocess.Popen[bytes]
 ) -> None:
     def all_told(path: str) -> None:
-        jobs = [finish(store, receiver.url(path)) for _ in range(20)]
+        jobs = [end_job(store, receiver.url(path)) for _ in range(20)]
         eventually(lambda: all(only_delivery(outbox, job)["state"] == "delivered" for job in jobs))
 
     receiver.answers |= {"/well": http("200 OK"), "/endless": endless, "/bomb": BOMB}
@@ -196,9 +196,9 @@ def test_stuck_dripping_and_refusing_ones_hold_up_no_healthy_one(
     for server in stuck:
         server.answers["/hook"] = answer_when_free
         for _ in range(10):
-            finish(store, server.url("/hook"))
+            end_job(store, server.url("/hook"))
     eventually(lambda: all(server.requests for server in stuck))
-    healthy = [finish(store, receiver.url("/hook")) for _ in range(30)]
+    healthy = [end_job(store, receiver.url("/hook")) for _ in range(30)]
     eventually(lambda: all(only_delivery(outbox, job)["state"] == "delivered" for job in healthy))
     assert len(ids(receiver)) == len(receiver.requests) == 30
     free.set()

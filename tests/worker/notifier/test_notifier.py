@@ -22,7 +22,7 @@ from shared.storage.bucket import ObjectStorage
 from shared.storage.keys import file_key, input_key, result_key
 from shared.tenants.api_keys import KeyRing
 from shared.webhooks.outbox import Outbox
-from tests.jobs import MODEL, TENANT, finish, only_delivery, take
+from tests.jobs import MODEL, TENANT, end_job, only_delivery, queue_job
 from tests.origin import Origin, headers, http
 from tests.waiting import eventually
 from worker.notifier.delivery_scheduler import FULL
@@ -86,8 +86,8 @@ def test_a_stuck_receiver_holds_up_no_other_and_gets_one_connection(
 
     stuck.answers["/hook"] = answer_when_free
     for _ in range(5):
-        finish(store, stuck.url("/hook"))
-    healthy = [finish(store, receiver.url("/hook")) for _ in range(5)]
+        end_job(store, stuck.url("/hook"))
+    healthy = [end_job(store, receiver.url("/hook")) for _ in range(5)]
     assert notifier.tick_deliveries() == 10
     eventually(lambda: all(only_delivery(outbox, job)["state"] == "delivered" for job in healthy))
     assert len(stuck.requests) == 1
@@ -99,7 +99,7 @@ def test_a_stuck_receiver_holds_up_no_other_and_gets_one_connection(
 def test_a_long_queue_for_one_receiver_is_worked_off_without_a_pause(
     store: JobStore, outbox: Outbox, notifier: Notifier, receiver: Origin
 ) -> None:
-    jobs = [finish(store, receiver.url("/hook")) for _ in range(3 * FULL)]
+    jobs = [end_job(store, receiver.url("/hook")) for _ in range(3 * FULL)]
 
     def done() -> bool:
         notifier.tick_deliveries()
@@ -116,7 +116,7 @@ def test_a_long_queue_for_one_receiver_is_worked_off_without_a_pause(
 def test_a_waiting_job_is_rung_for_and_not_again_at_once(
     store: JobStore, notifier: Notifier, redis: Redis
 ) -> None:
-    job_id = take(store)
+    job_id = queue_job(store)
     assert notifier.tick_dispatch() == 0  # who took it has rung already
     redis.zadd(f"fm:due:normal:{MODEL}", {job_id: 0})
     assert notifier.tick_dispatch() == 1
@@ -128,7 +128,7 @@ def test_a_waiting_job_is_rung_for_and_not_again_at_once(
 def test_one_round_rings_for_more_jobs_than_one_batch(
     store: JobStore, notifier: Notifier, redis: Redis
 ) -> None:
-    redis.zadd(f"fm:due:normal:{MODEL}", {take(store): 0 for _ in range(BATCH + 1)})
+    redis.zadd(f"fm:due:normal:{MODEL}", {queue_job(store): 0 for _ in range(BATCH + 1)})
     assert notifier.tick_dispatch() == BATCH + 1
     assert redis.llen(restore_queue(MODEL, Priority.NORMAL)) == BATCH + 1
 
@@ -137,7 +137,7 @@ def test_the_job_of_a_dead_worker_waits_again(
     store: JobStore, redis: Redis, settings: Settings, notifier: Notifier
 ) -> None:
     brief = settings.model_copy(update={"lease_s": 0.05})
-    job_id = take(store)
+    job_id = queue_job(store)
     assert JobStore(Scripts(redis), brief).runs.claim(job_id, "worker-1")
     eventually(lambda: notifier.tick_reap() == [(job_id, Status.QUEUED)])
     assert store.get(TENANT, job_id).status is Status.QUEUED
@@ -147,7 +147,7 @@ def test_the_job_of_a_dead_worker_waits_again(
 def test_a_starting_notifier_first_lets_workers_beat_for_one_lease(
     store: JobStore, redis: Redis, settings: Settings, build: Build
 ) -> None:
-    job_id = take(store)
+    job_id = queue_job(store)
     assert JobStore(Scripts(redis), settings.model_copy(update={"lease_s": 0.01})).runs.claim(
         job_id, "worker-1"
     )
@@ -171,7 +171,7 @@ def test_a_starting_notifier_first_lets_workers_beat_for_one_lease(
 def test_an_expired_job_goes_with_all_its_objects_and_no_others(
     store: JobStore, storage: ObjectStorage, notifier: Notifier, redis: Redis
 ) -> None:
-    old, young = finish(store), finish(store)
+    old, young = end_job(store), end_job(store)
     kept = [
         storage.put(result_key(TENANT, young, "t1", "image.png"), b"x", "image/png").key,
         storage.put(file_key(TENANT, "own.png"), b"x", "image/png").key,
@@ -198,7 +198,7 @@ def test_without_storage_the_record_stays_so_that_the_objects_are_not_forgotten(
         reserved.bind(("127.0.0.1", 0))  # and nobody listens
         away = f"http://127.0.0.1:{reserved.getsockname()[1]}"
         notifier = build(ObjectStorage(settings.model_copy(update={"s3_endpoint_url": away})))
-        job_id = finish(store)
+        job_id = end_job(store)
         redis.zadd("fm:expiry", {job_id: 0})
         with pytest.raises(Unavailable):
             notifier.tick_expiry()
@@ -209,9 +209,9 @@ def test_without_storage_the_record_stays_so_that_the_objects_are_not_forgotten(
 
 
 def test_gauges_tell_how_much_there_is(store: JobStore, notifier: Notifier) -> None:
-    finish(store, "http://127.0.0.1:9/hook")
-    take(store)
-    running = take(store)
+    end_job(store, "http://127.0.0.1:9/hook")
+    queue_job(store)
+    running = queue_job(store)
     store.runs.claim(running, "worker-1")
     notifier.tick_gauges()
     labels = {"model": MODEL, "priority": "normal"}

@@ -21,7 +21,7 @@ from shared.redis.scripts import Scripts
 from shared.settings import Settings
 from shared.tenants.api_keys import KeyRing
 from shared.webhooks.outbox import Outbox
-from tests.jobs import TENANT, finish, only_delivery
+from tests.jobs import TENANT, end_job, only_delivery
 from tests.origin import Origin, headers, http
 from tests.waiting import eventually
 from worker.notifier.notifier import build, stop_on_signals
@@ -39,7 +39,7 @@ def start(stack_settings: dict[str, Any], **more: str) -> subprocess.Popen[bytes
 def test_the_process_delivers_and_stops_cleanly_when_told(
     store: JobStore, outbox: Outbox, redis: Redis, stack_settings: dict[str, Any], receiver: Origin
 ) -> None:
-    job_id = finish(store, receiver.url("/hook"))
+    job_id = end_job(store, receiver.url("/hook"))
     with start(stack_settings) as process:
         eventually(lambda: only_delivery(outbox, job_id)["state"] == "delivered")
         process.send_signal(signal.SIGTERM)
@@ -76,7 +76,7 @@ def test_a_stopping_process_waits_for_the_webhook_that_is_being_sent(
         yield http("200 OK")
 
     receiver.answers["/hook"] = answer_when_free
-    job_id = finish(store, receiver.url("/hook"))
+    job_id = end_job(store, receiver.url("/hook"))
     with start(stack_settings) as process:
         eventually(lambda: receiver.requests)
         process.send_signal(signal.SIGTERM)
@@ -103,7 +103,7 @@ def test_a_notifier_killed_between_send_and_record_leaves_the_same_event_to_be_s
         yield http("200 OK")
 
     receiver.answers["/hook"] = kill_the_sender
-    job_id = finish(store, receiver.url("/hook"))
+    job_id = end_job(store, receiver.url("/hook"))
     with start(stack_settings, FACEMEND_WEBHOOK_TIMEOUT_S="0.5") as process:
         processes.append(process)
         eventually(lambda: receiver.requests)
@@ -137,7 +137,7 @@ def test_it_goes_on_when_redis_comes_back(
         own.start()
         scripts = Scripts(connect(here))
         store, outbox = JobStore(scripts, here), Outbox(scripts)
-        job_id = finish(store, receiver.url("/hook"))
+        job_id = end_job(store, receiver.url("/hook"))
         eventually(lambda: only_delivery(outbox, job_id)["state"] == "delivered")
         stop.set()
         running.join()

@@ -12,7 +12,7 @@ from shared.storage.bucket import ObjectStorage
 from shared.storage.keys import INSTALLATION, KEY_COPIES, result_key
 from shared.tenants.api_keys import KeyRing
 from shared.webhooks.outbox import Outbox
-from tests.jobs import TENANT, promise, take
+from tests.jobs import TENANT, queue_job, write_manifest
 from tests.waiting import eventually
 from worker.notifier.notifier import Notifier
 
@@ -22,8 +22,8 @@ def test_a_notifier_sweeps_and_copies_keys_without_being_asked(
 ) -> None:
     keys = KeyRing(redis, settings.api_key_pepper)
     keys.create(TENANT, "shop")
-    job = store.get(TENANT, take(store))
-    promise(storage, job)
+    job = store.get(TENANT, queue_job(store))
+    write_manifest(storage, job)
     store.erase(TENANT, job.id)
     storage.put(result_key(TENANT, job.id, "late", "restored.png"), b"x", "image/png")
 

@@ -19,7 +19,7 @@ from shared.storage.bucket import ObjectStorage
 from shared.telemetry import JsonLines
 from shared.tenants.api_keys import KeyRing
 from shared.webhooks.outbox import Outbox
-from tests.jobs import TENANT, finish, make_due, only_delivery, take
+from tests.jobs import TENANT, end_job, make_due, only_delivery, queue_job
 from tests.origin import Origin, headers, http
 from worker.notifier.webhook_delivery import WebhookDelivery
 
@@ -59,7 +59,7 @@ def send_due(outbox: Outbox, webhook_delivery: WebhookDelivery) -> SendDue:
 def test_a_finished_job_has_one_signed_webhook(
     store: JobStore, outbox: Outbox, keys: KeyRing, send_due: SendDue, receiver: Origin
 ) -> None:
-    job_id = finish(store, receiver.url("/hook"))
+    job_id = end_job(store, receiver.url("/hook"))
     send_due()
     send_due()
     (request,) = receiver.requests
@@ -79,7 +79,7 @@ def test_a_failed_attempt_is_repeated_after_five_seconds_with_the_same_id(
     store: JobStore, outbox: Outbox, send_due: SendDue, receiver: Origin, redis: Redis
 ) -> None:
     receiver.answers["/hook"] = http("500 Oh no")
-    job_id = finish(store, receiver.url("/hook"))
+    job_id = end_job(store, receiver.url("/hook"))
     before = time.time()
     send_due()
     delivery = only_delivery(outbox, job_id)
@@ -102,7 +102,7 @@ def test_retry_after_of_the_receiver_is_respected(
     store: JobStore, outbox: Outbox, send_due: SendDue, receiver: Origin
 ) -> None:
     receiver.answers["/hook"] = http("429 Slowly", b"", "Retry-After: 600")
-    job_id = finish(store, receiver.url("/hook"))
+    job_id = end_job(store, receiver.url("/hook"))
     before = time.time()
     send_due()
     assert only_delivery(outbox, job_id)["next_try_at"] >= before + 600
@@ -116,7 +116,7 @@ def test_after_410_nothing_more_is_sent_to_the_endpoint(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     receiver.answers["/hook"] = http("410 Gone")
-    job_id = finish(store, receiver.url("/hook"))
+    job_id = end_job(store, receiver.url("/hook"))
     send_due()
     delivery = only_delivery(outbox, job_id)
     assert (delivery["state"], delivery["next_try_at"]) == ("dead", None)
@@ -124,7 +124,7 @@ def test_after_410_nothing_more_is_sent_to_the_endpoint(
     caplog.clear()
 
     receiver.answers["/hook"] = http("200 OK")
-    second = finish(store, receiver.url("/hook"))
+    second = end_job(store, receiver.url("/hook"))
     send_due()
     delivery = only_delivery(outbox, second)
     assert delivery["state"] == "dead"
@@ -141,7 +141,7 @@ def test_a_redelivery_enables_the_endpoint_again(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     receiver.answers["/hook"] = http("410 Gone")
-    job_id = finish(store, receiver.url("/hook"))
+    job_id = end_job(store, receiver.url("/hook"))
     send_due()
     receiver.answers["/hook"] = http("200 OK")
     caplog.set_level("INFO")
@@ -149,7 +149,7 @@ def test_a_redelivery_enables_the_endpoint_again(
     send_due()
     assert only_delivery(outbox, job_id)["state"] == "delivered"
     assert "works again" in caplog.text
-    second = finish(store, receiver.url("/hook"))
+    second = end_job(store, receiver.url("/hook"))
     send_due()
     assert only_delivery(outbox, second)["state"] == "delivered"
     ids = [headers(request)["webhook-id"] for request in receiver.requests]
@@ -160,7 +160,7 @@ def test_after_ten_attempts_it_is_a_dead_letter(
     store: JobStore, outbox: Outbox, send_due: SendDue, receiver: Origin, redis: Redis
 ) -> None:
     receiver.answers["/hook"] = http("503 Later")
-    job_id = finish(store, receiver.url("/hook"))
+    job_id = end_job(store, receiver.url("/hook"))
     for _ in range(12):
         make_due(redis)
         send_due()
@@ -173,7 +173,7 @@ def test_a_redirect_is_a_failure_and_not_followed(
     store: JobStore, outbox: Outbox, send_due: SendDue, receiver: Origin
 ) -> None:
     receiver.answers["/hook"] = http("302 Found", b"", f"Location: {receiver.url('/elsewhere')}")
-    job_id = finish(store, receiver.url("/hook"))
+    job_id = end_job(store, receiver.url("/hook"))
     send_due()
     assert only_delivery(outbox, job_id)["state"] == "pending"
     assert len(receiver.requests) == 1
@@ -184,7 +184,7 @@ def test_an_unreachable_receiver_is_logged_without_a_status(
 ) -> None:
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))  # and nobody listens
-        job_id = finish(store, f"http://127.0.0.1:{reserved.getsockname()[1]}/hook")
+        job_id = end_job(store, f"http://127.0.0.1:{reserved.getsockname()[1]}/hook")
         send_due()
     delivery = only_delivery(outbox, job_id)
     assert delivery["state"] == "pending"
@@ -195,7 +195,7 @@ def test_an_unreachable_receiver_is_logged_without_a_status(
 def test_a_private_receiver_is_never_connected_to_unless_allowed(
     store: JobStore, outbox: Outbox, storage: ObjectStorage, keys: KeyRing, receiver: Origin
 ) -> None:
-    job_id = finish(store, receiver.url("/hook"))
+    job_id = end_job(store, receiver.url("/hook"))
     strict = Fetcher(allow_private=False)
     webhook_delivery = WebhookDelivery(
         store=store, outbox=outbox, storage=storage, keys=keys, fetcher=strict, timeout_s=10
@@ -211,7 +211,7 @@ def test_two_secrets_sign_while_one_is_replaced(
 ) -> None:
     (old,) = keys.webhook_secrets(TENANT)
     new = keys.rotate_webhook_secret(TENANT)
-    finish(store, receiver.url("/hook"))
+    end_job(store, receiver.url("/hook"))
     send_due()
     (request,) = receiver.requests
     for secret in (old, new):
@@ -221,7 +221,7 @@ def test_two_secrets_sign_while_one_is_replaced(
 def test_a_job_erased_before_its_webhook_has_none(
     store: JobStore, outbox: Outbox, webhook_delivery: WebhookDelivery, receiver: Origin
 ) -> None:
-    job_id = finish(store, receiver.url("/hook"))
+    job_id = end_job(store, receiver.url("/hook"))
     (delivery,) = outbox.take(100, 60)
     store.erase(TENANT, job_id)
     webhook_delivery.deliver(delivery)
@@ -236,7 +236,7 @@ def test_a_delivery_that_another_notifier_has_is_not_recorded_twice(
     receiver: Origin,
     redis: Redis,
 ) -> None:
-    job_id = finish(store, receiver.url("/hook"))
+    job_id = end_job(store, receiver.url("/hook"))
     (late,) = outbox.take(100, 60)
     make_due(redis)
     (taken,) = outbox.take(100, 60)
@@ -271,7 +271,7 @@ def test_a_test_is_signed_like_any_other_and_sent_once(
 def test_a_webhook_after_its_job_expired_has_no_result(
     store: JobStore, keys: KeyRing, send_due: SendDue, receiver: Origin
 ) -> None:
-    job_id = finish(store, receiver.url("/hook"), Status.SUCCEEDED)
+    job_id = end_job(store, receiver.url("/hook"), Status.SUCCEEDED)
     store.expire(TENANT, job_id)
     send_due()
     (request,) = receiver.requests
@@ -286,7 +286,7 @@ def test_the_log_of_an_attempt_has_its_own_fields(
     store: JobStore, send_due: SendDue, receiver: Origin, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
-    finish(store, receiver.url("/hook"))
+    end_job(store, receiver.url("/hook"))
     send_due()
     (line,) = (record for record in caplog.records if record.message.startswith("webhook "))
     shown = json.loads(JsonLines("notifier").format(line))
@@ -298,7 +298,7 @@ def test_the_log_of_an_attempt_has_its_own_fields(
 def test_a_message_that_cannot_be_built_uses_up_its_attempts(
     store: JobStore, outbox: Outbox, send_due: SendDue, receiver: Origin
 ) -> None:
-    job_id = take(store, receiver.url("/hook"))
+    job_id = queue_job(store, receiver.url("/hook"))
     claim = store.runs.claim(job_id, "worker-1")
     assert claim
     store.runs.finish(job_id, claim.token, Outcome(Status.SUCCEEDED, result={"image": "broken"}))

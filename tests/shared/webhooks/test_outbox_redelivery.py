@@ -13,7 +13,7 @@ from shared.jobs.job import Status, new_id
 from shared.jobs.record import Outcome
 from shared.jobs.store import JobStore
 from shared.webhooks.outbox import TEST_EVENT, AttemptResult, Delivery, Outbox
-from tests.jobs import TENANT, finish, make_due, only_delivery, take
+from tests.jobs import TENANT, end_job, make_due, only_delivery, queue_job
 
 URL = "https://a.example/hook"
 TRY: dict[str, Any] = {"at": 1.5, "status_code": 500, "latency_ms": 12, "error": "no"}
@@ -27,13 +27,13 @@ def taken(outbox: Outbox) -> Delivery:
 
 def dead(store: JobStore, outbox: Outbox, url: str = URL) -> str:
     """A job's delivery that was given up."""
-    job_id = finish(store, url)
+    job_id = end_job(store, url)
     outbox.record_attempt(taken(outbox), AttemptResult.FAILED, TRY)
     return str(only_delivery(outbox, job_id)["id"])
 
 
 def succeed(store: JobStore) -> str:
-    job_id = take(store, URL)
+    job_id = queue_job(store, URL)
     claim = store.runs.claim(job_id, "worker-1")
     assert claim is not None
     result = {"faces": [{"landmarks": [[1.0, 2.0]]}], "image": {"key": "k"}}
@@ -46,7 +46,7 @@ def succeed(store: JobStore) -> str:
 
 
 def test_a_delivery_is_found_by_its_tenant_alone(store: JobStore, outbox: Outbox) -> None:
-    job_id = finish(store, URL)
+    job_id = end_job(store, URL)
     delivery = only_delivery(outbox, job_id)
     assert outbox.find(TENANT, delivery["id"]) == delivery
     assert delivery["job_id"] == job_id
@@ -65,7 +65,7 @@ def test_a_delivery_is_found_by_its_tenant_alone(store: JobStore, outbox: Outbox
 def test_what_has_ended_is_sent_again_as_the_same_event_with_all_its_tries(
     store: JobStore, outbox: Outbox, end: AttemptResult
 ) -> None:
-    job_id = finish(store, URL)
+    job_id = end_job(store, URL)
     first = taken(outbox)
     outbox.record_attempt(first, end, TRY)
     again = outbox.redeliver(TENANT, first.id)
@@ -78,7 +78,7 @@ def test_what_has_ended_is_sent_again_as_the_same_event_with_all_its_tries(
 
 
 def test_what_waits_need_not_wait_longer(store: JobStore, outbox: Outbox) -> None:
-    finish(store, URL)
+    end_job(store, URL)
     first = taken(outbox)
     outbox.record_attempt(first, AttemptResult.FAILED, TRY, 3600)
     assert outbox.take(10, 30) == []
@@ -87,7 +87,7 @@ def test_what_waits_need_not_wait_longer(store: JobStore, outbox: Outbox) -> Non
 
 
 def test_what_is_on_its_way_is_not_sent_twice(store: JobStore, outbox: Outbox) -> None:
-    job_id = finish(store, URL)
+    job_id = end_job(store, URL)
     first = taken(outbox)
     outbox.redeliver(TENANT, first.id)
     assert outbox.take(10, 30) == []
@@ -101,7 +101,7 @@ def test_what_is_on_its_way_is_not_sent_twice(store: JobStore, outbox: Outbox) -
 def test_dead_letters_are_listed_the_last_one_first_page_by_page(
     store: JobStore, outbox: Outbox
 ) -> None:
-    finish(store, URL)
+    end_job(store, URL)
     outbox.record_attempt(taken(outbox), AttemptResult.DELIVERED, TRY)
     ids = [dead(store, outbox) for _ in range(5)]
     pages, cursor = [], None
@@ -197,7 +197,7 @@ def test_a_pending_delivery_outlives_its_job_and_tells_of_it_without_the_result(
 
 
 def test_the_error_of_a_failed_job_is_told_after_its_time(store: JobStore, outbox: Outbox) -> None:
-    job_id = take(store, URL)
+    job_id = queue_job(store, URL)
     claim = store.runs.claim(job_id, "worker-1")
     assert claim is not None
     error = {"code": "corrupt-image", "errors": [{"pointer": "/a"}], "retryable": False}
@@ -239,7 +239,7 @@ def test_a_dead_letter_is_kept_for_a_week_after_its_job(
 def test_a_delivered_webhook_goes_with_its_job(
     store: JobStore, outbox: Outbox, redis: Redis
 ) -> None:
-    job_id = finish(store, URL)
+    job_id = end_job(store, URL)
     delivery = taken(outbox)
     outbox.record_attempt(delivery, AttemptResult.DELIVERED, TRY)
     store.expire(TENANT, job_id)
@@ -249,7 +249,7 @@ def test_a_delivered_webhook_goes_with_its_job(
 def test_erasing_a_job_takes_every_delivery_with_it(
     store: JobStore, outbox: Outbox, redis: Redis
 ) -> None:
-    job_id = finish(store, URL)
+    job_id = end_job(store, URL)
     delivery = taken(outbox)
     store.erase(TENANT, job_id)
     assert redis.keys("fm:delivery:*") == []
@@ -260,7 +260,7 @@ def test_erasing_a_job_takes_every_delivery_with_it(
 
 
 def test_a_job_that_was_started_again_does_not_expire(store: JobStore) -> None:
-    job_id = finish(store, URL)
+    job_id = end_job(store, URL)
     store.retry(TENANT, job_id)
     assert not store.expire(TENANT, job_id)
     assert store.get(TENANT, job_id).status is Status.QUEUED
@@ -269,7 +269,7 @@ def test_a_job_that_was_started_again_does_not_expire(store: JobStore) -> None:
 def test_after_a_retry_the_old_event_still_tells_of_the_first_end(
     store: JobStore, outbox: Outbox
 ) -> None:
-    job_id = finish(store, URL)
+    job_id = end_job(store, URL)
     store.retry(TENANT, job_id)
     claim = store.runs.claim(job_id, "worker-1")
     assert claim is not None
