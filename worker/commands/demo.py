@@ -10,7 +10,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -25,24 +24,13 @@ from deploy.embedded.webhook_receiver import Received, WebhookReceiver
 from shared.errors import FacemendError
 from worker.commands.demo_pictures import free_photo, side_by_side, spoil
 from worker.commands.up import interrupted_by_signals
+from worker.engine.stage_timer import StageTimer
 
 _JOB_S, _WEBHOOK_S, _POLL_S = 300.0, 60.0, 0.1
 
 
 class DemoFailed(Exception):
     """Something is not as it should be; the message is for the person at the terminal."""
-
-
-@dataclass
-class Stopwatch:
-    """Named durations in seconds, in the order they were taken."""
-
-    taken_s: dict[str, float] = field(default_factory=dict)
-
-    def time(self, name: str, work: Callable[[], None]) -> None:
-        started = time.monotonic()
-        work()
-        self.taken_s[name] = time.monotonic() - started
 
 
 @click.command()
@@ -60,18 +48,22 @@ def demo(out: Path, setup_s: float | None) -> None:
     Starts the stack in a folder of its own, sends the photo over HTTP, follows the job, waits for
     the signed webhook and verifies it, downloads the result, and stops everything.
     """
-    watch = Stopwatch({} if setup_s is None else {"environment": setup_s})
+    timer = StageTimer()
+    if setup_s is not None:
+        timer.add_ms({"environment": 1000 * setup_s})
     folder = Path(tempfile.mkdtemp(prefix="facemend-demo-"))
     stack = Stack(folder, say=_say)
     try:
         with interrupted_by_signals():
             click.echo("Starting the stack")
-            watch.time("start of the stack", stack.start)
+            with timer.stage("start of the stack"):
+                stack.start()
             try:
-                _play(stack, out, watch)
+                _play(stack, out, timer)
             finally:
                 click.echo("Stopping the stack")
-                watch.time("stop of the stack", stack.stop)
+                with timer.stage("stop of the stack"):
+                    stack.stop()
     except (DemoFailed, FacemendError, httpx.HTTPError) as error:
         click.echo(f"demo failed: {error}\nlogs: {folder}", err=True)
         sys.exit(1)
@@ -80,11 +72,11 @@ def demo(out: Path, setup_s: float | None) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         sys.exit(130)
     shutil.rmtree(folder)
-    _print_table(watch.taken_s)
+    _print_table(timer.timings_ms())
     click.echo(f"\nLook at {out / 'comparison.png'} (and before.png, after.png beside it).")
 
 
-def _play(stack: Stack, out: Path, watch: Stopwatch) -> None:
+def _play(stack: Stack, out: Path, timer: StageTimer) -> None:
     out.mkdir(parents=True, exist_ok=True)
     original = free_photo()
     before = spoil(original)
@@ -100,10 +92,10 @@ def _play(stack: Stack, out: Path, watch: Stopwatch) -> None:
     ):
         job = _submit(client, out / "before.png", receiver.url)
         job = _follow(client, job, stack.check)
-        watch.taken_s |= {f"  {stage}": ms / 1000 for stage, ms in job["timings_ms"].items()}
+        timer.add_ms({f"  {stage}": ms for stage, ms in job["timings_ms"].items()})
         received = _await_webhook(receiver, stack.webhook_secret, job)
         delay_s = max(0.0, received.at - _unix(job["finished_at"]))
-        watch.taken_s["webhook, after the job's end"] = delay_s
+        timer.add_ms({"webhook, after the job's end": 1000 * delay_s})
         after = _download(job["result"], out / "after.png")
     panels = {"before": before, "after": after, "never spoiled": original}
     box = max((face["box"] for face in job["result"]["faces"]), key=_area)
@@ -201,10 +193,10 @@ def _unix(instant: str) -> float:
     return datetime.fromisoformat(instant).timestamp()
 
 
-def _print_table(taken_s: dict[str, float]) -> None:
+def _print_table(timings_ms: dict[str, int]) -> None:
     click.echo("\nHow long it took")
-    for name, seconds in taken_s.items():
-        click.echo(f"  {name:<32}{seconds:8.2f} s")
+    for name, ms in timings_ms.items():
+        click.echo(f"  {name:<32}{ms / 1000:8.2f} s")
 
 
 def _say(line: str) -> None:
