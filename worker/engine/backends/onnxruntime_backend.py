@@ -1,4 +1,4 @@
-"""ONNX Runtime: float32 on CPU or CUDA, and TensorRT through its provider."""
+"""The ONNX Runtime backend: float32 on CPU or CUDA, and TensorRT through its provider."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PROVIDERS = {
 
 
 class OnnxRuntimeBackend:
-    """An exported graph in a session of its own."""
+    """An exported graph in an ONNX Runtime session."""
 
     def __init__(
         self, file: Path, device: torch.device, precision: str, name: str = "onnxruntime"
@@ -39,7 +39,7 @@ class OnnxRuntimeBackend:
             self._session = onnxruntime.InferenceSession(file, options, providers=chosen)
         except Exception as error:  # noqa: BLE001 - its errors share no other base
             raise ModelUnavailable(f"{name} cannot load {file}: {error!s:.300}") from None
-        if provider not in self._session.get_providers():  # it has fallen back without a word
+        if provider not in self._session.get_providers():  # it fell back silently
             raise ModelUnavailable(f"{name} cannot use {device}: see its own message above")
         self.in_px = int(self._session.get_inputs()[0].shape[-1])
         self.out_px = int(self._session.get_outputs()[0].shape[-1])
@@ -57,7 +57,7 @@ class OnnxRuntimeBackend:
         inputs = self._inputs.of(images, seed, controls) | control_inputs(controls)
         try:
             answer: Images = self._session.run(None, inputs)[0]
-        except Exception as error:  # its errors share no other base
+        except Exception as error:  # its errors have no other common base
             raise RuntimeError(f"{self.name}: {error}") from error
         return answer
 

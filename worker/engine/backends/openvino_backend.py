@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU: float32, and bfloat16 where the hardware has it."""
+"""The OpenVINO backend: float32 on the CPU, and bfloat16 if the hardware has it."""
 
 from __future__ import annotations
 
@@ -43,30 +43,30 @@ class OpenVinoBackend:
         alone = self._compile(batch=1)
         ends = (alone.input(INPUT), alone.output(0))
         self.in_px, self.out_px = (int(each.get_shape()[3]) for each in ends)
-        self._alone = _Request(alone)
+        self._single = _Request(alone)
 
     @cached_property
-    def _together(self) -> _Request:
-        """For any size of batch. One face at a time goes 8 % faster where that is known."""
+    def _any_batch(self) -> _Request:
+        """For any batch size. One face at a time is 8 % faster in a graph of batch size 1."""
         return _Request(self._compile(batch=-1))
 
     @cached_property
-    def _turned(self) -> _Request:
-        """Takes controls. All else goes 8 % faster where they are known to be 1."""
+    def _with_controls(self) -> _Request:
+        """With controls as inputs. The other graphs are 8 % faster with controls fixed to 1."""
         return _Request(self._compile(batch=-1, controls=True))
 
     @property
     def uses_seed(self) -> bool:
         """Only the super-resolving form draws noise."""
-        return self._alone.inputs.uses_seed
+        return self._single.inputs.uses_seed
 
     def infer(
         self, images: Images, seed: int = 0, controls: GeneratorControls = DEFAULT_CONTROLS
     ) -> Images:
         """See `backends.Backend`."""
         if controls != DEFAULT_CONTROLS:
-            return self._turned(images, seed, controls)
-        request = self._alone if len(images) == 1 else self._together
+            return self._with_controls(images, seed, controls)
+        request = self._single if len(images) == 1 else self._any_batch
         return request(images, seed, controls)
 
     def run(
@@ -77,12 +77,12 @@ class OpenVinoBackend:
 
 
 def convert(graph: bytes, file: Path) -> None:
-    """Write an ONNX graph in OpenVINO's own form: ``file`` (``.xml``) and a ``.bin`` beside it."""
+    """Write an ONNX graph in OpenVINO's format: ``file`` (``.xml``) and a ``.bin`` beside it."""
     openvino.save_model(_core().read_model(graph), file, compress_to_fp16=False)
 
 
 class _Request:
-    """A compiled model with the room for its answers."""
+    """A compiled model with the buffer for its output."""
 
     def __init__(self, compiled: Any) -> None:
         self.inputs = GraphInputs((each.any_name, _shape(each)) for each in compiled.inputs)
@@ -91,7 +91,7 @@ class _Request:
     def __call__(self, images: Images, seed: int, controls: GeneratorControls) -> Images:
         inputs = list(self.inputs.of(images, seed, controls).values())  # by place: it renames some
         answer = self._request.infer(inputs, share_inputs=True)[0]
-        return np.array(answer, np.float32)  # the next answer is written to the same place
+        return np.array(answer, np.float32)  # the next output overwrites this buffer
 
 
 def _shape(port: Any) -> tuple[int, ...]:
@@ -101,10 +101,11 @@ def _shape(port: Any) -> tuple[int, ...]:
 
 @cache
 def _core() -> Any:
-    """One for the process, for as long as that lives.
+    """Return the one core of this process, which is never freed.
 
-    Each brings an alternate signal stack. When the first of two goes before the second, that one
-    puts back the first's, which is not there any more: the next signal ends the process at once.
+    Each core installs an alternate signal stack. If the first of two cores is freed before the
+    second, the second restores the stack of the first, which no longer exists. Then the next signal
+    ends the process at once.
     """
     return openvino.Core()
 

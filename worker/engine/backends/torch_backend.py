@@ -1,4 +1,4 @@
-"""The backend that is always there: the generator in torch, on whatever device torch has."""
+"""The torch backend: it runs on every device of torch, and it is always installed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from worker.imaging.decode import Pixels
 
 
 class TorchBackend:
-    """A generator on its device. Owned by one thread: nothing here is locked."""
+    """A generator in torch on its device."""
 
     name = "torch"
 
@@ -27,7 +27,7 @@ class TorchBackend:
             if parameter.dim() == 4:  # the layout that convolutions want on CPU and GPU alike
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         if device.type == "cuda" and precision == "fp32":
-            torch.backends.cudnn.allow_tf32 = False  # its 10 bits would not be float32
+            torch.backends.cudnn.allow_tf32 = False  # its 10 bits are less than float32
         self._device, self.precision = device, precision
         self.in_px, self.out_px = generator.config.in_size, generator.config.size
 
@@ -48,11 +48,10 @@ class TorchBackend:
     def run(
         self, crops: Sequence[Pixels], seed: int = 0, controls: GeneratorControls = DEFAULT_CONTROLS
     ) -> list[RestoredCrop]:
-        """See `backends.Backend`; pixels become numbers, and numbers pixels, on the device.
+        """See `Backend.run`; pixels are converted on the device.
 
-        The company a crop has in its batch may move a value by one step of 255, for the libraries
-        below choose their kernels by the batch's size. (Measured on a CPU with the starter model:
-        4 % of the values in bf16, 5 in a million in fp32.)
+        Batch size may change a pixel by ±1: libraries pick kernels by batch size. (Measured on a
+        CPU with the starter model: 4 % of the values in bf16, 5 in a million in fp32.)
         """
         with torch.inference_mode():
             x = torch.from_numpy(np.stack(crops)).to(self._device).permute(0, 3, 1, 2)
@@ -63,8 +62,8 @@ class TorchBackend:
         return [answer if good else None for answer, good in zip(answers, finite, strict=True)]
 
     def _forward(self, x: Tensor, seed: int, controls: GeneratorControls) -> Tensor:
-        # Only what is asked for is passed on: anything that takes images may stand in for GPEN.
-        turned = {} if controls == DEFAULT_CONTROLS else {"controls": controls}
+        # Controls are passed only if they are set, so a test may use any network of images.
+        keywords = {} if controls == DEFAULT_CONTROLS else {"controls": controls}
         with autocast(self.precision, self._device):
-            out: Tensor = self._generator(x, seed=seed, **turned)
+            out: Tensor = self._generator(x, seed=seed, **keywords)
         return out.float()

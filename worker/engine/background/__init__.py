@@ -1,7 +1,7 @@
-"""The background, two or four times as large, by Real-ESRGAN: a deep part behind one small door.
+"""The background: enlarges a photo two or four times with Real-ESRGAN (arXiv 2107.10833).
 
-The network (``rrdbnet``), its weights as ncnn keeps them (``ncnn_weights``), a picture of any size
-through it (``upscaler``, ``tiles``), a photo with all that belongs to one (``enlarger``).
+``rrdbnet`` is the network; ``ncnn_weights`` reads its weights in ncnn's format. ``upscaler`` runs an
+image of any size through it, tile by tile. ``photo_enlarger`` enlarges a photo with its alpha.
 """
 
 from worker.engine.background.load_enlarger import load_enlarger

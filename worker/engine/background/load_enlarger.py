@@ -1,4 +1,4 @@
-"""From a scale to an upscaler on a device, by the best weights that are here."""
+"""Loads the upscaler for a scale, with the best weights that are installed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def load_enlarger(
     accepted_licences: Collection[str] = (),
     max_pixels: int = MAX_PIXELS,
 ) -> PhotoEnlarger:
-    """An enlarger that loads its weights when they are first asked for: most photos need none."""
+    """Return an enlarger that loads its weights at their first use: most photos need none."""
     cache = _UpscalerCache(
         models_dir, device, choose_precision(precision, device), accepted_licences
     )
@@ -35,7 +35,7 @@ def load_enlarger(
 
 
 class _UpscalerCache:
-    """Upscalers by name, each loaded once."""
+    """The upscalers by name; each is loaded once."""
 
     def __init__(
         self, models_dir: Path, device: torch.device, precision: str, accepted: Collection[str]
@@ -62,7 +62,7 @@ class _UpscalerCache:
 
 
 def _best(scale: int, models_dir: Path) -> ModelEntry:
-    """Of the weights that are here, those made for the nearest scale that is not smaller."""
+    """Return the installed weights for the smallest scale that is not below ``scale``."""
     fitting = [CATALOGUE[name] for name, made_for in UPSCALERS.items() if made_for >= scale]
     fitting.sort(key=lambda entry: UPSCALERS[entry.name])
     for entry in fitting:

@@ -1,4 +1,4 @@
-"""The picture around the faces, two or four times as large."""
+"""Enlarges a whole photo two or four times: colours, alpha, grey photos and 16 bits."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from worker.imaging.colorization import LUMA
 from worker.imaging.decode import Photo
 from worker.imaging.sixteen_bit import rounded
 
-#: A result of more pixels is refused before any work is done, unless the settings allow it.
+#: The default limit of the result; larger results are refused before any work.
 MAX_PIXELS = 100_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedUpscaler:
-    """An upscaler and the weights in it."""
+    """An upscaler, and the name, hash and precision of its weights."""
 
     upscaler: Upscaler
     name: str
@@ -32,10 +32,10 @@ class LoadedUpscaler:
 
 
 class PhotoEnlarger:
-    """Enlarges photos with the upscaler that ``load`` answers for a scale.
+    """Enlarges photos with the upscaler that ``load`` returns for a scale.
 
-    Safe to call from many threads, as ``load`` has to be. Where an upscaler enlarges by four and
-    two is asked for, its answer is averaged down by two.
+    It is thread-safe if ``load`` is. If an upscaler enlarges by four and the scale is two, its
+    output is averaged down by two.
     """
 
     def __init__(
@@ -44,9 +44,9 @@ class PhotoEnlarger:
         self._load, self._max_pixels = load, max_pixels
 
     def prepare(self, photo: Photo, scale: int) -> BackgroundUsed | None:
-        """Say what will enlarge the photo, once that is loaded; None where nothing needs to.
+        """Load and name the weights for this scale; return None for scale 1.
 
-        Raises ImageTooManyPixels, or ModelUnavailable where there are no weights or they are wrong.
+        Raises ImageTooManyPixels, or ModelUnavailable if weights are missing or wrong.
         """
         if scale == 1:
             return None
@@ -67,7 +67,7 @@ class PhotoEnlarger:
         )
 
     def enlarge(self, photo: Photo, scale: int, on_pixels: OnPixels) -> Photo:
-        """The photo ``scale`` times as large, alpha too; grey stays grey, and 16 bits are kept.
+        """Return the photo ``scale`` times as large, with its alpha, its grey and its 16 bits.
 
         Raises OutOfMemory, what ``prepare`` raises, and what ``on_pixels`` raises.
         """
@@ -90,7 +90,7 @@ class PhotoEnlarger:
 
 
 def no_enlarger() -> PhotoEnlarger:
-    """What refuses to enlarge anything."""
+    """Return an enlarger that accepts scale 1 only and else raises OptionUnavailable."""
 
     def refuse(scale: int) -> LoadedUpscaler:
         raise OptionUnavailable(f"background x{scale} needs a restorer that was loaded with it")
@@ -99,7 +99,7 @@ def no_enlarger() -> PhotoEnlarger:
 
 
 def _make_grey(pixels: NDArray[Any]) -> None:
-    """In place, and a row at a time: the picture may be large."""
+    """Make the pixels grey in place, row by row, because the picture may be large."""
     for row in pixels:
         row[:] = np.round(row @ LUMA).astype(pixels.dtype)[:, None]
 

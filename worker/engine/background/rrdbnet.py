@@ -23,7 +23,7 @@ from shared.errors import WeightsInvalid
 from worker.engine.background.tiles import tiles
 from worker.weights.safe_loading import load_strictly
 
-#: Told of blocks done; may raise to stop.
+#: Receives the number of blocks that are done; may raise to stop.
 OnBlock = Callable[[int], None]
 
 _MAX_BLOCKS, _MAX_WIDTH = 64, 256
@@ -148,7 +148,7 @@ class RRDBNet(nn.Module):
 
 
 def load_rrdbnet(weights: Mapping[str, Any]) -> RRDBNet:
-    """A network with these weights: a state dict, or a checkpoint that holds one.
+    """Return a network with these weights: a state dict, or a checkpoint that holds one.
 
     Raises WeightsInvalid, naming the key, for weights of anything else.
     """

@@ -1,4 +1,4 @@
-"""A picture cut into tiles, each with a margin around it that is looked at and thrown away."""
+"""Cuts a picture into tiles; the network sees a margin around each, which is then dropped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An RRDBNet on its device: a picture of any size in, a larger one out, tile by tile."""
+"""Runs an RRDBNet on its device: enlarges an image of any size, tile by tile."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from worker.engine.background.rrdbnet import TAIL_REACH_PX, OnBlock, RRDBNet
 from worker.engine.background.tiles import Axis, Span, Tile, tiles
 from worker.engine.devices import is_out_of_memory
 
-#: Told of pixels of the photo done, and in all; may raise to stop.
+#: Receives the pixels of the photo so far and in total; may raise to stop.
 OnPixels = Callable[[int, int], None]
 #: What a tile looks at around itself, in pixels of the body. The network could look 349 px far; on
 #: photographs and on noise, what lies beyond this distance changes no answer by more than 1/255
@@ -28,15 +28,15 @@ MARGIN_PX = 80
 #: Side of a tile without its margins, in pixels of the body. With them it is 1024; what that
 #: takes of memory is in docs/models.md.
 TILE_PX = 864
-#: Tiles are halved for want of memory down to this side.
+#: Tiles are halved down to this side if memory runs out.
 MIN_TILE_PX = 32
-#: The answer is made in pieces of this side (in pixels of the body), for it is 16 times as large.
+#: The output is made in pieces of this side (in pixels of the body): it is 16 times as large.
 _PIECE_PX = 128
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Upscaler:
-    """Safe to call from many threads; they take turns, tile by tile."""
+    """An RRDBNet on a device. It is thread-safe: calls take turns, tile by tile."""
 
     def __init__(
         self,
@@ -65,10 +65,10 @@ class Upscaler:
         average: int = 1,
         on_pixels: OnPixels = lambda _done, _total: None,
     ) -> NDArray[Any]:
-        """``image`` (H, W, 3) of unsigned integers, ``scale / average`` times as large.
+        """Return ``image``, (H, W, 3) of unsigned integers, ``scale / average`` times as large.
 
-        ``average`` is the side of the square of pixels of the network's answer that is made one.
-        Raises OutOfMemory when even the smallest tile does not fit, and what ``on_pixels`` raises.
+        Squares of ``average`` x ``average`` pixels of the network's output become one pixel. Raises
+        OutOfMemory if even the smallest tile does not fit, and what ``on_pixels`` raises.
         """
         height, width = image.shape[:2]
         padded = _pad(image, self._fold)
@@ -99,7 +99,7 @@ class Upscaler:
     def _try(
         self, image: NDArray[Any], tile: Tile, average: int, on_block: OnBlock
     ) -> NDArray[Any] | None:
-        """The tile's part of the answer; None where memory ran out."""
+        """Return the tile's part of the output; None if memory ran out."""
         try:
             with self._turn, torch.inference_mode():
                 return self._run(image, tile, average, on_block)
@@ -133,7 +133,7 @@ class Upscaler:
     def _piece(
         self, features: Tensor, rows: Span, columns: Span, average: int, highest: float
     ) -> NDArray[np.float32]:
-        """A part of the answer, (H, W, 3) of whole numbers."""
+        """Return a part of the output, (H, W, 3) of whole numbers."""
         y = self._network.enlarge(features[:, :, rows.seen, columns.seen])
         y = y[:, :, rows.kept(4), columns.kept(4)]
         if not bool(y.isfinite().all()):
@@ -148,7 +148,7 @@ class Upscaler:
 
 
 class _Meter:
-    """Tells how much is done; never less than before, though a tile may have to begin anew."""
+    """Reports the progress; it never decreases, even if a tile starts again."""
 
     def __init__(self, on_pixels: OnPixels, total: int) -> None:
         self._on_pixels, self._total = on_pixels, total

@@ -1,1 +1,1 @@
-"""Batches of faces: one thread owns the device."""
+"""Batches of faces: the queue in front of the device, and the best batch size."""

@@ -1,23 +1,24 @@
-"""How many faces at a time: by measurement, not by belief."""
+"""Measures the best batch size of a network on its device."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 
-#: Of sizes that are as good as the best, within this, the smallest is taken: it waits least.
-_AS_GOOD = 1.05
-_PAUSE_S = 0.05  # threads of another size's run stop spinning
+#: The smallest size within this factor of the best time is chosen: its faces wait least.
+_TOLERANCE = 1.05
+_PAUSE_S = 0.05  # until the threads of the previous run no longer spin
 
 
 def measure_batches(
     run: Callable[[int], object], limit: int, *, budget_s: float = 10.0, runs: int = 5
 ) -> dict[int, float]:
-    """Seconds a face in batches of 1, 2, 4… up to ``limit``; ``run`` restores that many at once.
+    """Return the seconds per face in batches of 1, 2, 4… up to ``limit``, by batch size.
 
-    Larger ones are tried as long as the last was better than all before it, and another round
-    would stay within half of the budget. Then all take turns, up to ``runs`` times, so that what
-    the machine does beside hits all of them. The best of each counts, its first run is not timed.
+    ``run`` restores that many faces at once. Larger sizes are tried while each is better than all
+    before it, and while the next round fits in half of the budget. Then all sizes take turns, up to
+    ``runs`` times, so that other load on the machine affects all of them. The best time of each
+    size counts; its first run is not timed.
     """
     start_s, found, size = time.monotonic(), dict[int, float](), 1
     while size <= limit:
@@ -37,8 +38,8 @@ def measure_batches(
 
 
 def best_batch(seconds_per_face: dict[int, float]) -> int:
-    """The smallest size that is as good as the best."""
-    bound_s = _AS_GOOD * min(seconds_per_face.values())
+    """Return the smallest size whose time is nearly the best."""
+    bound_s = _TOLERANCE * min(seconds_per_face.values())
     return min(size for size, seconds in seconds_per_face.items() if seconds <= bound_s)
 
 

@@ -1,4 +1,4 @@
-"""One thread owns the device: faces of all photos in flight share its batches."""
+"""The batcher: one thread owns the device, and the faces of all photos share its batches."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from shared.errors import DeadlineExceeded, ModelUnavailable, OutOfMemory
 from worker.engine.gpen.controls import DEFAULT_CONTROLS, GeneratorControls
 from worker.imaging.decode import Pixels
 
-#: A restored crop, or None where the network's answer was not finite.
+#: A restored crop, uint8 RGB (S, S, 3), or None if the network's output was not finite.
 RestoredCrop = Pixels | None
-#: Runs crops of one seed and one set of controls through the network; answers in order.
+#: Runs crops with one seed and one set of controls through the network; keeps their order.
 Run = Callable[[Sequence[Pixels], int, GeneratorControls], Sequence[RestoredCrop]]
-#: Told, batch by batch, how many seconds each of its crops had waited.
+#: Receives for each batch the seconds that each of its crops has waited.
 OnBatch = Callable[[Sequence[float]], None]
 
-#: Crops that may wait for each place in a batch: more of them only take memory.
+#: Crops that may wait for each place in a batch; more would only need memory.
 _WAITING_PER_PLACE = 8
 
 
@@ -37,9 +37,9 @@ class _Request:
 
 
 class Batcher:
-    """Forms batches of up to ``max_batch`` crops; the first one waits at most ``max_wait_ms``.
+    """Forms batches of up to ``max_batch`` crops; the first crop waits at most ``max_wait_ms``.
 
-    Only so many crops wait at a time: who brings more has to wait before they are taken.
+    The queue is bounded: `submit` blocks until it has room.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Batcher:
 
     @property
     def max_waiting(self) -> int:
-        """So many crops may wait."""
+        """The largest number of crops in the queue."""
         return self._max_batch * _WAITING_PER_PLACE
 
     def submit(
@@ -82,15 +82,16 @@ class Batcher:
         *,
         deadline_s: float | None = None,
     ) -> Future[RestoredCrop]:
-        """Queue a crop once there is room; the future answers with the restored one or raises.
+        """Queue a crop, uint8 RGB (S, S, 3), as soon as there is room; return its future.
 
-        OutOfMemory when the device cannot hold even this crop alone; DeadlineExceeded when
-        ``deadline_s``, a moment of ``time.monotonic``, has come before its turn has (raised here
-        already when it comes before there is room); ModelUnavailable once closed.
+        The future raises OutOfMemory if the device cannot hold even this crop alone, and
+        DeadlineExceeded if ``deadline_s``, a time of ``time.monotonic``, passes before its batch
+        starts (`submit` itself raises it if the queue has no room until then). Both raise
+        ModelUnavailable after `close`.
         """
         with self._changed:
-            patience_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
-            self._changed.wait_for(self._has_room, timeout=patience_s)
+            remaining_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
+            self._changed.wait_for(self._has_room, timeout=remaining_s)
             if self._closed:
                 raise ModelUnavailable("the model is closed")
             if not self._has_room():
@@ -101,7 +102,7 @@ class Batcher:
         return request.future
 
     def close(self) -> None:
-        """End the thread; crops still waiting are refused."""
+        """End the thread; crops that still wait raise ModelUnavailable."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -118,22 +119,22 @@ class Batcher:
             for late in (each for each in live if each.is_late(now_s)):
                 late.future.set_exception(DeadlineExceeded("the face's turn came too late"))
             if in_time := [each for each in live if not each.is_late(now_s)]:
-                self._answer(in_time)
+                self._run_batch(in_time)
         for request in self._waiting:
             if request.future.set_running_or_notify_cancel():
                 request.future.set_exception(ModelUnavailable("the model is closed"))
 
     def _next_batch(self) -> list[_Request]:
-        """Requests of one seed and controls, oldest first; empty when closed."""
+        """Return requests with one seed and one set of controls, oldest first; none if closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed)
             if self._closed:
                 return []
             first = self._waiting[0]
-            patience_s = first.came_at_s + self._max_wait_s - time.monotonic()
+            remaining_s = first.came_at_s + self._max_wait_s - time.monotonic()
             self._changed.wait_for(
                 lambda: self._closed or len(self._like(first)) >= self._max_batch,
-                timeout=max(0.0, patience_s),
+                timeout=max(0.0, remaining_s),
             )
             if self._closed:
                 return []
@@ -146,19 +147,19 @@ class Batcher:
     def _like(self, first: _Request) -> list[_Request]:
         return [request for request in self._waiting if request.draw == first.draw]
 
-    def _answer(self, batch: list[_Request]) -> None:
+    def _run_batch(self, batch: list[_Request]) -> None:
         start_s = time.monotonic()
         try:
             results = self._run([request.crop for request in batch], *batch[0].draw)
             self._on_batch([start_s - request.came_at_s for request in batch])
-        except Exception as error:  # noqa: BLE001 - handed on to those who wait
+        except Exception as error:  # noqa: BLE001 - the futures raise it
             self._refuse(batch, error)
             return
         for request, result in zip(batch, results, strict=True):
             request.future.set_result(result)
 
     def _refuse(self, batch: list[_Request], error: Exception) -> None:
-        """Halve a batch that was too large for the device; anything else goes to all of it."""
+        """Halve a batch that was too large for the device; pass any other error to all futures."""
         if not self._is_out_of_memory(error):
             for request in batch:
                 request.future.set_exception(error)
@@ -166,5 +167,5 @@ class Batcher:
             batch[0].future.set_exception(OutOfMemory("one face alone does not fit"))
         else:
             middle = len(batch) // 2
-            self._answer(batch[:middle])
-            self._answer(batch[middle:])
+            self._run_batch(batch[:middle])
+            self._run_batch(batch[middle:])
