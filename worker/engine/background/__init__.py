@@ -1,6 +1,6 @@
 """The background: enlarges a photo two or four times with Real-ESRGAN (arXiv 2107.10833).
 
-``rrdbnet`` is the network; ``ncnn_weights`` reads its weights in ncnn's format. ``upscaler`` runs an
+``rrdbnet`` is the network; ``ncnn_weights`` reads weights in ncnn's format. ``upscaler`` runs an
 image of any size through it, tile by tile. ``photo_enlarger`` enlarges a photo with its alpha.
 """
 
