@@ -19,6 +19,7 @@ from worker.imaging.limits import Limits
 Decode = Callable[[bytes, Limits], Photo]
 
 _MAX_BYTES_PER_PIXEL = 12  # RGB and alpha with 8 bits, and the same with 16
+_MAX_ADDED_BYTES = 1_000_000  # colour profile and resolution, put into the file that came
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,8 @@ class DecoderChild:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         sandbox.close_all_but(*keep_open)
         pixel_bytes = _MAX_BYTES_PER_PIXEL * self.limits.max_pixels
-        max_result_bytes = decoded_photo.HEAD_BYTES + pixel_bytes + decoded_photo.MAX_ICC_BYTES
+        beside_bytes = decoded_photo.MAX_ICC_BYTES + self.limits.max_bytes + _MAX_ADDED_BYTES
+        max_result_bytes = decoded_photo.HEAD_BYTES + pixel_bytes + beside_bytes
         sandbox.confine(fork_server_pid, self.bounds, max_result_bytes, self.syscall_filter)
 
 

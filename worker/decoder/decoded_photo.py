@@ -3,7 +3,8 @@
 | from byte | content                                                                             |
 |-----------|-------------------------------------------------------------------------------------|
 | 0         | JSON, padded with zeros: ``{"photo": {…}}`` as in ``Header``, or ``{"error": {…}}`` |
-| 65,536    | ``deep`` (uint16), ``pixels``, ``alpha``, ``icc``, each aligned to 64 bytes         |
+| 65,536    | ``deep`` (uint16), ``pixels``, ``alpha``, ``icc``, ``colour_chunks``, ``coded``,    |
+|           | each aligned to 64 bytes                                                            |
 
 The process that wrote the file had read an untrusted photo, so every value is checked.
 """
@@ -28,6 +29,9 @@ from worker.decoder import memory_file
 
 HEAD_BYTES = 65_536
 MAX_ICC_BYTES = 20_000_000
+_MAX_CHUNK_BYTES = 1_000
+_MAX_FILE_BYTES = 1 << 40
+_MAX_DPI = 65_535
 _MAX_SIDE_PX = 1_000_000
 _MAX_WARNINGS = 8
 _MAX_TEXT_CHARS = 300
@@ -57,7 +61,11 @@ class Header:
     grey: bool = False
     alpha: bool = False
     deep: bool = False
+    lossless: bool = False
+    dpi: tuple[float, float] | None = None
     icc_bytes: int = 0
+    chunk_bytes: int = 0
+    coded_bytes: int = 0
     warnings: tuple[str, ...] = ()
 
     def regions(self) -> dict[str, Region]:
@@ -68,6 +76,8 @@ class Header:
             "pixels": area * 3,
             "alpha": area * self.alpha,
             "icc": self.icc_bytes,
+            "colour_chunks": self.chunk_bytes,
+            "coded": self.coded_bytes,
         }
         regions, start = {}, HEAD_BYTES
         for name, size in sizes.items():
@@ -78,7 +88,7 @@ class Header:
     @property
     def end(self) -> int:
         """The smallest size of the whole file, in bytes."""
-        last = self.regions()["icc"]
+        last = self.regions()["coded"]
         return last.start + last.size
 
 
@@ -150,7 +160,11 @@ def _header(content: Mapping[str, Any]) -> Header:
         grey=content["grey"] is True,
         alpha=content["alpha"] is True,
         deep=content["deep"] is True,
+        lossless=content["lossless"] is True,
+        dpi=_dpi(content["dpi"]),
         icc_bytes=_count(content["icc_bytes"], 0, MAX_ICC_BYTES),
+        chunk_bytes=_count(content["chunk_bytes"], 0, _MAX_CHUNK_BYTES),
+        coded_bytes=_count(content["coded_bytes"], 0, _MAX_FILE_BYTES),
         warnings=tuple(warnings),
     )
 
@@ -159,6 +173,17 @@ def _count(value: object, least: int, most: int) -> int:
     if type(value) is not int or not least <= value <= most:
         raise ValueError(f"{value!r:.20} is no integer from {least} to {most}")
     return value
+
+
+def _dpi(value: object) -> tuple[float, float] | None:
+    if value is None:
+        return None
+    if not isinstance(value, list):
+        raise TypeError("not a pair of numbers")
+    x, y = (float(number) for number in value)
+    if not (0 < x <= _MAX_DPI and 0 < y <= _MAX_DPI):
+        raise ValueError("a resolution that no file has")
+    return x, y
 
 
 def _text(value: object) -> str:

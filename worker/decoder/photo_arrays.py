@@ -37,6 +37,10 @@ def photo_of(decoded: DecodedPhoto) -> Photo:
         format=cast("Format", header.format),
         warnings=header.warnings,
         deep=array("deep", np.uint16, *size, 4 if header.alpha else 3),
+        dpi=header.dpi,
+        colour_chunks=_bytes(mapped, regions["colour_chunks"]) or b"",
+        lossless=header.lossless,
+        coded=_bytes(mapped, regions["coded"]),
     )
 
 
@@ -50,12 +54,15 @@ def write_photo(photo: Photo, fd: int) -> None:
         grey=photo.grey,
         alpha=photo.alpha is not None,
         deep=photo.deep is not None,
+        lossless=photo.lossless,
+        dpi=photo.dpi,
         icc_bytes=len(photo.icc or b""),
+        chunk_bytes=len(photo.colour_chunks),
+        coded_bytes=len(photo.coded or b""),
         warnings=photo.warnings,
     )
-    contents = {"deep": photo.deep, "pixels": photo.pixels, "alpha": photo.alpha, "icc": photo.icc}
     for name, region in header.regions().items():
-        content = contents[name]
+        content = getattr(photo, name)
         if isinstance(content, np.ndarray):
             memory_file.write(fd, np.ascontiguousarray(content).data, region.start)
         elif content:

@@ -14,7 +14,7 @@ from worker.engine.stage_timer import OnProgress
 from worker.engine_process.protocol import RestoreRequest
 from worker.engine_process.result_file import ResultFileWriter
 from worker.imaging.decode import Photo
-from worker.imaging.encode import comparison, encode, output_format, require_room
+from worker.imaging.encode import comparison, encode, encode_result, require_room
 
 _COMPARISON_QUALITY = 90
 
@@ -105,8 +105,9 @@ def _write(
     if output["comparison"]:
         pair = Photo.of_pixels(comparison(before.pixels, after.pixels))
         _add(writer, "comparison", pair, "jpeg", _COMPARISON_QUALITY)
-    kind = output_format(before, output["format"])
-    _add(writer, "restored", after, kind, output["quality"])
+    result = encode_result(before, after, output["format"], output["quality"])
+    height, width = after.pixels.shape[:2]
+    writer.add("restored", result.data, result.format, width, height)
     faces = [_face(writer, face, with_crops=output["face_crops"]) for face in restoration.faces]
     encode_ms = round((time.monotonic() - start_s) * 1000)
     writer.close(
@@ -119,7 +120,7 @@ def _write(
                 "backend": info.backend,
             },
             "background": restoration.background and asdict(restoration.background),
-            "warnings": list(restoration.warnings),
+            "warnings": [*restoration.warnings, *result.warnings],
             "timings_ms": {**restoration.timings_ms, "publish": encode_ms},
         }
     )

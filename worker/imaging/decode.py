@@ -173,7 +173,7 @@ def _read_by_pillow(
         orientation=_orientation(exif),
         icc=None,
         grey_file=image.mode.startswith(("1", "L", "I;16")),
-        dpi=dpi_of(image.info, exif),
+        dpi=dpi_of(image, exif),
         several=several,
     )
     profile = image.info.get("icc_profile")

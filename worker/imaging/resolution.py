@@ -11,16 +11,17 @@ Dpi = tuple[float, float]
 
 _X, _Y, _UNIT = 282, 283, 296  # EXIF and TIFF tags
 _INCH, _CENTIMETRE = 2, 3
+_JFIF_UNITS = frozenset({1, 2})  # inch and centimetre
 _CENTIMETRES_PER_INCH = 2.54
 _LEAST, _MOST = 0.5, 65_535.0  # JFIF holds whole numbers of 16 bits
 
 
-def dpi_of(info: dict[str | tuple[int, int], Any], exif: Image.Exif) -> Dpi | None:
-    """Horizontal and vertical; the format's own statement comes before EXIF's. None without any.
-
-    ``info`` is Pillow's description of the file.
-    """
-    return _sound(info.get("dpi")) or dpi_of_exif(exif)
+def dpi_of(image: Image.Image, exif: Image.Exif) -> Dpi | None:
+    """Horizontal and vertical; the format's own statement comes before EXIF's. None without any."""
+    stated = image.info.get("dpi")
+    if image.format in {"JPEG", "MPO"} and image.info.get("jfif_unit") not in _JFIF_UNITS:
+        stated = None  # Pillow says 72 if EXIF says nothing
+    return _sound(stated) or dpi_of_exif(exif)
 
 
 def dpi_of_exif(exif: Image.Exif) -> Dpi | None:

@@ -49,12 +49,16 @@ def test_a_photo_is_read_as_it_was_written(
         format="webp",
         warnings=("a warning", "and ünother"),
         deep=(samples if alpha else samples[:, :, :3]) if deep else None,
+        dpi=(600.0, 299.5) if alpha else None,
+        colour_chunks=b"some chunks" if alpha else b"",
+        lossless=alpha,
+        coded=b"a whole file" if alpha else None,
     )
     write_photo(photo, file)
     read = photo_of(DecodedPhoto(os.dup(file)))
     for field in ("pixels", "alpha", "deep"):
         np.testing.assert_array_equal(getattr(read, field), getattr(photo, field))
-    for field in ("icc", "grey", "format", "warnings"):
+    for field in ("icc", "grey", "format", "warnings", "dpi", "colour_chunks", "lossless", "coded"):
         assert getattr(read, field) == getattr(photo, field)
 
 
@@ -101,6 +105,12 @@ def test_an_error_of_an_unknown_type_is_refused(file: int) -> None:
         {"format": ["png"]},
         {"icc_bytes": -5},
         {"icc_bytes": 10**9},
+        {"chunk_bytes": 10**6},
+        {"coded_bytes": -1},
+        {"dpi": 600},
+        {"dpi": [600]},
+        {"dpi": [600, 0]},
+        {"dpi": [600, float("nan")]},
         {"warnings": [1]},
         {"warnings": ["x"] * 9},
         {"warnings": None},
@@ -128,7 +138,7 @@ def test_a_header_that_claims_more_bytes_than_there_are_is_refused(file: int) ->
 
 
 def test_regions_do_not_overlap() -> None:
-    header = replace(HEADER, width=61, height=41, alpha=True, deep=True, icc_bytes=7)
+    header = replace(HEADER, width=61, height=41, alpha=True, deep=True, icc_bytes=9, coded_bytes=7)
     regions = sorted(header.regions().values(), key=lambda region: region.start)
     assert regions[0].start == decoded_photo.HEAD_BYTES
     for one, following in pairwise(regions):

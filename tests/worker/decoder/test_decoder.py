@@ -82,7 +82,7 @@ BROKEN = {
 def assert_same(one: Photo, other: Photo) -> None:
     for array in ("pixels", "alpha", "deep"):
         np.testing.assert_array_equal(getattr(one, array), getattr(other, array))
-    for field in ("icc", "grey", "format", "warnings"):
+    for field in ("icc", "grey", "format", "warnings", "dpi", "colour_chunks", "lossless", "coded"):
         assert getattr(one, field) == getattr(other, field)
 
 

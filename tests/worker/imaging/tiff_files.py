@@ -23,7 +23,7 @@ _COMPRESS: dict[str, tuple[int, Callable[[bytes], bytes]]] = {
     "lzma": (34925, lambda data: bytes(imagecodecs.lzma_encode(data))),
     "zstd": (50000, lambda data: bytes(imagecodecs.zstd_encode(data))),
 }
-_SHORT, _LONG = 3, 4
+_SHORT, _LONG, RATIONAL = 3, 4, 5  # types of values
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
@@ -134,9 +134,9 @@ def _file(
     after = at + struct.calcsize(order + count_of) + step * len(entries) + inline
     directory, beyond = struct.pack(order + count_of, len(entries)), b""
     for tag, (kind, numbers) in sorted(entries.items()):
-        code = {_SHORT: "H", _LONG: "I"}[kind]
+        code, each = {_SHORT: ("H", 1), _LONG: ("I", 1), RATIONAL: ("I", 2)}[kind]
         data = struct.pack(f"{order}{len(numbers)}{code}", *numbers)
-        directory += struct.pack(order + "HH" + word, tag, kind, len(numbers))
+        directory += struct.pack(order + "HH" + word, tag, kind, len(numbers) // each)
         if len(data) > inline:
             directory += struct.pack(order + word, after + len(beyond))
             beyond += data + bytes(len(data) % 2)

@@ -22,7 +22,7 @@ from worker.commands.restore.plan import FORMATS, Plan, Skipped, Work
 from worker.decoder import Decoder, photo_of
 from worker.engine import BackgroundUsed, FaceOptions, FaceRecord
 from worker.imaging.decode import Photo
-from worker.imaging.encode import comparison, encode, output_format, require_room
+from worker.imaging.encode import comparison, encode, encode_result, require_room
 
 if TYPE_CHECKING:
     from worker.engine import Restorer
@@ -121,17 +121,17 @@ class PhotoBatch:
         wanted = FORMATS[work.target.suffix.lower()] if work.exact else "same"
         require_room(before, wanted, self._options.background_scale)
         done = self._restorer.restore(before, self._options)
-        kind = output_format(before, wanted)
-        target = work.target
+        result = encode_result(before, done.photo, wanted, _QUALITY)
+        kind, target = result.format, work.target
         if target.suffix.lower() not in _KEPT_SUFFIXES[kind]:  # a.bmp.png: a.png may be another
             target = plan.names.claim(target.with_name(f"{target.name}.{kind}"))
-        _write(target, encode(done.photo, kind, _QUALITY))
+        _write(target, result.data)
         written = [target]
         if self._compare:
             pair = Photo.of_pixels(comparison(before.pixels, done.photo.pixels))
             _write(work.compared, encode(pair, "png", _QUALITY))
             written.append(work.compared)
-        warnings = list(done.warnings)
+        warnings = [*done.warnings, *result.warnings]
         if plan.record is not None and state is not None:
             try:
                 plan.record.add(work.name, state, written)

@@ -73,6 +73,8 @@ class PhotoEnlarger:
         """
         if self.prepare(photo, scale) is None:
             return photo
+        if photo.dpi:  # the print stays as large as it was
+            photo = replace(photo, dpi=(photo.dpi[0] * scale, photo.dpi[1] * scale))
         upscaler = self._load(scale).upscaler
         average = upscaler.scale // scale
         source = photo.pixels if photo.deep is None else photo.deep[:, :, :3]

@@ -12,9 +12,11 @@ NOT_CHOSEN: Final = "not-chosen"
 TOO_SMALL: Final = "too-small"
 OVER_CAP: Final = "over-cap"
 ALREADY_SHARP: Final = "already-sharp"
+#: ``strength`` is 0: the restored face would not be seen.
+STRENGTH_ZERO: Final = "strength-zero"
 IDENTITY_TOO_LOW: Final = IdentityTooLow.code
 SKIPPED: Final = frozenset(
-    {LOW_SCORE, NOT_CHOSEN, TOO_SMALL, OVER_CAP, ALREADY_SHARP, IDENTITY_TOO_LOW}
+    {LOW_SCORE, NOT_CHOSEN, TOO_SMALL, OVER_CAP, ALREADY_SHARP, STRENGTH_ZERO, IDENTITY_TOO_LOW}
 )
 
 #: Failed: the same, but the face should have been restored.
