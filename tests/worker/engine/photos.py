@@ -59,6 +59,13 @@ def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc)
 
 
+def png_with_oversized_transparency() -> bytes:
+    """A palette of 4 colours, and the transparency of 300: Pillow fails when it converts it."""
+    data = file_of(Image.fromarray(gradient()).quantize(4), "png")
+    at = data.index(b"IDAT") - 4
+    return data[:at] + chunk(b"tRNS", bytes(300)) + data[at:]
+
+
 def turned(pixels: NDArray[np.uint8], orientation: int, kind: str = "png") -> bytes:
     """A file that shows ``pixels`` upright, stored turned as EXIF ``orientation`` tells."""
     undo = {

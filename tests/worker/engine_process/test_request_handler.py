@@ -12,18 +12,29 @@ import pytest
 from PIL import Image
 
 from shared.errors import ModelUnavailable, OutOfMemory
+from tests.worker.engine.photos import file_of, gradient, turned
 from tests.worker.scripted import MODEL, ScriptedRestorer, restore_request
 from worker.engine import FaceOptions, Restoration
 from worker.engine.stage_timer import OnProgress
 from worker.engine_process.request_handler import RequestHandler
 from worker.engine_process.result_file import ResultFile
-from worker.imaging.decode import Photo
+from worker.imaging.decode import Photo, decode
+from worker.imaging.limits import Limits
 
 PHOTO = Photo.of_pixels(np.full((48, 64, 3), 10, np.uint8))
 
 
 def quietly(_stage: str, _done: int, _total: int | None) -> None:
     """Ignore progress."""
+
+
+class IdleRestorer(ScriptedRestorer):
+    """Finds no face, and gives the photo back."""
+
+    def restore(
+        self, photo: Photo, options: FaceOptions, on_progress: OnProgress = quietly
+    ) -> Restoration:
+        return Restoration(photo, (), {"detect": 1, "restore": 0, "paste": 0})
 
 
 class SimilarityRestorer(ScriptedRestorer):
@@ -107,3 +118,23 @@ def test_a_result_without_room_may_be_retried_and_leaves_no_file_open() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert caught.value.retryable
     assert set(Path("/proc/self/fd").iterdir()) == open_before
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png", "webp"])
+def test_without_a_change_the_file_that_came_is_the_result(kind: str) -> None:
+    data = file_of(gradient(), kind, dpi=(300, 300))
+    handler = RequestHandler({MODEL: IdleRestorer()})
+    photo = decode(data, Limits())
+    with ResultFile(handler.handle(restore_request(), photo, quietly)) as result:
+        assert result.read(result.pictures["restored"]) == photo.coded
+        assert result.metadata["warnings"] == []
+        (size,) = {(one.width, one.height) for one in result.pictures.values()}
+        assert size == (60, 40)
+
+
+def test_what_a_file_lost_when_it_was_written_is_a_warning() -> None:
+    handler = RequestHandler({MODEL: IdleRestorer()})
+    photo = decode(turned(gradient(), 6, "jpeg"), Limits())
+    with ResultFile(handler.handle(restore_request(), photo, quietly)) as result:
+        (warning,) = result.metadata["warnings"]
+    assert "written anew" in warning

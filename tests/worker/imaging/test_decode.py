@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import imagecodecs
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
@@ -11,6 +12,7 @@ from tests.worker.engine.photos import (
     file_of,
     gradient,
     png_bomb,
+    png_with_oversized_transparency,
     turned,
 )
 from worker.imaging.decode import Photo, decode
@@ -220,3 +222,16 @@ def test_a_file_over_the_cap_is_not_opened() -> None:
 def test_bare_pixels_make_a_photo() -> None:
     photo = Photo.of_pixels(gradient())
     assert (photo.alpha, photo.icc, photo.grey, photo.format) == (None, None, False, "png")
+
+
+def test_what_fails_after_loading_is_corrupt_too() -> None:
+    with pytest.raises(CorruptImage):
+        decode(png_with_oversized_transparency(), LIMITS)
+
+
+def test_a_jpeg_of_12_bits_is_unsupported_not_corrupt() -> None:
+    data = imagecodecs.jpeg_encode(
+        np.full((40, 60, 3), 4000, np.uint16), bitspersample=12, level=90
+    )
+    with pytest.raises(UnsupportedImage, match="12 bits"):
+        decode(data, LIMITS)

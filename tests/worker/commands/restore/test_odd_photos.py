@@ -9,7 +9,15 @@ import pytest
 from PIL import Image
 
 from tests.worker.commands.conftest import BLANK, Facemend, only_line, opened, put
-from tests.worker.engine.photos import animated, file_of, gradient, png_bomb, png_of, turned
+from tests.worker.engine.photos import (
+    animated,
+    file_of,
+    gradient,
+    png_bomb,
+    png_of,
+    png_with_oversized_transparency,
+    turned,
+)
 
 
 @pytest.mark.parametrize(
@@ -96,9 +104,7 @@ def test_a_photo_with_no_face_is_written_unchanged_and_it_is_said(
     answer = facemend("restore", put(folder, "wall.png", file_of(BLANK, "png")))
     assert answer.exit_code == 0
     assert "No face was found" in answer.stderr
-    np.testing.assert_array_equal(
-        np.asarray(opened(folder / "output_wall.png"))[:, :, None], BLANK[:, :, :1]
-    )
+    np.testing.assert_array_equal(np.asarray(opened(folder / "output_wall.png")), BLANK)
 
 
 def test_strict_makes_no_face_a_failure(facemend: Facemend, folder: Path) -> None:
@@ -115,3 +121,61 @@ def test_a_result_that_cannot_be_written_is_said_in_one_line(
     answer = facemend("restore", astronaut, "-o", folder / "file" / "result.png")
     assert answer.exit_code == 1
     assert "cannot be written" in only_line(answer.stderr)
+
+
+def test_a_lossless_webp_without_a_face_is_not_coded_anew(facemend: Facemend, folder: Path) -> None:
+    data = file_of(gradient(), "webp", lossless=True)
+    assert facemend("restore", put(folder, "exact.webp", data)).exit_code == 0
+    assert (folder / "output_exact.webp").read_bytes() == data
+
+
+def test_a_jpeg_without_a_face_keeps_its_coded_pixels_and_loses_its_metadata(
+    facemend: Facemend, folder: Path
+) -> None:
+    exif = Image.Exif()
+    exif[0x010E] = "Ada at home"
+    plain = file_of(gradient(), "jpeg", quality=60, dpi=(600, 600))
+    data = file_of(gradient(), "jpeg", quality=60, dpi=(600, 600), exif=exif, comment=b"Ada")
+    answer = facemend("restore", put(folder, "plain.jpg", data))
+    assert "written anew" not in answer.stderr
+    assert (folder / "output_plain.jpg").read_bytes() == plain
+
+
+def test_a_restored_lossless_webp_stays_lossless(
+    facemend: Facemend, folder: Path, astronaut: Path
+) -> None:
+    opened(astronaut).convert("RGB").save(folder / "face.webp", lossless=True)
+    answer = facemend("restore", folder / "face.webp", "--restore-sharp")
+    assert "1 of 1" in answer.stdout
+    before, after = (
+        np.asarray(opened(folder / name).convert("RGB"))
+        for name in ("face.webp", "output_face.webp")
+    )
+    changed = (before != after).any(2)
+    assert 0 < changed.mean() < 0.5  # the face alone
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "options"),
+    [("scan.jpg", "jpeg", {}), ("scan.png", "png", {}), ("scan.tif", "tiff", {})],
+)
+def test_the_resolution_of_a_scan_is_kept(
+    facemend: Facemend, folder: Path, name: str, kind: str, options: dict[str, int]
+) -> None:
+    facemend("restore", put(folder, name, file_of(gradient(), kind, dpi=(600, 600), **options)))
+    (result,) = folder.glob("output_*")
+    assert opened(result).info["dpi"] == pytest.approx((600, 600), abs=0.1)
+
+
+def test_enlarging_keeps_the_size_of_the_print(facemend: Facemend, folder: Path) -> None:
+    photo = put(folder, "scan.png", file_of(gradient(16, 24), "png", dpi=(300, 300)))
+    facemend("restore", photo, "--background", "x2")
+    assert opened(folder / "output_scan.png").info["dpi"] == pytest.approx((600, 600), abs=0.1)
+
+
+def test_a_palette_with_too_much_transparency_fails_in_one_clear_line(
+    facemend: Facemend, folder: Path
+) -> None:
+    answer = facemend("restore", put(folder, "odd.png", png_with_oversized_transparency()))
+    assert answer.exit_code == 1
+    assert only_line(answer.stderr).startswith(f"{folder / 'odd.png'}: corrupt-image: ")
