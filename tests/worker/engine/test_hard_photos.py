@@ -284,3 +284,17 @@ def test_the_same_photo_gives_the_same_bytes(
         files.append(encode(restorer.restore(photo, asked(seed=5)).photo, "png", 95))
         restorer.close()
     assert files[0] == files[1]
+
+
+def test_strength_0_does_not_run_the_network(restore: Any) -> None:
+    runs: list[Tensor] = []
+
+    def count(faces: Tensor) -> Tensor:
+        runs.append(faces)
+        return faces
+
+    photo = Photo.of_pixels(noise(160, 200))
+    done = restore(photo, *CROWD, change=count, strength=0.0)
+    assert runs == []
+    assert {(face.status, face.reason) for face in done.faces} == {("skipped", "strength-zero")}
+    np.testing.assert_array_equal(done.photo.pixels, photo.pixels)

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from worker.engine.faces.detector import DetectedFace
-from worker.engine.faces.skip_reasons import LOW_SCORE, NOT_CHOSEN, OVER_CAP, TOO_SMALL
+from worker.engine.faces.skip_reasons import (
+    LOW_SCORE,
+    NOT_CHOSEN,
+    OVER_CAP,
+    STRENGTH_ZERO,
+    TOO_SMALL,
+)
 from worker.engine.options import FaceOptions
 
 #: Faces with a score above this are listed in the result, if only as skipped.
@@ -42,7 +48,7 @@ def select_faces(
 
     def reason(index: int) -> str | None:
         if index in selected:
-            return None
+            return None if options.strength else STRENGTH_ZERO
         if index not in above:
             return LOW_SCORE
         if index not in wanted:

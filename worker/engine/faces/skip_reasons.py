@@ -12,7 +12,7 @@ NOT_CHOSEN: Final = "not-chosen"
 TOO_SMALL: Final = "too-small"
 OVER_CAP: Final = "over-cap"
 ALREADY_SHARP: Final = "already-sharp"
-#: ``strength`` is 0: the restored face would not be seen.
+#: ``strength`` is 0: the restored face would not be visible.
 STRENGTH_ZERO: Final = "strength-zero"
 IDENTITY_TOO_LOW: Final = IdentityTooLow.code
 SKIPPED: Final = frozenset(
