@@ -37,7 +37,7 @@ class Idempotency:
         """
         tenant, model, priority = room_for or (None, None, None)
         answer = self._scripts.run(
-            "reserve",
+            "reserve_idempotency_key",
             reservation=reservation_key(key_id, key),
             fingerprint=digest(fingerprint),
             hold_s=RESERVED_S,
@@ -62,7 +62,7 @@ class Idempotency:
 
     def abandon(self, key_id: str, key: str) -> None:
         """Give a reservation back after a failed request. Raises Unavailable."""
-        self._scripts.run("abandon", reservation=reservation_key(key_id, key))
+        self._scripts.run("abandon_reservation", reservation=reservation_key(key_id, key))
 
 
 def reservation_key(key_id: str, key: str) -> str:

@@ -66,7 +66,7 @@ class Runs:
     def due(self, limit: int = 100) -> list[DueJob]:
         """Return queued jobs whose doorbells should ring now, by priority. Count them as rung."""
         answer = self._scripts.run(
-            "due", limit=limit, ring_again_s=RING_AGAIN_S, max_bells=MAX_DOORBELLS
+            "due_doorbells", limit=limit, ring_again_s=RING_AGAIN_S, max_bells=MAX_DOORBELLS
         )
         return [DueJob(job_id, model, Priority(rank)) for job_id, model, rank in answer]
 
@@ -160,7 +160,7 @@ class Runs:
     def reap(self, limit: int = 100) -> list[tuple[str, Status]]:
         """Requeue jobs whose lease is over, and fail late jobs. Return the new states."""
         answer = self._scripts.run(
-            "reap",
+            "reap_lost_jobs",
             limit=limit,
             budget=RELEASE_BUDGET[Release.LOST],
             max_starts=MAX_STARTS,

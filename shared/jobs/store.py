@@ -158,7 +158,7 @@ class JobStore:
 
     def expired(self, limit: int = 100) -> list[Job]:
         """Return finished jobs that were kept long enough. Erase their objects, then the record."""
-        answer = self._scripts.run("expired", limit=limit)
+        answer = self._scripts.run("find_expired", limit=limit)
         return [to_job(job_id, view) for job_id, view in answer]
 
     def erase(self, tenant: str, job_id: str) -> Status | None:
@@ -192,7 +192,7 @@ class JobStore:
 
         ``queued``, ``queued.<model>.<priority>``, ``running``, ``kept``, ``deliveries_pending``.
         """
-        return dict(self._scripts.run("counts"))
+        return dict(self._scripts.run("job_counts"))
 
     def ping(self) -> None:
         """Raises Unavailable if Redis does not respond."""
@@ -226,7 +226,7 @@ class JobStore:
         """
         at, last_id = decode(cursor) if cursor is not None else ("+inf", "")
         found, *place = self._scripts.run(
-            "page",
+            "list_page",
             tenant=tenant,
             until_at=at,
             until_id=last_id,

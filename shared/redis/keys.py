@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def redis_key(*parts: str) -> str:
-    """Return the name of a key: ``fm:`` and the parts, as in ``lua/includes/prelude.lua``."""
+    """Return the name of a key: ``fm:`` and the parts, as in ``lua/includes/common.lua``."""
     return "fm:" + ":".join(parts)
 
 

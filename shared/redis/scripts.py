@@ -31,7 +31,7 @@ from shared.redis.client import redis_errors
 _Argument = str | float | None
 
 #: Files of functions that scripts share. Each one uses functions of those before it.
-INCLUDES = ("prelude", "waiting", "outbox", "states")
+INCLUDES = ("common", "fair_queue", "outbox", "transitions")
 _DEFINITION = re.compile(r"^local (?:function )?(\w+)", re.MULTILINE)
 # Comments and strings are matched too, so that no word in them counts as a name.
 _NAME = re.compile(r"--[^\n]*|'[^'\n]*'|([A-Za-z_]\w*)")

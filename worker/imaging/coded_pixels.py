@@ -27,7 +27,7 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JFIF_BYTES, _ADOBE_BYTES = 14, 12  # without a thumbnail; without what was appended
 _ICC_PART = 65_519  # what one segment has room for
 
-_WEBP_PIXELS = frozenset({b"ALPH", b"VP8 ", b"VP8L"})
+_WEBP_PIXELS = frozenset({b"ALPH", b"VP8 ", b"VP8L"})  # codespell:ignore
 _HAS_ICC, _HAS_ALPHA, _HAS_EXIF = 0x20, 0x10, 0x08
 
 

@@ -39,18 +39,18 @@ MUTANTS = (
     _mutant(
         "no dispatcher",
         Guarantee.SOON,
-        patches=(Patch("due", "\nreturn due\n", "\nreturn {}\n"),),
+        patches=(Patch("due_doorbells", "\nreturn due\n", "\nreturn {}\n"),),
     ),
     _mutant(
         "no reaper",
         Guarantee.SOON,
-        patches=(Patch("reap", "due_ids(key('leases'), at, limit)", "{}"),),
+        patches=(Patch("reap_lost_jobs", "due_ids(key('leases'), at, limit)", "{}"),),
     ),
     _mutant(
         "no token check",
         Guarantee.FENCED,
         patches=(
-            Patch("prelude", " and job.token == token then return job end", " then return job end"),
+            Patch("common", " and job.token == token then return job end", " then return job end"),
             Patch("finish", "if not job or job.token ~= token then", "if not job then"),
         ),
     ),
@@ -60,7 +60,7 @@ MUTANTS = (
         Guarantee.STAYS,
         patches=(
             Patch("claim", "local job = startable(name)", "local job = load_job(rung.id)"),
-            Patch("states", "if not NEXT_STATES[job.status][to] then", "if false then"),
+            Patch("transitions", "if not NEXT_STATES[job.status][to] then", "if false then"),
         ),
     ),
     _mutant(
@@ -77,8 +77,8 @@ MUTANTS = (
         "no cap",
         Guarantee.CAPPED,
         patches=(
-            Patch("states", "'spent_' .. reason, 1) > budget", "'spent', 0) < 0"),
-            Patch("states", "elseif job.starts >= max_starts then", "elseif false then"),
+            Patch("transitions", "'spent_' .. reason, 1) > budget", "'spent', 0) < 0"),
+            Patch("transitions", "elseif job.starts >= max_starts then", "elseif false then"),
         ),
     ),
     _mutant(
@@ -90,7 +90,7 @@ MUTANTS = (
         "event in a second step",
         Guarantee.ANNOUNCED,
         patches=(
-            Patch("states", "  deliver_event(job, spec.webhook, status, at)\n", ""),
+            Patch("transitions", "  deliver_event(job, spec.webhook, status, at)\n", ""),
             Patch("post_event", "", _POST),
         ),
         run=(

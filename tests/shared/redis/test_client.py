@@ -170,7 +170,7 @@ def test_constructing_a_client_contacts_nobody(settings: Settings, refused: str)
 def test_keys_are_named_alike_in_python_and_in_lua(redis: Redis) -> None:
     from importlib import resources
 
-    prelude = (resources.files("shared") / "lua" / "includes" / "prelude.lua").read_text()
-    script = redis.register_script(prelude + "return key(unpack(ARGV))")
+    common = (resources.files("shared") / "lua" / "includes" / "common.lua").read_text()
+    script = redis.register_script(common + "return key(unpack(ARGV))")
     assert script(args=["job", "job_1"]) == redis_key("job", "job_1") == "fm:job:job_1"
     assert script(args=["tenant", "acme", "jobs"]) == tenant_key("acme", "jobs")

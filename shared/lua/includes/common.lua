@@ -1,5 +1,5 @@
--- Functions that the scripts share: time, names of keys, and the record of a job. Like waiting.lua,
--- outbox.lua and states.lua it is an include: a script gets only the functions that it uses
+-- Functions that the scripts share: time, names of keys, and the record of a job. Like fair_queue.lua,
+-- outbox.lua and transitions.lua it is an include: a script gets only the functions that it uses
 -- (shared/redis/scripts.py).
 --
 -- Times are Unix seconds by the clock of Redis, the only clock that counts. The scripts make the names of
