@@ -41,6 +41,7 @@ _EIGHT_BIT_MODES = frozenset(
 )
 _PNG_END = b"IEND\xaeB`\x82"
 _ORIENTATION_TAG, _ICC_TAG = 0x0112, 34675
+_WIDENED = {"L;2": 85, "L;4": 17}  # by how much, by Pillow's name of how samples lie
 _ON_THE_SIDE = frozenset({5, 6, 7, 8})
 _SEVERAL = "The file holds several frames: only the first one is used."
 
@@ -185,6 +186,9 @@ def _read_by_pillow(
         return stored
     if layout and layout.bits > 8:
         warnings.append("The file has 16 bits a channel: the result has 8.")
+    if isinstance(key := image.info.get("transparency"), int):
+        # Pillow widens grey of 2 and 4 bits to 8, but not the level that stands for transparent.
+        image.info["transparency"] = key * _WIDENED.get("".join(rawmodes), 1)
     flat = _eight_bit(image)
     stored.converted = flat.mode == "CMYK"
     rgb, stored.icc = to_rgb(flat, profile, warnings, grey=stored.grey_file)

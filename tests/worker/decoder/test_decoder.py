@@ -26,8 +26,11 @@ from tests.worker.engine.photos import (
     ink_profile,
     png_bomb,
     png_of,
+    png_with_oversized_transparency,
     turned,
 )
+from tests.worker.imaging.test_color_space import LINEAR, exif_of, png_with
+from tests.worker.imaging.tiff_files import LAB, RGB, WHITE_IS_0, Layout, tiff_of
 from worker.decoder import DecodeBounds, Decoder, photo_of
 from worker.imaging.decode import Photo, decode
 from worker.imaging.limits import Limits
@@ -36,6 +39,7 @@ RNG = np.random.default_rng(8)
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 NOISE = RNG.integers(0, 256, (600, 700, 3), dtype=np.uint8)  # large enough for threads and strips
 DEEP = RNG.integers(0, 65_536, (40, 30 * 4)).astype(np.uint16)
+DEEP_VALUES = RNG.integers(0, 65_536, (40, 30, 3)).astype(np.uint32)
 
 
 def photos() -> dict[str, bytes]:
@@ -61,6 +65,14 @@ def photos() -> dict[str, bytes]:
         "16 bits": png_of(DEEP[:, :90], 2, 16),
         "16 bits and alpha": png_of(DEEP, 6, 16),
         "broken EXIF": file_of(gradient(), "png", exif=b"Exif\0\0II*\0\xff\xff\xff\xffgarbage"),
+        "planes of 16 bits": tiff_of(DEEP_VALUES, Layout(16, RGB, planar=True, rows=5)),
+        "packed planes": tiff_of(
+            DEEP_VALUES, Layout(16, RGB, planar=True, tile=16, compression="lzw", predictor=True)
+        ),
+        "white is 0": tiff_of(DEEP_VALUES[:, :, :1], Layout(16, WHITE_IS_0, ">")),
+        "dots per inch": file_of(NOISE, "jpeg", dpi=(600, 300)),
+        "Adobe RGB in EXIF": file_of(NOISE, "jpeg", exif=exif_of(2)),
+        "gamma": png_with(LINEAR),
         "broken profile": file_of(gradient(), "png", icc_profile=b"no profile at all"),
     }
 
@@ -75,6 +87,8 @@ BROKEN = {
     "bomb": png_bomb(20_000),
     "a pixel": file_of(np.zeros((1, 1, 3), np.uint8), "png"),
     "a strip": file_of(np.zeros((1, 20_000), np.uint8), "png"),
+    "too much transparency": png_with_oversized_transparency(),
+    "LAB": tiff_of(DEEP_VALUES // 256, Layout(8, LAB)),
     "floats": file_of(np.ones((20, 20), np.float32), "tiff"),
 }
 
