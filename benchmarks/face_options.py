@@ -24,12 +24,12 @@ from worker.engine.backends.backend import Backend, Images
 from worker.engine.backends.backend_selection import load_backend
 from worker.engine.batching.batcher import RestoredCrop
 from worker.engine.faces.detector import DetectedFace, FaceDetector
+from worker.engine.faces.paste_mask import face_mask
 from worker.engine.gpen.controls import DEFAULT_CONTROLS, GeneratorControls
 from worker.engine.load import open_artifact_cache
 from worker.imaging.decode import Photo, Pixels
 from worker.imaging.geometry import (
     Resampling,
-    face_mask,
     similarity,
     template_points,
     transform,

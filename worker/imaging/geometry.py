@@ -47,13 +47,9 @@ TEMPLATES: dict[str, NDArray[np.float64]] = {
     ),
 }
 
-# The mask, measured in distances from the eyes to the mouth: an oval that holds brows and chin.
-_CENTRE, _HALF_WIDTH, _HALF_HEIGHT = 0.42, 1.3, 1.55
-_SOLID, _GONE = 0.8, 1.1  # the soft edge, in radii of that oval
 #: Above this scale averaging would cost more sharpness than the interpolation loses pixels.
 _NO_AVERAGING = 0.75
 _MOST_MIRRORS = 16
-_BORDER = 26 / 512  # of the crop: not trusted, for the network saw nothing beyond it
 
 
 def template_points(template: str, size_px: int) -> NDArray[np.float64]:
@@ -123,30 +119,6 @@ def uncrop(crop_values: Floats, affine: Affine, region: tuple[int, int, int, int
     return np.asarray(_warp(small, matrix, (x1 - x0, y1 - y0), cv2.BORDER_REPLICATE), np.float32)
 
 
-def face_mask(landmarks: NDArray[np.float64], size_px: int) -> Floats:
-    """How much of each crop pixel is face: float32 (size_px, size_px), 0…1, soft at the edge.
-
-    An upright oval about the line from between the eyes to the middle of the mouth. Its size is
-    taken from that line alone, which, unlike the distance of the eyes, is kept in profile.
-    ``landmarks`` (5, 2) lie in the crop.
-    """
-    eyes, mouth = landmarks[:2].mean(0), landmarks[3:].mean(0)
-    down = mouth - eyes
-    length = float(np.hypot(*down))
-    if length < 1:  # no face: its landmarks lie on one spot
-        return np.zeros((size_px, size_px), np.float32)
-    down = down / length
-    y, x = np.mgrid[0:size_px, 0:size_px].astype(np.float32)
-    centre = eyes + _CENTRE * (mouth - eyes)
-    x, y = x - np.float32(centre[0]), y - np.float32(centre[1])
-    along, across = x * down[0] + y * down[1], x * down[1] - y * down[0]
-    radius = np.hypot(along / (_HALF_HEIGHT * length), across / (_HALF_WIDTH * length))
-    oval = _smooth_step((_GONE - radius) / (_GONE - _SOLID))
-    ramp = np.minimum(np.arange(size_px), np.arange(size_px)[::-1]) / (_BORDER * size_px) - 1
-    edge = _smooth_step(ramp)
-    return np.asarray(oval * np.minimum(edge[:, None], edge[None, :]), np.float32)
-
-
 def region_of(mask: Floats, affine: Affine, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
     """The photo's region x0 y0 x1 y1 that a crop's mask can touch; empty if it lies outside."""
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
@@ -160,12 +132,6 @@ def region_of(mask: Floats, affine: Affine, shape: tuple[int, ...]) -> tuple[int
 def smooth(values: Floats) -> Floats:
     """The 3x3 kernel [1,2,1] x [1,2,1] / 16 over (S, S, C): calms what a small face cannot hold."""
     return np.asarray(cv2.GaussianBlur(values, (3, 3), 0), np.float32)
-
-
-def _smooth_step(t: NDArray[Any]) -> NDArray[Any]:
-    """0 up to t = 0, 1 from t = 1 on, flat at both ends."""
-    t = t.clip(0, 1)
-    return np.asarray(t * t * (3 - 2 * t))
 
 
 def _border(matrix: Affine, size_px: int, shape: tuple[int, ...]) -> int:

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worker.engine.faces.paste_mask import face_mask
 from worker.imaging.geometry import (
     TEMPLATES,
     Affine,
     crop,
-    face_mask,
     fit_square,
     inverse,
     region_of,
@@ -137,27 +137,6 @@ def test_a_whole_photo_fits_a_square(height: int, width: int) -> None:
 def test_a_photo_of_the_crops_size_is_not_resampled() -> None:
     photo = smooth_photo(64, 64)
     np.testing.assert_array_equal(crop(photo, fit_square(64, 64, 64), 64), photo)
-
-
-def test_the_mask_is_whole_on_the_features_and_nothing_at_the_border() -> None:
-    for template in TEMPLATES:
-        points = template_points(template, 256)
-        mask = face_mask(points, 256)
-        x, y = points.round().astype(int).T
-        assert mask[y, x].min() == 1
-        assert max(mask[:13].max(), mask[-13:].max(), mask[:, :13].max(), mask[:, -13:].max()) == 0
-        assert (mask.min(), mask.max()) == (0, 1)
-        assert np.abs(np.diff(mask, axis=0)).max() < 0.15
-
-
-def test_the_mask_follows_a_tilted_head() -> None:
-    points = template_points("ffhq", 256)
-    tilt = turn_and_scale(30, 1, 0, 0)
-    tilt[:, 2] = [128, 140] - tilt[:, :2] @ [128, 140]
-    upright, tilted = face_mask(points, 256), face_mask(transform(points, tilt), 256)
-    forehead = points[:2].mean(0) - [0, 45]
-    x, y = transform(forehead[None], tilt)[0].round().astype(int)
-    assert tilted[y, x] == pytest.approx(upright[round(forehead[1]), round(forehead[0])], abs=0.1)
 
 
 def test_the_region_holds_every_pixel_the_mask_touches() -> None:

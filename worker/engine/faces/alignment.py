@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from worker.engine.faces.detector import DetectedFace
+from worker.engine.faces.paste_mask import face_mask
 from worker.engine.faces.pasting import SMALL_FACE_PX
 from worker.engine.faces.sharpness import sharpness
 from worker.engine.options import FaceOptions
@@ -17,7 +18,6 @@ from worker.imaging.geometry import (
     Affine,
     Floats,
     crop,
-    face_mask,
     fit_square,
     inverse,
     similarity,

@@ -5,9 +5,10 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.worker.engine.photos import gradient
+from worker.engine.faces.paste_mask import face_mask
 from worker.engine.faces.pasting import Paster, blend
 from worker.imaging.decode import Photo, Pixels
-from worker.imaging.geometry import crop, face_mask, similarity, template_points, transform
+from worker.imaging.geometry import crop, similarity, template_points, transform
 
 SIZE = 128
 TEMPLATE = template_points("ffhq", SIZE)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from worker.engine.faces.paste_mask import face_mask
 from worker.engine.faces.postprocessing import bilateral_smooth, match_colour
-from worker.imaging.geometry import face_mask, template_points
+from worker.imaging.geometry import template_points
 
 SIZE = 128
 MASK = face_mask(template_points("ffhq", SIZE), SIZE)
