@@ -30,6 +30,7 @@ def create_app(services: Services) -> Application:
         validation_error_callback=payload.refuse_parameters,
     )
     app.url_map.merge_slashes = False  # //v1 is not found; no redirect
+    app.url_map.strict_slashes = False  # a slash at the end changes nothing
     app.config["MAX_CONTENT_LENGTH"] = services.settings.max_input_bytes + MULTIPART_OVERHEAD_BYTES
     context.bind(app.extensions, services)
     request_log.install(app)  # before the other hooks: they use the request id

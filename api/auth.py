@@ -12,9 +12,12 @@ from api import rate_limit as limits
 from api.context import current_services
 from shared.errors import Forbidden, Unauthorized
 from shared.tenants.api_keys import ApiKey
+from shared.tenants.rate_limit import Allowance
 
 READ, WRITE, ADMIN = "restorations:read", "restorations:write", "admin"
 PUBLIC = None
+#: In the WSGI environment: the key and its allowance, from the first look at the request on.
+ADMITTED = "facemend.admitted"
 
 #: The scope that each route needs. ``create_app`` fails if a route is missing here.
 SCOPES: Mapping[str, str | None] = {
@@ -69,19 +72,35 @@ def caller() -> ApiKey:
     return cast(ApiKey, g.api_key)
 
 
-def _admit() -> None:
+def admit() -> ApiKey | None:
+    """Check and count the key of the current request, once; None if the route needs no key.
+
+    Raises Unauthorized, Forbidden, RateLimited, Unavailable.
+    """
     rule = request.url_rule
     if rule is None or request.method == "OPTIONS":
-        return  # no view will run
+        return None  # no view will run
     scope = SCOPES[_name(rule, request.method)]
     if scope is PUBLIC:
-        return
-    token = _bearer_token(request.headers.get("Authorization", ""))
-    key, allowance = current_services().keys.admit(token, current_services().rates.quota)
+        return None
+    key, allowance = request.environ.get(ADMITTED) or _read_key()
     g.api_key = key
     limits.check(allowance)
     if scope not in key.scopes:
         raise Forbidden(f"This route needs the scope {scope}. The key has {_list(key.scopes)}.")
+    return key
+
+
+def _read_key() -> tuple[ApiKey, Allowance | None]:
+    token = _bearer_token(request.headers.get("Authorization", ""))
+    found = request.environ[ADMITTED] = current_services().keys.admit(
+        token, current_services().rates.quota
+    )
+    return found
+
+
+def _admit() -> None:
+    admit()
 
 
 def _name(rule: Rule, method: str) -> str:

@@ -10,6 +10,7 @@ from flask import current_app
 from redis import Redis
 
 from api.request_storage import RequestStorage
+from api.slots import Slots
 from shared.jobs.store import JobStore
 from shared.manifests.manifests import Manifests
 from shared.queue.celery_queue import Doorbell, make_celery
@@ -24,8 +25,8 @@ from shared.tenants.usage import UsageBook
 from shared.webhooks.outbox import Outbox
 
 _EXTENSION = "facemend"
-#: Threads that stay free for requests that do not wait.
-_FREE_THREADS = 2
+#: Requests that wait for a job, and event streams, in one process. They hold no thread.
+_MAX_WAITS, _MAX_STREAMS = 2_000, 2_000
 
 
 @dataclass(frozen=True)
@@ -43,10 +44,10 @@ class Services:
     doorbell: Doorbell
     #: Limits the time that each request waits for Redis and S3.
     deadline: RequestDeadline
-    #: A request that waits for a job holds one, so that waiting requests never hold all threads.
-    waiting_slots: threading.BoundedSemaphore
-    #: A stream holds one of these as well, so that streams never hold all waiting slots.
-    streaming_slots: threading.BoundedSemaphore
+    #: A request that waits for a job holds one, in the name of its tenant.
+    waiting_slots: Slots
+    #: An event stream holds one, in the name of its tenant.
+    streaming_slots: Slots
     #: Set while the process shuts down: long polls return at once, streams end.
     draining: threading.Event
 
@@ -59,7 +60,6 @@ class Services:
     def build(cls, settings: Settings, redis: Redis, storage: Storage) -> Self:
         """Build the services on one Redis and one storage."""
         scripts = Scripts(redis)
-        waiting_slots = max(1, settings.api_threads - _FREE_THREADS)
         return cls(
             settings=settings,
             store=JobStore(scripts, settings),
@@ -71,8 +71,8 @@ class Services:
             manifests=Manifests(storage),
             doorbell=Doorbell(make_celery(settings, role="api")),
             deadline=RequestDeadline(settings.api_timeout_s),
-            waiting_slots=threading.BoundedSemaphore(waiting_slots),
-            streaming_slots=threading.BoundedSemaphore((waiting_slots + 1) // 2),
+            waiting_slots=Slots(_MAX_WAITS, _MAX_WAITS // 2),
+            streaming_slots=Slots(_MAX_STREAMS, _MAX_STREAMS // 2),
             draining=threading.Event(),
         )
 

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from flask import Flask, Response, g, request
-from gunicorn.http.errors import ParseException  # type: ignore[import-untyped]  # no types
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from shared import errors
@@ -30,7 +29,6 @@ def install(app: Flask) -> None:
     """Turn each error of ``app`` into a problem response."""
     app.register_error_handler(FacemendError, _from_tree)
     app.register_error_handler(HTTPException, _from_framework)
-    app.register_error_handler(ParseException, _from_parser)
     app.register_error_handler(Exception, _unexpected)
 
 
@@ -74,11 +72,6 @@ def _from_framework(error: HTTPException) -> Response:
     if ours is None and error.code is not None and error.code < 500:
         ours = errors.MalformedRequest(error.description or "")
     return _unexpected(error) if ours is None else problem_response(ours)
-
-
-def _from_parser(_: ParseException) -> Response:
-    """The server finds the error while the body is read, for example a broken chunk."""
-    return problem_response(errors.MalformedRequest("The body is not valid HTTP."))
 
 
 def _unexpected(error: Exception) -> Response:

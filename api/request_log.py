@@ -15,6 +15,7 @@ from uuid import uuid4
 from flask import Flask, Response, g, request
 
 from api.context import current_services
+from api.jobs.long_poll import WaitResponse
 from shared.telemetry import REQUEST_SECONDS, REQUESTS, bind
 
 _log = logging.getLogger(__name__)
@@ -41,16 +42,23 @@ def set_log_job(job_id: str) -> None:
 
 
 def _begin() -> None:
-    g.began_s = time.monotonic()
-    given = request.headers.get("X-Request-Id", "")
-    # The id of a proxy is kept, so that its logs and ours can be compared.
-    g.request_id = given if _ID.fullmatch(given) else f"req_{uuid4().hex}"
+    # A request that waits for a job comes here twice, and stays one request.
+    g.began_s = request.environ.setdefault("facemend.began_s", time.monotonic())
+    g.request_id = request.environ.setdefault("facemend.request_id", _request_id())
     g.bound = ExitStack()
     g.bound.enter_context(bind(request_id=g.request_id))
     g.bound.enter_context(current_services().deadline.start())
 
 
+def _request_id() -> str:
+    """A proxy's name is kept, so that its logs and ours can be laid side by side."""
+    given = request.headers.get("X-Request-Id", "")
+    return given if _ID.fullmatch(given) else f"req_{uuid4().hex}"
+
+
 def _end(response: Response) -> Response:
+    if isinstance(response, WaitResponse):
+        return response  # not an answer yet
     response.headers.add("X-Request-Id", g.request_id)
     took_s = time.monotonic() - g.began_s
     rule, given, status = request.url_rule, request.method, response.status_code

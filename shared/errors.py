@@ -3,7 +3,7 @@
 FacemendError
 ├── RequestError        the HTTP request cannot be served as it is
 │   ├── MalformedRequest, InvalidRequest, Unauthorized, Forbidden, NotFound, MethodNotAllowed,
-│   ├── SignatureInvalid (an Unauthorized),
+│   ├── SignatureInvalid (an Unauthorized), TargetTooLong, HeadersTooLong (MalformedRequests),
 │   ├── Conflict, IdempotencyInProgress, IdempotencyMismatch, PayloadTooLarge, SlowRequest,
 │   └── UnsupportedMediaType, RateLimited, QueueFull, Unavailable,
 │       BucketMissing, Refused (an Unavailable)
@@ -66,7 +66,15 @@ class RequestError(FacemendError):
 
 
 class MalformedRequest(RequestError):
-    """The body cannot be parsed (broken JSON, broken multipart)."""
+    """The request is not valid HTTP, or its body cannot be parsed (broken JSON, multipart)."""
+
+
+class TargetTooLong(MalformedRequest):
+    title, http_status = "The address of the request is too long", 414
+
+
+class HeadersTooLong(MalformedRequest):
+    title, http_status = "The header fields are too long or too many", 431
 
 
 class InvalidRequest(RequestError):

@@ -44,10 +44,13 @@ class Settings(BaseSettings):
 
     # API.
     api_key_pepper: SecretStr = SecretStr("")
-    api_bind: str = "127.0.0.1:8000"
+    api_bind: str = "127.0.0.1:8000"  # or unix:path
+    api_prefix: str = ""  # /photos, where a proxy serves the API below that path
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()  # whose X-Forwarded-… is believed
     api_threads: Count = 16
     api_timeout_s: Seconds = 2.5  # for all calls of a request to Redis and S3 together
     upload_timeout_s: Seconds = 60.0  # to receive a whole request
+    max_upload_bytes: Count = 1_000_000_000  # of all bodies that are arriving; they are in TMPDIR
     rate_limit: Annotated[int, Field(ge=0)] = 6_000  # requests of one key in a window; 0: no limit
     rate_window_s: Count = 60
     max_queued_per_tenant: Count = 10_000
@@ -95,7 +98,7 @@ class Settings(BaseSettings):
     log_format: Literal["json", "text"] = "json"
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] = 0  # worker and notifier; 0: none
 
-    @field_validator("served_models", "accepted_licences", mode="before")
+    @field_validator("served_models", "accepted_licences", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         """``a,b`` → ``("a", "b")``."""

@@ -137,7 +137,7 @@ def send_test() -> Response:
         raise InvalidRequest("1 field is not valid.", [("/url", error.detail)]) from None
     delivery = _view(services.outbox.send_test(caller().tenant, url))
     response = _json(delivery, 202)
-    response.headers["Location"] = f"/v1/deliveries/{delivery.id}"
+    response.headers["Location"] = f"{request.script_root}/v1/deliveries/{delivery.id}"
     return response
 
 

@@ -17,9 +17,9 @@ from pydantic.json_schema import SkipJsonSchema
 from api import request_log
 from api.auth import caller
 from api.context import current_services
-from api.jobs.admission import admit, check_idempotency_key, retry_job
+from api.jobs.admission import Admission, admit, check_idempotency_key, retry_job
 from api.jobs.erasure import erase
-from api.jobs.long_poll import preferred_wait_s, wait_until_terminal
+from api.jobs.long_poll import JobWait, preferred_wait_s, wait_for_end
 from api.jobs.submission import JSON, read
 from api.openapi import REQUEST_BODY, SUBMIT_HEADERS, linked, problems, returns
 from shared import errors
@@ -124,13 +124,22 @@ def submit() -> Response:
     """
     services = current_services()
     idempotency_key = check_idempotency_key(request.headers.get("Idempotency-Key"))
-    submission = read(request, max_input_bytes=services.settings.max_input_bytes)
-    admission = admit(
-        submission, caller=caller(), idempotency_key=idempotency_key, services=services
-    )
-    request_log.set_log_job(admission.job.id)
+    waited = JobWait.after()
+    admission: Admission
+    if waited:
+        admission = waited.kept
+    else:
+        submission = read(request, max_input_bytes=services.settings.max_input_bytes)
+        admission = admit(
+            submission, caller=caller(), idempotency_key=idempotency_key, services=services
+        )
+    job = admission.job
+    request_log.set_log_job(job.id)
     wait_s = preferred_wait_s(request.headers.get("Prefer", ""))
-    job = wait_until_terminal(admission.job, wait_s or 0, services)
+    if wait := wait_for_end(job, wait_s or 0, services, kept=admission):
+        return wait
+    if waited:
+        job = services.store.get(job.tenant, job.id)
     ended = wait_s and job.status.terminal
     response = _respond(job, 200, _location(job)) if ended else _accepted(job)
     if wait_s is not None:
@@ -154,7 +163,8 @@ def get(path: JobPath, query: WaitQuery) -> Response:
     """One job, with new presigned URLs of its images."""
     services = current_services()
     job = services.store.get(caller().tenant, check_id(path.job_id))
-    job = wait_until_terminal(job, query.wait, services)
+    if wait := wait_for_end(job, query.wait, services):
+        return wait
     response = _respond(job, 200)
     response.set_etag(_etag(job, services.settings.url_ttl_s), weak=True)
     response.make_conditional(request.environ)
@@ -230,7 +240,7 @@ def _accepted(job: Job) -> Response:
 
 
 def _location(job: Job) -> dict[str, str]:
-    return {"Location": f"/v1/restorations/{job.id}"}
+    return {"Location": f"{request.script_root}/v1/restorations/{job.id}"}
 
 
 def _etag(job: Job, url_ttl_s: int) -> str:

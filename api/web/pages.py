@@ -14,6 +14,7 @@ from flask import (
     current_app,
     jsonify,
     render_template,
+    request,
     send_from_directory,
 )
 from flask_openapi3.openapi import OpenAPI
@@ -66,7 +67,10 @@ def reference_asset(filename: str) -> Response:
 @blueprint.get("/openapi.json")
 def document() -> Response:
     """The OpenAPI document."""
-    return jsonify(cast("OpenAPI", current_app).api_doc)
+    found = cast("OpenAPI", current_app).api_doc
+    if request.script_root:
+        found = {**found, "servers": [{"url": request.script_root}]}
+    return jsonify(found)
 
 
 def _html(template: str, policy: str) -> Response:

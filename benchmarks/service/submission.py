@@ -6,38 +6,27 @@ import json
 import statistics
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 from benchmarks.report import Report
+from benchmarks.service.api_process import running_api, running_server
 from benchmarks.service.load_generator import Load, LoadResult
-from benchmarks.service.servers import (
-    ROOT,
-    python_process,
-    run_servers,
-    to_environment,
-    to_settings,
-)
 from deploy.embedded.child_process import free_port
 from deploy.embedded.valkey import Valkey
-from shared.redis.client import connect
 from shared.settings import Settings
-from shared.tenants.api_keys import KeyRing
 
 _BODY = json.dumps({"input": {"url": "http://127.0.0.1:9/photo.jpg"}})
 _MIN_RATIO, _MAX_P99_MS = 0.45, 50.0
 _SECONDS = 8.0
-_UNLIMITED = 1_000_000_000
 
 
 def measure_submission(report: Report, folder: Path, repetitions: int) -> None:
     """Measure both services in turns: one process each, with the same number of threads."""
-    with _service(folder) as (facemend, key), _naive(folder) as naive:
+    with running_api(folder) as api, _naive(folder) as naive:
+        facemend, key = f"{api.url}/v1/restorations", api.key
         rates: dict[str, list[float]] = {"naive": [], "facemend": []}
         for url, token in ((naive, ""), (facemend, key)):
             _run(Load(url, token, _BODY, seconds=2))
@@ -77,55 +66,11 @@ def _run(load: Load) -> LoadResult:
 
 
 @contextmanager
-def _service(folder: Path) -> Iterator[tuple[str, str]]:
-    """Start the API without a worker; return the address of its route and an API key."""
-    with run_servers(folder) as servers:
-        bind = f"127.0.0.1:{free_port()}"
-        values = {
-            **servers,
-            "api_bind": bind,
-            "allow_private_addresses": "true",
-            "max_queued_per_tenant": str(_UNLIMITED),
-            "rate_limit": str(_UNLIMITED),
-        }
-        settings = to_settings(values)
-        keys = KeyRing(connect(settings), settings.api_key_pepper)
-        _, token = keys.create("acme", "bench")
-        config = str(ROOT / "deploy/docker/gunicorn.conf.py")
-        argv = ["gunicorn", "--config", config, "api.wsgi:app"]
-        with _served(folder / "api", argv, to_environment(values), f"http://{bind}/healthz"):
-            yield f"http://{bind}/v1/restorations", token
-
-
-@contextmanager
 def _naive(folder: Path) -> Iterator[str]:
     with Valkey(folder / "naive-redis") as valkey:
         bind = f"127.0.0.1:{free_port()}"
         threads = str(Settings.model_fields["api_threads"].default)
         argv = ["gunicorn", "--bind", bind, "--threads", threads, "benchmarks.service.naive:app"]
-        with _served(folder / "naive", argv, {"NAIVE_REDIS_URL": valkey.url}, f"http://{bind}/"):
+        env = {"NAIVE_REDIS_URL": valkey.url}
+        with running_server(folder / "naive", argv, env, f"http://{bind}/"):
             yield f"http://{bind}/v1/restorations"
-
-
-@contextmanager
-def _served(folder: Path, argv: list[str], env: dict[str, str], url: str) -> Iterator[None]:
-    folder.mkdir()
-    child = python_process(folder, argv, env)
-    child.start()
-    try:
-        child.wait_until(lambda: _is_listening(url), timeout_s=60)
-        yield
-    finally:
-        child.stop()
-
-
-def _is_listening(url: str) -> bool:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        opener.open(url, timeout=2).close()
-    except urllib.error.HTTPError:
-        return True
-    except OSError:
-        time.sleep(0.05)
-        return False
-    return True

@@ -35,7 +35,7 @@ _READY_S = 180.0  # the worker loads torch and warms its model, on a machine tha
 _BACKOFF_S = (1.0, 2.0, 5.0, 15.0, 30.0)
 _STEADY_S = 60.0  # a process that ran so long restarts after the shortest wait
 _PROCESSES = {
-    "api": ["gunicorn", "--config", str(_ROOT / "deploy/docker/gunicorn.conf.py"), "api.wsgi:app"],
+    "api": ["api"],
     "worker": ["worker.app"],
     "notifier": ["worker.notifier"],
 }

@@ -7,6 +7,7 @@ whole or not at all, whichever process dies. Every method raises Unavailable if 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from typing import Any, Self
 
 from shared.errors import (
@@ -111,6 +112,14 @@ class JobStore:
         if job.tenant != tenant:
             raise NotFound
         return job
+
+    def versions(self, job_ids: Sequence[str]) -> dict[str, tuple[int, Status]]:
+        """Return version and status of each job that exists, whoever its tenant is."""
+        response = self._scripts.run("versions", ids=job_ids)
+        pairs = zip(job_ids, response[::2], response[1::2], strict=True)
+        return {
+            job_id: (int(version), Status(status)) for job_id, version, status in pairs if version
+        }
 
     def cancel(self, tenant: str, job_id: str) -> Job:
         """Cancel a queued job at once, or ask a running job to stop. Repeating changes nothing.

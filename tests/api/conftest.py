@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Protocol
@@ -20,6 +21,7 @@ from werkzeug.test import TestResponse
 from werkzeug.wrappers import Request
 
 from api import Services, create_app
+from api.jobs.long_poll import JobWait
 from api.openapi import Application
 from api.problems import MEDIA_TYPE
 from shared.jobs.job import Job, Status
@@ -116,11 +118,38 @@ def with_storage(services: Services, storage: Storage) -> Services:
     return replace(services, storage=storage, manifests=Manifests(storage))
 
 
+class WaitingServer:
+    """Does for a test client what ``api.server`` does for requests that wait for a job."""
+
+    def __init__(self, app: Application) -> None:
+        self._app = app.wsgi_app
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Any:
+        head: list[Any] = []
+        body = self._app(environ, lambda *said: head.append(said))
+        while isinstance(body, JobWait):
+            self._wait(body)
+            body.close()
+            body.resume(environ)
+            body = self._app(environ, lambda *said: head.append(said))
+        start_response(*head[-1])
+        return body
+
+    def _wait(self, wait: JobWait) -> None:
+        give_up = time.monotonic() + wait.wait_s
+        while time.monotonic() < give_up and not wait.services.draining.is_set():
+            found = wait.services.store.versions([wait.job.id]).get(wait.job.id)
+            if found is None or found[1].terminal:
+                return
+            time.sleep(0.02)
+
+
 @pytest.fixture
 def app(services: Services, caplog: pytest.LogCaptureFixture) -> Application:
     caplog.set_level(logging.DEBUG)  # what is written only in production is run here, too
     app = create_app(services)
     app.test_client_class = CheckedClient
+    app.wsgi_app = WaitingServer(app)  # type: ignore[method-assign]
     return app
 
 

@@ -1,4 +1,4 @@
-"""The API as a process: gunicorn with its own configuration, on a free port of loopback."""
+"""The API as a process: as it is deployed, on a free port of loopback."""
 
 from __future__ import annotations
 
@@ -49,14 +49,7 @@ def serve(settings: Mapping[str, object], log: Path) -> Iterator[Server]:
     environ = {f"FACEMEND_{name.upper()}": str(value) for name, value in settings.items()}
     with log.open("wb") as file:
         process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "gunicorn",
-                "-c",
-                "deploy/docker/gunicorn.conf.py",
-                "api.wsgi:app",
-            ],
+            [sys.executable, "-m", "api"],
             cwd=ROOT,
             env={**os.environ, **environ, "FACEMEND_API_BIND": f"127.0.0.1:{port}"},
             stdout=file,

@@ -41,7 +41,7 @@ from tests.chaos.small_disk import SmallDisk
 TENANT = "acme"
 _ROOT = Path(__file__).resolve().parents[2]
 _MODULES = {
-    "api": ["gunicorn", "--config", str(_ROOT / "deploy/docker/gunicorn.conf.py"), "api.wsgi:app"],
+    "api": ["api"],
     "worker": ["tests.chaos.worker"],
     "real-worker": ["worker.app"],
     "notifier": ["worker.notifier"],
@@ -66,7 +66,7 @@ class Part:
         return self.child.pid
 
     def kill(self) -> None:
-        """Send SIGKILL to all of gunicorn, or only to the leader of another process."""
+        """Send SIGKILL: to the group of the API, or only to the leader of another process."""
         if self.kind == "api":
             self.child.kill_group()
         self.child.signal(signal.SIGKILL)

@@ -1,6 +1,7 @@
 // The page is a client of the HTTP API like any other: submit, wait, show. No framework, no CDN.
 
 const WAIT_S = 20;
+const ROOT = document.querySelector("meta[name=facemend-root]").content; // the path below which a proxy serves us
 const STAGES = {
   fetching: "Fetching the photo…",
   detecting: "Looking for faces…",
@@ -48,7 +49,7 @@ async function call(method, path, body, onUpload) {
     request.onload = resolve;
     request.onerror = () => reject(PROBLEM_OFFLINE);
   });
-  request.open(method, path);
+  request.open(method, ROOT + path);
   request.setRequestHeader("Authorization", `Bearer ${$("key").value.trim()}`);
   if (onUpload) request.upload.onprogress = onUpload;
   request.send(body ?? null);

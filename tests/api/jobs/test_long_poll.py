@@ -1,25 +1,33 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+import dataclasses
 from typing import Any
 
 import pytest
-from redis import Redis
+from flask import Flask
 
 from api import Services
-from api.jobs.long_poll import preferred_wait_s, wait_until_terminal
+from api.jobs.long_poll import JobWait, preferred_wait_s, wait_for_end
+from api.slots import Slots
 from shared.jobs.job import Job, Priority
-from shared.jobs.record import NewJob
-from shared.jobs.store import JobStore
+from shared.jobs.store import JobStore, NewJob
 
-AGES = 3600.0  # nobody would see the end of a test that really waits
+AGES = 3600.0
 
 
 @pytest.fixture
 def queued(store: JobStore) -> Job:
     job_id = "job_" + "a" * 32
     return store.create(NewJob(job_id, "acme", "key_1", "m", Priority.NORMAL, {}, {"key": "k"}))
+
+
+def waits(
+    app: Flask, job: Job, wait_s: float, services: Services, **environ: Any
+) -> JobWait | None:
+    """What a view with this job would wait for."""
+    with app.test_request_context(**environ):
+        response = wait_for_end(job, wait_s, services)
+        return None if response is None else response.response  # type: ignore[return-value]
 
 
 @pytest.mark.parametrize(
@@ -44,43 +52,43 @@ def test_the_preference_is_read_as_rfc_7240_writes_it(header: str, expected: int
     assert preferred_wait_s(header) == expected
 
 
-def test_it_waits_no_longer_than_the_settings_allow(services: Services, queued: Job) -> None:
-    brief = replace(services, settings=services.settings.model_copy(update={"max_wait_s": 1}))
-    assert wait_until_terminal(queued, AGES, brief).status == "queued"
-
-
-def test_a_draining_process_lets_everyone_go(services: Services, queued: Job) -> None:
-    services.draining.set()
-    assert wait_until_terminal(queued, 60, services) == queued
-
-
-def test_when_all_places_are_taken_nobody_waits(services: Services, queued: Job) -> None:
-    while services.waiting_slots.acquire(blocking=False):
-        pass
-    assert wait_until_terminal(queued, 60, services) is queued
-
-
-def test_places_are_given_back(
-    services: Services, redis: Redis, queued: Job, succeed: Callable[[str, str], Job]
+def test_a_request_waits_no_longer_than_the_settings_allow(
+    app: Flask, services: Services, queued: Job
 ) -> None:
-    settings = services.settings.model_copy(update={"api_threads": 1})
-    narrow = Services.build(settings, redis, services.storage)
-    succeed("acme", queued.id)
-    for _ in range(3):
-        assert wait_until_terminal(queued, 60, narrow).status == "succeeded"
+    wait = waits(app, queued, AGES, services)
+    assert wait is not None
+    assert wait.wait_s == services.settings.max_wait_s
 
 
-def test_some_threads_are_never_given_to_waiting(services: Services) -> None:
-    places = 0
-    while services.waiting_slots.acquire(blocking=False):
-        places += 1
-    assert 0 < places < services.settings.api_threads
+def test_nobody_waits_for_no_time(app: Flask, services: Services, queued: Job) -> None:
+    assert waits(app, queued, 0, services) is None
 
 
-def test_a_place_is_given_back_after_an_error(services: Services, queued: Job, redis: Any) -> None:
-    from shared.errors import NotFound
+def test_nobody_waits_in_a_draining_process(app: Flask, services: Services, queued: Job) -> None:
+    services.draining.set()
+    assert waits(app, queued, 60, services) is None
 
-    redis.flushdb()
-    for _ in range(services.settings.api_threads + 1):
-        with pytest.raises(NotFound):
-            wait_until_terminal(queued, 60, services)
+
+def test_nobody_waits_twice(app: Flask, services: Services, queued: Job) -> None:
+    wait = waits(app, queued, 60, services)
+    assert wait is not None
+    environ: dict[str, Any] = {}
+    wait.resume(environ)
+    assert waits(app, queued, 60, services, environ_overrides=environ) is None
+
+
+def test_a_head_request_does_not_wait(app: Flask, services: Services, queued: Job) -> None:
+    assert waits(app, queued, 60, services, method="HEAD") is None
+
+
+def test_one_tenant_leaves_slots_for_others(app: Flask, services: Services, queued: Job) -> None:
+    narrow = dataclasses.replace(services, waiting_slots=Slots(2, 1))
+    other = dataclasses.replace(queued, tenant="other")
+    mine = waits(app, queued, 60, narrow)
+    assert mine is not None
+    assert waits(app, queued, 60, narrow) is None
+    assert waits(app, other, 60, narrow) is not None
+    mine.close()
+    mine.close()  # a second time gives nothing back
+    assert waits(app, queued, 60, narrow) is not None
+    assert narrow.waiting_slots.taken == 2

@@ -1,4 +1,4 @@
-"""The API as it is deployed: gunicorn, its configuration and ``api.wsgi``."""
+"""The API as it is deployed: ``python -m api`` in a process of its own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from shared.jobs.job import Progress, Stage
 from shared.redis.client import connect
 from shared.settings import Settings
 from shared.tenants.api_keys import KeyRing
@@ -44,33 +43,6 @@ def server(starts: Any) -> Server:
 @pytest.fixture
 def key(redis: Any, settings: Settings) -> str:
     return KeyRing(connect(settings), settings.api_key_pepper).create("acme", "test")[1]
-
-
-def test_what_cannot_be_parsed_is_a_problem(server: Server) -> None:
-    post = b"POST /v1/restorations HTTP/1.1\r\nHost: x\r\n"
-    said = {
-        "two lengths": server.say(post + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabc"),
-        "length and chunks": server.say(
-            post + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
-        ),
-        "no version": server.say(b"GET /\r\n\r\n"),
-        "long address": server.say(b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n"),
-        "long header": server.say(b"GET / HTTP/1.1\r\nX: " + b"a" * 100_000 + b"\r\n\r\n"),
-        "many headers": server.say(b"GET / HTTP/1.1\r\n" + b"X: a\r\n" * 1000 + b"\r\n"),
-    }
-    statuses = {name: status for name, (status, _, _) in said.items()}
-    assert statuses == {
-        "two lengths": 400,
-        "length and chunks": 400,
-        "no version": 400,
-        "long address": 414,
-        "long header": 431,
-        "many headers": 431,
-    }
-    for status, media_type, body in said.values():
-        assert media_type == "application/problem+json"
-        assert (body["status"], body["code"]) == (status, "invalid-request")
-    assert "Traceback" not in server.log.read_text()
 
 
 def test_a_broken_chunk_is_malformed(server: Server, key: str) -> None:
@@ -229,34 +201,3 @@ def test_a_stream_tells_of_the_job_as_it_goes_on_and_ends_on_sigterm(
         server.process.send_signal(signal.SIGTERM)
         assert stream.read() == b"\n"  # whole, and nothing after the last event
     assert server.process.wait(timeout=20) == 0
-
-
-def test_a_client_that_left_gives_its_place_back(
-    starts: Any, key: str, submit: Any, client: Any, store: Any
-) -> None:
-    server = starts(api_threads=3)  # one place for a stream
-    job_id = submit(client).get_json()["id"]
-    path = f"/v1/restorations/{job_id}/events"
-
-    def stays(seconds: float) -> bool:
-        """Whether a stream goes on after it told what is there."""
-        with contextlib.closing(server.connection()) as connection:
-            connection.request("GET", path, headers={"Authorization": f"Bearer {key}"})
-            stream = connection.getresponse()
-            assert stream.readline().startswith(b"retry")
-            assert connection.sock is not None
-            connection.sock.settimeout(seconds)
-            try:
-                stream.read()
-            except TimeoutError:
-                return True
-            return False
-
-    assert stays(0.5)
-    assert not stays(0.5)  # the first one has left, but nothing was sent that would have shown it
-    claim = store.runs.claim(job_id, "worker-1")
-    give_up = time.monotonic() + 20
-    while not stays(1.0):
-        store.runs.progress(job_id, claim.token, Progress(Stage.FETCHING))
-        time.sleep(0.3)
-        assert time.monotonic() < give_up

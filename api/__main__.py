@@ -1,0 +1,39 @@
+"""``python -m api``: serve the API until SIGTERM."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+
+from api import Services, create_app
+from api.server import Server
+from shared.errors import Unavailable
+from shared.settings import load_settings
+from shared.telemetry import configure_logging
+
+_log = logging.getLogger("api")
+
+
+def main() -> None:
+    """Raises SettingsInvalid."""
+    settings = load_settings()
+    configure_logging(settings, "api")
+    services = Services.connect(settings)
+    try:
+        services.store.check_policy()
+    except Unavailable as error:
+        # Redis may come later than we do; until then every answer is 503 and /readyz says so.
+        _log.warning("Redis is not there yet: %s", error.detail)
+    asyncio.run(_serve(Server(create_app(services), services)))
+
+
+async def _serve(server: Server) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await server.serve(stop)
+
+
+if __name__ == "__main__":
+    main()
