@@ -33,6 +33,7 @@ from shared.errors import (
 from shared.jobs.job import Job, Status, new_id
 from shared.jobs.record import NewJob
 from shared.net.fetcher import vet
+from shared.photo_size import require_size
 from shared.storage.bucket import StoredObject
 from shared.storage.keys import file_key, input_key
 from shared.telemetry import JOBS_CREATED
@@ -241,7 +242,14 @@ def _source(
 def _store(image: bytes, caller: ApiKey, job_id: str, services: Services) -> dict[str, Any]:
     settings = services.settings
     found = photos.glance(image)
-    photos.check_size(found, max_pixels=settings.max_pixels, max_side_px=settings.max_side_px)
+    if found.size_px is not None:
+        require_size(
+            *found.size_px,
+            max_pixels=settings.max_pixels,
+            min_side_px=settings.min_side_px,
+            max_side_px=settings.max_side_px,
+            max_aspect=settings.max_aspect,
+        )
     key = input_key(caller.tenant, job_id)
     stored = services.storage.put(key, image, found.content_type)
     return _stored(stored)

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from shared.errors import ImageTooManyPixels, UnsupportedImage
+from shared.errors import UnsupportedImage
 
 ALLOWED = "JPEG, PNG, WebP, BMP, TIFF or GIF"
 
@@ -23,6 +23,8 @@ _Measure = Callable[[bytes], Size | None]
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_BARE = frozenset({0x01, *range(0xD0, 0xD8)})  # markers without a length
 _JPEG_SCAN = 0xDA
+_TIFF_SIDES = (256, 257)  # tags ImageWidth and ImageLength
+_TIFF_NUMBERS = {3: "H", 4: "I"}  # types SHORT and LONG
 #: A marker: FF, more of them as fill bytes (B.1.1.2), its code. No encoder fills with more.
 _JPEG_MARKER = re.compile(rb"\xff{1,1024}([^\xff])")
 #: Markers before the frame header. Large metadata in parts of 64 kB stays below this.
@@ -45,18 +47,6 @@ def glance(data: bytes) -> Glance:
         if matches(data):
             return Glance(content_type, measure(data))
     raise UnsupportedImage(f"The content is not an image we read. Send {ALLOWED}.")
-
-
-def check_size(found: Glance, *, max_pixels: int, max_side_px: int) -> None:
-    """Raises ImageTooManyPixels when the header says that decoding would be too much."""
-    if found.size_px is None:
-        return
-    width, height = found.size_px
-    if width * height > max_pixels or max(width, height) > max_side_px:
-        raise ImageTooManyPixels(
-            f"{width} x {height} px; allowed are {max_pixels} pixels in all"
-            f" and {max_side_px} px a side."
-        )
 
 
 def _png(data: bytes) -> Size | None:
@@ -104,8 +94,18 @@ def _jpeg(data: bytes) -> Size | None:
     return None
 
 
-def _unknown(_: bytes) -> Size | None:
-    return None  # TIFF may keep its directory anywhere in the file: left to the decoder
+def _tiff(data: bytes) -> Size | None:
+    """Of the first directory, which may be anywhere in the file."""
+    order = "<" if data[:2] == b"II" else ">"
+    (start,) = struct.unpack_from(f"{order}I", data, 4) if len(data) >= 8 else (len(data),)
+    (count,) = struct.unpack_from(f"{order}H", data, start) if start + 2 <= len(data) else (0,)
+    sides: dict[int, int] = {}
+    for at in range(start + 2, min(start + 2 + 12 * count, len(data) - 11), 12):
+        tag, kind, values = struct.unpack_from(f"{order}HHI", data, at)
+        if tag in _TIFF_SIDES and kind in _TIFF_NUMBERS and values == 1:
+            (sides[tag],) = struct.unpack_from(order + _TIFF_NUMBERS[kind], data, at + 8)
+    width, height = (sides.get(tag) for tag in _TIFF_SIDES)
+    return None if width is None or height is None else (width, height)
 
 
 def _pair(layout: str, data: bytes, at: int) -> Size | None:
@@ -121,6 +121,6 @@ _KINDS: tuple[tuple[Callable[[bytes], bool], str, _Measure], ...] = (
     (lambda data: data[:4] == b"RIFF" and data[8:12] == b"WEBP", "image/webp", _webp),
     (lambda data: data.startswith((b"GIF87a", b"GIF89a")), "image/gif", _gif),
     (lambda data: data.startswith(b"BM") and data[6:10] == bytes(4), "image/bmp", _bmp),
-    (lambda data: data.startswith((b"II*\0", b"MM\0*")), "image/tiff", _unknown),
+    (lambda data: data.startswith((b"II*\0", b"MM\0*")), "image/tiff", _tiff),
 )
 IMAGE_TYPES = frozenset(content_type for _, content_type, _ in _KINDS)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shared.errors import ImageTooManyPixels, InputTooLarge, UnsupportedImage
+from shared.errors import InputTooLarge
+from shared.photo_size import require_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,19 +24,12 @@ class Limits:
             raise InputTooLarge(f"{size} bytes; {self.max_bytes} are allowed")
 
     def require_size(self, width: int, height: int) -> None:
-        """Raise ImageTooManyPixels or UnsupportedImage for a picture of other sizes."""
-        short, long = sorted((width, height))
-        if long > self.max_side_px or width * height > self.max_pixels:
-            raise ImageTooManyPixels(
-                f"{width} x {height} px; {self.max_pixels} px in all and {self.max_side_px} px a "
-                "side are allowed"
-            )
-        if short < self.min_side_px:
-            raise UnsupportedImage(
-                f"{width} x {height} px; the least is {self.min_side_px} px a side"
-            )
-        if long > self.max_aspect * short:
-            raise UnsupportedImage(
-                f"{width} x {height} px; the longer side may be {self.max_aspect:g} times the "
-                "shorter"
-            )
+        """Raise ImageTooManyPixels or UnsupportedImage for a picture of another size."""
+        require_size(
+            width,
+            height,
+            max_pixels=self.max_pixels,
+            min_side_px=self.min_side_px,
+            max_side_px=self.max_side_px,
+            max_aspect=self.max_aspect,
+        )

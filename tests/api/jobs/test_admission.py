@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from PIL import Image
 
 from api import Services, create_app
 from api.openapi import Application
@@ -23,6 +24,13 @@ from tests.shared.conftest import at_once
 Submit = Callable[..., Any]
 Problem = Callable[[Any], tuple[int, str]]
 PATH = "/v1/restorations"
+
+
+def photo_of(width: int, height: int, kind: str = "PNG") -> bytes:
+    """A bilevel photo of this size: small, as bytes."""
+    file = io.BytesIO()
+    Image.new("1", (width, height)).save(file, kind)
+    return file.getvalue()
 
 
 @pytest.fixture
@@ -166,6 +174,10 @@ def test_a_webhook_that_cannot_be_reached_is_accepted(client: Any, submit: Submi
             b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + (20_000).to_bytes(4, "big") * 2 + b"\1\0\0\0\0",
             "image-too-many-pixels",
         ),
+        (photo_of(8, 8), "unsupported-image"),
+        (photo_of(4_000, 20), "unsupported-image"),
+        (photo_of(4_000, 20, "TIFF"), "unsupported-image"),
+        (photo_of(17_000, 900, "TIFF"), "image-too-many-pixels"),
     ],
 )
 def test_what_is_no_photo_is_refused_at_once(

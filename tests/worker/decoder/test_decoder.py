@@ -125,7 +125,7 @@ def test_a_file_over_the_size_limit_reaches_no_child() -> None:
 def test_the_given_limits_are_applied() -> None:
     with (
         Decoder(Limits(max_pixels=100)) as decoder,
-        pytest.raises(FacemendError, match="100 px in all"),
+        pytest.raises(FacemendError, match="100 px in total"),
     ):
         decoder.decode(file_of(gradient(), "png"))
 
