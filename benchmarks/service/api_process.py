@@ -12,7 +12,6 @@ from pathlib import Path
 
 from benchmarks.service.servers import python_process, run_servers, to_environment, to_settings
 from deploy.embedded.child_process import ChildProcess, free_port
-from shared.redis.client import connect
 from shared.tenants.api_keys import KeyRing
 
 API = ("api",)
@@ -48,7 +47,7 @@ def running_api(folder: Path, argv: Sequence[str] = API) -> Iterator[Api]:
             "rate_limit": _UNLIMITED,
         }
         settings = to_settings(values)
-        _, key = KeyRing(connect(settings), settings.api_key_pepper).create("acme", "benchmark")
+        _, key = KeyRing.connect(settings).create("acme", "benchmark")
         argv = [word.format(port=port) for word in argv]
         url = f"http://127.0.0.1:{port}/healthz"
         with running_server(folder / "api", argv, to_environment(values), url) as process:

@@ -25,7 +25,6 @@ from deploy.embedded.valkey import Valkey
 from shared.errors import StackFailed, Unavailable
 from shared.jobs.store import JobStore
 from shared.process_control import exit_in_words
-from shared.redis.client import connect
 from shared.settings import Settings, load_settings
 from shared.tenants.api_keys import KeyRing
 
@@ -273,7 +272,7 @@ class Stack:
 
     def _keys(self) -> KeyRing:
         settings = self.settings()
-        return KeyRing(connect(settings), settings.api_key_pepper)
+        return KeyRing.connect(settings)
 
     def _save_state(self) -> None:
         self.state.write(self.folder / "stack.json")

@@ -18,16 +18,16 @@ import string
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Self, cast
 
-import redis
 from pydantic import SecretStr
 
 from shared.errors import InvalidRequest, NotFound, SettingsInvalid, Unauthorized, Unavailable
 from shared.jobs.job import new_id
-from shared.redis.client import redis_errors
+from shared.redis.client import connect, redis_errors
 from shared.redis.keys import redis_key, tenant_key
 from shared.redis.scripts import Scripts
+from shared.settings import Settings
 from shared.tenants.rate_limit import UNLIMITED, Allowance, Quota, allowance
 
 ALL_SCOPES = frozenset({"restorations:read", "restorations:write", "admin"})
@@ -53,13 +53,17 @@ class ApiKey:
 class KeyRing:
     """All keys in Redis. Each request reads its key, so that a revoked key fails at once."""
 
-    def __init__(self, client: redis.Redis, pepper: SecretStr) -> None:
-        """Raises SettingsInvalid without a pepper."""
+    def __init__(self, scripts: Scripts, pepper: SecretStr) -> None:
+        """Raises SettingsInvalid if the pepper is empty."""
         self._pepper = pepper.get_secret_value().encode()
         if not self._pepper:
             raise SettingsInvalid("FACEMEND_API_KEY_PEPPER: set it to a long random text")
-        self._redis = client
-        self._scripts = Scripts(client)
+        self._scripts, self._redis = scripts, scripts.client
+
+    @classmethod
+    def connect(cls, settings: Settings) -> Self:
+        """Use Redis of ``settings``. It connects at the first command."""
+        return cls(Scripts(connect(settings)), settings.api_key_pepper)
 
     def create(
         self, tenant: str, name: str, scopes: Iterable[str] = ALL_SCOPES

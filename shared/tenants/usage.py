@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import redis
-
 from shared.jobs.record import pairs
 from shared.redis.scripts import Scripts
 
@@ -26,8 +24,8 @@ class Used:
 class UsageBook:
     """Reads the usage. Thread-safe."""
 
-    def __init__(self, client: redis.Redis) -> None:
-        self._scripts = Scripts(client)
+    def __init__(self, scripts: Scripts) -> None:
+        self._scripts = scripts
 
     def of(self, tenant: str, key_id: str) -> Used:
         """Return the usage of one key. Raises Unavailable."""

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from shared.redis.client import connect
 from shared.settings import Settings
 from shared.tenants.api_keys import KeyRing
 from tests.api.serving import serve
@@ -29,7 +28,7 @@ LEAST = int(os.environ.get("FUZZ_LEAST", "500"))
 def test_no_request_finds_an_answer_that_the_document_does_not_know(
     stack_settings: dict[str, Any], settings: Settings, storage: Any, redis: Any, tmp_path: Path
 ) -> None:
-    _, key = KeyRing(connect(settings), settings.api_key_pepper).create("acme", "fuzz")
+    _, key = KeyRing.connect(settings).create("acme", "fuzz")
     changes = {"max_wait_s": 1, "rate_limit": 0}
     with serve(stack_settings | changes, tmp_path / "log") as server:
         run = subprocess.run(

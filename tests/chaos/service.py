@@ -117,7 +117,7 @@ class Service:
         scripts = Scripts(self.redis)
         self.store, self.outbox = JobStore(scripts, self.own), Outbox(scripts)
         self.storage = ObjectStorage(self.own)
-        self.keys = KeyRing(self.redis, self.own.api_key_pepper)
+        self.keys = KeyRing(scripts, self.own.api_key_pepper)
         return self
 
     def __exit__(self, *exception: object) -> None:

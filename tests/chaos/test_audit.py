@@ -16,6 +16,7 @@ from deploy.embedded.valkey import Valkey
 from shared.jobs.job import Status
 from shared.jobs.record import Outcome
 from shared.jobs.store import JobStore
+from shared.redis.scripts import Scripts
 from shared.settings import Settings
 from shared.storage.bucket import ObjectStorage
 from shared.tenants.api_keys import KeyRing
@@ -44,7 +45,7 @@ def service(  # noqa: PLR0917  # fixtures
     service.notes = tmp_path
     service.valkey, service.seaweed = valkey, seaweedfs
     service.redis, service.store, service.storage = redis, store, storage
-    service.keys = KeyRing(redis, settings.api_key_pepper)
+    service.keys = KeyRing(Scripts(redis), settings.api_key_pepper)
     service._pepper = settings.api_key_pepper.get_secret_value()
     return service
 

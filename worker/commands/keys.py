@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 
 import click
 
-from shared.redis.client import connect
 from shared.settings import load_settings
 from shared.tenants.api_keys import ALL_SCOPES, ApiKey, KeyRing
 from worker.commands.exit_codes import errors_as_exit_codes
@@ -82,7 +81,7 @@ def webhook_secret(tenant: str, rotate: bool) -> None:
 
 def _ring() -> KeyRing:
     settings = load_settings()
-    return KeyRing(connect(settings), settings.api_key_pepper)
+    return KeyRing.connect(settings)
 
 
 def _scopes(key: ApiKey) -> str:

@@ -53,9 +53,9 @@ def rebuild(*, dry_run: bool) -> None:
 
 def _rebuild(*, dry_run: bool) -> Counter[RecoveryResult | None]:
     settings = load_settings()
-    client = connect(settings)
-    store, storage = JobStore(Scripts(client), settings), ObjectStorage(settings)
-    keys = KeyRing(client, settings.api_key_pepper)
+    scripts = Scripts(connect(settings))
+    store, storage = JobStore(scripts, settings), ObjectStorage(settings)
+    keys = KeyRing(scripts, settings.api_key_pepper)
     installation = Installation(store.recovery, storage)
     store.check_policy()
     installation.check_adoptable()

@@ -256,7 +256,7 @@ def build(settings: Settings) -> Notifier:
         store=JobStore(scripts, settings),
         outbox=Outbox(scripts),
         storage=ObjectStorage(settings),
-        keys=KeyRing(client, settings.api_key_pepper),
+        keys=KeyRing(scripts, settings.api_key_pepper),
         doorbell=Doorbell(make_celery(settings, role="notifier")),
         fetcher=Fetcher(allow_private=settings.allow_private_addresses),
         settings=settings,

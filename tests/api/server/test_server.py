@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from shared.redis.client import connect
 from shared.settings import Settings
 from shared.tenants.api_keys import KeyRing
 from tests.api.serving import Server, serve
@@ -42,7 +41,7 @@ def server(starts: Any) -> Server:
 
 @pytest.fixture
 def key(redis: Any, settings: Settings) -> str:
-    return KeyRing(connect(settings), settings.api_key_pepper).create("acme", "test")[1]
+    return KeyRing.connect(settings).create("acme", "test")[1]
 
 
 def test_a_broken_chunk_is_malformed(server: Server, key: str) -> None:

@@ -11,6 +11,7 @@ from redis import Redis
 
 from shared.errors import InvalidRequest, NotFound, SettingsInvalid, Unauthorized, Unavailable
 from shared.redis.client import connect
+from shared.redis.scripts import Scripts
 from shared.settings import Settings
 from shared.tenants.api_keys import ALL_SCOPES, KeyRing
 from tests.shared.conftest import at_once, at_url, redis_time
@@ -20,7 +21,7 @@ PEPPER = SecretStr("pepper")
 
 @pytest.fixture
 def ring(redis: Redis) -> KeyRing:
-    return KeyRing(redis, PEPPER)
+    return KeyRing(Scripts(redis), PEPPER)
 
 
 # --- API keys -------------------------------------------------------------------------------
@@ -52,7 +53,7 @@ def test_redis_holds_neither_token_nor_a_hash_that_needs_no_pepper(
     assert token[-38:] not in kept
     assert sha256(token.encode()).hexdigest() not in kept
     with pytest.raises(Unauthorized):
-        KeyRing(redis, SecretStr("other pepper")).authenticate(token)
+        KeyRing(Scripts(redis), SecretStr("other pepper")).authenticate(token)
     assert made.id in str(redis.keys("*"))
 
 
@@ -76,7 +77,7 @@ def test_a_token_that_is_not_quite_right_never_reaches_redis(
     ring: KeyRing, settings: Settings, refused: str, change: object
 ) -> None:
     _, token = ring.create("acme", "laptop")
-    away = KeyRing(connect(at_url(settings, refused)), PEPPER)
+    away = KeyRing(Scripts(connect(at_url(settings, refused))), PEPPER)
     with pytest.raises(Unavailable):
         away.authenticate(token)
     assert callable(change)
@@ -141,7 +142,7 @@ def test_unknown_scopes_are_refused(ring: KeyRing, scopes: set[str]) -> None:
 
 def test_there_are_no_keys_without_a_pepper(redis: Redis) -> None:
     with pytest.raises(SettingsInvalid, match="FACEMEND_API_KEY_PEPPER"):
-        KeyRing(redis, SecretStr(""))
+        KeyRing(Scripts(redis), SecretStr(""))
 
 
 # --- webhook secrets ------------------------------------------------------------------------
@@ -181,7 +182,7 @@ def test_redis_holds_no_webhook_secret(ring: KeyRing, redis: Redis) -> None:
     kept = str(redis.zrange("fm:tenant:acme:webhook-secrets", 0, -1))
     assert secret not in kept
     assert secret.removeprefix("whsec_") not in kept
-    other = KeyRing(redis, SecretStr("other pepper"))
+    other = KeyRing(Scripts(redis), SecretStr("other pepper"))
     assert other.webhook_secrets("acme") != (secret,)
 
 
@@ -252,7 +253,7 @@ def test_while_there_is_no_key_at_all_a_client_is_asked_to_come_again(
 
 @pytest.fixture
 def away(settings: Settings, refused: str) -> KeyRing:
-    return KeyRing(connect(at_url(settings, refused)), PEPPER)
+    return KeyRing(Scripts(connect(at_url(settings, refused))), PEPPER)
 
 
 def test_without_redis_every_call_is_unavailable(away: KeyRing) -> None:

@@ -7,6 +7,7 @@ from pydantic import SecretStr
 from redis import Redis
 
 from shared.errors import Unauthorized
+from shared.redis.scripts import Scripts
 from shared.settings import Settings
 from shared.tenants.api_keys import KeyRing
 from shared.tenants.rate_limit import Allowance, Quota, RateLimiter, refusal
@@ -19,7 +20,7 @@ class Asker:
     """A key, and how often it may ask."""
 
     def __init__(self, redis: Redis, requests: int, window_s: int = 600) -> None:
-        self.ring, self.quota = KeyRing(redis, PEPPER), Quota(requests, window_s)
+        self.ring, self.quota = KeyRing(Scripts(redis), PEPPER), Quota(requests, window_s)
         key, self.token = self.ring.create("acme", "laptop")
         self.bucket = f"fm:rate:{key.id}"
 

@@ -7,6 +7,7 @@ from click.testing import CliRunner, Result
 from redis import Redis
 
 from shared.errors import Unauthorized
+from shared.redis.scripts import Scripts
 from shared.settings import Settings
 from shared.tenants.api_keys import KeyRing
 from worker.cli import main
@@ -14,7 +15,7 @@ from worker.cli import main
 
 @pytest.fixture
 def ring(redis: Redis, settings: Settings) -> KeyRing:
-    return KeyRing(redis, settings.api_key_pepper)
+    return KeyRing(Scripts(redis), settings.api_key_pepper)
 
 
 @pytest.fixture

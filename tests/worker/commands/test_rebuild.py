@@ -18,6 +18,7 @@ from shared.jobs.recovery import RecoveryResult
 from shared.jobs.store import JobStore
 from shared.manifests.installation import Installation
 from shared.manifests.manifests import Manifests
+from shared.redis.scripts import Scripts
 from shared.settings import Settings
 from shared.storage.bucket import ObjectStorage
 from shared.storage.keys import INSTALLATION, manifest_key
@@ -101,7 +102,7 @@ def test_keys_open_again_and_webhooks_are_signed_as_before(
     redis: Redis,
     settings: Settings,
 ) -> None:
-    ring = KeyRing(redis, settings.api_key_pepper)
+    ring = KeyRing(Scripts(redis), settings.api_key_pepper)
     key, token = ring.create(TENANT, "shop")
     secrets = ring.webhook_secrets(TENANT)
     KeyBackup(ring, storage, Installation(store.recovery, storage)).save()

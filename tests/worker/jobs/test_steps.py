@@ -11,6 +11,7 @@ from shared.jobs.job import Job
 from shared.jobs.store import JobStore
 from shared.net.fetcher import Fetcher
 from shared.queue.celery_queue import Doorbell, make_celery
+from shared.redis.scripts import Scripts
 from shared.settings import Settings
 from shared.storage.bucket import ObjectStorage
 from shared.storage.keys import input_key
@@ -55,7 +56,7 @@ def test_what_is_expired_loses_its_objects_first_so_that_a_record_says_what_is_l
         store=Watched(store, steps),
         outbox=outbox,
         storage=WatchedStorage(storage, steps),
-        keys=KeyRing(redis, settings.api_key_pepper),
+        keys=KeyRing(Scripts(redis), settings.api_key_pepper),
         doorbell=Doorbell(make_celery(settings, role="notifier")),
         fetcher=Fetcher(allow_private=True),
         settings=settings,

@@ -18,6 +18,7 @@ from redis import Redis
 
 from shared.jobs.store import JobStore
 from shared.net.fetcher import Fetcher
+from shared.redis.scripts import Scripts
 from shared.settings import Settings
 from shared.storage.bucket import ObjectStorage
 from shared.tenants.api_keys import KeyRing
@@ -49,7 +50,7 @@ def send_due(
         store=store,
         outbox=outbox,
         storage=storage,
-        keys=KeyRing(redis, settings.api_key_pepper),
+        keys=KeyRing(Scripts(redis), settings.api_key_pepper),
         fetcher=Fetcher(allow_private=True),
         timeout_s=BRIEF_S,
     )

@@ -8,6 +8,7 @@ from redis import Redis
 from shared.errors import Unauthorized, Unavailable
 from shared.jobs.store import JobStore
 from shared.manifests.installation import Installation
+from shared.redis.scripts import Scripts
 from shared.settings import Settings
 from shared.storage.bucket import ObjectStorage
 from shared.storage.keys import KEY_COPIES
@@ -17,7 +18,7 @@ from worker.notifier.key_backup import KeyBackup
 
 @pytest.fixture
 def ring(redis: Redis, settings: Settings) -> KeyRing:
-    return KeyRing(redis, settings.api_key_pepper)
+    return KeyRing(Scripts(redis), settings.api_key_pepper)
 
 
 @pytest.fixture

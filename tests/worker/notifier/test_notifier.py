@@ -54,7 +54,7 @@ def build(
                 store=JobStore(scripts, used),
                 outbox=Outbox(scripts),
                 storage=other_storage or storage,
-                keys=KeyRing(redis, used.api_key_pepper),
+                keys=KeyRing(scripts, used.api_key_pepper),
                 doorbell=Doorbell(make_celery(used, role="notifier")),
                 fetcher=fetchers[used.allow_private_addresses],
                 settings=used,

@@ -46,7 +46,7 @@ def test_the_process_delivers_and_stops_cleanly_when_told(
         _, logged = process.communicate(timeout=20)
     assert process.returncode == 0
     assert b" error:" not in logged
-    (secret,) = KeyRing(redis, SecretStr("pepper")).webhook_secrets(TENANT)
+    (secret,) = KeyRing(Scripts(redis), SecretStr("pepper")).webhook_secrets(TENANT)
     assert secret.encode() not in logged
 
 

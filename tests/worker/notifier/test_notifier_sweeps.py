@@ -7,6 +7,7 @@ from redis import Redis
 from shared.jobs.store import JobStore
 from shared.net.fetcher import Fetcher
 from shared.queue.celery_queue import Doorbell, make_celery
+from shared.redis.scripts import Scripts
 from shared.settings import Settings
 from shared.storage.bucket import ObjectStorage
 from shared.storage.keys import INSTALLATION, KEY_COPIES, result_key
@@ -20,7 +21,7 @@ from worker.notifier.notifier import Notifier
 def test_a_notifier_sweeps_and_copies_keys_without_being_asked(
     store: JobStore, outbox: Outbox, storage: ObjectStorage, redis: Redis, settings: Settings
 ) -> None:
-    keys = KeyRing(redis, settings.api_key_pepper)
+    keys = KeyRing(Scripts(redis), settings.api_key_pepper)
     keys.create(TENANT, "shop")
     job = store.get(TENANT, queue_job(store))
     write_manifest(storage, job)

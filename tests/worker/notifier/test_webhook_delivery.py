@@ -14,6 +14,7 @@ from shared.jobs.job import Status
 from shared.jobs.record import Outcome
 from shared.jobs.store import JobStore
 from shared.net.fetcher import Fetcher
+from shared.redis.scripts import Scripts
 from shared.settings import Settings
 from shared.storage.bucket import ObjectStorage
 from shared.telemetry import JsonLines
@@ -28,7 +29,7 @@ SendDue = Callable[[], None]
 
 @pytest.fixture
 def keys(redis: Redis, settings: Settings) -> KeyRing:
-    return KeyRing(redis, settings.api_key_pepper)
+    return KeyRing(Scripts(redis), settings.api_key_pepper)
 
 
 @pytest.fixture
