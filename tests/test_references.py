@@ -331,10 +331,11 @@ def test_each_python_module_that_is_run_is_there() -> None:
 def _is_runnable(line: str) -> bool:
     """A flag may be written as the field of a dataclass from which it is made."""
     module, *words = line.split()
-    folder, _, name = module.replace(".", "/").rpartition("/")
-    if not {f"{folder}/{name}.py", f"{folder}/{name}/__main__.py"} & files():
+    path = module.replace(".", "/")
+    if not {f"{path}.py", f"{path}/__main__.py"} & files():
         return module in {"pip", "pytest", "venv"}
-    text = "".join(source(path) for path in _python_files() if path.startswith(folder))
+    folder = path.rpartition("/")[0] or path
+    text = "".join(source(file) for file in _python_files() if file.startswith(folder))
     flags = {word for word in words if re.match(r"--[a-z]", word)} - {"--help"}
     return all(flag in text or re.search(rf"\b{_identifier(flag)}\b", text) for flag in flags)
 
