@@ -71,6 +71,9 @@ FACES = Counter("facemend_faces", "Faces found, by the result for the face.", ["
 DOORBELLS = Counter(
     "facemend_doorbells", "Doorbells rung, by process and outcome.", ["by", "outcome"]
 )
+MESSAGES_DISCARDED = Counter(
+    "facemend_messages_discarded", "Messages in the queue that were no doorbell.", ["reason"]
+)
 DELIVERY_TRIES = Counter(
     "facemend_delivery_tries", "Attempts to deliver a webhook.", ["event", "outcome"]
 )

@@ -17,7 +17,7 @@ from redis import RedisError
 
 from shared.errors import Unavailable
 from shared.jobs.job import Priority
-from shared.queue.kombu_internals import MessageTemplate, PersistentConnection
+from shared.queue.kombu_internals import Consumer, MessageTemplate, PersistentConnection
 from shared.redis.url import RedisUrl
 from shared.settings import Settings
 
@@ -53,6 +53,9 @@ def make_celery(settings: Settings, *, role: Role, models: Sequence[str] = ()) -
         broker_connection_retry_on_startup=True,
         # Connect again also after Redis refused (its disk is full, its replicas are gone).
         broker_channel_error_retry=True,
+        worker_enable_remote_control=False,  # a broadcast could stop every worker
+        worker_send_task_events=False,
+        worker_consumer=f"{Consumer.__module__}:{Consumer.__qualname__}",
         task_ignore_result=True,
         task_store_errors_even_if_ignored=False,
         task_serializer="json",
@@ -62,6 +65,8 @@ def make_celery(settings: Settings, *, role: Role, models: Sequence[str] = ()) -
         broker_transport_options=_transport_options(settings, role),
         broker_pool_limit=settings.api_threads if role == "api" else 10,
     )
+    for name in list(app.tasks):  # Celery's own, which anybody who reaches Redis could call
+        app.tasks.unregister(name)
     if role == "worker":
         app.amqp.Connection = PersistentConnection
         app.conf.broker_connection_max_retries = None  # never give up

@@ -1,11 +1,13 @@
 """Everything that depends on internals of kombu and Celery, checked with kombu 5.7 and Celery 5.7.
 
-Three things have no public interface:
+Five things have no public interface:
 
 * ``MessageTemplate`` builds a message in the format of kombu's Redis transport. A Lua script can
   then send it in the same step in which it stores the job, so that no job is without a doorbell.
 * ``NonRestoringChannel`` keeps a closing channel from using a connection that is closed already.
 * ``PersistentConnection`` shortens kombu's fixed wait between two attempts to connect.
+* ``_Transport`` discards a message that kombu cannot read; the error would end the worker.
+* ``Consumer`` discards a message that is no task of ours. Celery would log all of its content.
 
 The tests of this package compare each with what kombu itself does; run them after an update.
 """
@@ -14,12 +16,21 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
 from celery import Celery
+from celery.worker import consumer, state
 from kombu import Connection
 from kombu.transport import redis
+from redis import RedisError
+from vine import promise
+
+from shared.telemetry import MESSAGES_DISCARDED
+
+_log = logging.getLogger(__name__)
 
 #: The longest wait between two attempts of a worker to connect to Redis, in seconds.
 MAX_RECONNECT_WAIT_S = 5
@@ -74,9 +85,65 @@ class NonRestoringChannel(redis.Channel):
 
     do_restore = False
 
+    def _brpop_read(self, **options: Any) -> Any:
+        try:
+            return super()._brpop_read(**options)  # type: ignore[misc]  # no type published
+        except (ValueError, RecursionError) as error:  # neither UTF-8 nor JSON
+            _discarded("not JSON", error)
+            return True
+
 
 class _Transport(redis.Transport):
     Channel = NonRestoringChannel
+
+    def _deliver(self, message: Any, queue: str | None) -> None:
+        try:
+            super()._deliver(message, queue)
+        except (RedisError, OSError):
+            raise
+        except Exception as error:  # noqa: BLE001  # whatever a foreign message makes of the code
+            _discarded("not a message of Celery", error)
+
+
+class Consumer(consumer.Consumer):
+    """Discards and counts what is no task of ours. The content is not logged: it is anybody's."""
+
+    def create_task_handler(self, promise: Any = promise) -> Callable[[Any], None]:
+        handle = super().create_task_handler(promise)
+
+        def receive(message: Any) -> None:
+            before = set(state.reserved_requests)
+            try:
+                handle(message)
+            except (RedisError, OSError):
+                raise
+            except Exception as error:  # noqa: BLE001  # likewise
+                self._discard(message, "not a task", error)
+                for request in state.reserved_requests - before:
+                    state.task_ready(request)  # or it would occupy a place of this worker
+
+        return receive
+
+    def on_unknown_message(self, body: Any, message: Any) -> None:
+        self._discard(message, "not a task", None)
+
+    def on_unknown_task(self, body: Any, message: Any, exc: Exception) -> None:
+        self._discard(message, "unknown task", exc)
+
+    def on_invalid_task(self, body: Any, message: Any, exc: Exception) -> None:
+        self._discard(message, "invalid task", exc)
+
+    def on_decode_error(self, message: Any, exc: Exception) -> None:
+        self._discard(message, "not decodable", exc)
+
+    def _discard(self, message: Any, reason: str, error: Exception | None) -> None:
+        _discarded(reason, error)
+        message.reject_log_error(_log, (RedisError, OSError))
+
+
+def _discarded(reason: str, error: Exception | None) -> None:
+    MESSAGES_DISCARDED.labels(reason=reason).inc()
+    _log.warning("a message was discarded: %s (%s)", reason, type(error).__name__)
 
 
 class PersistentConnection(Connection):

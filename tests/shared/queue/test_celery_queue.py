@@ -21,6 +21,7 @@ from shared.errors import Unavailable
 from shared.jobs.job import Priority
 from shared.queue.celery_queue import RESTORE_TASK, Doorbell, make_celery, restore_queue
 from shared.settings import Settings
+from shared.telemetry import MESSAGES_DISCARDED
 from tests.shared.conftest import at_url
 
 MAX_WAIT_S = 3.0  # the time that a request may wait for the queue
@@ -159,6 +160,87 @@ def test_a_worker_survives_a_redis_that_refuses_reads(
         Doorbell(api).ring("job_1", "starter", Priority.LOW)
         assert received.all.wait(30)
     assert received.calls == [("job_1",)]
+
+
+def message_with(api: Celery, **changes: Any) -> str:
+    """A doorbell with some headers or members changed; None removes one."""
+    message = json.loads(Doorbell(api).message("job_1", "starter", Priority.LOW))
+    for name, value in changes.items():
+        place = message["headers"] if name in message["headers"] else message
+        if value is None:
+            del place[name]
+        else:
+            place[name] = value
+    return json.dumps(message)
+
+
+FOREIGN: dict[str, dict[str, Any]] = {
+    "a built-in task": {"task": "celery.backend_cleanup"},
+    "an unknown task": {"task": "os.system"},
+    "no task": {"task": None},
+    "a task of no text": {"task": ["facemend.restore"]},
+    "no id": {"id": None},
+    "headers of no object": {"headers": "facemend.restore"},
+    "no headers": {"headers": None},
+    "no properties": {"properties": None},
+    "properties of no object": {"properties": []},
+    "a pickle": {"content-type": "application/x-python-serialize", "body": "gASVAA=="},
+    "an unknown type": {"content-type": "text/html"},
+    "a body that is no base64": {"body": "\u00e4"},
+    "a body that is no JSON": {"body": base64.b64encode(b"{").decode()},
+    "a body of another shape": {"body": base64.b64encode(b'{"a": 1}').decode()},
+    "an impossible time": {"eta": "tomorrow"},
+    "an impossible limit": {"timelimit": "soon"},
+}
+
+
+@pytest.mark.parametrize("foreign", FOREIGN)
+def test_a_foreign_message_is_discarded_and_counted_and_the_worker_lives_on(
+    api: Celery, settings: Settings, redis: Redis, foreign: str
+) -> None:
+    check_discarded(api, settings, redis, message_with(api, **FOREIGN[foreign]))
+
+
+@pytest.mark.parametrize(
+    "message", [b"", b"hello", b"\xff\xfe", b"null", b"[]", b"7", b'"text"', b"{}", b"[" * 100_000]
+)
+def test_a_message_that_is_none_is_discarded_and_the_worker_lives_on(
+    api: Celery, settings: Settings, redis: Redis, message: bytes
+) -> None:
+    check_discarded(api, settings, redis, message)
+
+
+def check_discarded(api: Celery, settings: Settings, redis: Redis, message: str | bytes) -> None:
+    before = discarded()
+    redis.lpush(restore_queue("starter", Priority.LOW), message)
+    Doorbell(api).ring("job_2", "starter", Priority.LOW)
+    received = Received(1)
+    with worker(settings, received):
+        assert received.all.wait(20)
+    assert received.calls == [("job_2",)]
+    assert discarded() == before + 1
+
+
+def discarded() -> float:
+    (metric,) = MESSAGES_DISCARDED.collect()
+    return sum(sample.value for sample in metric.samples if sample.name.endswith("_total"))
+
+
+@pytest.mark.parametrize("order", ["shutdown", "cancel_consumer", "pool_restart", "rate_limit"])
+def test_a_broadcast_reaches_no_worker(
+    api: Celery, settings: Settings, redis: Redis, order: str
+) -> None:
+    received = Received(1)
+    with worker(settings, received):
+        api.control.broadcast(order, arguments={"queue": restore_queue("starter", Priority.LOW)})
+        Doorbell(api).ring("job_1", "starter", Priority.LOW)
+        assert received.all.wait(20)
+
+
+def test_a_worker_knows_no_task_but_ours(settings: Settings) -> None:
+    app = make_celery(settings, role="worker", models=["starter"])
+    app.task(Received(1).receive, name=RESTORE_TASK, shared=False)
+    assert list(app.tasks) == [RESTORE_TASK]
 
 
 @pytest.mark.parametrize("address", ["silent", "hole", "refused"])
