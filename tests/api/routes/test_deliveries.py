@@ -138,7 +138,7 @@ def test_a_test_is_sent_through_the_same_outbox(client: Any, outbox: Outbox) -> 
 
 
 @pytest.mark.parametrize(
-    "url", ["ftp://a.example/", "http://user:pass@a.example/", "https://a.example/a b"]
+    "url", ["ftp://a.example/", "http://user:pass@a.example/", "https://a.example/a\\b"]
 )
 def test_an_address_that_would_never_be_sent_to_is_refused(
     client: Any, problem: Problem, store: JobStore, url: str
