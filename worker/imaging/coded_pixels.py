@@ -1,8 +1,8 @@
-"""A photo's file with its coded pixels as they are, and with nothing in it about persons.
+"""Removes the metadata from a file without coding its pixels again.
 
-EXIF, GPS, XMP, thumbnails, comments, further pictures and whatever follows the picture are left
-out; what pixels need to be shown right stays. Layouts: JPEG (ITU-T T.81 annex B, JFIF 1.02), PNG
-(W3C), WebP (RFC 9649).
+EXIF, GPS, XMP, thumbnails, comments, further pictures and bytes after the picture are removed. What
+a viewer needs to show the pixels correctly stays. Layouts: JPEG (ITU-T T.81 annex B, JFIF 1.02),
+PNG (W3C), WebP (RFC 9649).
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ _HAS_ICC, _HAS_ALPHA, _HAS_EXIF = 0x20, 0x10, 0x08
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What goes along with the pixels: the colour profile and the resolution."""
+    """The metadata that stays: colour profile and resolution."""
 
     icc: bytes | None
     dpi: Dpi | None
 
 
 def only_pixels(data: bytes, format: str, kept: Kept) -> bytes | None:  # noqa: A002 - its name
-    """The file of ``format`` with its coded pixels and ``kept`` alone.
+    """Return the file of ``format`` with its coded pixels and ``kept`` alone.
 
-    None if that cannot be done: for other formats, several frames, and structures not known here.
+    Returns None for other formats, several frames and unknown structures.
     """
     make = {"jpeg": _jpeg, "png": _png, "webp": _webp}.get(format)
     try:
@@ -52,7 +52,7 @@ def only_pixels(data: bytes, format: str, kept: Kept) -> bytes | None:  # noqa: 
 
 
 def is_lossless_webp(data: bytes) -> bool:
-    """The first picture of a WebP file is coded without loss."""
+    """Return whether the picture of a WebP file is coded without loss."""
     kinds = {kind for kind, _ in _riff_chunks(data)}
     return b"VP8L" in kinds and b"VP8 " not in kinds
 

@@ -1,4 +1,4 @@
-"""Colour profiles: kept where they fit the pixels, converted away where they cannot stay."""
+"""Colour profiles: kept if they fit the pixels; CMYK is converted to sRGB."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from PIL import Image, ImageCms
 def to_rgb(
     image: Image.Image, icc: bytes | None, warnings: list[str], *, grey: bool
 ) -> tuple[Image.Image, bytes | None]:
-    """8-bit image as RGB, and the profile those RGB values are in (None: sRGB is meant).
+    """Return an 8-bit image as RGB, and the profile of these RGB values (None: sRGB).
 
-    Ink colours are converted, by their own profile if they carry one; all others keep values and
-    profile, which has to be for grey if the file is ``grey``. What had to be changed is appended to
+    CMYK is converted, with its own profile if it has one. Other images keep their values, and the
+    profile if it fits: for grey if the file is ``grey``, else for RGB. Changes are appended to
     ``warnings``.
     """
     if image.mode == "CMYK":
@@ -25,7 +25,7 @@ def to_rgb(
 
 
 def fitting(icc: bytes | None, wanted: str, warnings: list[str]) -> bytes | None:
-    """The profile if it describes ``wanted`` colours; where it is dropped, ``warnings`` says so."""
+    """Return the profile if it describes ``wanted`` colours; if it is dropped, add a warning."""
     space = _readable(icc, warnings)
     if space not in {None, wanted}:
         warnings.append(f"The colour profile is for {space}, the pixels are not: it was dropped.")
@@ -40,7 +40,7 @@ def _readable(icc: bytes | None, warnings: list[str]) -> str | None:
 
 
 def profile_space(icc: bytes | None) -> str | None:
-    """``RGB``, ``GRAY``, ``CMYK``…: what the profile describes; None without a readable one."""
+    """Return what the profile describes: ``RGB``, ``GRAY``, ``CMYK``…; None if it is unreadable."""
     if not icc:
         return None
     try:
@@ -51,9 +51,9 @@ def profile_space(icc: bytes | None) -> str | None:
 
 
 def stated_space(icc: bytes | None) -> str | None:
-    """The same of a profile that a photo has kept, so one that opens: read off its header.
+    """Return the same from the header of a profile that the decoder has checked.
 
-    No parser of profiles sees it again, for it is a stranger's.
+    The profile is untrusted, so it is parsed in the decoder child only.
     """
     return icc[16:20].decode("latin-1").strip() if icc else None
 

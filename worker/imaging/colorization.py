@@ -1,6 +1,6 @@
-"""Colour for a grey photo: its luminance stays, the network's chroma comes to it.
+"""Gives a grey photo colour: its own luminance, with the chroma of the network.
 
-Luminance is Rec. 601's luma of the stored values, as JPEG and Pillow count it.
+Luminance is the luma of ITU-R BT.601 of the stored values, as in JPEG and Pillow.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def grey_of(pixels: Pixels) -> Pixels:
-    """The luminance alone, in three equal channels."""
+    """Return the luminance in three equal channels, uint8 (…, 3)."""
     luma = (pixels.astype(np.float32) @ LUMA).round().astype(pixels.dtype)
     return np.repeat(luma[..., None], 3, axis=-1)
 
@@ -35,7 +35,7 @@ def with_luminance_of(original: Floats, coloured: Floats, top: float) -> Floats:
 
 
 def to_be_coloured(photo: Photo) -> Photo:
-    """The photo as one that may take colour; what that costs it is in its warnings."""
+    """Return the photo prepared for colour; its warnings say what it loses by that."""
     warnings = list(photo.warnings)
     icc = photo.icc
     if not photo.grey:

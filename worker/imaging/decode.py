@@ -1,7 +1,7 @@
-"""A customer's bytes to pixels, by one decoder: Pillow, strict, with caps checked first.
+"""Decodes the bytes of a photo, with Pillow only; the limits are checked first.
 
-OpenCV never sees these bytes. Whatever goes wrong in the decoder is the file's fault and becomes
-UnsupportedImage, CorruptImage or ImageTooManyPixels. ``encoding`` goes the other way.
+OpenCV never reads these bytes. Every error of the decoder becomes UnsupportedImage, CorruptImage or
+ImageTooManyPixels. ``encode`` is the other direction.
 """
 
 from __future__ import annotations
@@ -48,17 +48,17 @@ _SEVERAL = "The file holds several frames: only the first one is used."
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """An upright picture: uint8 RGB (H, W, 3) and what has to be kept beside it.
+    """An upright photo: ``pixels``, uint8 RGB (H, W, 3), and what the result has to keep.
 
-    ``alpha`` is uint8 (H, W); ``icc`` the colour profile the pixels are in; ``grey`` says that the
-    channels are equal everywhere and have to stay so; ``warnings`` are sentences for the customer.
-    ``deep`` is the same picture with 16 bits a channel, uint16 (H, W, 3 or, with alpha, 4), where
-    it came with them: networks look at ``pixels``, what leaves as PNG is ``deep``.
-    ``dpi`` is the resolution of its print, horizontal and vertical. ``colour_chunks`` are those of
-    a PNG that state its colour space; ``icc`` says the same where a profile can. ``lossless``: it
-    was a WebP file that stored each value exactly, and is again. ``coded`` is the file that came,
-    with its pixels as they were coded and no metadata; None if such a file cannot be had.
-    Raises UnsupportedImage for arrays of any other type or shape, so for floats, finite or not.
+    ``alpha`` is uint8 (H, W). ``icc`` is the colour profile of the pixels. ``grey``: the channels
+    are equal everywhere and must stay equal. ``warnings`` are sentences for the customer. ``deep``
+    is the same photo with 16 bits per channel, uint16 (H, W, 3 or, with alpha, 4), if its file has
+    16 bits: networks read ``pixels``, a PNG is made from ``deep``.
+    ``dpi`` is the resolution, horizontal and vertical. ``colour_chunks`` are the chunks of a PNG
+    that state its colour space; ``icc`` states the same if a profile can. ``lossless``: the file is
+    a lossless WebP, so the result must be one. ``coded`` is the original file with its coded pixels
+    and without metadata; None if there is no such file.
+    Raises UnsupportedImage for arrays of another type or shape.
     """
 
     pixels: Pixels
@@ -85,18 +85,18 @@ class Photo:
 
     @classmethod
     def of_pixels(cls, pixels: Pixels) -> Self:
-        """Bare pixels as a picture."""
+        """Return a photo of these pixels alone."""
         return cls(pixels=pixels)
 
 
 def decode(data: bytes, limits: Limits) -> Photo:
-    """Read the first frame, upright, as 8-bit RGB, and with all its bits if it has 16.
+    """Decode the first frame, upright, to 8-bit RGB, and to 16 bits if the file has them.
 
     Raises InputTooLarge, UnsupportedImage, ImageTooManyPixels (before any pixel is decoded) or
     CorruptImage.
     """
     limits.require_bytes(len(data))
-    # Pillow's own cap is for those who have no limits.
+    # The limits replace the cap of Pillow.
     Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, limits.max_pixels)
     try:
         layout = tiff.layout_of(data) if tiff.begins(data) else None
@@ -236,7 +236,7 @@ def _stated_profile(
         return None
     try:
         space = color_space.of_png(found) if found else color_space.of_exif(stored.exif, warnings)
-    except Exception:  # noqa: BLE001 - Pillow reads tags when they are asked for
+    except Exception:  # noqa: BLE001 - Pillow parses a tag at its first use
         return None
     return space.profile(grey=stored.grey_file) if space else None
 
@@ -272,7 +272,7 @@ def _open(data: bytes) -> Image.Image:
         if bits not in {None, 8}:
             raise UnsupportedImage(f"JPEG with {bits} bits a channel; 8 are read") from None
         if _looks_like_an_image(data):
-            # Pillow's words for a file that nobody knows name an address in memory.
+            # Pillow's message for an unknown file contains a memory address.
             why = "" if isinstance(error, UnidentifiedImageError) else f": {error}"
             raise CorruptImage(f"the file begins like an image, but cannot be read{why}") from None
         raise UnsupportedImage(f"the content is not an image; {_ALLOWED} are read") from None
@@ -347,6 +347,6 @@ def _eight_bit(image: Image.Image) -> Image.Image:
 
 
 def _is_grey(pixels: NDArray[Any]) -> bool:
-    """Equal channels everywhere: also a black-and-white photo that was saved in colour."""
+    """Return whether the channels are equal everywhere, as in a grey photo saved in colour."""
     red, green, blue = pixels[:, :, 0], pixels[:, :, 1], pixels[:, :, 2]
     return bool((red == green).all() and (green == blue).all())

@@ -1,6 +1,6 @@
-"""Pixels to bytes, with alpha, colour space and resolution: no EXIF, GPS, XMP or comment.
+"""Encodes photos, with alpha, colour space and resolution; without EXIF, GPS, XMP and comments.
 
-If nothing changed, the pixels stay as they were coded.
+If no pixel changed, the result is the original file with its coded pixels.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ _JPEG_FULL_COLOUR = 90  # from this quality on, colour is not halved in size
 _GAP_PX = 8
 _WEBP_EFFORT = 75
 _CODED_ANEW = (
-    "No pixel was changed, but the file had to be written anew, which changes values a little; "
-    "with output.format png it does not."
+    "No pixel was restored, but the {} file is written anew, which changes pixels a little; PNG "
+    "does not."
 )
 
 
 def output_format(photo: Photo, wanted: str) -> OutputFormat:
-    """``same`` keeps JPEG, PNG and WebP and makes PNG of the rest."""
+    """Return the format of the result: ``same`` keeps JPEG, PNG and WebP; others become PNG."""
     formats: dict[str, OutputFormat] = {"png": "png", "jpeg": "jpeg", "webp": "webp"}
     return formats.get(photo.format if wanted == "same" else wanted, "png")
 
 
 def require_room(photo: Photo, wanted: str, scale: int) -> None:
-    """Raise ImageTooManyPixels where the format cannot hold the photo ``scale`` times as large."""
+    """Raise ImageTooManyPixels if the format cannot hold the photo ``scale`` times as large."""
     _require_room(output_format(photo, wanted), max(photo.pixels.shape[:2]) * scale)
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A picture as a file. ``warnings``: what it lost by that, in words for the customer."""
+    """An encoded photo. ``warnings`` tell the customer what the format could not keep."""
 
     data: bytes
     format: OutputFormat
@@ -54,28 +54,28 @@ class Encoded:
 
 
 def encode_result(before: Photo, after: Photo, wanted: str, quality: int) -> Encoded:
-    """The file of ``after``, which was made of ``before``; ``wanted`` as in ``output_format``.
+    """Encode ``after``, the restored ``before``; ``wanted`` as in ``output_format``.
 
-    If no pixel changed and the format stays, the pixels stay as they were coded, and ``quality``
-    does not count. Raises ImageTooManyPixels if the format cannot hold the size.
+    If no pixel changed and the format is the same, the result is the original file with its coded
+    pixels, and ``quality`` has no effect. Raises ImageTooManyPixels if the format cannot hold the
+    size.
     """
     format_ = output_format(before, wanted)
     warnings = list(_losses(after, format_))
-    if format_ == before.format and _same_pixels(before, after):
-        if before.coded is not None:
-            return Encoded(before.coded, format_, tuple(warnings))
-        if format_ == "jpeg" or (format_ == "webp" and not before.lossless):
-            warnings.append(_CODED_ANEW)
+    unchanged = _same_pixels(before, after)
+    if unchanged and format_ == before.format and before.coded is not None:
+        return Encoded(before.coded, format_, tuple(warnings))
+    if unchanged and not _is_exact(after, format_):
+        warnings.append(_CODED_ANEW.format(format_))
     return Encoded(encode(after, format_, quality), format_, tuple(warnings))
 
 
 def encode(photo: Photo, format: OutputFormat, quality: int) -> bytes:  # noqa: A002 - its name
-    """The picture as a file; ``quality`` 1…100 is for JPEG and lossy WebP.
+    """Encode the photo; ``quality`` 1…100 is for JPEG and lossy WebP.
 
-    A grey picture is stored as grey where the format can; JPEG, which has no alpha, shows the
-    picture on white. PNG has 16 bits a channel where the photo has; the others know 8. WebP is
-    lossless if the photo's own file was. Raises ImageTooManyPixels where the format cannot hold the
-    size.
+    A grey photo is stored as grey if the format can. JPEG has no alpha, so it shows the photo on
+    white. PNG has 16 bits per channel if the photo has; JPEG and WebP have 8. A lossless WebP stays
+    lossless. Raises ImageTooManyPixels if the format cannot hold the size.
     """
     _require_room(format, max(photo.pixels.shape[:2]))
     if format == "png" and photo.deep is not None:
@@ -92,7 +92,7 @@ def encode(photo: Photo, format: OutputFormat, quality: int) -> bytes:  # noqa: 
 
 
 def comparison(before: Pixels, after: Pixels) -> Pixels:
-    """Both side by side with a white gap, ``before`` left: uint8 RGB (H, 2W + 8, 3).
+    """Return both side by side with a white gap, ``before`` left: uint8 RGB (H, 2W + 8, 3).
 
     H and W are those of ``after``; a smaller ``before`` is interpolated.
     """
@@ -134,7 +134,7 @@ def _jpeg_options(photo: Photo, quality: int) -> dict[str, Any]:
 def _webp_options(photo: Photo, quality: int) -> dict[str, Any]:
     options: dict[str, Any] = {"quality": quality, "method": 4}
     if photo.lossless:
-        # exact: also the colours of what is transparent; quality then means effort
+        # exact keeps the colours of transparent pixels too; quality means effort here
         options |= {"lossless": True, "exact": True, "quality": _WEBP_EFFORT}
     if stated_space(photo.icc) == "RGB":
         options["icc_profile"] = photo.icc
@@ -144,13 +144,17 @@ def _webp_options(photo: Photo, quality: int) -> dict[str, Any]:
 
 
 def _losses(photo: Photo, format: OutputFormat) -> Iterator[str]:  # noqa: A002 - its name
-    """What this format cannot hold of the photo's colours."""
+    """Yield what this format cannot keep of the colour space."""
     if format == "webp" and stated_space(photo.icc) == "GRAY":
         yield "WebP has no colour profile for grey: it was dropped."
     if format != "png" and photo.icc is None and photo.colour_chunks:
         found = dict(png.chunks(png.SIGNATURE + photo.colour_chunks))
         if is_beyond_profiles(found):
             yield f"The colour space (cICP) can only be kept in a PNG: {format} shows it as sRGB."
+
+
+def _is_exact(photo: Photo, format: OutputFormat) -> bool:  # noqa: A002 - its name
+    return format == "png" or (format == "webp" and photo.lossless)
 
 
 def _same_pixels(one: Photo, other: Photo) -> bool:

@@ -1,4 +1,4 @@
-"""Dots per inch: what a file says of the size of its print. It tells nothing about persons."""
+"""The resolution that a file states, in dots per inch. It says nothing about persons."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LEAST, _MOST = 0.5, 65_535.0  # JFIF holds whole numbers of 16 bits
 
 
 def dpi_of(image: Image.Image, exif: Image.Exif) -> Dpi | None:
-    """Horizontal and vertical; the format's own statement comes before EXIF's. None without any."""
+    """Return horizontal and vertical dpi; the statement of the format comes before EXIF."""
     stated = image.info.get("dpi")
     if image.format in {"JPEG", "MPO"} and image.info.get("jfif_unit") not in _JFIF_UNITS:
         stated = None  # Pillow says 72 if EXIF says nothing
@@ -25,7 +25,7 @@ def dpi_of(image: Image.Image, exif: Image.Exif) -> Dpi | None:
 
 
 def dpi_of_exif(exif: Image.Exif) -> Dpi | None:
-    """What EXIF or TIFF tags say."""
+    """Return what EXIF or TIFF tags state; None if they state nothing."""
     unit = exif.get(_UNIT, _INCH)
     if unit not in {_INCH, _CENTIMETRE}:
         return None
@@ -34,7 +34,7 @@ def dpi_of_exif(exif: Image.Exif) -> Dpi | None:
 
 
 def exif_with(dpi: Dpi) -> bytes:
-    """An EXIF block that says this and nothing else, for files with no other place for it."""
+    """Return an EXIF block with the resolution alone, for files that have no other place for it."""
     exif = Image.Exif()
     exif[_X], exif[_Y] = dpi
     exif[_UNIT] = _INCH

@@ -22,13 +22,13 @@ _ROWS = 256  # at a time: pictures may be large
 
 
 def rawmodes(image: Image.Image) -> set[str]:
-    """How samples lie in the file, as Pillow names it; asked before it is loaded."""
+    """Return Pillow's names of the sample layout. Call it before the image is loaded."""
     tiles = getattr(image, "tile", ())
     return {str(t[3] if isinstance(t[3], str) else t[3][0]) for t in tiles}
 
 
 def read(loaded: Image.Image, found: set[str], reopen: Callable[[], Image.Image]) -> Samples | None:
-    """All bits of a loaded image whose ``rawmodes`` were ``found``; None if it has 8 bits or fewer.
+    """Return all bits of a loaded image whose ``rawmodes`` were ``found``; None if it has up to 8.
 
     uint16 (H, W, 3 or, with alpha, 4); the three channels of a grey picture are equal. ``reopen``
     opens the same file anew. Raises what Pillow's decoders raise.
@@ -77,11 +77,11 @@ def _assembled(
     samples_of: Callable[[NDArray[np.uint8], slice], Samples],
 ) -> Samples:
     """Put together from some rows at a time: all at once there would be four times the memory."""
-    answer = np.empty((image.height, image.width, channels), np.uint16)
+    samples = np.empty((image.height, image.width, channels), np.uint16)
     for start in range(0, image.height, _ROWS):
         rows = slice(start, min(start + _ROWS, image.height))
-        answer[rows] = samples_of(_rows(image, rows), rows)
-    return answer
+        samples[rows] = samples_of(_rows(image, rows), rows)
+    return samples
 
 
 def _rows(image: Image.Image, rows: slice) -> NDArray[np.uint8]:
@@ -94,9 +94,9 @@ def _joined(high_low: NDArray[np.uint8]) -> Samples:
 
 
 def rounded(samples: Samples) -> NDArray[np.uint8]:
-    """The nearest 8-bit values."""
-    answer = np.empty(samples.shape, np.uint8)
+    """Return the nearest 8-bit values, uint8 of the same shape."""
+    values = np.empty(samples.shape, np.uint8)
     for start in range(0, len(samples), _ROWS):
         part = samples[start : start + _ROWS].astype(np.uint32)
-        answer[start : start + _ROWS] = (part * 255 + 32_895) >> 16  # as / 257, but much faster
-    return answer
+        values[start : start + _ROWS] = (part * 255 + 32_895) >> 16  # as / 257, but much faster
+    return values

@@ -180,7 +180,7 @@ def _first_directory(data: bytes) -> ImageFileDirectory_v2:
 
 
 def _foreign(tags: ImageFileDirectory_v2, data: bytes) -> str | None:
-    """The first picture is not the photo: a raw file's thumbnail, or a mask."""
+    """Return why the first picture is not the photo, such as the thumbnail of a raw file."""
     if _DNG in tags or data[8:10] == b"CR":
         return "of a camera's raw data"
     return "that begins with a thumbnail" if _number(tags, _SUBFILE, 0) & _REDUCED_OR_MASK else None
@@ -237,7 +237,7 @@ def _numbers(tags: ImageFileDirectory_v2, tag: int) -> tuple[int, ...]:
 
 
 def _unread_channels(layout: Layout) -> str | None:
-    """Colours and extra channels that nobody here can interpret."""
+    """Return why the colours or extra channels are not read; None if they are."""
     photometric, extra = layout.photometric, layout.extra
     if photometric not in _COLOURS:
         return f"with colours of kind {photometric} (PhotometricInterpretation)"
@@ -264,7 +264,7 @@ def _unread_channels(layout: Layout) -> str | None:
 
 
 def _unread_storage(layout: Layout) -> str | None:
-    """Compressions and orders that Pillow does not undo."""
+    """Return why the compression or the order of the samples is not read; None if it is."""
     compression, jpeg = layout.compression, layout.compression == _JPEG
     fax = compression in _FAX and layout.bits == 1 and layout.is_grey
     photo = jpeg and layout.bits == 8 and layout.photometric != _PALETTE
@@ -287,7 +287,7 @@ def _unread_storage(layout: Layout) -> str | None:
 
 
 def _first_true(*checks: tuple[object, str | None]) -> str | None:
-    """What the first condition that holds says."""
+    """Return the text of the first condition that holds."""
     return next((said for holds, said in checks if holds), None)
 
 

@@ -31,8 +31,8 @@ asked = partial(FaceOptions, skip_sharp=False)
 RNG = np.random.default_rng(9)
 
 
-class Told(FaceDetector):
-    """Finds the faces that it was told of."""
+class ScriptedDetector(FaceDetector):
+    """Finds the faces of its list in every photo."""
 
     def __init__(self, *faces: DetectedFace) -> None:
         self._faces = faces
@@ -62,7 +62,7 @@ def restore() -> Callable[..., Any]:
         info = ModelInfo("test", "0" * 64, 128, "own", "ffhq", "fp32", "torch")
         network = TorchBackend(Mapped(change), CPU, "fp32")  # type: ignore[arg-type]
         restorer = Restorer(
-            network, Told(*faces), info, max_batch=8, max_batch_wait_ms=0, parser=parser
+            network, ScriptedDetector(*faces), info, max_batch=8, max_batch_wait_ms=0, parser=parser
         )
         try:
             return restorer.restore(photo, asked(**options))
