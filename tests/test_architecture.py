@@ -10,6 +10,7 @@ import pytest
 
 #: All that the engine may import besides the standard library and itself.
 ENGINE_MAY_IMPORT = {
+    "shared.atomic_file",  # its caches are files that several processes write
     "shared.errors",
     "shared.restore_options",
     "worker.imaging",

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any, Protocol
 
 from shared.errors import ModelUnavailable, OutOfMemory
 from worker.engine import FaceOptions, FaceRecord, ModelInfo, Restoration
-from worker.engine.stage_timer import OnProgress
+from worker.engine.stage_timer import OnProgress, StageTimer
 from worker.engine_process.protocol import RestoreRequest
 from worker.engine_process.result_file import ResultFileWriter
 from worker.imaging.decode import Photo
@@ -100,16 +99,17 @@ def _write(
     restoration: Restoration,
     info: ModelInfo,
 ) -> None:
-    start_s = time.monotonic()
+    timer = StageTimer()
+    timer.add_ms(restoration.timings_ms)
     output, after = request.output, restoration.photo
-    if output["comparison"]:
-        pair = Photo.of_pixels(comparison(before.pixels, after.pixels))
-        _add(writer, "comparison", pair, "jpeg", _COMPARISON_QUALITY)
-    result = encode_result(before, after, output["format"], output["quality"])
-    height, width = after.pixels.shape[:2]
-    writer.add("restored", result.data, result.format, width, height)
-    faces = [_face(writer, face, with_crops=output["face_crops"]) for face in restoration.faces]
-    encode_ms = round((time.monotonic() - start_s) * 1000)
+    with timer.stage("publish"):
+        if output["comparison"]:
+            pair = Photo.of_pixels(comparison(before.pixels, after.pixels))
+            _add(writer, "comparison", pair, "jpeg", _COMPARISON_QUALITY)
+        result = encode_result(before, after, output["format"], output["quality"])
+        height, width = after.pixels.shape[:2]
+        writer.add("restored", result.data, result.format, width, height)
+        faces = [_face(writer, face, with_crops=output["face_crops"]) for face in restoration.faces]
     writer.close(
         {
             "faces": faces,
@@ -121,7 +121,7 @@ def _write(
             },
             "background": restoration.background and asdict(restoration.background),
             "warnings": [*restoration.warnings, *result.warnings],
-            "timings_ms": {**restoration.timings_ms, "publish": encode_ms},
+            "timings_ms": timer.timings_ms(),
         }
     )
 

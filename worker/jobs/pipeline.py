@@ -7,8 +7,7 @@ process restores them. It catches no error; ``worker.jobs.runner`` decides what 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,6 +17,7 @@ from shared.jobs.runs import Claim
 from shared.net.fetcher import Fetcher
 from shared.storage.bucket import ObjectStorage
 from worker.decoder.decoded_photo import DecodedPhoto
+from worker.engine.stage_timer import OnProgress, StageTimer
 from worker.engine_process.protocol import RestoreRequest
 from worker.engine_process.result_file import ResultFile
 from worker.jobs.publisher import ResultPublisher
@@ -46,7 +46,7 @@ class Engine(Protocol):
         self,
         request: RestoreRequest,
         photo: int,
-        on_progress: Callable[[str, int, int | None], None],
+        on_progress: OnProgress,
         check: Callable[[], None],
         *,
         alone: bool = False,
@@ -70,22 +70,26 @@ class Pipeline:
         Raises InputError for the photo, EngineError for the model, EngineCrashed, PublishFailed
         for the result, and what ``context`` raises.
         """
-        timer = _StageTimer(claim.job)
+        start_s = time.monotonic()
+        timer = StageTimer()
+        timer.add_ms({"queue": 1000 * _queued_s(claim.job)})
         with timer.stage("fetch"):
             context.report(Progress(Stage.FETCHING))
             decoded = self.decoder.decode(self._read(claim.job))
         with decoded:
             result_file = self._restore(claim, decoded, context)
         with result_file:
-            timer.add(result_file.metadata["timings_ms"])
+            timer.add_ms(result_file.metadata["timings_ms"])
             with timer.stage("publish"):
                 result = self._publish(claim, result_file, context)
+        timings_ms = timer.timings_ms()
+        timings_ms["total"] = timings_ms["queue"] + round(1000 * (time.monotonic() - start_s))
         outcome = Outcome(
             status=Status.SUCCEEDED,
             result=result,
             error=None,
             warnings=tuple(result_file.metadata["warnings"]),
-            timings_ms=timer.timings_ms(),
+            timings_ms=timings_ms,
         )
         ResultPublisher(self.storage, claim.job, claim.token).seal(outcome)
         return outcome
@@ -123,39 +127,17 @@ class _Progress:
     """Reports the steps of the engine as the progress of the job."""
 
     def __init__(self, context: JobContext, *, enlarges: bool) -> None:
-        self._hold = context
+        self._context = context
         self._enlarged = 0.0 if enlarges else None
 
     def __call__(self, stage: str, done: int, total: int | None) -> None:
         if stage != "enlarging":
-            self._hold.report(Progress(Stage(stage), done, total, self._enlarged))
+            self._context.report(Progress(Stage(stage), done, total, self._enlarged))
         elif total:
             self._enlarged = done / total
-            self._hold.report(Progress(Stage.RESTORING, enlarged=self._enlarged))
+            self._context.report(Progress(Stage.RESTORING, enlarged=self._enlarged))
 
 
-class _StageTimer:
-    """Measures the milliseconds of each stage, for the job's ``timings_ms``."""
-
-    def __init__(self, job: Job) -> None:
-        self._start_s = time.monotonic()
-        queued_s = (job.started_at or job.created_at) - job.created_at
-        self._timings_ms = {"queue": round(queued_s * 1000)}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Add the time of the block to the stage."""
-        start_s = time.monotonic()
-        yield
-        self._timings_ms[name] = self._timings_ms.get(name, 0) + _ms_since(start_s)
-
-    def add(self, timings_ms: Mapping[str, int]) -> None:
-        self._timings_ms.update(timings_ms)
-
-    def timings_ms(self) -> dict[str, int]:
-        total = self._timings_ms["queue"] + _ms_since(self._start_s)
-        return {**self._timings_ms, "total": total}
-
-
-def _ms_since(start_s: float) -> int:
-    return round((time.monotonic() - start_s) * 1000)
+def _queued_s(job: Job) -> float:
+    """Return how long the job waited in the queue."""
+    return (job.started_at or job.created_at) - job.created_at

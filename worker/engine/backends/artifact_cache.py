@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from shared.atomic_file import replaced_atomically
 from worker.engine.backends.self_check import SelfCheck, load_self_check, make_self_check
 from worker.weights.safe_loading import errors_name_file, load_state
 
@@ -62,9 +63,8 @@ class ArtifactCache:
         saved = load_self_check(file)
         if saved is None:
             saved = make_self_check(self.generator)
-            part = file.with_name(f".{os.getpid()}-{file.name}")
-            saved.save(part)
-            part.replace(file)
+            with replaced_atomically(file) as unfinished:
+                saved.save(unfinished)
         return saved
 
     def export(self, form: str) -> Path:

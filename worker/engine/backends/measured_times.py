@@ -15,6 +15,8 @@ from pathlib import Path
 
 import torch
 
+from shared.atomic_file import replaced_atomically
+
 _log = logging.getLogger(__name__)
 #: The package's own times; ``make bench-engine`` writes them, see docs/benchmarks.md.
 SHIPPED = Path(__file__).with_name("measured_times.json")
@@ -46,16 +48,17 @@ def read_measured_times(folder: Path) -> list[MeasuredTime]:
 
 
 def write_measured_times(file: Path, times: Iterable[MeasuredTime]) -> None:
-    """Replace the times of the same device, machine and size in the file; the others stay."""
+    """Replace the times of the same device, machine and size in the file; the others stay.
+
+    Raises OSError.
+    """
     new = list(times)
     measured = {(each.device, each.machine, each.size_px) for each in new}
     old = _read(file)
     kept = [each for each in old if (each.device, each.machine, each.size_px) not in measured]
     lines = ",\n".join(f"  {json.dumps(asdict(each))}" for each in (*kept, *new))
-    part = file.with_name(f".{file.name}.part")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part.write_text(f"[\n{lines}\n]\n")
-    part.replace(file)
+    with replaced_atomically(file) as unfinished:
+        unfinished.write_text(f"[\n{lines}\n]\n")
 
 
 def fastest_first(
