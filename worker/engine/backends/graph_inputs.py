@@ -1,4 +1,4 @@
-"""What an exported graph takes beside its images: noise if it draws any, and controls."""
+"""The inputs of an exported graph: images, controls, and noise in the super-resolving form."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from worker.engine.gpen.controls import GeneratorControls
 
-#: What an exported graph calls its images, and the inputs for `GeneratorControls`, of shape (1,).
+#: Names of the images in an exported graph, and of the inputs (1,) for `GeneratorControls`.
 INPUT, OUTPUT = "image", "restored"
 NOISE_SCALE, TRUNCATION = "noise_scale", "truncation"
 
@@ -17,18 +17,24 @@ Array = NDArray[np.float32]
 
 
 class GraphInputs:
-    """``given`` are names and shapes of the graph's own inputs, in its order."""
+    """Makes the values of a graph's inputs.
+
+    ``given`` has the names and shapes of the inputs, in the order of the graph.
+    """
 
     def __init__(self, given: Iterable[tuple[str, Sequence[int]]]) -> None:
         self._shapes = {name: tuple(shape) for name, shape in given}
 
     @property
     def uses_seed(self) -> bool:
-        """Only the super-resolving form draws noise."""
+        """Whether the graph has inputs for noise; only the super-resolving form has them."""
         return not self._shapes.keys() <= {INPUT, NOISE_SCALE, TRUNCATION}
 
     def of(self, images: Array, seed: int, controls: GeneratorControls) -> dict[str, Array]:
-        """All by name, in order; noise as the torch form draws it from this seed, map by map."""
+        """Return all inputs by name, in the order of the graph.
+
+        The noise maps are those that the torch generator draws from the same seed.
+        """
         source = np.random.default_rng(seed)
         known = {INPUT: images, **control_inputs(controls)}
         return {
@@ -38,6 +44,6 @@ class GraphInputs:
 
 
 def control_inputs(controls: GeneratorControls) -> dict[str, Array]:
-    """GeneratorControls by name, shape (1,)."""
+    """Return the controls by the names of their inputs, each of shape (1,)."""
     values = {NOISE_SCALE: controls.noise_scale, TRUNCATION: controls.truncation}
     return {name: np.array([value], np.float32) for name, value in values.items()}

@@ -1,9 +1,9 @@
-"""The generator as an ONNX graph: every scale that is known beforehand is folded into its weights.
+"""The generator as an ONNX graph, with every constant scale folded into the weights.
 
-Written node by node from the same modules that torch runs, so nothing is traced and the batch is
-free. Folded: the run-time scale of each layer, the sqrt(2) of each activation (it is positive, so
-it may go inside), the scale of a modulated convolution (into its style), and the sums of squared
-weights that demodulation needs.
+The graph is written node by node from the modules that torch runs. Nothing is traced, so the batch
+size stays free. These are folded: the run-time scale of each layer, the sqrt(2) of each activation
+(it is positive, so it can go inside), the scale of a modulated convolution (into its style), and
+the sums of squared weights that demodulation needs.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ _OPSET, _IR_VERSION = 20, 10
 
 
 def build_graph(generator: Generator) -> onnx.ModelProto:
-    """The generator with its weights, float32, at any batch size."""
+    """Return the graph of a generator with its weights, in float32, for any batch size."""
     with torch.inference_mode():
         return _Graph(generator).model()
 
 
 class _Graph:
-    """Nodes and weights as they come; methods take names of values and answer such names."""
+    """Builds the graph. Its methods accept and return names of values in the graph."""
 
     def __init__(self, generator: Generator) -> None:
         self._generator, self._config = generator, generator.config
         opset = [helper.make_opsetid("", _OPSET)]
         empty = helper.make_graph([], "GPEN", [_images(INPUT, self._config.in_size)], [])
         self._model = helper.make_model(empty, opset_imports=opset, ir_version=_IR_VERSION)
-        # Filled in place: making it of parts at the end would hold the weights three times.
+        # Filled in place: to put parts together at the end would need three times the memory.
         self._graph = self._model.graph
         self._epsilon = self._constant(torch.tensor([1e-8]))
         self._root2 = self._constant(torch.tensor([_ROOT2]))
@@ -84,7 +84,7 @@ class _Graph:
         return latent
 
     def _truncated(self, latent: str) -> str:
-        """At 1 bit for bit the latent itself."""
+        """Return the truncated latent; for truncation 1, exactly ``latent``."""
         rest = self._op("Sub", self._one, self._truncation)
         mean = self._op("Mul", self._constant(self._generator.mean_latent()), rest)
         return self._op("Add", self._op("Mul", latent, self._truncation), mean)
@@ -101,7 +101,7 @@ class _Graph:
         self._graph.node[-1].output[0] = OUTPUT
 
     def _noise_maps(self) -> list[str]:
-        """Inputs for the levels above the encoder, each repeated for the batch."""
+        """Return the noise inputs of the levels above the encoder, repeated for the batch."""
         maps: list[str] = []
         resolution = self._config.in_size
         batch = self._op("Shape", INPUT, start=0, end=1)
@@ -135,7 +135,7 @@ class _Graph:
         return self._op("Add", rgb, doubled)
 
     def _modulated(self, x: str, latent: str, layer: ModulatedConv2d) -> str:
-        """Answers sqrt(2) times the layer's output where it demodulates: an activation follows."""
+        """Return the output; times sqrt(2) if it is demodulated, because an activation follows."""
         style = self._linear(latent, layer.modulation, gain=layer.scale)
         x = self._op("Mul", x, self._op("Unsqueeze", style, self._plane))
         weight: Tensor = layer.weight[0]
@@ -178,7 +178,7 @@ class _Graph:
         return name
 
     def _control(self, name: str) -> str:
-        """An input that is 1 where nobody gives it."""
+        """Return an optional input whose default is 1."""
         self._graph.initializer.append(numpy_helper.from_array(np.ones(1, np.float32), name))
         return self._input(name, [1])
 

@@ -1,8 +1,8 @@
-"""Real-ESRGAN as an ncnn model (a ``.param`` and a ``.bin`` file), read as RRDBNet's weights.
+"""Reads the weights of an RRDBNet from Real-ESRGAN's ncnn model (a ``.param`` and a ``.bin`` file).
 
-The format is the one that ncnn's wiki describes ("param and model file structure"). The text lists
-the layers; the binary holds, for each convolution in turn, a flag that names the type of its
-weights, the weights (16-bit ones filled up to 4 bytes), and the biases as float32.
+ncnn's wiki describes the format ("param and model file structure"). The text lists the layers. The
+binary has, for each convolution in order, a flag for the type of its weights, the weights (16-bit
+ones padded to a multiple of 4 bytes), and the biases as float32.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MAGIC = "7767517"
 _FLOAT16, _FLOAT32 = 0x01306B47, 0
 _BLOCK_CONVOLUTIONS = 15
 _OTHER_CONVOLUTIONS = 6  # first, body, two that enlarge, two that end
-#: What else may stand in the text: none of it carries weights.
+#: The other layers that the text may contain; they have no weights.
 _WEIGHTLESS = frozenset({"Input", "Split", "Concat", "Eltwise", "BinaryOp", "Interp"})
 
 
@@ -35,10 +35,10 @@ class _Convolution:
 
 
 def read_ncnn(binary: Path) -> dict[str, Tensor]:
-    """The state dict of the RRDBNet in ``binary`` and the ``.param`` file beside it.
+    """Return the state dict of the RRDBNet in ``binary`` and the ``.param`` file beside it.
 
-    Raises WeightsInvalid, naming file and layer, for files that are damaged or hold another
-    network.
+    Raises WeightsInvalid, which names the file and the layer, if a file is damaged or contains
+    another network.
     """
     text = binary.with_suffix(".param")
     try:

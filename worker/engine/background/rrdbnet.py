@@ -1,11 +1,11 @@
 """RRDBNet, the network of Real-ESRGAN, written from the papers.
 
 ESRGAN (Wang et al., arXiv 1809.00219): dense blocks nested in residuals, without normalisation.
-Real-ESRGAN (Wang et al., arXiv 2107.10833): the form that enlarges by 2 folds 2x2 pixels into
-channels first. Keys and sizes are those of RealESRGAN_x4plus.pth and RealESRGAN_x2plus.pth.
+Real-ESRGAN (Wang et al., arXiv 2107.10833): the form that enlarges by 2 first folds 2x2 pixels into
+channels. Keys and sizes are those of RealESRGAN_x4plus.pth and RealESRGAN_x2plus.pth.
 
-In half precision the convolutions run in it, while the sum along the residuals and the last layer
-stay in float32: 69 roundings of that sum, or one of the picture, would show.
+Half precision applies to the convolutions only. The sum along the residuals and the last layer stay
+in float32: to round that sum 69 times, or the picture once, would be visible.
 """
 
 from __future__ import annotations
@@ -28,15 +28,16 @@ OnBlock = Callable[[int], None]
 
 _MAX_BLOCKS, _MAX_WIDTH = 64, 256
 _RESIDUAL = 0.2
-_DENSE_REACH_PX = 5  # of a dense block: one for each convolution
+_DENSE_REACH_PX = 5  # receptive field of a dense block on each side: 1 per convolution
 _WINDOW_PX = 256
-#: How far the layers after the body look, in pixels of the body: 1/2 + 1/4 + 1/4 + 1/4, and a bit.
+#: Receptive field of the layers after the body on each side, in pixels of the body: 1/2 + 1/4 + 1/4
+#: + 1/4, rounded up.
 TAIL_REACH_PX = 2
 
 
 @dataclass(frozen=True, slots=True)
 class RRDBConfig:
-    """``fold``: side of the square of pixels that becomes channels before the body."""
+    """Sizes of the network. ``fold``: the side of the square of pixels that becomes channels."""
 
     features: int = 64
     growth: int = 32
@@ -45,17 +46,20 @@ class RRDBConfig:
 
     @property
     def scale(self) -> int:
-        """How many times larger the answer is."""
+        """How many times larger the output is, on each side."""
         return 4 // self.fold
 
     @property
     def reach_px(self) -> int:
-        """How far, in pixels of the body, a pixel of the answer looks: every 3x3 adds one."""
+        """Receptive field of an output pixel on each side, in pixels of the body.
+
+        Each 3x3 convolution adds one.
+        """
         return 15 * self.blocks + 2 + TAIL_REACH_PX
 
 
 class DenseBlock(nn.Module):
-    """Five convolutions, each of which sees all that came before it in the block."""
+    """Five convolutions; the input of each one is the output of all before it in the block."""
 
     def __init__(self, features: int, growth: int) -> None:
         super().__init__()
@@ -66,7 +70,7 @@ class DenseBlock(nn.Module):
         self.conv5 = _conv(features + 4 * growth, features)
 
     def forward(self, x: Tensor) -> Tensor:
-        """In windows: what is seen is up to three times as wide as what is answered."""
+        """Run window by window: the inner features need up to three times the memory of ``x``."""
         answer = torch.empty_like(x)
         height, width = x.shape[2:]
         for window in tiles(height, width, side=_WINDOW_PX, margin=_DENSE_REACH_PX):
@@ -96,7 +100,7 @@ class ResidualBlock(nn.Module):
 
 
 class RRDBNet(nn.Module):
-    """RGB 0…1 to RGB of about 0…1, ``scale`` times as large."""
+    """Enlarges RGB pictures (0 to 1) by ``config.scale``; the output may slightly exceed 0 to 1."""
 
     def __init__(self, config: RRDBConfig) -> None:
         super().__init__()
@@ -113,11 +117,11 @@ class RRDBNet(nn.Module):
         self.conv_last = _conv(width, 3)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, 3, H, W) to (N, 3, scale·H, scale·W); H and W are multiples of ``fold``."""
+        """Convert (N, 3, H, W) to (N, 3, scale·H, scale·W); H and W are multiples of ``fold``."""
         return self.enlarge(self.analyse(x))
 
     def analyse(self, x: Tensor, on_block: OnBlock = lambda _done: None) -> Tensor:
-        """The body: features (N, C, H/fold, W/fold), float32; nearly all of the work."""
+        """Run the body, nearly all of the work. Return features (N, C, H/fold, W/fold), float32."""
         if self.config.fold > 1:
             x = functional.pixel_unshuffle(x, self.config.fold)
         first = features = _run(self.conv_first, x).float()
@@ -127,21 +131,21 @@ class RRDBNet(nn.Module):
         return first + _run(self.conv_body, features).float()
 
     def enlarge(self, features: Tensor) -> Tensor:
-        """The tail: features to a picture four times as large; looks TAIL_REACH_PX around."""
+        """Run the layers after the body: from features to a picture four times as large."""
         for conv in (self.conv_up1, self.conv_up2):
             doubled = functional.interpolate(features.to(conv.weight.dtype), scale_factor=2)
             features = _activate(conv(doubled))
         return _run(self.conv_last, _activate(self.conv_hr(features)))
 
     def to_precision(self, dtype: torch.dtype) -> Self:
-        """Weights in ``dtype``, but for the last layer: its answer is the picture."""
+        """Convert the weights to ``dtype``, except the last layer, which makes the picture."""
         for name, layer in self.named_children():
             if name != "conv_last":
                 layer.to(dtype)
         return self
 
     def convolutions(self) -> Iterator[tuple[str, nn.Conv2d]]:
-        """All of them by name, in the order in which they run."""
+        """Yield all convolutions by name, in the order in which they run."""
         for name, module in self.named_modules():
             if isinstance(module, nn.Conv2d):
                 yield name, module
@@ -150,7 +154,7 @@ class RRDBNet(nn.Module):
 def load_rrdbnet(weights: Mapping[str, Any]) -> RRDBNet:
     """Return a network with these weights: a state dict, or a checkpoint that holds one.
 
-    Raises WeightsInvalid, naming the key, for weights of anything else.
+    Raises WeightsInvalid, which names the key, for the weights of another network.
     """
     state = _unwrap(weights)
     config = infer_config(state)
@@ -161,7 +165,7 @@ def load_rrdbnet(weights: Mapping[str, Any]) -> RRDBNet:
 
 
 def infer_config(state: Mapping[str, Any]) -> RRDBConfig:
-    """Sizes read off the shapes; raises WeightsInvalid where they are not an RRDBNet's."""
+    """Infer the sizes from the shapes. Raises WeightsInvalid for another network."""
     features, inputs = _widths(state, "conv_first.weight")
     growth, _ = _widths(state, "body.0.rdb1.conv1.weight")
     numbers = {int(match[1]) for key in state if (match := re.match(r"body\.(\d+)\.", key))}
@@ -178,7 +182,7 @@ def infer_config(state: Mapping[str, Any]) -> RRDBConfig:
 
 
 def _unwrap(weights: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Training leaves the averaged weights under ``params_ema``, plain ones under ``params``."""
+    """Return the averaged weights of a checkpoint (``params_ema``), else the plain ones."""
     for key in ("params_ema", "params"):
         inner = weights.get(key)
         if isinstance(inner, Mapping):
@@ -187,7 +191,7 @@ def _unwrap(weights: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _widths(state: Mapping[str, Any], key: str) -> tuple[int, int]:
-    """Channels out and in of a 3x3 convolution."""
+    """Return the output and input channels of a 3x3 convolution."""
     if key not in state:
         raise WeightsInvalid(f"these weights are not RRDBNet's: missing: {key}")
     shape = tuple(getattr(state[key], "shape", ()))

@@ -1,6 +1,6 @@
-"""The numbers that fix a GPEN network, read off its weights: no user is asked for them.
+"""The hyper-parameters of a GPEN network, inferred from the keys and shapes of its weights.
 
-Sizes and names follow the published checkpoints; pure Python, no tensors are touched.
+Key names and sizes are those of the published checkpoints. This module does not need torch.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ _SIZES = tuple(2**power for power in range(3, 13))
 
 @dataclass(frozen=True)
 class GpenConfig:
-    """The numbers that fix a network; `infer_config` reads them off its weights.
+    """The hyper-parameters of a network. `infer_config` infers them from its weights.
 
-    `in_size` < `size` is the super-resolving form, whose upper levels get noise for features.
+    `in_size` and `size` are the sides of input and output in pixels. If `in_size` < `size`, the
+    network is the super-resolving form: its upper levels get noise instead of features.
     """
 
     in_size: int
@@ -34,16 +35,16 @@ class GpenConfig:
             raise ValueError(f"sizes must be powers of two, in <= out: {self.in_size}, {self.size}")
 
     def channels(self, resolution: int) -> int:
-        """Width of the feature maps at a resolution: constant up to 32 px, then halving."""
+        """Return the channels at a resolution: constant up to 32 px, then half per doubling."""
         if resolution <= 32:
             return int(512 * self.narrow)
         return int(16384 // resolution * self.channel_multiplier * self.narrow)
 
 
 def infer_config(weights: Mapping[str, Any]) -> GpenConfig:
-    """Read every hyper-parameter off a generator's state dict, or off a mapping of key to shape.
+    """Infer the hyper-parameters of a generator from its state dict, or from its shapes by key.
 
-    Raises WeightsInvalid, naming the key that is missing or cannot be.
+    Raises WeightsInvalid, which names a key that is missing or impossible.
     """
     shapes = _shapes(unwrap(weights, "g_ema"))
     in_power = _last(shapes, r"ecd(\d+)\.", 0) + 2
@@ -58,7 +59,10 @@ def infer_config(weights: Mapping[str, Any]) -> GpenConfig:
 
 
 def infer_discriminator_config(weights: Mapping[str, Any]) -> GpenConfig:
-    """The same for a discriminator; what it has no trace of (the style) keeps its default."""
+    """Infer the hyper-parameters of a discriminator; those of the style keep their defaults.
+
+    Raises WeightsInvalid, as `infer_config` does.
+    """
     shapes = _shapes(unwrap(weights, "d"))
     power = _last(shapes, r"convs\.(\d+)\.", 1) + 2
     widths = {4: _dimension(shapes, "final_linear.0.weight", 0)}
@@ -69,7 +73,10 @@ def infer_discriminator_config(weights: Mapping[str, Any]) -> GpenConfig:
 
 
 def unwrap(weights: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """The state dict itself, or the one that a training checkpoint holds under `key`."""
+    """Return the state dict of a training checkpoint under `key`, or else `weights` itself.
+
+    Raises WeightsInvalid if there is no state dict.
+    """
     inner = weights.get(key, weights)
     if not isinstance(inner, Mapping) or not inner:
         raise WeightsInvalid(f"these weights hold no state dict (looked under {key!r} too)")
@@ -77,13 +84,13 @@ def unwrap(weights: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def _shapes(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Shapes of tensors, or the shapes given; what is neither has none and fails later, by name."""
+    """Return the shapes by key. A value without a shape gets ``()``, an error later."""
     found = {key: getattr(value, "shape", value) for key, value in state.items()}
     return {k: tuple(v) if isinstance(v, list | tuple) else () for k, v in found.items()}
 
 
 def _last(shapes: Mapping[str, Any], pattern: str, least: int) -> int:
-    """The highest number a key of this pattern carries, within what any network can have."""
+    """Return the highest number in the keys of this pattern, between ``least`` and 64."""
     matches = ((re.match(pattern, key), key) for key in shapes)
     numbers = {int(match[1]): key for match, key in matches if match}
     top = max(numbers, default=-1)
@@ -106,10 +113,11 @@ def _dimension(shapes: Mapping[str, tuple[int, ...]], key: str, axis: int) -> in
 def _fit(
     widths: dict[int, int], in_power: int, out_power: int, style_dim: int, n_mlp: int
 ) -> GpenConfig:
-    """The multiplier and narrowness that give exactly these widths.
+    """Find a `channel_multiplier` and a `narrow` that give exactly these widths.
 
-    Rounding hides a little of `narrow`, and below 64 px `channel_multiplier` does not show at all:
-    any pair that gives the widths gives the same network, so the first one is taken.
+    The widths do not determine them: they are rounded, and up to 32 px they do not depend on
+    `channel_multiplier`. Every pair that gives the widths gives the same network, so the first one
+    is used.
     """
     for multiplier, narrow in _candidates(widths):
         try:
@@ -122,7 +130,7 @@ def _fit(
 
 
 def _candidates(widths: dict[int, int]) -> Iterator[tuple[int, float]]:
-    """Pairs to try: `narrow` lies in the overlap of what each rounded-down width allows."""
+    """Yield pairs to try. Each rounded width allows a range of `narrow`; they must overlap."""
     for multiplier in (2, 1, *range(3, 17)):
         per_narrow = {r: 512 if r <= 32 else 16384 // r * multiplier for r in widths}
         low = max(width / per_narrow[r] for r, width in widths.items())

@@ -1,8 +1,8 @@
 """The layers of StyleGAN2 that GPEN is built of (Karras et al., arXiv 1912.04958).
 
-Written for speed on a CPU as much as on a GPU: run-time scales go where the tensor is smallest, one
-weight serves the whole batch, and nothing here keeps state between calls. Feature maps are
-(N, C, H, W) in the weights' type, or in half precision under `torch.autocast`; styles,
+They are fast on a CPU and on a GPU: a run-time scale is applied to the smallest tensor, and one
+weight serves the whole batch. The layers keep no state between calls. Feature maps are
+(N, C, H, W) in the type of the weights, or in half precision under `torch.autocast`; styles,
 demodulation factors and RGB stay in float32.
 """
 
@@ -19,19 +19,19 @@ _ROOT2 = math.sqrt(2.0)
 
 
 def _full_precision(x: Tensor) -> AbstractContextManager[object]:
-    """Suspend autocast, if there is any (an unneeded context would clutter exported graphs)."""
+    """Suspend autocast if it is on. Otherwise an unneeded context would appear in exports."""
     kind = x.device.type
     return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
 
 
 def _activate(x: Tensor, bias: Tensor) -> Tensor:
-    """leaky_relu(x + bias, 0.2) * sqrt(2), the factor moved inside: it is positive."""
+    """Return leaky_relu(x + bias, 0.2) * sqrt(2). The factor is positive, so it can go inside."""
     bias = bias.to(x.dtype).view(1, -1, *([1] * (x.dim() - 2)))
     return functional.leaky_relu(torch.add(bias * _ROOT2, x, alpha=_ROOT2), 0.2, inplace=True)
 
 
 class Blur(nn.Module):
-    """FIR low-pass [1,3,3,1] on both axes, zero padding `pad`, keeping each `down`-th pixel."""
+    """FIR low-pass filter [1,3,3,1] on both axes, with zero padding; keeps each `down`-th pixel."""
 
     kernel: Tensor
 
@@ -47,7 +47,7 @@ class Blur(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Twice the size with the FIR kernel times 4: bilinear, but with zeros beyond the border."""
+    """Doubles the size with the FIR kernel times 4: bilinear, with zeros beyond the border."""
 
     kernel: Tensor
 
@@ -63,7 +63,7 @@ class Upsample(nn.Module):
 
 
 class FusedLeakyReLU(nn.Module):
-    """Bias per channel, leaky ReLU, sqrt(2)."""
+    """Adds a bias per channel, applies leaky ReLU (0.2) and multiplies by sqrt(2)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -110,17 +110,18 @@ class EqualLinear(nn.Module):
 
 
 class PixelNorm(nn.Module):
-    """Unit mean square over channels."""
+    """Scales each vector to a mean square of 1 over its channels."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x * torch.rsqrt(x.square().mean(dim=1, keepdim=True) + 1e-8)
 
 
 class ModulatedConv2d(nn.Module):
-    """Convolution whose weights are scaled by a style, with one shared weight for the batch.
+    """A convolution whose weights a style scales, with one shared weight for the batch.
 
-    Scaling weights per input channel is scaling the input, and demodulating per output channel is
-    scaling the output: the same result as weights per sample, and it batches and exports.
+    To scale the weights of an input channel is to scale the input, and to demodulate an output
+    channel is to scale the output. The result is that of one weight per sample, but it can be
+    batched and exported.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, style_dim: int, up: bool) -> None:
@@ -151,7 +152,7 @@ class ModulatedConv2d(nn.Module):
 
 
 class FeatureNoise(nn.Module):
-    """The weight of the encoder's features, where StyleGAN2 has the weight of its noise."""
+    """The learned weight of the encoder's features, in the place of StyleGAN2's noise weight."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -168,7 +169,7 @@ class StyledConv(nn.Module):
         self.activate = FusedLeakyReLU(2 * outputs)
 
     def forward(self, x: Tensor, latent: Tensor, features: Tensor) -> Tensor:
-        """Answers 2 * outputs channels: convolved first, features second."""
+        """Return (N, 2 * outputs, r, r): the convolved channels, then the features."""
         out = self.conv(x, latent)
         extra = (features * self.noise.weight.to(features.dtype)).to(out.dtype)
         merged = torch.cat((out, extra.expand(len(out), -1, -1, -1)), 1)
@@ -176,7 +177,7 @@ class StyledConv(nn.Module):
 
 
 class ToRGB(nn.Module):
-    """1x1 modulated convolution to RGB, plus the RGB of the level below, summed in float32."""
+    """1x1 modulated convolution to RGB; adds the RGB of the level below, in float32."""
 
     def __init__(self, inputs: int, style_dim: int, up: bool = True) -> None:
         super().__init__()
@@ -191,6 +192,6 @@ class ToRGB(nn.Module):
 
 
 def down_conv(inputs: int, outputs: int) -> list[nn.Module]:
-    """Blur, 3x3 convolution of stride 2, fused leaky ReLU."""
+    """Return the layers that halve the size: blur, 3x3 convolution of stride 2, leaky ReLU."""
     conv = EqualConv2d(inputs, outputs, 3, stride=2, padding=0)
     return [Blur(pad=2), conv, FusedLeakyReLU(outputs)]

@@ -1,15 +1,17 @@
 """GPEN: the generator that restores a face, and the discriminator that trains it.
 
 Written from the paper (Yang et al., "GAN Prior Embedded Network for Blind Face Restoration in the
-Wild", arXiv 2105.06070) and StyleGAN2 (Karras et al., arXiv 1912.04958); key names and sizes are
+Wild", arXiv 2105.06070) and StyleGAN2 (Karras et al., arXiv 1912.04958). Key names and sizes are
 those of the published checkpoints, so they load unchanged.
 
-A U-shaped network: the encoder halves the image down to 4x4, a linear layer and a mapping turn
-that into one latent, and a StyleGAN2 decoder grows the image again. The encoder's features take the
-place of StyleGAN2's noise: they are concatenated to the output of the styled convolutions.
+The network has the shape of a U: the encoder halves the image step by step to 4x4, a linear layer
+and a mapping turn that into one latent, and a StyleGAN2 decoder enlarges it to an image again. The
+encoder's features replace StyleGAN2's noise: they are concatenated to the output of the styled
+convolutions.
 
-Images are float RGB in [-1, 1], shape (N, 3, S, S); the output is not clamped. Runs in float32, and
-in half precision under `torch.autocast`; latent, demodulation and the RGB sum stay in float32.
+Images are float RGB in [-1, 1] of shape (N, 3, S, S); the output is not clamped. The networks run
+in float32, and in half precision under `torch.autocast`; the latent, the demodulation and the sum
+of RGB stay in float32.
 """
 
 from __future__ import annotations
@@ -51,7 +53,7 @@ __all__ = [
     "load_generator",
 ]
 
-_MEAN_SAMPLES = 4096  # means of others of this size differ by 1.4 %, faces by 60 %
+_MEAN_SAMPLES = 4096  # the means of two such samples differ by 1.4 %, latents of faces by 60 %
 
 
 class Constant(nn.Module):
@@ -63,7 +65,7 @@ class Constant(nn.Module):
 
 
 class Decoder(nn.Module):
-    """StyleGAN2 synthesis with its mapping; one latent drives every layer."""
+    """StyleGAN2's mapping and synthesis; all layers use one latent."""
 
     def __init__(self, config: GpenConfig) -> None:
         super().__init__()
@@ -81,7 +83,7 @@ class Decoder(nn.Module):
             self.to_rgbs.append(ToRGB(2 * width, dim))
 
     def forward(self, latent: Tensor, maps: Sequence[Tensor]) -> Tensor:
-        """`maps` go beside the convolutions: one at 4x4, then two for each resolution upwards."""
+        """Return RGB (N, 3, size, size). `maps`: one at 4x4, then two per higher resolution."""
         start = self.input.input.to(maps[0].dtype).expand(len(latent), -1, -1, -1)
         x = self.conv1(start, latent, maps[0])
         rgb = self.to_rgb1(x, latent)
@@ -114,10 +116,10 @@ class Generator(nn.Module):
     def forward(
         self, x: Tensor, *, seed: int = 0, controls: GeneratorControls = DEFAULT_CONTROLS
     ) -> Tensor:
-        """Restored images, float32, not clamped.
+        """Return the restored images, float32, not clamped.
 
-        `seed` matters only to the super-resolving form: it fixes the noise of the levels above the
-        encoder, the same for every image, so a face does not depend on its batch.
+        Only the super-resolving form uses `seed`: it determines the noise of the levels above the
+        encoder. The noise is the same for every image, so a face does not depend on its batch.
         """
         features, encoded = self.encode(x)
         latent = self.generator.style(encoded)
@@ -130,7 +132,7 @@ class Generator(nn.Module):
         return self.generator(latent, maps)  # type: ignore[no-any-return]
 
     def encode(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Feature maps from 4x4 up to `in_size`, and the (N, style_dim) vector to be mapped."""
+        """Return the feature maps from 4x4 to `in_size`, and the mapping's input (N, style_dim)."""
         features: list[Tensor] = []
         for level in range(self.levels):
             x = self.get_submodule(f"ecd{level}")(x)
@@ -138,13 +140,13 @@ class Generator(nn.Module):
         return features, self.final_linear(x.flatten(1))
 
     def latent(self, x: Tensor) -> Tensor:
-        """The (N, style_dim) latent after the mapping, float32: what drives every style."""
+        """Return the latent (N, style_dim) after the mapping, float32; all styles depend on it."""
         return self.generator.style(self.encode(x)[1])  # type: ignore[no-any-return]
 
     def mean_latent(self) -> Tensor:
-        """The mapping's mean over Gaussian vectors, always the same ones: (1, style_dim).
+        """Return the mean output of the mapping over fixed Gaussian vectors: (1, style_dim).
 
-        Taken once: ask only when the weights are final.
+        It is computed at the first call only, so the weights must be final then.
         """
         place = self.get_parameter("final_linear.0.weight").device
         if self._mean is None:
@@ -155,7 +157,10 @@ class Generator(nn.Module):
         return self._mean.to(place)
 
     def _noise(self, like: Tensor, seed: int) -> list[Tensor]:
-        """Two Gaussian (1, C, r, r) per level above `in_size`; from numpy, so stable everywhere."""
+        """Return two Gaussian maps (1, C, r, r) for each level above `in_size`.
+
+        numpy draws them, because torch's generators differ between devices.
+        """
         maps, resolution = [], self.config.in_size
         source = np.random.default_rng(seed)
         while (resolution := 2 * resolution) <= self.config.size:
@@ -174,7 +179,7 @@ class ResidualDown(nn.Module):
         conv = EqualConv2d(inputs, inputs, 3, stride=1, padding=1)
         self.conv1 = nn.Sequential(conv, FusedLeakyReLU(inputs))
         self.conv2 = nn.Sequential(*down_conv(inputs, outputs))
-        # The stride sits on the blur: the 1x1 convolution would throw three of four pixels away.
+        # The blur has the stride: a 1x1 convolution with a stride would ignore 3 of 4 pixels.
         shortcut = EqualConv2d(inputs, outputs, 1, stride=1, padding=0)
         self.skip = nn.Sequential(Blur(pad=1, down=2), shortcut)
 
@@ -183,7 +188,7 @@ class ResidualDown(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Tells photographs from restorations: (N, 3, size, size) -> (N, 1) scores, float32."""
+    """Distinguishes photos from restored images: (N, 3, size, size) -> (N, 1) scores, float32."""
 
     def __init__(self, config: GpenConfig) -> None:
         super().__init__()
@@ -203,7 +208,7 @@ class Discriminator(nn.Module):
         )
 
     def features(self, x: Tensor) -> list[Tensor]:
-        """Feature maps from full size down to 4x4; the last one is what `judge` scores."""
+        """Return the feature maps from full size down to 4x4; `judge` scores the last one."""
         maps = []
         for block in self.convs:
             x = block(x)
@@ -211,7 +216,7 @@ class Discriminator(nn.Module):
         return maps
 
     def judge(self, x: Tensor) -> Tensor:
-        """Scores from the 4x4 maps, with the deviation over the whole batch as one more channel."""
+        """Return scores of 4x4 maps. One more channel has the deviation over the whole batch."""
         spread = (x.float().var(dim=0, correction=0) + 1e-8).sqrt().mean().to(x.dtype)
         x = torch.cat((x, spread.expand(len(x), 1, 4, 4)), 1)
         return self.final_linear(self.final_conv(x).flatten(1))  # type: ignore[no-any-return]
@@ -221,15 +226,15 @@ class Discriminator(nn.Module):
 
 
 def build_generator(config: GpenConfig) -> Generator:
-    """A generator with StyleGAN2's random initial weights, in float32."""
+    """Return a generator with StyleGAN2's random initial weights, in float32."""
     return Generator(config)
 
 
 def load_generator(weights: Mapping[str, Any]) -> Generator:
-    """A generator holding these weights (a state dict, or a checkpoint with one under `g_ema`).
+    """Return a generator with these weights: a state dict, or a checkpoint with one under `g_ema`.
 
-    Half-precision tensors become float32; float32 ones are taken over, not copied. Raises
-    WeightsInvalid on a key that is missing, unknown or of the wrong shape or type, and on a
+    Half-precision tensors become float32; float32 tensors are shared, not copied. Raises
+    WeightsInvalid for a key that is missing, unknown or of the wrong shape or type, and for a
     `kernel` that is not the FIR kernel.
     """
     state = unwrap(weights, "g_ema")
@@ -240,7 +245,10 @@ def load_generator(weights: Mapping[str, Any]) -> Generator:
 
 
 def load_discriminator(weights: Mapping[str, Any]) -> Discriminator:
-    """The same for a discriminator (a state dict, or a checkpoint with one under `d`)."""
+    """Return a discriminator with these weights: a state dict, or a checkpoint with one under `d`.
+
+    Raises WeightsInvalid, as `load_generator` does.
+    """
     state = unwrap(weights, "d")
     with torch.device("meta"):
         model = Discriminator(infer_discriminator_config(state))
@@ -249,7 +257,7 @@ def load_discriminator(weights: Mapping[str, Any]) -> Discriminator:
 
 
 def _fill(model: nn.Module, state: Mapping[str, Any]) -> None:
-    """Strict load into a model on the meta device, in float32; our own FIR kernels stay."""
+    """Load strictly, in float32, into a model on the meta device; keep our own FIR kernels."""
     ours = {key: like for key, like in model.state_dict().items() if key.endswith("kernel")}
     load_strictly(model, state, "GPEN")
     refuse("GPEN", "not the FIR kernel", [key for key in ours if not _is_fir(state[key])])
@@ -257,6 +265,6 @@ def _fill(model: nn.Module, state: Mapping[str, Any]) -> None:
 
 
 def _is_fir(kernel: Tensor) -> bool:
-    """Proportional to ours? The gain, which differs between layers, the architecture fixes."""
+    """Whether the kernel is proportional to ours. The architecture determines its gain."""
     ours, theirs = Blur(pad=0).kernel, kernel.detach().float().cpu()
     return bool(theirs.sum() > 0 and torch.allclose(theirs / theirs.sum(), ours, atol=1e-3))
