@@ -57,6 +57,7 @@ _H273_PRIMARIES: dict[int, tuple[tuple[Xy, Xy, Xy], Xy]] = {
 _ADOBE_GAMMA = 563 / 256  # Adobe RGB (1998) Color Image Encoding, 4.3.1.2
 _SRGB_LIKE_GAMMA = 2.2
 _CURVE_POINTS = 1024
+_BMP_V4_BYTES = 108
 _D50 = np.array([0.9642, 1.0, 0.8249])
 _BRADFORD = np.array(
     [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]
@@ -67,6 +68,7 @@ _GAMMAS = (0.1, 10.0)  # beyond these a file is damaged
 UNCALIBRATED = (
     "The file says that its colours are not sRGB, and not what they are: they are shown as sRGB."
 )
+BMP_COLOURS_DROPPED = "The colour space of the BMP file is not kept: its colours are shown as sRGB."
 TONE_CURVE_DROPPED = "The file has a tone curve (TransferFunction), which is not kept."
 
 
@@ -166,6 +168,14 @@ def of_png(found: Mapping[bytes, bytes]) -> ColorSpace | None:
     gamma = int.from_bytes(found.get(b"gAMA", b""), "big")
     space = _valid(points, 100_000 / gamma if gamma else _SRGB_LIKE_GAMMA)
     return space if gamma or space is None else replace(space, curve=_from_srgb)
+
+
+def is_stated_by_bmp(data: bytes) -> bool:
+    """Return whether a BMP file states colours other than sRGB (BITMAPV4HEADER, BITMAPV5HEADER)."""
+    header_bytes = int.from_bytes(data[14:18], "little")
+    kind = data[70:74][::-1]
+    calibrated = kind == bytes(4) and any(data[74:110])
+    return header_bytes >= _BMP_V4_BYTES and (calibrated or kind in {b"MBED", b"LINK"})
 
 
 def is_beyond_profiles(found: Mapping[bytes, bytes]) -> bool:

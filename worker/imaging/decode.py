@@ -199,7 +199,7 @@ def _read_by_pillow(
 
 def _photo(stored: _Stored, data: bytes, warnings: list[str]) -> Photo:
     found = color_space.chunks_of(data) if stored.format == "png" else {}
-    icc = stored.icc or _stated_profile(stored, found, warnings)
+    icc = stored.icc or _stated_profile(stored, data, found, warnings)
     turned = stored.orientation
     if stored.deep is not None:
         deep = _upright(stored.deep, turned)
@@ -229,11 +229,13 @@ def _photo(stored: _Stored, data: bytes, warnings: list[str]) -> Photo:
 
 
 def _stated_profile(
-    stored: _Stored, found: Mapping[bytes, bytes], warnings: list[str]
+    stored: _Stored, data: bytes, found: Mapping[bytes, bytes], warnings: list[str]
 ) -> bytes | None:
     """A profile of the colours that the file states otherwise than by one."""
     if stored.converted:
         return None
+    if stored.format == "bmp" and color_space.is_stated_by_bmp(data):
+        warnings.append(color_space.BMP_COLOURS_DROPPED)
     try:
         space = color_space.of_png(found) if found else color_space.of_exif(stored.exif, warnings)
     except Exception:  # noqa: BLE001 - Pillow parses a tag at its first use

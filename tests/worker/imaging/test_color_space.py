@@ -14,7 +14,12 @@ from PIL import Image, ImageCms
 from tests.worker.engine.photos import chunk, file_of, gradient
 from tests.worker.imaging.tiff_files import RATIONAL, RGB, Layout, tiff_of
 from worker.imaging import png
-from worker.imaging.color_space import ADOBE_RGB, TONE_CURVE_DROPPED, UNCALIBRATED
+from worker.imaging.color_space import (
+    ADOBE_RGB,
+    BMP_COLOURS_DROPPED,
+    TONE_CURVE_DROPPED,
+    UNCALIBRATED,
+)
 from worker.imaging.decode import Photo, decode
 from worker.imaging.encode import encode, encode_result
 from worker.imaging.limits import Limits
@@ -170,6 +175,32 @@ def test_a_profile_for_grey_that_webp_cannot_hold_is_a_warning() -> None:
     grey = Image.fromarray(gradient()).convert("L")
     photo = decode(png_with(LINEAR, pixels=grey), LIMITS)
     assert any("grey" in warning for warning in encode_result(photo, photo, "webp", 95).warnings)
+
+
+def bmp_with(kind: bytes, points: bytes) -> bytes:
+    """A BMP with a BITMAPV4HEADER."""
+    plain = file_of(gradient(), "bmp")
+    more = kind[::-1] + points.ljust(48, b"\0")
+    header = (108).to_bytes(4, "little") + plain[18:54] + bytes(16) + more
+    start = 14 + len(header)
+    return plain[:10] + start.to_bytes(4, "little") + header + plain[54:]
+
+
+@pytest.mark.parametrize(
+    ("kind", "points", "warnings"),
+    [
+        (bytes(4), b"\1", (BMP_COLOURS_DROPPED,)),
+        (b"MBED", b"", (BMP_COLOURS_DROPPED,)),
+        (b"sRGB", b"", ()),
+        (bytes(4), b"", ()),
+    ],
+)
+def test_colours_that_a_bmp_states_are_a_warning(
+    kind: bytes, points: bytes, warnings: tuple[str, ...]
+) -> None:
+    photo = decode(bmp_with(kind, points), LIMITS)
+    np.testing.assert_array_equal(photo.pixels, gradient())
+    assert photo.warnings == warnings
 
 
 def test_primaries_of_a_tiff_become_a_profile() -> None:
