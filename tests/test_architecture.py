@@ -60,7 +60,6 @@ names = [
     for package in (api, deploy, shared, worker)
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + ".")
 ]
-names.remove("api.wsgi")  # a WSGI server imports it to start the process
 for name in names:
     environment, blocked = dict(os.environ), {n for n, m in sys.modules.items() if m is None}
     importlib.import_module(name)
