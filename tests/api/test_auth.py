@@ -26,14 +26,14 @@ def test_every_route_is_in_the_scope_table(app: Application) -> None:
     assert auth.routes(app) == auth.SCOPES.keys()
 
 
-def test_a_route_that_nobody_gave_a_scope_stops_the_start(app: Application) -> None:
+def test_the_api_does_not_start_if_a_route_has_no_scope(app: Application) -> None:
     app.add_url_rule("/backdoor", view_func=lambda: "in")
     with pytest.raises(LookupError, match="GET /backdoor"):
         auth.check_table(app)
 
 
 @pytest.mark.parametrize("route", PROTECTED)
-def test_without_a_key_nothing_is_told(
+def test_a_request_without_a_key_reveals_nothing(
     anonymous: FlaskClient, problem: Problem, route: str
 ) -> None:
     method, path = concrete(route)
@@ -43,7 +43,7 @@ def test_without_a_key_nothing_is_told(
 
 
 @pytest.mark.parametrize("route", PROTECTED)
-def test_each_scope_opens_its_own_routes_and_no_other(
+def test_each_scope_allows_its_own_routes_and_no_other(
     enrol: Any, problem: Problem, route: str
 ) -> None:
     method, path = concrete(route)
@@ -77,7 +77,7 @@ def test_open_routes_need_no_key(anonymous: FlaskClient, route: str) -> None:
         "Bearer " + "x" * 8000,
     ],
 )
-def test_what_is_no_key_is_unauthorized(
+def test_another_text_than_a_key_is_unauthorized(
     anonymous: FlaskClient, problem: Problem, header: str
 ) -> None:
     answer = anonymous.get("/v1/models", headers={"Authorization": header})
@@ -90,7 +90,9 @@ def test_a_key_with_one_letter_changed_is_unauthorized(client: Any, problem: Pro
     assert problem(client.get("/v1/models")) == (401, "unauthorized")
 
 
-def test_a_revoked_key_ends_at_once(client: Any, problem: Problem, services: Services) -> None:
+def test_a_revoked_key_is_unauthorized_at_once(
+    client: Any, problem: Problem, services: Services
+) -> None:
     assert client.get("/v1/models").status_code == 200
     (key,) = services.keys.list("acme")
     services.keys.revoke(key.id)
@@ -102,7 +104,7 @@ def test_the_word_bearer_may_be_written_in_any_case(client: Any) -> None:
     assert answer.status_code == 200
 
 
-def test_another_tenants_job_is_missing_on_every_route(
+def test_another_tenants_job_is_not_found_on_every_route(
     app: Application, client: Any, enrol: Any, submit: Any, problem: Problem
 ) -> None:
     job_id = submit(client).get_json()["id"]
@@ -138,7 +140,7 @@ def test_no_secret_is_logged(
         assert secret not in caplog.text
 
 
-def test_two_applications_keep_apart(services: Services) -> None:
+def test_two_applications_in_a_process_use_their_own_services(services: Services) -> None:
     """The routes are shared by all applications of a process; what they serve is not."""
     first, second = create_app(services), create_app(services)
     assert first.api_doc == second.api_doc

@@ -87,14 +87,14 @@ def test_every_code_of_a_request_is_documented_with_its_status() -> None:
         assert str(kind.http_status) in said[kind.code]
 
 
-def test_every_code_of_a_job_is_documented_with_whether_it_is_worth_another_try() -> None:
+def test_every_code_of_a_job_is_documented_with_whether_a_retry_can_help() -> None:
     said = {row[0].strip("`"): row[1] for row in rows("### Of photos and jobs")}
     roots = (errors.InputError, errors.EngineError, errors.ExecutionError)
     shown = {kind for root in roots for kind in kinds(root)}
     assert said == {kind.code: "yes" if kind.retryable else "no" for kind in shown}
 
 
-def test_no_error_is_left_out() -> None:
+def test_every_error_is_documented() -> None:
     codes = {row[0].strip("`") for row in rows("### Of requests") + rows("### Of photos and jobs")}
     undocumented = {kind for kind in kinds() if kind.code not in codes}
     assert undocumented <= CONTROL
@@ -105,7 +105,7 @@ def test_every_field_of_a_request_is_documented() -> None:
     assert said == set(names(RestorationRequest))
 
 
-def test_defaults_are_as_documented() -> None:
+def test_the_documented_defaults_are_those_of_the_schema() -> None:
     defaults = RestorationRequest.model_validate({"input": {"key": "a"}}).model_dump(mode="json")
     for name, said, *_ in rows("## The request"):
         value: Any = defaults
@@ -128,7 +128,7 @@ def test_every_field_of_a_job_is_documented() -> None:
         *(Delivery, DeliveryAttempt, EndpointDisabled, WebhookSecret),
     ],
 )
-def test_the_inner_fields_are_listed(model: type[BaseModel]) -> None:
+def test_the_fields_of_inner_objects_are_documented(model: type[BaseModel]) -> None:
     listed = [
         set(re.findall(r"\w+", braces)) for braces in re.findall(r"`[^`]*?\{([^{}`]+)\}", TEXT)
     ]
@@ -145,7 +145,7 @@ def test_every_header_of_the_document_is_explained(app: Application) -> None:
             assert sent <= said
 
 
-def test_links_inside_the_page_lead_somewhere() -> None:
+def test_every_link_inside_the_page_has_a_target() -> None:
     headings = {
         re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-")
         for title in re.findall(r"^#+ (.*)$", TEXT, re.MULTILINE)

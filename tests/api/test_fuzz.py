@@ -25,7 +25,7 @@ LEAST = int(os.environ.get("FUZZ_LEAST", "500"))
 
 @pytest.mark.e2e
 @pytest.mark.timeout(2400)
-def test_no_request_finds_an_answer_that_the_document_does_not_know(
+def test_every_response_to_a_generated_request_is_documented(
     stack_settings: dict[str, Any], settings: Settings, storage: Any, redis: Any, tmp_path: Path
 ) -> None:
     _, key = KeyRing.connect(settings).create("acme", "fuzz")

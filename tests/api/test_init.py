@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 
-def test_importing_the_api_loads_nothing_heavy_and_does_nothing() -> None:
+def test_importing_the_api_loads_no_large_library_and_connects_to_nothing() -> None:
     """In a fresh interpreter, with an environment in which any connection would be refused."""
     probe = (
         "import sys, threading, api, api.context;"

@@ -50,7 +50,7 @@ def test_errors_are_problems_everywhere(document: dict[str, Any]) -> None:
                 assert media_type == "application/problem+json"
 
 
-def test_what_is_said_before_a_route_is_found_is_said_of_every_route(
+def test_errors_that_precede_routing_are_documented_at_every_route(
     document: dict[str, Any],
 ) -> None:
     for operation in operations(document).values():
@@ -71,7 +71,7 @@ def test_the_examples_are_valid_requests(document: dict[str, Any]) -> None:
         TypeAdapter(RestorationRequest).validate_python(example["value"])
 
 
-def test_schemas_keep_what_pydantic_says(app: Application) -> None:
+def test_schemas_keep_the_keywords_of_pydantic(app: Application) -> None:
     schemas = app.api_doc["components"]["schemas"]
     assert schemas["RestorationRequest"]["additionalProperties"] is False
     assert schemas["Input"]["maxProperties"] == 1
@@ -79,6 +79,6 @@ def test_schemas_keep_what_pydantic_says(app: Application) -> None:
     assert names == {"maxLength": 64}
 
 
-def test_operations_have_names_of_their_own(document: dict[str, Any]) -> None:
+def test_operation_ids_are_unique(document: dict[str, Any]) -> None:
     names = [operation["operationId"] for operation in operations(document).values()]
     assert len(names) == len(set(names))

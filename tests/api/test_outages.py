@@ -80,7 +80,7 @@ def refused(answer: TestResponse) -> None:
 
 @pytest.mark.parametrize("warm", [True, False], ids=["open connections", "new connections"])
 @pytest.mark.parametrize("weather", ["black hole", "slow", "reset"])
-def test_a_bad_redis_is_a_problem_in_time(
+def test_a_failing_redis_gives_a_problem_in_time(
     world: World, token: str, submit: Any, weather: str, warm: bool
 ) -> None:
     client = world.client(token)
@@ -95,9 +95,7 @@ def test_a_bad_redis_is_a_problem_in_time(
     assert submit(client).status_code == 202
 
 
-def test_a_redis_that_is_a_little_slow_at_each_step_is_cut_off_in_the_sum(
-    world: World, token: str, submit: Any
-) -> None:
+def test_the_sum_of_slow_redis_calls_is_limited(world: World, token: str, submit: Any) -> None:
     client = world.client(token)
     submit(client)
     with world.redis.bad(Weather(latency_s=1.0)):
@@ -107,7 +105,7 @@ def test_a_redis_that_is_a_little_slow_at_each_step_is_cut_off_in_the_sum(
 
 
 @pytest.mark.parametrize("weather", BAD)
-def test_a_bad_storage_is_a_problem_in_time(
+def test_a_failing_storage_gives_a_problem_in_time(
     world: World, token: str, submit: Any, store: JobStore, weather: str
 ) -> None:
     client = world.client(token)
@@ -120,7 +118,7 @@ def test_a_bad_storage_is_a_problem_in_time(
     assert len(store.page("acme")[0]) == 1
 
 
-def test_readiness_names_the_part_in_time(world: World) -> None:
+def test_readiness_names_the_failing_server_in_time(world: World) -> None:
     client = world.app.test_client()
     hole = BAD["black hole"]
     with world.redis.bad(hole):
@@ -133,7 +131,7 @@ def test_readiness_names_the_part_in_time(world: World) -> None:
             assert took_s < BITES_S
 
 
-def test_many_who_wait_for_a_silent_redis_do_not_wait_one_after_the_other(
+def test_many_requests_do_not_wait_for_a_silent_redis_one_after_the_other(
     world: World, token: str
 ) -> None:
     """As behind 4 threads: without a fuse the last of 24 would come after 15 seconds."""
@@ -156,7 +154,7 @@ def test_many_who_wait_for_a_silent_redis_do_not_wait_one_after_the_other(
         assert time.monotonic() - began < 2 * BITES_S
 
 
-def test_a_long_poll_is_patient_and_its_questions_are_not(
+def test_a_long_poll_may_last_but_each_of_its_redis_calls_is_limited(
     world: World, token: str, submit: Any, succeed: Any
 ) -> None:
     client = world.client(token)
@@ -166,7 +164,7 @@ def test_a_long_poll_is_patient_and_its_questions_are_not(
     assert answer.get_json()["status"] == "succeeded"
 
 
-def test_a_bell_that_cannot_ring_does_not_hold_up_the_answer(
+def test_a_doorbell_that_fails_does_not_delay_the_response(
     world: World, token: str, photo: bytes, store: JobStore
 ) -> None:
     client = world.client(token)

@@ -33,7 +33,7 @@ VALID = {"input": {"key": "a.jpg"}}
         (b'{"a":' * 10_000 + b"1" + b"}" * 10_000, "deeply"),
     ],
 )
-def test_what_is_no_strict_json_is_malformed(data: bytes, reason: str) -> None:
+def test_json_that_is_not_strict_is_malformed(data: bytes, reason: str) -> None:
     with pytest.raises(MalformedRequest, match=reason):
         read_json(data)
 
@@ -65,7 +65,7 @@ def test_the_error_about_a_repeated_name_stays_short() -> None:
     assert len(caught.value.detail) < 300
 
 
-def test_json_comes_out_as_it_went_in() -> None:
+def test_valid_json_is_read_unchanged() -> None:
     value = {"a": [1, 2.5, None, True, "😀 ä"], "b": {}}
     assert read_json(json.dumps(value).encode()) == value
 
@@ -97,14 +97,14 @@ def test_an_error_points_at_the_field(change: dict[str, Any], expected: str) -> 
     assert expected in dict(caught.value.errors)
 
 
-def test_a_missing_field_is_pointed_at_where_it_should_be() -> None:
+def test_the_pointer_of_a_missing_field_is_the_place_where_it_belongs() -> None:
     with pytest.raises(InvalidRequest) as caught:
         validate(RestorationRequest, {})
     assert caught.value.errors == (("/input", "this field is needed"),)
 
 
 @pytest.mark.parametrize("value", [[], "text", 1, None, True])
-def test_what_is_no_object_is_pointed_at_as_a_whole(value: Any) -> None:
+def test_the_pointer_of_a_value_that_is_no_object_is_the_whole_document(value: Any) -> None:
     with pytest.raises(InvalidRequest) as caught:
         validate(RestorationRequest, value)
     assert caught.value.errors == (("", "Input should be an object"),)
@@ -119,14 +119,14 @@ def test_one_field_has_one_error_however_many_ways_it_fails() -> None:
     assert "list" in detail
 
 
-def test_no_detail_shows_what_was_sent() -> None:
+def test_no_detail_repeats_what_the_client_sent() -> None:
     secret = "hunter2-hunter2"
     with pytest.raises(InvalidRequest) as caught:
         validate(RestorationRequest, {"input": {"key": [secret]}, "model": {"m": secret}})
     assert secret not in str(caught.value.problem())
 
 
-def test_errors_without_end_are_cut_off() -> None:
+def test_the_number_of_errors_in_a_problem_is_limited() -> None:
     with pytest.raises(InvalidRequest) as caught:
         validate(RestorationRequest, VALID | {f"x{n}": 1 for n in range(500)})
     assert len(caught.value.errors) == 50

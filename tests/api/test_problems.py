@@ -32,7 +32,7 @@ def test_an_unknown_route_is_a_problem(client: Any, problem: Problem, path: str)
         ("BREW", "/v1/restorations", "GET, HEAD, OPTIONS, POST"),
     ],
 )
-def test_another_method_is_told_which_ones_are_taken(
+def test_the_response_to_another_method_names_the_allowed_ones(
     client: Any, problem: Problem, method: str, path: str, allowed: str
 ) -> None:
     answer = client.open(path, method=method)
@@ -67,7 +67,7 @@ def failing(services: Services, client: Any) -> Callable[[Exception], Any]:
     "error",
     [RuntimeError("secret detail"), Internal("secret detail"), ModelUnavailable("secret detail")],
 )
-def test_what_was_not_foreseen_is_logged_whole_and_told_nothing(
+def test_an_unexpected_error_is_logged_in_full_and_the_client_sees_no_detail(
     failing: Callable[[Exception], Any],
     problem: Problem,
     caplog: pytest.LogCaptureFixture,
@@ -95,5 +95,5 @@ def test_a_request_id_that_could_spoil_a_log_is_replaced(client: Any, given: str
     assert answer.headers["X-Request-Id"].startswith("req_")
 
 
-def test_an_error_is_not_kept_by_caches(client: Any) -> None:
+def test_caches_do_not_store_an_error(client: Any) -> None:
     assert client.get("/nothing").headers["Cache-Control"] == "no-store"

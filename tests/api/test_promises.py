@@ -37,7 +37,7 @@ def keys(storage: ObjectStorage, prefix: str = "") -> list[str]:
     return [stored.key for stored in storage.list(prefix)]
 
 
-def test_an_accepted_job_has_a_manifest_from_which_it_can_be_made_again(
+def test_an_accepted_job_has_a_manifest_from_which_it_can_be_restored(
     client: Any, submit: Submit, store: JobStore, storage: ObjectStorage, redis: Redis
 ) -> None:
     request = {
@@ -58,7 +58,7 @@ def test_an_accepted_job_has_a_manifest_from_which_it_can_be_made_again(
     assert store.runs.claim(accepted.id, "worker-1")
 
 
-def test_the_client_that_asks_again_after_the_loss_gets_the_same_job(
+def test_a_client_that_repeats_its_request_after_the_loss_gets_the_same_job(
     client: Any, submit: Submit, services: Services, store: JobStore, redis: Redis
 ) -> None:
     headers = {"Idempotency-Key": "order-1"}
@@ -86,7 +86,7 @@ def test_without_its_manifest_no_job_is_accepted(
     assert submit(client, headers=headers).status_code == 202
 
 
-def test_a_job_that_is_refused_leaves_no_promise_and_no_photo(
+def test_a_refused_job_leaves_no_manifest_and_no_photo(
     services: Services, client: Any, submit: Submit, problem: Problem
 ) -> None:
     full = services.settings.model_copy(update={"max_queued_per_tenant": 1})
@@ -100,7 +100,7 @@ def test_a_job_that_is_refused_leaves_no_promise_and_no_photo(
     assert accepted in keys(services.storage, MANIFESTS)[0]
 
 
-def test_a_redis_that_is_full_leaves_nothing_that_would_become_a_job_later(
+def test_a_full_redis_leaves_nothing_that_would_become_a_job_later(
     client: Any, submit: Submit, problem: Problem, storage: ObjectStorage, redis: Redis
 ) -> None:
     redis.config_set("maxmemory", 1)
@@ -111,7 +111,7 @@ def test_a_redis_that_is_full_leaves_nothing_that_would_become_a_job_later(
     assert keys(storage, MANIFESTS) == []
 
 
-def test_a_canceled_job_is_promised_no_longer(
+def test_the_manifest_of_a_canceled_job_is_removed(
     client: Any, submit: Submit, store: JobStore, storage: ObjectStorage, redis: Redis
 ) -> None:
     job_id = submit(client).get_json()["id"]
@@ -121,7 +121,7 @@ def test_a_canceled_job_is_promised_no_longer(
     assert Rebuilder(store, storage).restore_all() == {}
 
 
-def test_a_running_job_that_is_canceled_stays_promised_until_it_stops(
+def test_a_running_job_that_is_canceled_keeps_its_manifest_until_it_stops(
     client: Any, submit: Submit, store: JobStore, storage: ObjectStorage
 ) -> None:
     job_id = submit(client).get_json()["id"]
@@ -131,7 +131,7 @@ def test_a_running_job_that_is_canceled_stays_promised_until_it_stops(
     assert store.get("acme", job_id).status is Status.RUNNING
 
 
-def test_a_record_made_late_finds_the_job_that_was_brought_back(
+def test_a_request_that_creates_its_record_late_finds_the_restored_job(
     client: Any, submit: Submit, services: Services, storage: ObjectStorage
 ) -> None:
     """A request that hangs between manifest and record, while its manifest is revived."""

@@ -25,7 +25,7 @@ def of(services: Services, client: FlaskClient, scopes: frozenset[str] | None = 
     return Authorised(client, token)
 
 
-def test_every_answer_tells_what_is_left(client: Any) -> None:
+def test_every_response_says_how_many_requests_are_left(client: Any) -> None:
     answer = client.get("/v1/models")
     assert answer.headers["RateLimit-Policy"] == '"key";q=6000;w=60'
     assert answer.headers["RateLimit"].startswith('"key";r=5999;t=')
@@ -43,12 +43,12 @@ def test_one_request_too_many_is_refused(
     assert answer.get_json()["retryable"]
 
 
-def test_what_the_key_may_not_do_counts_too(services: Services, frugal: FlaskClient) -> None:
+def test_a_forbidden_request_is_counted_too(services: Services, frugal: FlaskClient) -> None:
     client = of(services, frugal, frozenset({"admin"}))
     assert [client.get("/v1/models").status_code for _ in range(3)] == [403, 403, 429]
 
 
-def test_strangers_and_probes_are_not_counted(frugal: FlaskClient) -> None:
+def test_requests_without_a_key_and_health_checks_are_not_counted(frugal: FlaskClient) -> None:
     for _ in range(4):
         assert frugal.get("/healthz").status_code == 200
         answer = frugal.get("/v1/models")

@@ -24,7 +24,7 @@ def lines() -> Iterator[Any]:
     logging.getLogger().removeHandler(handler)
 
 
-def test_a_call_leaves_one_line_that_says_who_did_what_to_which_job(
+def test_a_request_logs_one_line_with_caller_action_and_job(
     client: Any, submit: Any, services: Services, lines: Any
 ) -> None:
     job_id = submit(client).get_json()["id"]
@@ -39,7 +39,9 @@ def test_a_call_leaves_one_line_that_says_who_did_what_to_which_job(
     assert line["request_id"] == answer.headers["X-Request-Id"]
 
 
-def test_a_submission_tells_the_job_that_it_made(client: Any, submit: Any, lines: Any) -> None:
+def test_the_line_of_a_submission_has_the_id_of_its_job(
+    client: Any, submit: Any, lines: Any
+) -> None:
     job_id = submit(client).get_json()["id"]
     (line,) = [line for line in lines() if line["logger"] == "api.request_log"]
     assert line["job_id"] == job_id
@@ -57,7 +59,7 @@ def test_every_line_of_a_request_has_its_id_and_none_after_it(
     assert "request_id" not in lines()[-1]
 
 
-def test_each_change_leaves_a_line_for_the_audit_and_looking_does_not(
+def test_each_change_is_in_the_audit_log_and_reading_is_not(
     client: Any, submit: Any, services: Services, lines: Any, enrol: Any
 ) -> None:
     (key,) = services.keys.list("acme")
@@ -84,7 +86,7 @@ def test_each_change_leaves_a_line_for_the_audit_and_looking_does_not(
     assert len({line["request_id"] for line in told}) == len(told)
 
 
-def test_a_stranger_who_tries_to_change_something_is_in_the_audit(
+def test_a_change_without_a_valid_key_is_in_the_audit_log(
     anonymous: FlaskClient, lines: Any
 ) -> None:
     anonymous.delete("/v1/restorations/job_" + "0" * 32)
@@ -92,7 +94,7 @@ def test_a_stranger_who_tries_to_change_something_is_in_the_audit(
     assert (line["status"], "key_id" in line) == (401, False)
 
 
-def test_probes_do_not_fill_the_log(anonymous: FlaskClient, lines: Any) -> None:
+def test_health_checks_are_not_logged(anonymous: FlaskClient, lines: Any) -> None:
     anonymous.get("/healthz")
     (line,) = [line for line in lines() if line["logger"] == "api.request_log"]
     assert line["level"] == "debug"

@@ -86,6 +86,6 @@ def test_the_setting_is_the_limit_outside_of_requests(silent: str, settings: Set
     assert time.monotonic() - began < 1.5
 
 
-def test_presigning_contacts_nobody(silent: str, settings: Settings) -> None:
+def test_presigning_sends_no_request(silent: str, settings: Settings) -> None:
     mute = settings.model_copy(update={"s3_endpoint_url": silent})
     assert RequestStorage.connect(mute).presign("a")[0].startswith(silent)

@@ -86,7 +86,7 @@ def test_secrets_are_not_shown() -> None:
     assert settings.redis_url.get_secret_value() == "redis://:swordfish@h/0"
 
 
-def test_whatever_sounds_secret_is_a_secret() -> None:
+def test_every_setting_with_a_secret_name_has_a_secret_type() -> None:
     for name, field in Settings.model_fields.items():
         if re.search(r"secret|password|pepper|token|access_key|redis_url", name):
             assert field.annotation in {SecretStr, SecretStr | None}, name

@@ -48,7 +48,7 @@ def test_a_queued_job_is_erased_and_never_runs(
     assert gone(client, job_id, storage)
 
 
-def test_a_run_that_goes_on_is_fenced(
+def test_a_run_of_an_erased_job_is_fenced(
     client: Any, submit: Any, storage: ObjectStorage, store: JobStore
 ) -> None:
     job_id = submit(client).get_json()["id"]
@@ -61,7 +61,7 @@ def test_a_run_that_goes_on_is_fenced(
     assert gone(client, job_id, storage)
 
 
-def test_objects_of_the_customers_own_stay(
+def test_the_customers_own_objects_are_not_erased(
     client: Any, storage: ObjectStorage, photo: bytes
 ) -> None:
     own = file_key("acme", "album/1912.jpg")
@@ -73,7 +73,7 @@ def test_objects_of_the_customers_own_stay(
     assert storage.get(own, max_bytes=10**7) == photo
 
 
-def test_twice_is_not_found(client: Any, submit: Any, problem: Any) -> None:
+def test_the_second_erasure_is_not_found(client: Any, submit: Any, problem: Any) -> None:
     path = submit(client).headers["Location"]
     assert client.open(path, method="DELETE").status_code == 204
     assert problem(client.open(path, method="DELETE")) == (404, "not-found")
@@ -87,7 +87,7 @@ def test_other_tenants_jobs_are_not_there(
     assert client.get(path).status_code == 200
 
 
-def test_while_the_storage_is_away_the_record_stays_and_erasing_can_be_repeated(
+def test_without_storage_the_record_stays_and_the_erasure_can_be_repeated(
     client: Any, submit: Any, services: Services, settings: Settings, problem: Any
 ) -> None:
     job_id = submit(client).get_json()["id"]

@@ -48,7 +48,7 @@ def waits(
         ("wait=99999999999999999999", None),
     ],
 )
-def test_the_preference_is_read_as_rfc_7240_writes_it(header: str, expected: int | None) -> None:
+def test_the_prefer_header_is_read_as_in_rfc_7240(header: str, expected: int | None) -> None:
     assert preferred_wait_s(header) == expected
 
 
@@ -60,16 +60,16 @@ def test_a_request_waits_no_longer_than_the_settings_allow(
     assert wait.wait_s == services.settings.max_wait_s
 
 
-def test_nobody_waits_for_no_time(app: Flask, services: Services, queued: Job) -> None:
+def test_a_wait_of_zero_returns_at_once(app: Flask, services: Services, queued: Job) -> None:
     assert waits(app, queued, 0, services) is None
 
 
-def test_nobody_waits_in_a_draining_process(app: Flask, services: Services, queued: Job) -> None:
+def test_a_draining_process_does_not_wait(app: Flask, services: Services, queued: Job) -> None:
     services.draining.set()
     assert waits(app, queued, 60, services) is None
 
 
-def test_nobody_waits_twice(app: Flask, services: Services, queued: Job) -> None:
+def test_a_second_call_does_not_wait_again(app: Flask, services: Services, queued: Job) -> None:
     wait = waits(app, queued, 60, services)
     assert wait is not None
     environ: dict[str, Any] = {}

@@ -30,7 +30,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize(("content_type", "data"), KINDS.items())
-def test_kind_and_size_are_read_from_the_content(content_type: str, data: bytes) -> None:
+def test_format_and_size_are_read_from_the_content(content_type: str, data: bytes) -> None:
     found = glance(data)
     assert (found.content_type, found.size_px) == (content_type, (37, 23))
 
@@ -46,7 +46,7 @@ def test_kind_and_size_are_read_from_the_content(content_type: str, data: bytes)
     ],
     ids=["progressive", "long metadata", "lossless", "extended", "one bit"],
 )
-def test_size_is_found_in_every_dialect(data: bytes) -> None:
+def test_the_size_is_found_in_every_variant_of_a_format(data: bytes) -> None:
     assert glance(data).size_px == (37, 23)
 
 
@@ -70,7 +70,7 @@ class Counted(bytes):
     [b"\xff", b"\xff\xd0", b"\xff\xe0\0\x02", b"\xff\xe0\0\0", b"\xff" * 900 + b"\xd0"],
     ids=["fill bytes", "bare markers", "empty segments", "no length", "long fill"],
 )
-def test_the_walk_over_jpeg_markers_looks_at_few_bytes(
+def test_the_search_for_jpeg_markers_reads_few_bytes(
     piece: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Counted, "looks", 0)
@@ -86,7 +86,7 @@ def test_a_top_down_bitmap_has_a_positive_height() -> None:
 
 
 @pytest.mark.parametrize("mode", ["RGB", "I;16", "I;16B"])
-def test_a_tiff_says_its_size_wherever_its_directory_is(mode: str) -> None:
+def test_the_size_of_a_tiff_is_found_wherever_its_directory_is(mode: str) -> None:
     for data in (encoded("TIFF", mode=mode), tiff_with_its_directory_first()):
         found = glance(data)
         assert (found.content_type, found.size_px) == ("image/tiff", (37, 23))
@@ -99,7 +99,7 @@ def tiff_with_its_directory_first() -> bytes:
 
 
 @pytest.mark.parametrize("data", KINDS.values(), ids=KINDS.keys())
-def test_no_cut_makes_it_stumble(data: bytes) -> None:
+def test_a_truncated_file_raises_no_other_error(data: bytes) -> None:
     recognised = 12
     for length in range(recognised, len(data)):
         assert glance(data[:length]).size_px in {None, (37, 23)}
@@ -121,11 +121,11 @@ def test_no_cut_makes_it_stumble(data: bytes) -> None:
         b"RIFF\x24\0\0\0WAVEfmt ",
     ],
 )
-def test_what_is_no_image_is_refused_and_told_what_is_taken(data: bytes) -> None:
+def test_the_refusal_of_other_data_names_the_accepted_formats(data: bytes) -> None:
     with pytest.raises(UnsupportedImage, match="JPEG, PNG, WebP, BMP, TIFF or GIF"):
         glance(data)
 
 
-def test_a_png_that_begins_with_something_else_tells_no_size() -> None:
+def test_a_png_whose_first_chunk_is_not_its_header_has_no_size() -> None:
     """It is damaged, which the decoder says; what stands there is no size."""
     assert glance(b"\x89PNG\r\n\x1a\n" + b"junk" * 10).size_px is None

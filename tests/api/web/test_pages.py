@@ -49,9 +49,7 @@ def read(client: FlaskClient, path: str) -> tuple[Links, dict[str, str]]:
 
 
 @pytest.mark.parametrize("path", ["/", "/docs"])
-def test_a_page_loads_nothing_from_elsewhere_and_all_of_it_is_there(
-    anonymous: FlaskClient, path: str
-) -> None:
+def test_a_page_loads_only_assets_that_the_api_serves(anonymous: FlaskClient, path: str) -> None:
     links, policy = read(anonymous, path)
     assert links.inline == []
     assert "'unsafe-inline'" not in policy["script-src"]
@@ -62,7 +60,7 @@ def test_a_page_loads_nothing_from_elsewhere_and_all_of_it_is_there(
         assert anonymous.get(address).status_code == 200
 
 
-def test_pictures_may_come_from_the_storage_and_nowhere_else(
+def test_pictures_may_come_from_the_storage_only(
     anonymous: FlaskClient, settings: Settings
 ) -> None:
     _, policy = read(anonymous, "/")
@@ -79,7 +77,7 @@ def test_pictures_may_come_from_the_storage_and_nowhere_else(
         ),
     ],
 )
-def test_pictures_come_from_where_clients_reach_the_storage(
+def test_pictures_come_from_the_public_endpoint_of_the_storage(
     services: Services, settings: Settings, change: dict[str, Any], origin: str
 ) -> None:
     changed = dataclasses.replace(services, settings=settings.model_copy(update=change))
@@ -87,7 +85,7 @@ def test_pictures_come_from_where_clients_reach_the_storage(
     assert policy["img-src"].split()[-1] == origin
 
 
-def test_the_script_of_the_page_finds_every_element_it_names(anonymous: FlaskClient) -> None:
+def test_every_element_that_the_script_uses_is_in_the_page(anonymous: FlaskClient) -> None:
     links, _ = read(anonymous, "/")
     script = anonymous.get("/static/page.js").get_data(as_text=True)
     named = set(re.findall(r'(?:\$|list|show)\("([a-z-]+)"', script))
@@ -109,7 +107,7 @@ def test_files_beside_the_assets_are_not_served(anonymous: FlaskClient, path: st
     assert anonymous.get(path).status_code == 404
 
 
-def test_answers_cannot_be_framed_or_sniffed(client: Any) -> None:
+def test_responses_forbid_framing_and_content_sniffing(client: Any) -> None:
     headers = client.get("/v1/models").headers
     assert "frame-ancestors 'none'" in headers["Content-Security-Policy"]
     assert headers["X-Content-Type-Options"] == "nosniff"

@@ -20,32 +20,32 @@ ANY_JSON = st.recursive(
 
 
 @given(ANY_JSON)
-def test_any_json_comes_back(value: Any) -> None:
+def test_any_json_can_be_packed_and_unpacked(value: Any) -> None:
     packed = pack(value)
     assert unpack(packed) == value
     assert json.dumps(packed) == f'"{packed}"'  # nothing in it has to be escaped
 
 
-def test_the_same_is_packed_the_same() -> None:
+def test_equal_values_are_packed_equally() -> None:
     assert pack({"a": [1, 2]}) == pack({"a": [1, 2]})
 
 
-def test_what_was_never_packed_is_what_it_is() -> None:
+def test_a_value_that_is_not_packed_is_returned_unchanged() -> None:
     assert unpack({"faces": []}) == {"faces": []}
     assert unpack(None) is None
 
 
-def test_what_was_packed_once_is_read_for_ever() -> None:
+def test_a_text_packed_by_the_first_version_can_be_read() -> None:
     """Bytes that the first version wrote: they end up in records that live on."""
     assert unpack("1" + KEPT) == {"options": {"faces": "all"}, "seed": 7}
 
 
-def test_a_mark_of_a_newer_version_is_not_guessed_at() -> None:
+def test_a_text_packed_by_a_newer_version_is_refused() -> None:
     with pytest.raises(ValueError, match="newer version"):
         unpack("2" + KEPT)
 
 
-def test_a_plain_request_is_next_to_nothing() -> None:
+def test_a_plain_request_is_packed_into_a_few_bytes() -> None:
     request = RestorationParameters(model="facemend-starter").model_dump(mode="json")
     assert len(pack(request)) < len(json.dumps(request)) / 10
 

@@ -22,7 +22,7 @@ from shared.jobs.job import (
 )
 
 
-def test_every_state_has_its_row_in_the_table() -> None:
+def test_every_state_is_in_the_table_of_transitions() -> None:
     assert set(TRANSITIONS) == set(Status)
 
 
@@ -54,7 +54,7 @@ def test_every_terminal_state_has_an_event_of_its_name() -> None:
     assert set(TERMINAL_EVENT.values()) == set(Event) - {Event.STARTED}
 
 
-def test_every_reason_to_give_back_has_a_budget() -> None:
+def test_every_reason_for_a_release_has_a_budget() -> None:
     assert set(RELEASE_BUDGET) == set(Release)
     assert len(TRANSIENT_BACKOFF_S) == RELEASE_BUDGET[Release.TRANSIENT]
     assert all(budget < MAX_STARTS for budget in RELEASE_BUDGET.values() if budget != 20)

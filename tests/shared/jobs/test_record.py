@@ -54,7 +54,7 @@ def test_an_outcome_reads_back(new_job: NewJobs) -> None:
     assert (job.warnings, job.timings_ms) == (("animated",), {"total": 5})
 
 
-def test_an_empty_outcome_takes_no_room(new_job: NewJobs) -> None:
+def test_an_empty_outcome_is_not_stored(new_job: NewJobs) -> None:
     assert outcome_json(Outcome(Status.CANCELED)) == "{}"
     job = to_job("job_1", view(new_job(), "{}"))
     assert (job.result, job.error, job.warnings, job.timings_ms) == (None, None, (), {})

@@ -31,7 +31,7 @@ Stores = Callable[..., JobStore]
 # --- claiming ------------------------------------------------------------------------------------
 
 
-def test_of_sixteen_claims_one_wins(store: JobStore, new_job: NewJobs) -> None:
+def test_of_sixteen_claims_one_succeeds(store: JobStore, new_job: NewJobs) -> None:
     new = new_job()
     store.create(new)
     claims = at_once(16, lambda number: store.runs.claim(new.id, f"w-{number}"))
@@ -42,7 +42,7 @@ def test_of_sixteen_claims_one_wins(store: JobStore, new_job: NewJobs) -> None:
     assert store.get("acme", new.id).attempt == 1
 
 
-def test_a_claim_of_nothing_is_refused(store: JobStore) -> None:
+def test_a_claim_in_an_empty_queue_returns_none(store: JobStore) -> None:
     assert store.runs.claim(new_id("job"), "w") is None
 
 
@@ -53,7 +53,7 @@ def test_an_ended_job_is_not_claimed(store: JobStore, new_job: NewJobs, outcome:
     assert store.runs.claim(claim.job.id, "w-2") is None
 
 
-def test_each_start_has_a_token_of_its_own(store: JobStore, new_job: NewJobs) -> None:
+def test_each_start_has_its_own_token(store: JobStore, new_job: NewJobs) -> None:
     first = claimed(store, new_job())
     store.runs.release(first.job.id, first.token, Release.DRAIN)
     second = store.runs.claim(first.job.id, "w-2")
@@ -89,7 +89,7 @@ def test_a_job_past_its_start_deadline_fails_instead_of_starting(
 # --- running -------------------------------------------------------------------------------------
 
 
-def test_progress_is_seen_and_grows_the_version(store: JobStore, new_job: NewJobs) -> None:
+def test_progress_is_stored_and_increases_the_version(store: JobStore, new_job: NewJobs) -> None:
     claim = claimed(store, new_job())
     progress = Progress(Stage.RESTORING, 1, 4)
     assert store.runs.progress(claim.job.id, claim.token, progress) is Beat.GO_ON
@@ -98,7 +98,7 @@ def test_progress_is_seen_and_grows_the_version(store: JobStore, new_job: NewJob
     assert job.version == claim.job.version + 1
 
 
-def test_a_beat_prolongs_the_lease_and_nothing_else(
+def test_a_beat_extends_the_lease_and_changes_nothing_else(
     store: JobStore, new_job: NewJobs, redis: Redis
 ) -> None:
     claim = claimed(store, new_job())
@@ -138,7 +138,7 @@ def test_an_ended_job_keeps_its_first_outcome(store: JobStore, new_job: NewJobs)
     assert store.get("acme", claim.job.id).status is Status.SUCCEEDED
 
 
-def test_a_zombie_changes_nothing(store: JobStore, new_job: NewJobs) -> None:
+def test_a_fenced_run_changes_nothing(store: JobStore, new_job: NewJobs) -> None:
     zombie = claimed(store, new_job())
     job_id = zombie.job.id
     store.runs.release(job_id, zombie.token, Release.LOST)
@@ -156,7 +156,7 @@ def test_a_zombie_changes_nothing(store: JobStore, new_job: NewJobs) -> None:
     assert store.get("acme", job_id) == after
 
 
-def test_a_run_that_was_ended_by_others_is_told_so(
+def test_a_run_whose_job_was_ended_by_others_is_fenced(
     store: JobStore, new_job: NewJobs, redis: Redis
 ) -> None:
     claim = claimed(store, new_job())
@@ -182,7 +182,9 @@ def test_each_reason_has_its_own_budget(store: JobStore, new_job: NewJobs, reaso
     assert job.error == WorkerLost().problem()
 
 
-def test_a_spent_budget_fails_with_the_error_given(store: JobStore, new_job: NewJobs) -> None:
+def test_a_job_with_a_used_up_budget_fails_with_the_given_error(
+    store: JobStore, new_job: NewJobs
+) -> None:
     claim = claimed(store, new_job())
     problem = {"code": "input-timeout", "retryable": True}
     status: Status | None = Status.QUEUED
@@ -203,7 +205,7 @@ def test_starts_are_counted_over_all_reasons(store: JobStore, new_job: NewJobs) 
     assert claim.job.attempt == len(reasons) + 1 <= MAX_STARTS
 
 
-def test_a_drain_spends_no_start(store: JobStore, new_job: NewJobs) -> None:
+def test_a_drain_does_not_count_as_a_start(store: JobStore, new_job: NewJobs) -> None:
     claim = claimed(store, new_job())
     for _ in range(RELEASE_BUDGET[Release.DRAIN]):
         assert store.runs.release(claim.job.id, claim.token, Release.DRAIN) is Status.QUEUED
@@ -212,7 +214,9 @@ def test_a_drain_spends_no_start(store: JobStore, new_job: NewJobs) -> None:
     assert store.runs.release(claim.job.id, claim.token, Release.LOST) is Status.QUEUED
 
 
-def test_the_last_start_is_the_last(store: JobStore, new_job: NewJobs, redis: Redis) -> None:
+def test_no_run_starts_after_the_last_allowed_start(
+    store: JobStore, new_job: NewJobs, redis: Redis
+) -> None:
     claim = claimed(store, new_job())
     redis.hset(f"fm:job:{claim.job.id}", "starts", MAX_STARTS)
     assert store.runs.release(claim.job.id, claim.token, Release.LOST) is Status.FAILED

@@ -26,9 +26,7 @@ def test_a_job_is_a_suspect_after_a_crash_and_not_before(store: JobStore, new_jo
 
 
 @pytest.mark.parametrize("reason", [Release.LOST, Release.DRAIN, Release.TRANSIENT])
-def test_nothing_else_makes_or_unmakes_a_suspect(
-    store: JobStore, new_job: NewJobs, reason: Release
-) -> None:
+def test_only_a_crash_makes_a_suspect(store: JobStore, new_job: NewJobs, reason: Release) -> None:
     claim = claimed(store, new_job())
     store.runs.release(claim.job.id, claim.token, reason)
     for suspect in (False, True, True):
@@ -38,7 +36,7 @@ def test_nothing_else_makes_or_unmakes_a_suspect(
         store.runs.release(again.job.id, again.token, Release.CRASH if not suspect else reason)
 
 
-def test_the_second_crash_is_the_last(store: JobStore, new_job: NewJobs) -> None:
+def test_after_the_second_crash_the_job_fails(store: JobStore, new_job: NewJobs) -> None:
     first = claimed(store, new_job())
     store.runs.release(first.job.id, first.token, Release.CRASH)
     second = store.runs.claim(first.job.id, "w")
@@ -47,7 +45,7 @@ def test_the_second_crash_is_the_last(store: JobStore, new_job: NewJobs) -> None
     assert store.get("acme", first.job.id).error == Poisoned().problem()
 
 
-def test_who_ran_out_of_starts_is_not_called_poison(
+def test_a_job_without_starts_left_is_not_called_poisoned(
     store: JobStore, new_job: NewJobs, redis: Redis
 ) -> None:
     claim = claimed(store, new_job())
@@ -62,7 +60,7 @@ def test_a_crash_of_another_worker_s_job_is_fenced(store: JobStore, new_job: New
     assert store.get("acme", claim.job.id).status is Status.RUNNING
 
 
-def test_absolved_jobs_are_as_before_the_crash(store: JobStore, new_job: NewJobs) -> None:
+def test_refunded_jobs_are_as_before_the_crash(store: JobStore, new_job: NewJobs) -> None:
     """Whether they wait or run again by now; what nothing was held against stays as it is."""
     waiting, running = (claimed(store, new_job()) for _ in range(2))
     for claim in (waiting, running):
@@ -89,7 +87,9 @@ def test_a_worker_at_fault_costs_a_job_no_starts(store: JobStore, new_job: NewJo
 
 
 @pytest.mark.parametrize("outcome", [DONE, BROKEN])
-def test_an_end_is_not_taken_back(store: JobStore, new_job: NewJobs, outcome: object) -> None:
+def test_a_job_that_has_ended_gets_no_refund(
+    store: JobStore, new_job: NewJobs, outcome: object
+) -> None:
     first = claimed(store, new_job())
     store.runs.release(first.job.id, first.token, Release.CRASH)
     second = store.runs.claim(first.job.id, "w")
@@ -100,5 +100,5 @@ def test_an_end_is_not_taken_back(store: JobStore, new_job: NewJobs, outcome: ob
     assert store.get("acme", first.job.id) == before
 
 
-def test_absolving_nobody_is_no_error(store: JobStore) -> None:
+def test_a_refund_of_no_jobs_is_no_error(store: JobStore) -> None:
     assert store.runs.refund([]) == 0

@@ -35,7 +35,7 @@ def test_a_tenant_may_have_only_so_many_jobs_waiting(store_with: Stores, new_job
     store.create(new_job())
 
 
-def test_who_has_waited_too_long_may_not_bring_more(
+def test_a_tenant_whose_jobs_wait_too_long_cannot_add_more(
     store_with: Stores, new_job: NewJobs, redis: Redis
 ) -> None:
     store = store_with(max_queue_age_s=0.05)
@@ -54,7 +54,7 @@ def test_who_has_waited_too_long_may_not_bring_more(
 
 @pytest.mark.parametrize("waiting", RANKS)
 @pytest.mark.parametrize("brought", RANKS)
-def test_only_what_goes_first_counts(
+def test_only_jobs_that_run_before_it_count(
     store_with: Stores, new_job: NewJobs, redis: Redis, waiting: Priority, brought: Priority
 ) -> None:
     store = store_with(max_queue_age_s=0.02)
@@ -77,7 +77,7 @@ def test_without_a_bound_a_job_may_wait_for_ever(
     store.create(new_job())
 
 
-def test_a_job_between_two_tries_is_not_held_against_its_tenant(
+def test_a_job_between_two_tries_does_not_count_as_waiting(
     store_with: Stores, new_job: NewJobs, redis: Redis
 ) -> None:
     store = store_with(max_queue_age_s=0.05)
@@ -90,7 +90,7 @@ def test_a_job_between_two_tries_is_not_held_against_its_tenant(
 # --- counters ------------------------------------------------------------------------------------
 
 
-def test_the_counters_of_tenants_are_what_a_recount_gives(
+def test_the_counters_of_tenants_equal_a_recount(
     store: JobStore, new_job: NewJobs, redis: Redis
 ) -> None:
     ends = (Status.SUCCEEDED, Status.FAILED, Status.CANCELED, None, None)

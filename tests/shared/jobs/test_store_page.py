@@ -32,14 +32,16 @@ def test_a_tenant_without_jobs_has_an_empty_page(store: JobStore) -> None:
     assert store.page("acme") == ([], None)
 
 
-def test_newest_come_first_and_pages_meet_without_gap(store: JobStore, new_job: NewJobs) -> None:
+def test_jobs_are_listed_newest_first_without_gaps_between_pages(
+    store: JobStore, new_job: NewJobs
+) -> None:
     ids = [store.create(new_job()).id for _ in range(7)]
     newest = ids[::-1]
     assert all_pages(store, 3) == [newest[:3], newest[3:6], newest[6:]]
     assert all_pages(store, 7) == [newest]
 
 
-def test_jobs_taken_meanwhile_do_not_shift_the_next_page(store: JobStore, new_job: NewJobs) -> None:
+def test_jobs_added_meanwhile_do_not_shift_the_next_page(store: JobStore, new_job: NewJobs) -> None:
     ids = [store.create(new_job()).id for _ in range(4)]
     _, cursor = store.page("acme", limit=2)
     store.create(new_job())
@@ -55,7 +57,7 @@ def test_jobs_of_one_microsecond_are_all_seen(
     assert sorted(all_jobs(store)) == sorted(ids)
 
 
-def test_a_page_holds_only_what_was_asked_for(store: JobStore, new_job: NewJobs) -> None:
+def test_a_page_has_only_jobs_that_match_the_filter(store: JobStore, new_job: NewJobs) -> None:
     waiting = [store.create(new_job()).id for _ in range(3)]
     big = store.create(new_job(model="big")).id
     store.runs.claim(waiting[0], "w")
@@ -98,7 +100,7 @@ def test_an_erased_job_is_not_listed_and_its_cursor_still_works(
 @pytest.mark.parametrize(
     "cursor", ["", "x", "!!!!", "bmFuIGpvYl8x", "aW5mIGpvYl8x", "MS41IGpvYl8xIDs", "é", "A" * 500]
 )
-def test_a_cursor_that_is_none_of_ours_is_refused(store: JobStore, cursor: str) -> None:
+def test_an_unknown_cursor_is_refused(store: JobStore, cursor: str) -> None:
     with pytest.raises(InvalidRequest) as error:
         store.page("acme", cursor=cursor)
     assert error.value.errors == (("/cursor", "unknown cursor"),)

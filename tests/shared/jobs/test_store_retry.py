@@ -33,7 +33,7 @@ def canceled(store: JobStore, new: NewJob) -> Job:
 
 
 @pytest.mark.parametrize("end", [failed, canceled])
-def test_a_job_that_ended_badly_is_as_good_as_new(
+def test_a_retried_job_is_like_a_new_one(
     store: JobStore, new_job: NewJobs, end: Callable[[JobStore, NewJob], Job], redis: Redis
 ) -> None:
     before = end(store, new := new_job())
@@ -61,7 +61,7 @@ def test_it_runs_and_ends_again(store: JobStore, new_job: NewJobs) -> None:
     assert store.counts()["kept"] == 1
 
 
-def test_each_generation_has_an_event_of_its_own(
+def test_each_generation_has_its_own_event(
     store: JobStore, outbox: Outbox, new_job: NewJobs
 ) -> None:
     """Also when it ends in the same way, and the deliveries of the first one stay listed."""
@@ -111,7 +111,7 @@ def test_its_start_deadline_is_new_too(store: JobStore, new_job: NewJobs, redis:
 
 
 @pytest.mark.parametrize("state", ["queued", "running", "succeeded"])
-def test_what_did_not_end_badly_is_not_run_again(
+def test_only_a_failed_or_canceled_job_can_be_retried(
     store: JobStore, new_job: NewJobs, state: str
 ) -> None:
     store.create(new := new_job())
@@ -126,9 +126,7 @@ def test_what_did_not_end_badly_is_not_run_again(
     assert store.get("acme", new.id) == before
 
 
-def test_what_was_kept_long_enough_is_not_run_again(
-    store: JobStore, new_job: NewJobs, redis: Redis
-) -> None:
+def test_an_expired_job_cannot_be_retried(store: JobStore, new_job: NewJobs, redis: Redis) -> None:
     """Somebody may be deleting its photo."""
     failed(store, new := new_job())
     redis.zadd("fm:expiry", {new.id: redis_time(redis)})
@@ -138,7 +136,9 @@ def test_what_was_kept_long_enough_is_not_run_again(
     assert store.get("acme", new.id) == job
 
 
-def test_nobody_retries_a_foreign_or_an_erased_job(store: JobStore, new_job: NewJobs) -> None:
+def test_an_erased_job_and_one_of_another_tenant_cannot_be_retried(
+    store: JobStore, new_job: NewJobs
+) -> None:
     failed(store, new := new_job())
     with pytest.raises(NotFound):
         store.retry("other", new.id)
@@ -161,7 +161,9 @@ def test_of_many_retries_at_once_one_counts(store: JobStore, new_job: NewJobs) -
     assert store.get("acme", new.id).generation == 2
 
 
-def test_an_answer_that_was_lost_is_given_again(store: JobStore, new_job: NewJobs) -> None:
+def test_a_repeated_call_after_a_lost_response_returns_the_same(
+    store: JobStore, new_job: NewJobs
+) -> None:
     failed(store, new := new_job())
     arguments = {
         "id": new.id,
@@ -201,7 +203,9 @@ def test_the_run_of_an_older_generation_is_fenced(
     assert store.get("acme", new.id).status is Status.RUNNING
 
 
-def test_a_retried_job_is_rung_for(store: JobStore, new_job: NewJobs, redis: Redis) -> None:
+def test_the_doorbell_of_a_retried_job_rings(
+    store: JobStore, new_job: NewJobs, redis: Redis
+) -> None:
     failed(store, new := new_job())
     store.retry("acme", new.id)
     assert store.runs.due() == []  # who brought it back rings first
@@ -210,7 +214,7 @@ def test_a_retried_job_is_rung_for(store: JobStore, new_job: NewJobs, redis: Red
 
 
 @pytest.mark.parametrize("events", [[Event.STARTED, Event.FAILED], [Event.FAILED], None])
-def test_the_start_of_each_generation_is_told_to_who_wants_to_hear_it(
+def test_each_generation_has_a_delivery_for_its_start_if_the_webhook_wants_it(
     store: JobStore, outbox: Outbox, new_job: NewJobs, events: list[Event] | None
 ) -> None:
     hook: dict[str, Any] | None = events and {"url": "http://127.0.0.1:9/hook", "events": events}

@@ -195,7 +195,7 @@ FOREIGN: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("foreign", FOREIGN)
-def test_a_foreign_message_is_discarded_and_counted_and_the_worker_lives_on(
+def test_a_foreign_message_is_discarded_and_counted_and_the_worker_continues(
     api: Celery, settings: Settings, redis: Redis, foreign: str
 ) -> None:
     check_discarded(api, settings, redis, message_with(api, **FOREIGN[foreign]))
@@ -204,7 +204,7 @@ def test_a_foreign_message_is_discarded_and_counted_and_the_worker_lives_on(
 @pytest.mark.parametrize(
     "message", [b"", b"hello", b"\xff\xfe", b"null", b"[]", b"7", b'"text"', b"{}", b"[" * 100_000]
 )
-def test_a_message_that_is_none_is_discarded_and_the_worker_lives_on(
+def test_an_invalid_message_is_discarded_and_the_worker_continues(
     api: Celery, settings: Settings, redis: Redis, message: bytes
 ) -> None:
     check_discarded(api, settings, redis, message)
@@ -237,7 +237,7 @@ def test_a_broadcast_reaches_no_worker(
         assert received.all.wait(20)
 
 
-def test_a_worker_knows_no_task_but_ours(settings: Settings) -> None:
+def test_a_worker_has_only_our_task(settings: Settings) -> None:
     app = make_celery(settings, role="worker", models=["starter"])
     app.task(Received(1).receive, name=RESTORE_TASK, shared=False)
     assert list(app.tasks) == [RESTORE_TASK]

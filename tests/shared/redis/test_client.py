@@ -29,7 +29,7 @@ BITES_S = 3.0  # what a request may wait for Redis
 
 
 @pytest.mark.parametrize("address", ["silent", "hole", "refused"])
-def test_a_redis_that_does_not_answer_is_unavailable_in_time(
+def test_a_redis_that_does_not_respond_is_unavailable_in_time(
     address: str, request: pytest.FixtureRequest, settings: Settings, new_job: NewJobs
 ) -> None:
     url = request.getfixturevalue(address)
@@ -74,7 +74,7 @@ def test_a_redis_that_crashed_and_came_back_has_every_job(
         assert store.runs.claim(job.id, "w") is not None
 
 
-def test_a_connection_that_was_cut_is_replaced_unseen(
+def test_a_broken_connection_is_replaced_without_an_error(
     redis: Redis, settings: Settings, new_job: NewJobs
 ) -> None:
     store = JobStore.connect(settings)
@@ -96,7 +96,7 @@ def test_a_forked_process_leaves_the_connection_of_its_parent_alone(
     assert store.get("acme", job.id).id == job.id
 
 
-def test_a_call_that_is_interrupted_leaves_its_answer_to_nobody(
+def test_no_other_call_reads_the_response_to_an_interrupted_call(
     store: JobStore, new_job: NewJobs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, other = store.create(new_job()), store.create(new_job())
@@ -111,7 +111,7 @@ def test_a_call_that_is_interrupted_leaves_its_answer_to_nobody(
     assert store.get("acme", other.id).id == other.id
 
 
-def test_threads_that_call_at_once_get_each_its_own_answer(
+def test_threads_that_call_at_once_get_their_own_responses(
     store: JobStore, new_job: NewJobs
 ) -> None:
     ids = [store.create(new_job()).id for _ in range(40)]
@@ -129,7 +129,7 @@ def test_scripts_that_redis_forgot_are_sent_again(
     assert store.get("acme", new.id).id == new.id
 
 
-def test_a_full_redis_takes_no_job_but_lets_jobs_end(
+def test_a_full_redis_accepts_no_job_but_jobs_can_end(
     store: JobStore, outbox: Outbox, redis: Redis, new_job: NewJobs
 ) -> None:
     new = new_job()
@@ -149,7 +149,7 @@ def test_a_full_redis_takes_no_job_but_lets_jobs_end(
     assert len(outbox.of_job("acme", new.id)) == 1
 
 
-def test_a_mistake_of_ours_is_not_called_an_outage(redis: Redis) -> None:
+def test_a_bug_of_ours_is_not_reported_as_an_outage(redis: Redis) -> None:
     redis.set("text", "x")
     with pytest.raises(Internal), redis_errors():
         redis.lpush("text", "y")
@@ -162,7 +162,7 @@ def test_a_wrong_password_is_an_outage(settings: Settings) -> None:
         JobStore.connect(at_url(settings, wrong)).ping()
 
 
-def test_constructing_a_client_contacts_nobody(settings: Settings, refused: str) -> None:
+def test_constructing_a_client_does_not_connect(settings: Settings, refused: str) -> None:
     connect(at_url(settings, refused))
     JobStore.connect(at_url(settings, refused))
 

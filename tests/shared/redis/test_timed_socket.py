@@ -22,7 +22,7 @@ def test_a_call_that_waits_longer_ends() -> None:
             near.sendall(bytes(100_000_000))
 
 
-def test_no_time_left_is_a_moment_and_not_for_ever() -> None:
+def test_a_limit_of_no_time_is_a_moment_and_not_for_ever() -> None:
     near, far = socket.socketpair()
     with near, far:
         limit(near, "receive", -1)
@@ -32,7 +32,7 @@ def test_no_time_left_is_a_moment_and_not_for_ever() -> None:
         assert time.monotonic() - began < 1
 
 
-def test_a_timed_socket_is_one_that_times_out() -> None:
+def test_a_timed_socket_times_out() -> None:
     near, far = socket.socketpair()
     near.settimeout(0.05)
     with TimedSocket.on(near) as timed, far:
@@ -43,7 +43,7 @@ def test_a_timed_socket_is_one_that_times_out() -> None:
             timed.sendall(bytes(100_000_000))
 
 
-def test_a_timed_socket_that_must_not_wait_says_so_and_waits_again_afterwards() -> None:
+def test_a_timed_socket_can_switch_between_not_waiting_and_waiting() -> None:
     near, far = socket.socketpair()
     with TimedSocket.on(near) as timed, far:
         timed.settimeout(0)

@@ -130,7 +130,7 @@ def test_jobs_and_doorbells_reach_redis_by_each_form_of_its_address(
     assert client.llen("restore.starter.normal") == 1
 
 
-def test_a_password_of_its_own_needs_no_encoding(server: Server) -> None:
+def test_a_password_in_its_own_setting_needs_no_encoding(server: Server) -> None:
     settings = settings_for(f"redis://127.0.0.1:{server.port}/0", PASSWORD)
     assert connect(settings).ping()
     Doorbell(make_celery(settings, role="api")).ring("job_1", "starter", Priority.LOW)
@@ -164,7 +164,7 @@ def test_a_password_of_its_own_needs_no_encoding(server: Server) -> None:
         ("unix://run/redis.sock", "unix:///path/to/redis.sock"),
     ],
 )
-def test_any_other_address_is_refused_in_words_that_name_the_variable(url: str, words: str) -> None:
+def test_the_refusal_of_another_address_names_the_variable(url: str, words: str) -> None:
     with pytest.raises(SettingsInvalid) as refused:
         connect(settings_for(url))
     assert refused.value.detail.startswith("FACEMEND_REDIS_URL: ")

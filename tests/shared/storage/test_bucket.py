@@ -35,7 +35,7 @@ def storage_with(settings: Settings, **changes: object) -> ObjectStorage:
 # --- objects --------------------------------------------------------------------------------
 
 
-def test_an_object_comes_back_as_it_was_stored(storage: ObjectStorage) -> None:
+def test_an_object_is_read_as_it_was_stored(storage: ObjectStorage) -> None:
     data = bytes(range(256)) * 1000
     stored = storage.put(KEY, data, "image/jpeg")
     assert stored == StoredObject(KEY, len(data), stored.etag, "image/jpeg")
@@ -70,7 +70,7 @@ def test_an_object_replaced_meanwhile_is_noticed(storage: ObjectStorage) -> None
         storage.get(KEY, max_bytes=10, etag=first.etag)
 
 
-def test_of_sixteen_who_write_if_absent_one_does(storage: ObjectStorage) -> None:
+def test_of_sixteen_conditional_writes_one_succeeds(storage: ObjectStorage) -> None:
     def write(number: int) -> bytes | None:
         data = f"writer {number}".encode()
         try:
@@ -83,14 +83,14 @@ def test_of_sixteen_who_write_if_absent_one_does(storage: ObjectStorage) -> None
     assert written == [storage.get(KEY, max_bytes=100)]
 
 
-def test_only_what_begins_with_the_prefix_is_listed(storage: ObjectStorage) -> None:
+def test_only_keys_with_the_prefix_are_listed(storage: ObjectStorage) -> None:
     for name in ("a/1", "a/2", "ab/1", "b/1"):
         storage.put(name, b"x" * 3, "text/plain")
     assert [(stored.key, stored.bytes) for stored in storage.list("a/")] == [("a/1", 3), ("a/2", 3)]
     assert [stored.key for stored in storage.list("nothing")] == []
 
 
-def test_deleting_is_thorough_and_may_be_repeated(storage: ObjectStorage) -> None:
+def test_a_deletion_covers_all_keys_and_can_be_repeated(storage: ObjectStorage) -> None:
     storage.put(KEY, b"x", "text/plain")
     storage.put("other", b"x", "text/plain")
     many = [KEY, *(f"never/{number}" for number in range(1500))]
@@ -100,7 +100,7 @@ def test_deleting_is_thorough_and_may_be_repeated(storage: ObjectStorage) -> Non
     storage.delete([])
 
 
-def test_a_listing_tells_ages_by_the_storages_own_clock(storage: ObjectStorage) -> None:
+def test_a_listing_has_ages_by_the_clock_of_the_storage(storage: ObjectStorage) -> None:
     storage.put(KEY, b"x", "text/plain")
     (young,) = storage.list("")
     assert young.age_s is not None
@@ -118,7 +118,7 @@ def test_a_folder_is_named_once_however_much_is_in_it(storage: ObjectStorage) ->
     assert list(storage.folders("nothing/")) == []
 
 
-def test_a_missing_bucket_is_told_by_name_of_the_trouble(settings: Settings) -> None:
+def test_a_missing_bucket_has_its_own_error(settings: Settings) -> None:
     with pytest.raises(BucketMissing, match="bucket"):
         storage_with(settings, s3_bucket="nobody-made-it").ping()
 
@@ -126,7 +126,7 @@ def test_a_missing_bucket_is_told_by_name_of_the_trouble(settings: Settings) -> 
 # --- presigned addresses --------------------------------------------------------------------
 
 
-def test_a_presigned_address_opens_this_object_and_no_other(storage: ObjectStorage) -> None:
+def test_a_presigned_url_reads_this_object_and_no_other(storage: ObjectStorage) -> None:
     storage.put(KEY, b"photo", "image/jpeg")
     storage.put("tenants/acme/files/b.jpg", b"other", "image/jpeg")
     url, _ = storage.presign(KEY)
@@ -137,7 +137,9 @@ def test_a_presigned_address_opens_this_object_and_no_other(storage: ObjectStora
     assert httpx.put(url, content=b"forged").status_code == 403
 
 
-def test_a_presigned_address_ends_when_it_says(storage: ObjectStorage, settings: Settings) -> None:
+def test_a_presigned_url_expires_at_its_stated_time(
+    storage: ObjectStorage, settings: Settings
+) -> None:
     url, ends_at = storage.presign(KEY)
     assert f"X-Amz-Expires={settings.url_ttl_s}" in url
     left = ends_at - datetime.now(UTC)
@@ -200,14 +202,14 @@ def errors_of_every_call(storage: ObjectStorage) -> list[Exception | None]:
     return at_once(len(calls), error)
 
 
-def test_every_call_to_a_storage_that_is_away_is_unavailable(
+def test_every_call_to_an_unreachable_storage_is_unavailable(
     settings: Settings, nowhere: str
 ) -> None:
     errors = errors_of_every_call(storage_with(settings, s3_endpoint_url=nowhere))
     assert {type(error) for error in errors} == {Unavailable}
 
 
-def test_every_call_with_a_wrong_secret_is_unavailable_and_tells_no_secret(
+def test_every_call_with_a_wrong_secret_is_unavailable_and_reveals_no_secret(
     settings: Settings,
 ) -> None:
     wrong = SecretStr("not-the-secret")
@@ -259,7 +261,7 @@ def odd_server() -> Iterator[Callable[[bytes], str]]:
     ],
     ids=["silent", "cut", "500", "503", "noise"],
 )
-def test_a_storage_that_answers_oddly_is_unavailable(
+def test_a_storage_with_invalid_responses_is_unavailable(
     settings: Settings, odd_server: Callable[[bytes], str], answer: bytes
 ) -> None:
     storage = storage_with(settings, s3_endpoint_url=odd_server(answer), s3_timeout_s=0.2)
@@ -277,7 +279,7 @@ def test_a_storage_that_answers_oddly_is_unavailable(
     ],
     ids=["put", "put if absent", "get", "list"],
 )
-def test_without_a_bucket_every_call_tells_so(
+def test_without_the_bucket_every_call_raises_bucket_missing(
     settings: Settings,
     odd_server: Callable[[bytes], str],
     call: Callable[[ObjectStorage], object],
@@ -289,11 +291,11 @@ def test_without_a_bucket_every_call_tells_so(
         call(storage)
 
 
-def test_making_a_storage_contacts_nobody(settings: Settings, nowhere: str) -> None:
+def test_constructing_a_storage_does_not_connect(settings: Settings, nowhere: str) -> None:
     storage = storage_with(settings, s3_endpoint_url=nowhere)
     assert storage.presign(KEY)[0].startswith(nowhere)
 
 
-def test_every_error_of_the_storage_is_ours(storage: ObjectStorage) -> None:
+def test_every_error_of_the_storage_is_in_the_tree(storage: ObjectStorage) -> None:
     with pytest.raises(FacemendError):
         storage.put("x" * 5000, b"x", "text/plain")

@@ -34,7 +34,7 @@ from shared.storage.keys import file_key, input_key, job_prefixes, result_key
         "/".join(["x" * 250] * 4),
     ],
 )
-def test_a_plain_name_lies_in_the_tenants_folder(storage: ObjectStorage, name: str) -> None:
+def test_a_plain_name_is_in_the_tenants_folder(storage: ObjectStorage, name: str) -> None:
     key = file_key("acme", name)
     assert key == f"tenants/acme/files/{name}"
     storage.put(key, b"x", "text/plain")
@@ -82,13 +82,13 @@ def test_a_character_that_is_not_accepted_or_a_long_name_is_refused_and_says_why
         "%252e%252e%252fb",
     ],
 )
-def test_a_name_that_could_mean_another_place_is_not_found(name: str) -> None:
+def test_a_name_that_could_be_read_as_another_path_is_not_found(name: str) -> None:
     with pytest.raises(InputNotFound) as error:
         file_key("acme", name)
     assert error.value.problem() == InputNotFound().problem()
 
 
-def test_what_a_job_stores_is_found_by_its_prefixes_and_only_that(storage: ObjectStorage) -> None:
+def test_the_prefixes_of_a_job_cover_its_objects_and_no_others(storage: ObjectStorage) -> None:
     mine = [
         input_key("acme", "job_1"),
         result_key("acme", "job_1", "token-a", "image.png"),

@@ -27,7 +27,7 @@ def ring(redis: Redis) -> KeyRing:
 # --- API keys -------------------------------------------------------------------------------
 
 
-def test_a_key_opens_what_it_was_made_for(ring: KeyRing) -> None:
+def test_a_token_authenticates_its_key(ring: KeyRing) -> None:
     made, token = ring.create("acme", "laptop", {"restorations:read"})
     found = ring.authenticate(token)
     assert found == made
@@ -35,7 +35,7 @@ def test_a_key_opens_what_it_was_made_for(ring: KeyRing) -> None:
     assert found.scopes == {"restorations:read"}
 
 
-def test_a_token_holds_enough_chance_and_says_what_it_is(ring: KeyRing) -> None:
+def test_a_token_has_enough_random_bits_and_a_recognisable_prefix(ring: KeyRing) -> None:
     tokens = {ring.create("acme", "x")[1] for _ in range(20)}
     assert len(tokens) == 20
     for token in tokens:
@@ -73,7 +73,7 @@ def test_redis_holds_neither_token_nor_a_hash_that_needs_no_pepper(
         lambda token: token[:8] + "\u0663" + token[9:],
     ],
 )
-def test_a_token_that_is_not_quite_right_never_reaches_redis(
+def test_a_token_with_a_wrong_checksum_never_reaches_redis(
     ring: KeyRing, settings: Settings, refused: str, change: object
 ) -> None:
     _, token = ring.create("acme", "laptop")
@@ -95,7 +95,7 @@ def test_an_invented_token_with_a_right_checksum_is_refused(ring: KeyRing) -> No
             ring.authenticate(body + _checksum(body))
 
 
-def test_a_revoked_key_opens_nothing_any_more(ring: KeyRing) -> None:
+def test_a_revoked_key_is_unauthorized(ring: KeyRing) -> None:
     made, token = ring.create("acme", "laptop")
     _, other = ring.create("acme", "phone")
     ring.authenticate(token)
@@ -107,7 +107,7 @@ def test_a_revoked_key_opens_nothing_any_more(ring: KeyRing) -> None:
     assert ring.authenticate(other).name == "phone"
 
 
-def test_revoking_a_key_that_is_not_there_is_not_found(ring: KeyRing, redis: Redis) -> None:
+def test_revoking_a_missing_key_is_not_found(ring: KeyRing, redis: Redis) -> None:
     with pytest.raises(NotFound):
         ring.revoke("key_" + "0" * 32)
     assert redis.keys("*") == []
@@ -127,7 +127,7 @@ def test_keys_are_listed_oldest_first_by_tenant_or_all(ring: KeyRing) -> None:
 
 
 @pytest.mark.parametrize("tenant", ["", "a:b", "a/b", "..", "A", "a b", "a" * 64, "ä", "-a", "a\n"])
-def test_a_tenant_that_cannot_stand_in_keys_and_paths_is_refused(
+def test_a_tenant_name_that_is_unsafe_in_keys_and_paths_is_refused(
     ring: KeyRing, tenant: str
 ) -> None:
     with pytest.raises(InvalidRequest):
@@ -189,7 +189,7 @@ def test_redis_holds_no_webhook_secret(ring: KeyRing, redis: Redis) -> None:
 # --- the copy -------------------------------------------------------------------------------
 
 
-def test_what_redis_loses_comes_back_from_the_copy(ring: KeyRing, redis: Redis) -> None:
+def test_lost_keys_are_restored_from_the_copy(ring: KeyRing, redis: Redis) -> None:
     made, token = ring.create("acme", "laptop", {"restorations:read"})
     revoked, gone = ring.create("other", "phone")
     ring.revoke(revoked.id)
@@ -216,7 +216,7 @@ def test_the_copy_holds_no_key_and_no_secret(ring: KeyRing) -> None:
     assert secret.removeprefix("whsec_") not in copy
 
 
-def test_restoring_takes_nothing_back_that_has_happened_since(ring: KeyRing) -> None:
+def test_restoring_keeps_later_changes(ring: KeyRing) -> None:
     made, token = ring.create("acme", "laptop")
     ring.webhook_secrets("acme")
     copy = ring.copy()
@@ -229,7 +229,7 @@ def test_restoring_takes_nothing_back_that_has_happened_since(ring: KeyRing) -> 
     assert ring.webhook_secrets("acme")[0] == rotated
 
 
-def test_a_revocation_that_redis_has_lost_comes_back(ring: KeyRing, redis: Redis) -> None:
+def test_a_lost_revocation_is_restored(ring: KeyRing, redis: Redis) -> None:
     made, token = ring.create("acme", "laptop")
     ring.revoke(made.id)
     copy = ring.copy()
@@ -239,9 +239,7 @@ def test_a_revocation_that_redis_has_lost_comes_back(ring: KeyRing, redis: Redis
         ring.authenticate(token)
 
 
-def test_while_there_is_no_key_at_all_a_client_is_asked_to_come_again(
-    ring: KeyRing, redis: Redis
-) -> None:
+def test_without_any_key_in_redis_a_client_gets_unavailable(ring: KeyRing, redis: Redis) -> None:
     _, token = ring.create("acme", "laptop")
     redis.flushdb()
     with pytest.raises(Unavailable):

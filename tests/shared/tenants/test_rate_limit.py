@@ -63,14 +63,14 @@ def test_after_a_pause_the_whole_quota_is_there_and_never_more(redis: Redis) -> 
     assert asker.take().remaining == 4
 
 
-def test_keys_do_not_share(redis: Redis) -> None:
+def test_each_key_has_its_own_quota(redis: Redis) -> None:
     first, second = Asker(redis, 1), Asker(redis, 1)
     assert first.take().retry_after_s is None
     assert second.take().retry_after_s is None
     assert first.take().retry_after_s is not None
 
 
-def test_only_who_has_the_key_uses_its_quota_up(redis: Redis) -> None:
+def test_a_wrong_token_does_not_use_up_the_quota_of_the_key(redis: Redis) -> None:
     from shared.tenants.api_keys import _checksum
 
     asker = Asker(redis, 1)
@@ -89,7 +89,7 @@ def test_a_revoked_key_is_not_counted(redis: Redis) -> None:
     assert not redis.exists(asker.bucket)
 
 
-def test_processes_share(redis: Redis) -> None:
+def test_processes_share_the_quota_of_a_key(redis: Redis) -> None:
     asker = Asker(redis, 20)
     allowances = at_once(8, lambda _: [asker.take() for _ in range(5)])
     passed = [one for found in allowances for one in found if one.retry_after_s is None]
@@ -102,7 +102,7 @@ def test_zero_is_no_limit(redis: Redis) -> None:
     assert not redis.keys("fm:rate:*")
 
 
-def test_a_bucket_that_is_full_again_is_forgotten(redis: Redis) -> None:
+def test_a_full_bucket_is_removed_from_redis(redis: Redis) -> None:
     asker = Asker(redis, 60, 60)
     asker.take()
     assert 0 < int(str(redis.pttl(asker.bucket))) <= 1000

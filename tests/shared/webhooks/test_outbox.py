@@ -68,9 +68,7 @@ def test_event_ids_differ_between_jobs_and_look_like_all_ids(
     assert all(uuid.UUID(event_id[4:]).version == 7 for event_id in ids)
 
 
-def test_a_delivery_is_taken_by_one_sender(
-    store: JobStore, outbox: Outbox, new_job: NewJobs
-) -> None:
+def test_one_sender_gets_each_delivery(store: JobStore, outbox: Outbox, new_job: NewJobs) -> None:
     for _ in range(20):
         ended(store, new_job())
     parts = at_once(4, lambda _: outbox.take(10, 30))
@@ -79,7 +77,7 @@ def test_a_delivery_is_taken_by_one_sender(
     assert outbox.take(10, 30) == []
 
 
-def test_what_a_dead_sender_took_comes_again_as_the_same_event(
+def test_the_delivery_of_a_dead_sender_is_due_again_as_the_same_event(
     store: JobStore, outbox: Outbox, new_job: NewJobs, redis: Redis
 ) -> None:
     ended(store, new_job())
@@ -95,7 +93,7 @@ def test_what_a_dead_sender_took_comes_again_as_the_same_event(
     assert store.counts()["deliveries_pending"] == 0
 
 
-def test_a_failed_try_comes_again_after_its_delay_with_the_next_number(
+def test_a_failed_delivery_is_due_again_after_its_delay_with_the_next_number(
     store: JobStore, outbox: Outbox, new_job: NewJobs, redis: Redis
 ) -> None:
     job_id = ended(store, new_job())
@@ -141,7 +139,7 @@ def test_deliveries_of_a_foreign_or_missing_job_are_not_found(
         outbox.of_job("acme", new_id("job"))
 
 
-def test_a_delivery_without_its_record_holds_up_nobody(
+def test_a_delivery_without_its_record_does_not_block_others(
     store: JobStore, outbox: Outbox, new_job: NewJobs, redis: Redis
 ) -> None:
     job_ids = [ended(store, new_job()) for _ in range(2)]
@@ -171,7 +169,7 @@ def test_a_flood_for_one_receiver_leaves_every_other_its_share(
     assert {delivery.job_id for delivery in taken} >= set(others)
 
 
-def test_all_of_a_flood_is_taken_in_the_end_and_each_once(
+def test_many_deliveries_to_one_receiver_are_all_sent_once(
     store: JobStore, outbox: Outbox, new_job: NewJobs
 ) -> None:
     for number in range(40):
@@ -183,7 +181,7 @@ def test_all_of_a_flood_is_taken_in_the_end_and_each_once(
     assert len(ids) == len(set(ids)) == 41
 
 
-def test_more_receivers_than_a_batch_holds_have_their_turn(
+def test_all_receivers_get_a_turn_if_they_exceed_a_batch(
     store: JobStore, outbox: Outbox, new_job: NewJobs
 ) -> None:
     for number in range(10):
@@ -210,7 +208,7 @@ def test_a_lane_is_a_tenants_host_and_port(
     assert len(set(lanes)) == 4
 
 
-def test_a_full_lane_is_left_alone_and_comes_again(
+def test_a_full_lane_is_skipped_and_is_due_again_later(
     store: JobStore, outbox: Outbox, new_job: NewJobs
 ) -> None:
     flooded = [hooked(store, new_job, "https://flooded.example/hook") for _ in range(3)]
@@ -223,7 +221,7 @@ def test_a_full_lane_is_left_alone_and_comes_again(
     assert {each.job_id for each in again} == set(flooded[1:])
 
 
-def test_a_new_event_does_not_wait_for_one_of_its_receiver_that_waits(
+def test_a_new_event_does_not_wait_for_an_older_one_of_the_same_receiver(
     store: JobStore, outbox: Outbox, new_job: NewJobs
 ) -> None:
     job_id = hooked(store, new_job, "https://a.example/hook")
@@ -233,7 +231,7 @@ def test_a_new_event_does_not_wait_for_one_of_its_receiver_that_waits(
     assert taken(outbox).job_id == second != job_id
 
 
-def test_nothing_is_left_of_a_receiver_that_has_all(
+def test_a_receiver_without_open_deliveries_leaves_no_keys(
     store: JobStore, outbox: Outbox, new_job: NewJobs, redis: Redis
 ) -> None:
     hooked(store, new_job, "https://a.example/hook")

@@ -49,7 +49,7 @@ def failed_for(redis: Redis, seconds: float) -> None:
     redis.hset(health(), "failing_since", redis_time(redis) - seconds)
 
 
-def test_an_endpoint_that_fails_is_asked_again_for_days(
+def test_a_failing_endpoint_is_tried_for_days(
     store: JobStore, outbox: Outbox, redis: Redis
 ) -> None:
     assert note(store, outbox, AttemptResult.FAILED) == DeliveryOutcome("pending", None)
@@ -74,7 +74,9 @@ def test_after_120_hours_of_nothing_but_failures_it_is_disabled(
     }
 
 
-def test_one_success_starts_the_count_anew(store: JobStore, outbox: Outbox, redis: Redis) -> None:
+def test_one_success_resets_the_count_of_failures(
+    store: JobStore, outbox: Outbox, redis: Redis
+) -> None:
     note(store, outbox, AttemptResult.FAILED)
     failed_for(redis, FAILING_S + 60)
     assert note(store, outbox, AttemptResult.DELIVERED) == DeliveryOutcome("delivered", None)
@@ -90,14 +92,16 @@ def test_failures_long_ago_are_forgotten_but_no_wait_of_the_schedule_is_so_long(
     assert max(longest_s, MAX_RETRY_AFTER_S) < FORGET_FAILURES_S < FAILING_S
 
 
-def test_one_that_is_gone_is_disabled_at_once(store: JobStore, outbox: Outbox) -> None:
+def test_an_endpoint_that_responds_gone_is_disabled_at_once(
+    store: JobStore, outbox: Outbox
+) -> None:
     assert note(store, outbox, AttemptResult.GONE, delay_s=5) == DeliveryOutcome("dead", "gone")
     job_id = end_job(store, URL)
     assert taken(outbox).disabled == "gone"
     assert only_delivery(outbox, job_id)["disabled"]["reason"] == "gone"
 
 
-def test_what_was_never_sent_says_nothing_of_the_endpoint(
+def test_a_delivery_that_was_not_sent_does_not_count_against_the_endpoint(
     store: JobStore, outbox: Outbox, redis: Redis
 ) -> None:
     assert note(store, outbox, AttemptResult.UNSENT) == DeliveryOutcome("pending", None)
@@ -105,7 +109,7 @@ def test_what_was_never_sent_says_nothing_of_the_endpoint(
     assert not redis.exists(health())
 
 
-def test_it_is_told_once_that_an_endpoint_was_disabled(store: JobStore, outbox: Outbox) -> None:
+def test_the_disabling_of_an_endpoint_is_reported_once(store: JobStore, outbox: Outbox) -> None:
     note(store, outbox, AttemptResult.GONE)
     assert note(store, outbox, AttemptResult.UNSENT, delay_s=None) == DeliveryOutcome("dead", None)
     assert note(store, outbox, AttemptResult.GONE) == DeliveryOutcome("dead", None)
@@ -120,7 +124,7 @@ def test_only_that_address_is_disabled(store: JobStore, outbox: Outbox, other: s
     assert taken(outbox).disabled is None
 
 
-def test_another_tenants_endpoint_is_another_one(
+def test_endpoints_of_different_tenants_are_independent(
     store: JobStore, outbox: Outbox, redis: Redis
 ) -> None:
     note(store, outbox, AttemptResult.GONE)
@@ -159,9 +163,7 @@ def test_a_redelivery_that_fails_has_one_try_only(store: JobStore, outbox: Outbo
     assert only_delivery(outbox, job_id)["disabled"]["reason"] == "gone"
 
 
-def test_what_is_known_of_endpoints_does_not_grow_for_ever(
-    store: JobStore, outbox: Outbox, redis: Redis
-) -> None:
+def test_the_records_of_endpoints_expire(store: JobStore, outbox: Outbox, redis: Redis) -> None:
     note(store, outbox, AttemptResult.GONE)
     assert 0 < redis.ttl(health()) <= DISABLED_S
     note(store, outbox, AttemptResult.DELIVERED, "https://b.example/hook")

@@ -62,7 +62,7 @@ def test_a_delivery_is_found_by_its_tenant_alone(store: JobStore, outbox: Outbox
 
 
 @pytest.mark.parametrize("end", [AttemptResult.DELIVERED, AttemptResult.FAILED])
-def test_what_has_ended_is_sent_again_as_the_same_event_with_all_its_tries(
+def test_an_ended_delivery_is_sent_again_as_the_same_event_and_keeps_its_attempts(
     store: JobStore, outbox: Outbox, end: AttemptResult
 ) -> None:
     job_id = end_job(store, URL)
@@ -77,7 +77,7 @@ def test_what_has_ended_is_sent_again_as_the_same_event_with_all_its_tries(
     assert (delivery["state"], len(delivery["attempts"])) == ("delivered", 2)
 
 
-def test_what_waits_need_not_wait_longer(store: JobStore, outbox: Outbox) -> None:
+def test_a_redelivery_makes_a_waiting_delivery_due_now(store: JobStore, outbox: Outbox) -> None:
     end_job(store, URL)
     first = taken(outbox)
     outbox.record_attempt(first, AttemptResult.FAILED, TRY, 3600)
@@ -86,7 +86,7 @@ def test_what_waits_need_not_wait_longer(store: JobStore, outbox: Outbox) -> Non
     assert taken(outbox).attempt == 1
 
 
-def test_what_is_on_its_way_is_not_sent_twice(store: JobStore, outbox: Outbox) -> None:
+def test_a_delivery_that_is_being_sent_is_not_sent_twice(store: JobStore, outbox: Outbox) -> None:
     job_id = end_job(store, URL)
     first = taken(outbox)
     outbox.redeliver(TENANT, first.id)
@@ -98,9 +98,7 @@ def test_what_is_on_its_way_is_not_sent_twice(store: JobStore, outbox: Outbox) -
 # --- dead letters ---
 
 
-def test_dead_letters_are_listed_the_last_one_first_page_by_page(
-    store: JobStore, outbox: Outbox
-) -> None:
+def test_dead_letters_are_listed_newest_first_page_by_page(store: JobStore, outbox: Outbox) -> None:
     end_job(store, URL)
     outbox.record_attempt(taken(outbox), AttemptResult.DELIVERED, TRY)
     ids = [dead(store, outbox) for _ in range(5)]
@@ -115,7 +113,7 @@ def test_dead_letters_are_listed_the_last_one_first_page_by_page(
     assert outbox.dead_letters("globex", 2) == ([], None)
 
 
-def test_what_is_sent_again_or_erased_is_no_dead_letter_any_more(
+def test_a_redelivered_or_erased_delivery_is_not_a_dead_letter(
     store: JobStore, outbox: Outbox
 ) -> None:
     first, second = dead(store, outbox), dead(store, outbox)
@@ -125,7 +123,7 @@ def test_what_is_sent_again_or_erased_is_no_dead_letter_any_more(
     assert outbox.dead_letters(TENANT, 10) == ([], None)
 
 
-def test_a_dead_letter_whose_time_is_over_leaves_the_list(
+def test_an_expired_dead_letter_leaves_the_list(
     store: JobStore, outbox: Outbox, redis: Redis
 ) -> None:
     first, second = dead(store, outbox), dead(store, outbox)
@@ -135,12 +133,12 @@ def test_a_dead_letter_whose_time_is_over_leaves_the_list(
 
 
 @pytest.mark.parametrize("cursor", ["", "x", "é", "MTIzIERST1A"])
-def test_a_cursor_that_is_none_of_ours_is_refused(outbox: Outbox, cursor: str) -> None:
+def test_an_unknown_cursor_is_refused(outbox: Outbox, cursor: str) -> None:
     with pytest.raises(InvalidRequest):
         outbox.dead_letters(TENANT, 10, cursor)
 
 
-def test_beyond_ten_thousand_the_oldest_dead_letter_is_forgotten(
+def test_the_oldest_of_more_than_ten_thousand_dead_letters_is_removed(
     store: JobStore, outbox: Outbox, redis: Redis
 ) -> None:
     oldest, second = dead(store, outbox), dead(store, outbox)
@@ -159,7 +157,7 @@ def test_beyond_ten_thousand_the_oldest_dead_letter_is_forgotten(
 # --- tests of receivers ---
 
 
-def test_a_test_tells_of_no_job(outbox: Outbox) -> None:
+def test_a_test_delivery_has_no_job(outbox: Outbox) -> None:
     made = outbox.send_test(TENANT, URL)
     assert re.fullmatch(r"dlv_[0-9a-f]{32}", made["id"])
     delivery = taken(outbox)
@@ -167,7 +165,7 @@ def test_a_test_tells_of_no_job(outbox: Outbox) -> None:
     assert (delivery.job_id, delivery.job) == ("", None)
 
 
-def test_what_became_of_a_test_is_kept_for_a_week(outbox: Outbox, redis: Redis) -> None:
+def test_the_outcome_of_a_test_delivery_is_kept_for_a_week(outbox: Outbox, redis: Redis) -> None:
     outbox.send_test(TENANT, URL)
     delivery = taken(outbox)
     outbox.record_attempt(delivery, AttemptResult.DELIVERED, TRY)
@@ -179,7 +177,7 @@ def test_what_became_of_a_test_is_kept_for_a_week(outbox: Outbox, redis: Redis) 
 # --- longer than the job ---
 
 
-def test_a_pending_delivery_outlives_its_job_and_tells_of_it_without_the_result(
+def test_a_pending_delivery_outlives_its_job_and_is_sent_without_the_result(
     store: JobStore, outbox: Outbox, redis: Redis
 ) -> None:
     job_id = succeed(store)
@@ -196,7 +194,9 @@ def test_a_pending_delivery_outlives_its_job_and_tells_of_it_without_the_result(
     assert redis.keys(f"fm:job:{job_id}*") == []
 
 
-def test_the_error_of_a_failed_job_is_told_after_its_time(store: JobStore, outbox: Outbox) -> None:
+def test_the_error_of_a_failed_job_is_sent_even_after_the_job_expired(
+    store: JobStore, outbox: Outbox
+) -> None:
     job_id = queue_job(store, URL)
     claim = store.runs.claim(job_id, "worker-1")
     assert claim is not None
@@ -208,7 +208,7 @@ def test_the_error_of_a_failed_job_is_told_after_its_time(store: JobStore, outbo
     assert told.error == error
 
 
-def test_once_it_has_ended_it_is_kept_for_a_week_and_may_be_sent_again(
+def test_an_ended_delivery_is_kept_for_a_week_and_can_be_sent_again(
     store: JobStore, outbox: Outbox, redis: Redis
 ) -> None:
     job_id = succeed(store)
@@ -236,7 +236,7 @@ def test_a_dead_letter_is_kept_for_a_week_after_its_job(
     assert 0 < redis.ttl(f"fm:delivery:{delivery_id}") <= WEEK_S
 
 
-def test_a_delivered_webhook_goes_with_its_job(
+def test_a_delivered_webhook_expires_with_its_job(
     store: JobStore, outbox: Outbox, redis: Redis
 ) -> None:
     job_id = end_job(store, URL)
@@ -246,9 +246,7 @@ def test_a_delivered_webhook_goes_with_its_job(
     assert redis.keys(f"fm:delivery:{delivery.id}*") == []
 
 
-def test_erasing_a_job_takes_every_delivery_with_it(
-    store: JobStore, outbox: Outbox, redis: Redis
-) -> None:
+def test_erasing_a_job_erases_its_deliveries(store: JobStore, outbox: Outbox, redis: Redis) -> None:
     job_id = end_job(store, URL)
     delivery = taken(outbox)
     store.erase(TENANT, job_id)
@@ -266,7 +264,7 @@ def test_a_job_that_was_started_again_does_not_expire(store: JobStore) -> None:
     assert store.get(TENANT, job_id).status is Status.QUEUED
 
 
-def test_after_a_retry_the_old_event_still_tells_of_the_first_end(
+def test_after_a_retry_the_old_event_still_reports_the_first_end(
     store: JobStore, outbox: Outbox
 ) -> None:
     job_id = end_job(store, URL)
