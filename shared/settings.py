@@ -7,7 +7,7 @@ describes each setting.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -16,8 +16,13 @@ from shared.errors import SettingsInvalid
 
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+#: Which addresses that are not public a URL of a client may lead to.
+PrivateAddresses = Literal["none", "loopback", "all"]
+PRIVATE_ADDRESSES: tuple[PrivateAddresses, ...] = get_args(PrivateAddresses)
 #: Seconds, at most 30 days, because photos of faces must not be kept for ever.
 Kept = Annotated[int, Field(ge=1, le=2_592_000)]
+_ON, _OFF = ("true", "1", "yes", "on", "t", "y"), ("false", "0", "no", "off", "f", "n", "")
+_SPELLINGS = {**dict.fromkeys(_ON, "all"), **dict.fromkeys(_OFF, "none")}
 
 
 class Settings(BaseSettings):
@@ -65,7 +70,7 @@ class Settings(BaseSettings):
     max_side_px: Count = 16_384
     max_aspect: Annotated[float, Field(ge=1)] = 20.0
     fetch_timeout_s: Seconds = 60.0
-    allow_private_addresses: bool = False  # for input URLs and webhooks
+    allow_private_addresses: PrivateAddresses = "none"  # for input URLs and webhooks
 
     # Models.
     default_model: str = "facemend-starter"
@@ -97,6 +102,13 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "text"] = "json"
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] = 0  # worker and notifier; 0: none
+    metrics_bind: str = "0.0.0.0"  # noqa: S104  # containers publish it, or do not
+
+    @field_validator("allow_private_addresses", mode="before")
+    @classmethod
+    def _read_boolean(cls, value: object) -> object:
+        """``true`` → ``all``, ``false`` → ``none``: the earlier spelling."""
+        return _SPELLINGS.get(str(value).lower(), value)
 
     @field_validator("served_models", "accepted_licences", "trusted_proxies", mode="before")
     @classmethod

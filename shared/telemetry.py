@@ -90,7 +90,7 @@ DELIVERIES_PENDING = Gauge("facemend_deliveries_pending", "Webhooks not delivere
 def start_metrics_server(settings: Settings) -> None:
     """Serve the metrics of this process on ``settings.metrics_port``; 0 disables it."""
     if settings.metrics_port:
-        start_http_server(settings.metrics_port)
+        start_http_server(settings.metrics_port, settings.metrics_bind)
 
 
 # --- logs -----------------------------------------------------------------------------------

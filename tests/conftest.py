@@ -56,7 +56,7 @@ def stack_settings(valkey: Valkey, seaweedfs: SeaweedFS) -> dict[str, Any]:
         "s3_access_key_id": seaweedfs.access_key_id,
         "s3_secret_access_key": seaweedfs.secret_access_key,
         "api_key_pepper": "pepper-of-the-tests",
-        "allow_private_addresses": True,
+        "allow_private_addresses": "all",
         "log_format": "text",
     }
 

@@ -42,7 +42,7 @@ def running_api(folder: Path, argv: Sequence[str] = API) -> Iterator[Api]:
         values = {
             **servers,
             "api_bind": f"127.0.0.1:{port}",
-            "allow_private_addresses": "true",
+            "allow_private_addresses": "all",
             "max_queued_per_tenant": _UNLIMITED,
             "rate_limit": _UNLIMITED,
         }

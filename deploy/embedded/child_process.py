@@ -21,6 +21,8 @@ from shared.process_control import command_that_dies_with_us
 # Below the kernel's own range (32768…), with room for a second port 10,000 above.
 _PORTS = range(10_240, 22_000)
 _ATTEMPTS = 4  # another process may take a port between our check and the server's start
+#: Nobody but the user who started the stack may read the files of its processes.
+PRIVATE_UMASK = 0o077
 #: Seconds that a server may take to be ready.
 READY_S = 60.0
 _random = SystemRandom()
@@ -36,7 +38,7 @@ def free_port(preferred: int | None = None) -> int:
     """
     candidates = [preferred] if preferred else []
     for port in (*candidates, *_random.sample(_PORTS, 200)):
-        if _is_free(port) and _is_free(port + 10_000):
+        if is_free(port) and is_free(port + 10_000):
             return port
     raise StackFailed("no free loopback port between 10240 and 22000")
 
@@ -60,7 +62,8 @@ def try_ports(start: StartServer, stop: Callable[[], None]) -> None:
             return
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
+    """Return whether a server could listen on this loopback port now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -122,7 +125,7 @@ class ChildProcess:
         argv = command_that_dies_with_us(self._argv)
         try:
             self.log_path.parent.mkdir(parents=True, exist_ok=True)
-            with self.log_path.open("ab") as log:
+            with open(self.log_path, "ab", opener=_open_private) as log:
                 self._process = subprocess.Popen(  # noqa: S603  # our own command lines
                     argv,
                     stdin=subprocess.DEVNULL,
@@ -131,6 +134,7 @@ class ChildProcess:
                     env=self._env,
                     cwd=self._cwd,
                     start_new_session=True,  # Ctrl-C reaches us only; we stop our children in order
+                    umask=PRIVATE_UMASK,
                 )
         except OSError as error:
             raise StackFailed(f"{self.name} cannot be started: {error}") from None
@@ -178,6 +182,10 @@ class ChildProcess:
         """Send SIGKILL to the whole group without waiting: safe in a signal handler."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
+
+
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 @atexit.register

@@ -9,30 +9,37 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+import socket
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import IO
 
-from deploy.embedded.child_process import ChildProcess, free_port
+from deploy.embedded.child_process import ChildProcess, free_port, is_free
+from deploy.embedded.private_folder import make_private
 from deploy.embedded.saved_state import SavedState
 from deploy.embedded.seaweedfs import SeaweedFS
 from deploy.embedded.valkey import Valkey
 from shared.errors import StackFailed, Unavailable
 from shared.jobs.store import JobStore
+from shared.jobs.workers import Workers
 from shared.process_control import exit_in_words
 from shared.settings import Settings, load_settings
 from shared.tenants.api_keys import KeyRing
 
 TENANT = "local"
+_PRIVATE = "FACEMEND_ALLOW_PRIVATE_ADDRESSES"
 _ROOT = Path(__file__).resolve().parents[2]
 _READY_S = 180.0  # the worker loads torch and warms its model, on a machine that may be busy
 _BACKOFF_S = (1.0, 2.0, 5.0, 15.0, 30.0)
 _STEADY_S = 60.0  # a process that ran so long restarts after the shortest wait
+#: A process that ends so often, each time within ``_STEADY_S``, will not run without help.
+_CRASH_LOOP = 3
 _PROCESSES = {
     "api": ["api"],
     "worker": ["worker.app"],
@@ -70,6 +77,10 @@ class Stack:
         self._failures: dict[str, int] = {}
         self._started_at: dict[str, float] = {}
         self._restart_at: dict[str, float] = {}
+        self._recovering: set[str] = set()
+        self._workers: Workers | None = None
+        #: Port by process; empty if FACEMEND_METRICS_PORT is not set.
+        self.metrics_ports: dict[str, int] = {}
 
     # --- how to use the service -----------------------------------------------------------
 
@@ -103,6 +114,7 @@ class Stack:
         """Restart every process that dies, until ``stop`` is set. A signal handler may set it."""
         while not stop.is_set():  # no stop.wait(): it holds a lock that a handler would wait for
             self._check_processes()
+            self._check_recovery()
             time.sleep(0.2)
 
     def check(self) -> None:
@@ -110,6 +122,11 @@ class Stack:
         for name, child in self._children().items():
             if not child.running:
                 raise StackFailed(f"{name} ended with {child.exit_code}:\n{child.log_tail()}")
+
+    @property
+    def down(self) -> list[str]:
+        """Return the names of the processes that end again and again."""
+        return [name for name in self._children() if self._failures.get(name, 0) >= _CRASH_LOOP]
 
     def stop(self) -> None:
         """Drain and end every process, the servers last."""
@@ -133,7 +150,7 @@ class Stack:
 
     def _take_folder(self) -> None:
         try:
-            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_private(self.folder, sign="stack.json")
             self._lock = (self.folder / "lock").open("a+")
         except OSError as error:
             raise StackFailed(f"{self.folder} cannot be written to: {error}") from None
@@ -166,13 +183,27 @@ class Stack:
         if self._api_port not in {None, state.api_port}:
             raise StackFailed(f"port {self._api_port} is taken")
         state.redis_port, state.s3_ports = self.redis.port, self.s3.ports
+        self.metrics_ports = self._choose_metrics_ports()
         self._save_state()
         if state.api_key is None:
             _, state.api_key = self._keys().create(TENANT, "made by facemend up")
             self._save_state()
         for name in _PROCESSES:
             self.start_process(name)
+        self._live_workers().forget(self._worker_name())  # a process of an earlier boot
         self._wait_until_ready()
+
+    def _choose_metrics_ports(self) -> dict[str, int]:
+        """Return a port for the worker (the given one) and for the notifier (the next free one)."""
+        given = self.settings().metrics_port
+        if not given:
+            return {}
+        if given == self.state.api_port or not is_free(given):
+            raise StackFailed(f"FACEMEND_METRICS_PORT: port {given} is taken")
+        for port in range(given + 1, 65_536):
+            if port != self.state.api_port and is_free(port):
+                return {"worker": given, "notifier": port}
+        raise StackFailed(f"FACEMEND_METRICS_PORT: no port above {given} is free for the notifier")
 
     def _start_server(self, name: str) -> None:
         server: Valkey | SeaweedFS = self.redis if name == "redis" else self.s3
@@ -185,23 +216,54 @@ class Stack:
         argv = [sys.executable, "-m", *_PROCESSES[name]]
         folder = self.folder / name
         folder.mkdir(exist_ok=True)
-        child = ChildProcess(name, argv, folder=folder, env=self.environment(), cwd=folder)
+        env = self.environment()
+        if name in self.metrics_ports:
+            env["FACEMEND_METRICS_PORT"] = str(self.metrics_ports[name])
+        child = ChildProcess(name, argv, folder=folder, env=env, cwd=folder)
         self._started_at[name] = time.monotonic()
         child.start()
         self.processes[name] = child
 
     def _wait_until_ready(self) -> None:
-        store = JobStore.connect(self.settings())
-        waits = {"api": self._api_ready, "worker": lambda: _serves(store)}
-        for name, ready in waits.items():
-            self.processes[name].wait_until(ready, timeout_s=_READY_S)
-            self._say(f"{name} ready in {time.monotonic() - self._started_at[name]:.1f} s")
-        self.processes["notifier"].wait_until(lambda: True, timeout_s=1)
+        for name, child in self.processes.items():
+            child.wait_until(partial(self._is_ready, name), timeout_s=_READY_S)
+            self._say_ready(name)
+        self.check()  # one that was ready may have ended since
+
+    def _is_ready(self, name: str) -> bool:
+        """Return whether the process that runs now does its work."""
+        if name == "api":
+            return self._api_ready()
+        if name == "worker":
+            return self._worker_ready()
+        return self.processes[name].running
+
+    def _say_ready(self, name: str) -> None:
+        # The notifier listens on no port, so only its end can be noticed.
+        state = "started" if name == "notifier" else f"ready in {self._ran_s(name):.1f} s"
+        self._say(f"{name} {state}")
+
+    def _worker_ready(self) -> bool:
+        """Return whether the worker that was just started has announced itself.
+
+        The entry of an earlier worker stays for some seconds and says nothing about this one.
+        """
+        try:
+            return self._worker_name() in self._live_workers().names()
+        except Unavailable:
+            return False
+
+    def _worker_name(self) -> str:
+        return f"{socket.gethostname()}-{self.processes['worker'].pid}"
+
+    def _live_workers(self) -> Workers:
+        self._workers = self._workers or JobStore.connect(self.settings()).workers
+        return self._workers
 
     def _api_ready(self) -> bool:
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with opener.open(f"{self.url}/readyz", timeout=5) as response:
+            with opener.open(f"{self.url}/readyz", timeout=2) as response:
                 return bool(response.status == 200)
         except (urllib.error.URLError, OSError):
             return False
@@ -222,19 +284,38 @@ class Stack:
         return {name: child for name, child in servers.items() if child} | self.processes
 
     def _schedule_restart(self, name: str, child: ChildProcess) -> None:
-        ran_s = time.monotonic() - self._started_at.get(name, 0.0)
-        failures = 0 if ran_s > _STEADY_S else self._failures.get(name, 0)
+        failures = 0 if self._ran_s(name) > _STEADY_S else self._failures.get(name, 0)
         wait_s = _BACKOFF_S[min(failures, len(_BACKOFF_S) - 1)]
         self._failures[name] = failures + 1
         self._restart_at[name] = time.monotonic() + wait_s
+        self._recovering.discard(name)
         how = exit_in_words(child.exit_code or 0)
         self._say(f"{name} ended ({how}); starting it again in {wait_s:g} s, log: {child.log_path}")
+        if name in self.down:
+            self._say(f"NOT UP: {name} ended {failures + 1} times in a row: {child.log_tail(1)}")
+            self._write_status()
+
+    def _check_recovery(self) -> None:
+        """Say which restarted processes work again."""
+        for name in sorted(self._recovering):
+            steady = name not in self.down or self._ran_s(name) > _STEADY_S
+            if steady and self._is_ready(name):
+                self._recovering.discard(name)
+                self._say_ready(name)
+                if name in self.down:
+                    del self._failures[name]
+                    self._write_status()
+                    self._say(f"still not up: {', '.join(self.down)}" if self.down else "up again")
+
+    def _ran_s(self, name: str) -> float:
+        return time.monotonic() - self._started_at.get(name, 0.0)
 
     def _restart(self, name: str) -> None:
         del self._restart_at[name]
         self._started_at[name] = time.monotonic()
         if name in _PROCESSES:
             self.start_process(name)
+            self._recovering.add(name)
             return
         before = self.environment()
         self._start_server(name)
@@ -254,7 +335,10 @@ class Stack:
             "S3_SECRET_ACCESS_KEY": self.s3.secret_access_key,
             "API_KEY_PEPPER": self.state.api_key_pepper,
             "API_BIND": f"127.0.0.1:{self.state.api_port}",
-            "ALLOW_PRIVATE_ADDRESSES": "true",  # webhooks to programs on this machine
+            "METRICS_BIND": "127.0.0.1",
+            # Webhooks to programs on this machine, but not to the servers of the stack: their ports
+            # are above 10,000.
+            "ALLOW_PRIVATE_ADDRESSES": self._environ.get(_PRIVATE, "loopback"),
         }
         path = os.pathsep.join(filter(None, [str(_ROOT), self._environ.get("PYTHONPATH")]))
         ours = {f"FACEMEND_{name}": value for name, value in made.items()}
@@ -276,14 +360,12 @@ class Stack:
 
     def _save_state(self) -> None:
         self.state.write(self.folder / "stack.json")
+        self._write_status()
+
+    def _write_status(self) -> None:
+        """Write who holds the folder, for other commands: they read the lock file."""
         if self._lock is not None:
+            failing = f", not up: {', '.join(self.down)}" if self.down else ""
             self._lock.truncate(0)
-            self._lock.write(f"process {os.getpid()}, {self.url}\n")
+            self._lock.write(f"process {os.getpid()}, {self.url}{failing}\n")
             self._lock.flush()
-
-
-def _serves(store: JobStore) -> bool:
-    try:
-        return bool(store.workers.served_models())
-    except Unavailable:
-        return False

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Self
+
+from shared.errors import StackFailed
 
 
 @dataclass(frozen=True)
@@ -22,9 +26,10 @@ class Received:
 class WebhookReceiver:
     """Responds to each POST with ``status``."""
 
-    def __init__(self, *, status: int = 204) -> None:
+    def __init__(self, *, status: int = 204, ports: Iterable[int] = (0,)) -> None:
+        """The first free one of ``ports`` is used; 0: any. Raises StackFailed."""
         self._inbox: queue.Queue[Received] = queue.Queue()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self._inbox, status))
+        self._server = _listen(ports, _handler(self._inbox, status))
         self._server.daemon_threads = True
         self._thread = Thread(target=self._server.serve_forever, args=(0.1,), daemon=True)
 
@@ -47,6 +52,13 @@ class WebhookReceiver:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+def _listen(ports: Iterable[int], handler: type[BaseHTTPRequestHandler]) -> ThreadingHTTPServer:
+    for port in ports:
+        with contextlib.suppress(OSError):
+            return ThreadingHTTPServer(("127.0.0.1", port), handler)
+    raise StackFailed("no port is free for a webhook receiver")
 
 
 def _handler(inbox: queue.Queue[Received], status: int) -> type[BaseHTTPRequestHandler]:

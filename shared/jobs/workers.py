@@ -47,8 +47,15 @@ class Workers:
 
     def alive(self, host: str) -> bool:
         """Return whether a worker named ``{host}-…`` is alive. Raises Unavailable."""
-        workers = self._scripts.run("live_workers", silent_s=SILENT_S)
-        return any(str(worker).rpartition("-")[0] == host for worker in workers)
+        return any(worker.rpartition("-")[0] == host for worker in self.names())
+
+    def names(self) -> list[str]:
+        """Return the names of live workers, the latest announcement first. Raises Unavailable."""
+        return [str(name) for name in self._scripts.run("live_workers", silent_s=SILENT_S)]
+
+    def forget(self, worker: str) -> None:
+        """Remove an earlier announcement under this name. Raises Unavailable."""
+        self._scripts.run("forget_worker", worker=worker)
 
     def served_models(self) -> list[ServedModel]:
         """Return one entry for each model name, the latest, sorted by name. Raises Unavailable."""

@@ -13,6 +13,7 @@ import unicodedata
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
 from shared.errors import InputForbidden
+from shared.settings import PrivateAddresses
 
 Address = IPv4Address | IPv6Address
 
@@ -96,17 +97,25 @@ def literal(host: str) -> Address | None:
         return None
 
 
-def check_address(address: Address, *, allow_private: bool) -> None:
-    """Raises InputForbidden if a URL of a client must not lead to ``address``."""
+def check_address(address: Address, *, allow_private: PrivateAddresses) -> None:
+    """Raises InputForbidden if a URL of a client must not lead to ``address``.
+
+    ``allow_private`` names the addresses that are allowed beside public ones.
+    """
     address = _unwrap(address)
     if address in METADATA or _is_reserved(address):
         raise InputForbidden("The address is reserved and never used")
-    if not allow_private and _is_private(address):
+    if allow_private == "all" or (allow_private == "loopback" and address.is_loopback):
+        return
+    if _is_private(address):
         raise InputForbidden("The address is private; only public addresses are allowed")
 
 
-def check_name(name: str, *, allow_private: bool) -> None:
-    """Raises InputForbidden unless the ASCII ``name`` can be a name of the public DNS."""
+def check_name(name: str, *, allow_private: PrivateAddresses) -> None:
+    """Raises InputForbidden unless the ASCII ``name`` can be a name of the public DNS.
+
+    ``loopback`` also allows ``localhost`` and names below it; ``all`` allows every local name.
+    """
     labels = name.removesuffix(".").split(".")
     if len(name) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
         raise InputForbidden("The address's host name is not valid")
@@ -114,7 +123,9 @@ def check_name(name: str, *, allow_private: bool) -> None:
         # No top-level domain is a number. This is a malformed address, which another resolver may
         # accept (WHATWG URL, "ends in a number").
         raise InputForbidden("The address's host is neither a name nor an address")
-    if not allow_private and (len(labels) == 1 or labels[-1] in _LOCAL_DOMAINS):
+    if allow_private == "all" or (allow_private == "loopback" and labels[-1] == "localhost"):
+        return
+    if len(labels) == 1 or labels[-1] in _LOCAL_DOMAINS:
         raise InputForbidden("The address's host name is local; only public hosts are allowed")
 
 

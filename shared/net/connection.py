@@ -21,6 +21,7 @@ import httpcore
 
 from shared.errors import InputForbidden, InputNotFound, InputTimeout
 from shared.net.addresses import check_address, literal
+from shared.settings import PrivateAddresses
 
 #: The longest wait for one address of a name, so that a dead one leaves time for the next.
 CONNECT_S = 5.0
@@ -59,7 +60,9 @@ class Deadline:
 class CheckedBackend(httpcore.NetworkBackend):
     """Opens the connections of one exchange: resolves, checks all addresses, connects to one."""
 
-    def __init__(self, resolver: Resolver, deadline: Deadline, *, allow_private: bool) -> None:
+    def __init__(
+        self, resolver: Resolver, deadline: Deadline, *, allow_private: PrivateAddresses
+    ) -> None:
         self._resolver = resolver
         self._deadline = deadline
         self._allow_private = allow_private

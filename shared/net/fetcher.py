@@ -23,6 +23,7 @@ import idna
 from shared.errors import InputForbidden, InputNotFound, InputTimeout, InputTooLarge
 from shared.net.addresses import check_address, check_name, literal
 from shared.net.connection import CheckedBackend, Deadline, Resolver, SystemResolver
+from shared.settings import PrivateAddresses
 
 MAX_URL_CHARS = 2048
 MAX_REDIRECTS = 3
@@ -63,7 +64,7 @@ class _Target:
         return httpcore.URL(scheme=self.scheme, host=self.host, port=self.port, target=self.path)
 
 
-def vet(url: str, *, allow_private: bool) -> None:
+def vet(url: str, *, allow_private: PrivateAddresses) -> None:
     """Raises InputForbidden if the text of ``url`` shows that it must not be fetched.
 
     Checks scheme, credentials, port, length, characters, and addresses in every notation. It asks
@@ -72,7 +73,7 @@ def vet(url: str, *, allow_private: bool) -> None:
     _parse(url, allow_private=allow_private)
 
 
-def _parse(url: str, *, allow_private: bool) -> _Target:
+def _parse(url: str, *, allow_private: PrivateAddresses) -> _Target:
     if len(url) > MAX_URL_CHARS:
         raise InputForbidden(f"The address is longer than {MAX_URL_CHARS} characters")
     url = url.strip(" ")
@@ -88,7 +89,7 @@ def _parse(url: str, *, allow_private: bool) -> _Target:
     if "@" in parts.netloc:
         raise InputForbidden("The address must not hold a user name or password")
     port = DEFAULT_PORT[parts.scheme] if port is None else port
-    if port == 0 or not (allow_private or port in _PUBLIC_PORTS):
+    if port == 0 or not (allow_private == "all" or port in _PUBLIC_PORTS):
         raise InputForbidden("The port is not allowed; use 80, 443 or one of 8000 to 8999")
     host = _host(parts, allow_private=allow_private)
     path = quote(parts.path or "/", safe=_PATH_SAFE)
@@ -96,7 +97,7 @@ def _parse(url: str, *, allow_private: bool) -> _Target:
     return _Target(parts.scheme, host, port, path + query)
 
 
-def _host(parts: SplitResult, *, allow_private: bool) -> str:
+def _host(parts: SplitResult, *, allow_private: PrivateAddresses) -> str:
     """Return the host as it is sent: an address or an ASCII name."""
     host = parts.hostname or ""
     # In brackets stands an IPv6 address, or what RFC 3986 calls IPvFuture: [v1.fe80].
@@ -124,7 +125,7 @@ class Fetcher:
     def __init__(
         self,
         *,
-        allow_private: bool,
+        allow_private: PrivateAddresses,
         resolver: Resolver | None = None,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:

@@ -221,7 +221,7 @@ class Service:
             "s3_access_key_id": self.seaweed.access_key_id,
             "s3_secret_access_key": self.seaweed.secret_access_key,
             "api_key_pepper": self._pepper,
-            "allow_private_addresses": "true",
+            "allow_private_addresses": "all",
             "models_dir": str(self.notes),
             "default_model": MODEL,
             "rate_limit": 0,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,7 +22,9 @@ TERMINAL = {"succeeded", "failed", "canceled"}
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    stack = Stack(tmp_path_factory.mktemp("stack"))
+    # The servers of the tests listen on any port.
+    environ = {**os.environ, "FACEMEND_ALLOW_PRIVATE_ADDRESSES": "all"}
+    stack = Stack(tmp_path_factory.mktemp("stack"), environ=environ)
     stack.start()
     yield stack
     stack.stop()

@@ -24,7 +24,7 @@ def test_the_defaults_are_enough_to_start() -> None:
     settings = load_settings()
     assert settings.beat_s * 2 < settings.lease_s
     assert settings.redis_timeout_s <= 3
-    assert not settings.allow_private_addresses
+    assert settings.allow_private_addresses == "none"
 
 
 def test_the_environment_sets_fields_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,7 +32,18 @@ def test_the_environment_sets_fields_by_name(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("FACEMEND_ALLOW_PRIVATE_ADDRESSES", "true")
     monkeypatch.setenv("LEASE_S", "1")
     settings = load_settings()
-    assert (settings.lease_s, settings.allow_private_addresses) == (7.5, True)
+    assert (settings.lease_s, settings.allow_private_addresses) == (7.5, "all")
+
+
+@pytest.mark.parametrize(
+    ("given", "allowed"),
+    [("true", "all"), ("1", "all"), ("False", "none"), ("loopback", "loopback"), ("all", "all")],
+)
+def test_private_addresses_are_none_loopback_or_all_and_booleans_still_work(
+    monkeypatch: pytest.MonkeyPatch, given: str, allowed: str
+) -> None:
+    monkeypatch.setenv("FACEMEND_ALLOW_PRIVATE_ADDRESSES", given)
+    assert load_settings().allow_private_addresses == allowed
 
 
 def test_a_file_sets_what_the_environment_does_not(

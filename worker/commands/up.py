@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from types import FrameType
 
 import click
 
+from deploy.embedded.child_process import PRIVATE_UMASK
 from deploy.embedded.stack import Stack, default_folder
 from shared.errors import FacemendError
 
@@ -36,6 +38,7 @@ def up(data: Path | None, port: int | None) -> None:
     Settings of worker and API come from the environment, for example FACEMEND_DEVICE=cuda or
     FACEMEND_SERVED_MODELS=facemend-starter,gpen-bfr-512.
     """
+    os.umask(PRIVATE_UMASK)
     stack = Stack(data or default_folder(), say=_say, api_port=port)
     try:
         with interrupted_by_signals():
@@ -96,6 +99,10 @@ def _say(line: str) -> None:
 
 
 def _greet(stack: Stack) -> None:
+    metrics = "".join(
+        f"\n  metrics         http://127.0.0.1:{port}/metrics ({name})"
+        for name, port in stack.metrics_ports.items()
+    )
     click.echo(
         f"""
 Facemend is up.
@@ -104,7 +111,7 @@ Facemend is up.
   reference       {stack.url}/docs
   API key         {stack.api_key}
   webhook secret  {stack.webhook_secret}
-  data and logs   {stack.folder}
+  data and logs   {stack.folder}{metrics}
 
   curl -H "Authorization: Bearer {stack.api_key}" -F image=@photo.jpg {stack.url}/v1/restorations
 

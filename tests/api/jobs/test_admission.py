@@ -43,7 +43,7 @@ def stored(storage: ObjectStorage, photo: bytes) -> str:
 @pytest.fixture
 def restricted(settings: Settings, services: Services) -> Application:
     """As in production: private addresses are refused."""
-    strict = settings.model_copy(update={"allow_private_addresses": False})
+    strict = settings.model_copy(update={"allow_private_addresses": "none"})
     return create_app(dataclasses.replace(services, settings=strict))
 
 

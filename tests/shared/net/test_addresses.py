@@ -6,6 +6,7 @@ import pytest
 
 from shared.errors import InputForbidden
 from shared.net.addresses import check_address, check_name, literal
+from shared.settings import PRIVATE_ADDRESSES, PrivateAddresses
 
 PRIVATE = [
     "10.0.0.1",
@@ -88,22 +89,43 @@ PUBLIC = [
 @pytest.mark.parametrize("address", PRIVATE)
 def test_a_private_address_needs_the_settings_permission(address: str) -> None:
     with pytest.raises(InputForbidden):
-        check_address(ip_address(address), allow_private=False)
-    check_address(ip_address(address), allow_private=True)
+        check_address(ip_address(address), allow_private="none")
+    check_address(ip_address(address), allow_private="all")
 
 
 @pytest.mark.parametrize("address", RESERVED)
-@pytest.mark.parametrize("allow_private", [False, True])
+@pytest.mark.parametrize("allow_private", PRIVATE_ADDRESSES)
 def test_a_reserved_address_is_refused_whatever_the_settings_say(
-    address: str, allow_private: bool
+    address: str, allow_private: PrivateAddresses
 ) -> None:
     with pytest.raises(InputForbidden):
         check_address(ip_address(address), allow_private=allow_private)
 
 
+@pytest.mark.parametrize("address", PRIVATE)
+def test_loopback_allows_loopback_addresses_only(address: str) -> None:
+    if ip_address(address).is_loopback or address.endswith(":127.0.0.1"):
+        check_address(ip_address(address), allow_private="loopback")
+    else:
+        with pytest.raises(InputForbidden, match="private"):
+            check_address(ip_address(address), allow_private="loopback")
+
+
+@pytest.mark.parametrize(
+    ("name", "allowed"),
+    [("localhost", True), ("a.localhost.", True), ("redis", False), ("nas.local", False)],
+)
+def test_loopback_allows_names_of_loopback_only(name: str, allowed: bool) -> None:
+    if allowed:
+        check_name(name, allow_private="loopback")
+    else:
+        with pytest.raises(InputForbidden, match="local"):
+            check_name(name, allow_private="loopback")
+
+
 @pytest.mark.parametrize("address", PUBLIC)
 def test_a_public_address_is_allowed(address: str) -> None:
-    check_address(ip_address(address), allow_private=False)
+    check_address(ip_address(address), allow_private="none")
 
 
 @pytest.mark.parametrize(
@@ -158,8 +180,10 @@ def test_a_name_is_no_address(host: str) -> None:
         "1.2.3.4.5",
     ],
 )
-@pytest.mark.parametrize("allow_private", [False, True])
-def test_a_host_that_is_neither_name_nor_address_is_refused(name: str, allow_private: bool) -> None:
+@pytest.mark.parametrize("allow_private", PRIVATE_ADDRESSES)
+def test_a_host_that_is_neither_name_nor_address_is_refused(
+    name: str, allow_private: PrivateAddresses
+) -> None:
     with pytest.raises(InputForbidden):
         check_name(name, allow_private=allow_private)
 
@@ -169,10 +193,10 @@ def test_a_host_that_is_neither_name_nor_address_is_refused(name: str, allow_pri
 )
 def test_a_local_name_needs_the_settings_permission(name: str) -> None:
     with pytest.raises(InputForbidden):
-        check_name(name, allow_private=False)
-    check_name(name, allow_private=True)
+        check_name(name, allow_private="none")
+    check_name(name, allow_private="all")
 
 
 @pytest.mark.parametrize("name", ["example.com", "example.com.", "xn--bcher-kva.example", "a_b.io"])
 def test_a_public_name_is_allowed(name: str) -> None:
-    check_name(name, allow_private=False)
+    check_name(name, allow_private="none")

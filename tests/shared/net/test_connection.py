@@ -33,7 +33,7 @@ def get(fetcher: Fetcher, url: str, *, max_bytes: int = 1_000_000, timeout_s: fl
 
 def test_a_private_address_is_never_connected_to(origin: Origin) -> None:
     with pytest.raises(InputForbidden):
-        get(Fetcher(allow_private=False), f"http://127.0.0.1:{origin.port}/photo.jpg")
+        get(Fetcher(allow_private="none"), f"http://127.0.0.1:{origin.port}/photo.jpg")
     assert origin.requests == []
 
 
@@ -52,14 +52,14 @@ def test_a_private_address_is_never_connected_to(origin: Origin) -> None:
 def test_a_name_with_any_answer_that_is_refused_is_refused(answers: list[str]) -> None:
     resolver = ScriptedResolver(photos_example=[answers])
     with pytest.raises(InputForbidden):
-        get(Fetcher(allow_private=False, resolver=resolver), "http://photos.example/")
+        get(Fetcher(allow_private="none", resolver=resolver), "http://photos.example/")
 
 
 def test_a_name_is_asked_once_and_the_connection_goes_to_the_answer_that_was_checked(
     origin: Origin,
 ) -> None:
     resolver = ScriptedResolver(photos_example=[["127.0.0.1"], ["169.254.169.254"]])
-    fetcher = Fetcher(allow_private=True, resolver=resolver)
+    fetcher = Fetcher(allow_private="all", resolver=resolver)
     assert get(fetcher, origin.url("/photo.jpg", "photos.example")) == PHOTO
     assert resolver.asked == ["photos.example"]
     assert f"Host: photos.example:{origin.port}\r\n" in origin.requests[0]
@@ -68,7 +68,7 @@ def test_a_name_is_asked_once_and_the_connection_goes_to_the_answer_that_was_che
 def test_a_name_that_answers_otherwise_after_a_redirect_is_checked_again(origin: Origin) -> None:
     origin.answers["/a"] = http("302 Found", b"", "Location: /photo.jpg")
     resolver = ScriptedResolver(photos_example=[["127.0.0.1"], ["169.254.169.254"]])
-    fetcher = Fetcher(allow_private=True, resolver=resolver)
+    fetcher = Fetcher(allow_private="all", resolver=resolver)
     with pytest.raises(InputForbidden):
         get(fetcher, origin.url("/a", "photos.example"))
     assert len(origin.requests) == 1
@@ -76,17 +76,17 @@ def test_a_name_that_answers_otherwise_after_a_redirect_is_checked_again(origin:
 
 def test_the_next_address_is_tried_when_the_first_refuses(origin: Origin) -> None:
     resolver = ScriptedResolver(photos_example=[["127.0.0.2", "127.0.0.1"]])
-    fetcher = Fetcher(allow_private=True, resolver=resolver)
+    fetcher = Fetcher(allow_private="all", resolver=resolver)
     assert get(fetcher, origin.url("/photo.jpg", "photos.example")) == PHOTO
 
 
 def test_an_unknown_name_and_a_closed_port_are_not_found(origin: Origin) -> None:
     with pytest.raises(InputNotFound):
-        get(Fetcher(allow_private=True, resolver=ScriptedResolver()), "http://photos.example/")
+        get(Fetcher(allow_private="all", resolver=ScriptedResolver()), "http://photos.example/")
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))  # and nobody listens
         with pytest.raises(InputNotFound):
-            get(Fetcher(allow_private=True), f"http://127.0.0.1:{reserved.getsockname()[1]}/")
+            get(Fetcher(allow_private="all"), f"http://127.0.0.1:{reserved.getsockname()[1]}/")
 
 
 def test_a_name_server_that_hangs_ends_with_the_deadline() -> None:
@@ -100,7 +100,7 @@ def test_a_name_server_that_hangs_ends_with_the_deadline() -> None:
 
     resolver = HangingResolver()
     with pytest.raises(InputTimeout):
-        get(Fetcher(allow_private=True, resolver=resolver), "http://a.example/", timeout_s=SOON_S)
+        get(Fetcher(allow_private="all", resolver=resolver), "http://a.example/", timeout_s=SOON_S)
     resolver.free.set()
 
 
@@ -109,7 +109,7 @@ def test_the_proxy_of_the_environment_is_not_used(
 ) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    assert get(Fetcher(allow_private=True), origin.url("/photo.jpg")) == PHOTO
+    assert get(Fetcher(allow_private="all"), origin.url("/photo.jpg")) == PHOTO
 
 
 # --- TLS ---
@@ -136,14 +136,16 @@ def test_tls_checks_the_name_while_the_connection_goes_to_the_address(
     trusting = ssl.create_default_context()
     authority.configure_trust(trusting)
     names = ScriptedResolver(photos_example=[["127.0.0.1"]], other_example=[["127.0.0.1"]])
-    fetcher = Fetcher(allow_private=True, resolver=names, ssl_context=trusting)
+    fetcher = Fetcher(allow_private="all", resolver=names, ssl_context=trusting)
     assert get(fetcher, tls_origin.url("/photo.jpg", "photos.example")) == PHOTO
     with pytest.raises(InputNotFound):
         get(fetcher, tls_origin.url("/photo.jpg", "other.example"))
 
 
 def test_a_certificate_of_an_unknown_authority_is_refused(tls_origin: Origin) -> None:
-    fetcher = Fetcher(allow_private=True, resolver=ScriptedResolver(photos_example=[["127.0.0.1"]]))
+    fetcher = Fetcher(
+        allow_private="all", resolver=ScriptedResolver(photos_example=[["127.0.0.1"]])
+    )
     with pytest.raises(InputNotFound):
         get(fetcher, tls_origin.url("/photo.jpg", "photos.example"))
     assert tls_origin.requests == []
@@ -153,4 +155,4 @@ def test_a_tls_handshake_that_never_comes_ends_with_the_deadline() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"https://127.0.0.1:{silent.getsockname()[1]}/"
         with pytest.raises(InputTimeout):
-            get(Fetcher(allow_private=True), url, timeout_s=SOON_S)
+            get(Fetcher(allow_private="all"), url, timeout_s=SOON_S)

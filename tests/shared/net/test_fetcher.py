@@ -9,6 +9,7 @@ import pytest
 
 from shared.errors import InputForbidden, InputNotFound, InputTimeout, InputTooLarge
 from shared.net.fetcher import Fetcher, vet
+from shared.settings import PRIVATE_ADDRESSES, PrivateAddresses
 from tests.origin import Origin, http
 
 PHOTO = bytes(range(256)) * 100
@@ -25,7 +26,7 @@ def origin() -> Iterator[Origin]:
 
 @pytest.fixture(scope="module")
 def fetcher() -> Fetcher:
-    return Fetcher(allow_private=True)
+    return Fetcher(allow_private="all")
 
 
 def get(fetcher: Fetcher, url: str, *, max_bytes: int = 1_000_000, timeout_s: float = 10) -> bytes:
@@ -50,7 +51,7 @@ def get(fetcher: Fetcher, url: str, *, max_bytes: int = 1_000_000, timeout_s: fl
     ],
 )
 def test_a_public_address_passes(url: str) -> None:
-    vet(url, allow_private=False)
+    vet(url, allow_private="none")
 
 
 @pytest.mark.parametrize(
@@ -73,8 +74,8 @@ def test_a_public_address_passes(url: str) -> None:
 )
 def test_a_private_host_is_refused_in_every_spelling_unless_allowed(host: str) -> None:
     with pytest.raises(InputForbidden):
-        vet(f"http://{host}/", allow_private=False)
-    vet(f"http://{host}/", allow_private=True)
+        vet(f"http://{host}/", allow_private="none")
+    vet(f"http://{host}/", allow_private="all")
 
 
 @pytest.mark.parametrize(
@@ -119,16 +120,18 @@ def test_a_private_host_is_refused_in_every_spelling_unless_allowed(host: str) -
         "http://224.0.0.1/",
     ],
 )
-@pytest.mark.parametrize("allow_private", [False, True])
-def test_what_is_no_plain_web_address_is_refused_always(url: str, allow_private: bool) -> None:
+@pytest.mark.parametrize("allow_private", PRIVATE_ADDRESSES)
+def test_what_is_no_plain_web_address_is_refused_always(
+    url: str, allow_private: PrivateAddresses
+) -> None:
     with pytest.raises(InputForbidden):
         vet(url, allow_private=allow_private)
 
 
 def test_an_address_may_have_2048_characters_and_no_more() -> None:
     url = "http://example.com/".ljust(2048, "a")
-    vet(url, allow_private=False)
-    for allow_private in (False, True):
+    vet(url, allow_private="none")
+    for allow_private in PRIVATE_ADDRESSES:
         with pytest.raises(InputForbidden, match="2048"):
             vet(url + "a", allow_private=allow_private)
 
@@ -136,8 +139,10 @@ def test_an_address_may_have_2048_characters_and_no_more() -> None:
 @pytest.mark.parametrize("port", [22, 25, 3306, 6379, 7999, 9000])
 def test_a_port_that_is_not_the_webs_needs_the_settings_permission(port: int) -> None:
     with pytest.raises(InputForbidden, match="port"):
-        vet(f"http://example.com:{port}/", allow_private=False)
-    vet(f"http://example.com:{port}/", allow_private=True)
+        vet(f"http://example.com:{port}/", allow_private="none")
+    with pytest.raises(InputForbidden, match="port"):
+        vet(f"http://127.0.0.1:{port}/", allow_private="loopback")
+    vet(f"http://example.com:{port}/", allow_private="all")
 
 
 # --- redirects ---

@@ -24,7 +24,7 @@ def origin() -> Iterator[Origin]:
 
 @pytest.fixture(scope="module")
 def fetcher() -> Fetcher:
-    return Fetcher(allow_private=True)
+    return Fetcher(allow_private="all")
 
 
 def post(fetcher: Fetcher, url: str, *, timeout_s: float = 10) -> tuple[int, float | None, bytes]:

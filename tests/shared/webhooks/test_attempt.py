@@ -27,7 +27,7 @@ def receiver() -> Iterator[Origin]:
 
 def attempt_at(url: str, timeout_s: float = 10) -> Attempt:
     return send(
-        Fetcher(allow_private=True),
+        Fetcher(allow_private="all"),
         url=url,
         event_id="evt_1",
         body=BODY,

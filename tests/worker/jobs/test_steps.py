@@ -58,7 +58,7 @@ def test_what_is_expired_loses_its_objects_first_so_that_a_record_says_what_is_l
         storage=WatchedStorage(storage, steps),
         keys=KeyRing(Scripts(redis), settings.api_key_pepper),
         doorbell=Doorbell(make_celery(settings, role="notifier")),
-        fetcher=Fetcher(allow_private=True),
+        fetcher=Fetcher(allow_private="all"),
         settings=settings,
     )
     try:

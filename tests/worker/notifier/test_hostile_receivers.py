@@ -51,7 +51,7 @@ def send_due(
         outbox=outbox,
         storage=storage,
         keys=KeyRing(Scripts(redis), settings.api_key_pepper),
-        fetcher=Fetcher(allow_private=True),
+        fetcher=Fetcher(allow_private="all"),
         timeout_s=BRIEF_S,
     )
 

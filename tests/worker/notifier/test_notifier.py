@@ -17,7 +17,7 @@ from shared.jobs.store import JobStore
 from shared.net.fetcher import Fetcher
 from shared.queue.celery_queue import Doorbell, make_celery, restore_queue
 from shared.redis.scripts import Scripts
-from shared.settings import Settings
+from shared.settings import PRIVATE_ADDRESSES, Settings
 from shared.storage.bucket import ObjectStorage
 from shared.storage.keys import file_key, input_key, result_key
 from shared.tenants.api_keys import KeyRing
@@ -32,8 +32,8 @@ Build = Callable[..., Notifier]
 
 
 @pytest.fixture(scope="module")
-def fetchers() -> dict[bool, Fetcher]:
-    return {allow_private: Fetcher(allow_private=allow_private) for allow_private in (False, True)}
+def fetchers() -> dict[str, Fetcher]:
+    return {allowed: Fetcher(allow_private=allowed) for allowed in PRIVATE_ADDRESSES}
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def build(
     redis: Redis,
     scripts: Scripts,
     storage: ObjectStorage,
-    fetchers: dict[bool, Fetcher],
+    fetchers: dict[str, Fetcher],
 ) -> Iterator[Build]:
     """Makes notifiers with other settings."""
     built = []

@@ -34,7 +34,7 @@ def test_a_notifier_sweeps_and_copies_keys_without_being_asked(
         storage=storage,
         keys=keys,
         doorbell=Doorbell(make_celery(settings, role="notifier")),
-        fetcher=Fetcher(allow_private=False),
+        fetcher=Fetcher(allow_private="none"),
         settings=settings.model_copy(update={"sweep_s": 0.2}),
     )
     stop = Event()

@@ -41,7 +41,7 @@ def webhook_delivery(
         outbox=outbox,
         storage=storage,
         keys=keys,
-        fetcher=Fetcher(allow_private=True),
+        fetcher=Fetcher(allow_private="all"),
         timeout_s=10,
     )
 
@@ -197,7 +197,7 @@ def test_a_private_receiver_is_never_connected_to_unless_allowed(
     store: JobStore, outbox: Outbox, storage: ObjectStorage, keys: KeyRing, receiver: Origin
 ) -> None:
     job_id = end_job(store, receiver.url("/hook"))
-    strict = Fetcher(allow_private=False)
+    strict = Fetcher(allow_private="none")
     webhook_delivery = WebhookDelivery(
         store=store, outbox=outbox, storage=storage, keys=keys, fetcher=strict, timeout_s=10
     )
