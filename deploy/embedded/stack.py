@@ -14,7 +14,8 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from threading import Event
@@ -33,6 +34,7 @@ from shared.settings import Settings, load_settings
 from shared.tenants.api_keys import KeyRing
 
 TENANT = "local"
+_STATE = "stack.json"
 _PRIVATE = "FACEMEND_ALLOW_PRIVATE_ADDRESSES"
 _ROOT = Path(__file__).resolve().parents[2]
 _READY_S = 180.0  # the worker loads torch and warms its model, on a machine that may be busy
@@ -51,6 +53,11 @@ def default_folder() -> Path:
     """Return the default folder of the data."""
     home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Path(home) / "facemend"
+
+
+def has_stack(folder: Path) -> bool:
+    """Return whether a stack was started in this folder before."""
+    return (folder / _STATE).exists()
 
 
 class Stack:
@@ -102,13 +109,35 @@ class Stack:
 
     def start(self) -> None:
         """Start everything and wait until a job can run. Raises StackFailed."""
-        self._take_folder()
+        if user := self._take_folder():
+            raise StackFailed(f"a stack runs in {self.folder} already: {user}")
         try:
             self._load_state()
             self._start_all()
         except BaseException:
             self.stop()
             raise
+
+    @contextmanager
+    def servers(self, *, with_s3: bool) -> Iterator[Settings]:
+        """Yield the settings of the stack in this folder, for another command.
+
+        If the stack does not run, its Redis (and its S3) run during the block. Raises StackFailed,
+        also if there is no stack in the folder.
+        """
+        if not has_stack(self.folder):
+            raise StackFailed(f"there is no stack in {self.folder}: facemend up makes one")
+        user = self._take_folder()
+        self._say(f"the stack in {self.folder} ({user or 'stopped'})")
+        try:
+            self._load_state()
+            if user is None:
+                self._start_server("redis")
+                if with_s3:
+                    self._start_server("s3")
+            yield self.settings()
+        finally:
+            self.stop()
 
     def watch(self, stop: Event) -> None:
         """Restart every process that dies, until ``stop`` is set. A signal handler may set it."""
@@ -148,9 +177,10 @@ class Stack:
 
     # --- start, step by step --------------------------------------------------------------
 
-    def _take_folder(self) -> None:
+    def _take_folder(self) -> str | None:
+        """Lock the folder. Returns who uses it if it is in use, else None. Raises StackFailed."""
         try:
-            make_private(self.folder, sign="stack.json")
+            make_private(self.folder, sign=_STATE)
             self._lock = (self.folder / "lock").open("a+")
         except OSError as error:
             raise StackFailed(f"{self.folder} cannot be written to: {error}") from None
@@ -158,13 +188,14 @@ class Stack:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._lock.seek(0)
-            who = self._lock.read().strip() or "another process"
+            user = self._lock.read().strip() or "another process"
             self._lock.close()
             self._lock = None
-            raise StackFailed(f"a stack runs in {self.folder} already: {who}") from None
+            return user
+        return None
 
     def _load_state(self) -> None:
-        self.state = state = SavedState.read(self.folder / "stack.json")
+        self.state = state = SavedState.read(self.folder / _STATE)
         self.redis = Valkey(
             self.folder / "redis", password=state.redis_password, port=state.redis_port
         )
@@ -359,7 +390,7 @@ class Stack:
         return KeyRing.connect(settings)
 
     def _save_state(self) -> None:
-        self.state.write(self.folder / "stack.json")
+        self.state.write(self.folder / _STATE)
         self._write_status()
 
     def _write_status(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from pathlib import Path
 
 import click
 
@@ -12,10 +13,11 @@ from shared.jobs.store import JobStore
 from shared.manifests.installation import Installation
 from shared.redis.client import connect
 from shared.redis.scripts import Scripts
-from shared.settings import load_settings
+from shared.settings import Settings
 from shared.storage.bucket import ObjectStorage
 from shared.tenants.api_keys import KeyRing
 from worker.commands.exit_codes import EXIT_PHOTO_FAILED, errors_as_exit_codes
+from worker.commands.service_settings import data_option, service_settings
 from worker.notifier.key_backup import KeyBackup
 from worker.notifier.rebuilder import Rebuilder
 
@@ -32,16 +34,18 @@ _WORDS = {
 
 @click.command()
 @click.option("--dry-run", is_flag=True, help="Only tell what would be done.")
-def rebuild(*, dry_run: bool) -> None:
+@data_option
+def rebuild(*, dry_run: bool, data: Path | None) -> None:
     """Make the records of unfinished jobs again, after Redis was lost or put back in time.
 
     Each job has a manifest in the object storage until it has ended; API keys have a copy there.
     Jobs keep their ids, their age and their Idempotency-Keys; what is there already stays as it is.
     So it can be run again, by two at once, and while the service works. It needs
-    FACEMEND_REDIS_URL, the FACEMEND_S3_ settings and FACEMEND_API_KEY_PEPPER, as the API has them.
+    FACEMEND_REDIS_URL, the FACEMEND_S3_ settings and FACEMEND_API_KEY_PEPPER, as the API has them;
+    or --data, for facemend up.
     """
-    with errors_as_exit_codes():
-        came = _rebuild(dry_run=dry_run)
+    with errors_as_exit_codes(), service_settings(data, with_s3=True) as settings:
+        came = _rebuild(settings, dry_run=dry_run)
     if dry_run:
         click.echo("Nothing was changed. It would be:")
     for what, words in _WORDS.items():
@@ -51,8 +55,7 @@ def rebuild(*, dry_run: bool) -> None:
         sys.exit(EXIT_PHOTO_FAILED)
 
 
-def _rebuild(*, dry_run: bool) -> Counter[RecoveryResult | None]:
-    settings = load_settings()
+def _rebuild(settings: Settings, *, dry_run: bool) -> Counter[RecoveryResult | None]:
     scripts = Scripts(connect(settings))
     store, storage = JobStore(scripts, settings), ObjectStorage(settings)
     keys = KeyRing(scripts, settings.api_key_pepper)
