@@ -25,6 +25,13 @@ _FOREIGN: Mapping[int, FacemendError] = {
 }
 
 
+#: What a client reads of a part that is away. The names are those of GET /readyz.
+_PARTS: Mapping[str, str] = {
+    "redis": "The job store (redis) does not respond. Repeat the request later.",
+    "s3": "The object storage (s3) does not respond. Repeat the request later.",
+}
+
+
 def install(app: Flask) -> None:
     """Turn each error of ``app`` into a problem response."""
     app.register_error_handler(FacemendError, _from_tree)
@@ -57,9 +64,16 @@ def _from_tree(error: FacemendError) -> Response:
     if isinstance(error, errors.Unavailable):
         # One line without traceback: in an outage, each request logs one.
         _log.warning("unavailable: %s (%r)", error.detail, error.__cause__)
-        # Without the detail, which may name a host.
-        return problem_response(errors.Unavailable(retry_after_s=error.retry_after_s))
+        return problem_response(_without_host(error))
     return problem_response(error)
+
+
+def _without_host(error: errors.Unavailable) -> errors.Unavailable:
+    """Return the error for clients: it names the part as /readyz does, but no host."""
+    detail = _PARTS.get(error.part, "")
+    public = errors.Unavailable(detail, retry_after_s=error.retry_after_s)
+    public.part = error.part
+    return public
 
 
 def _from_framework(error: HTTPException) -> Response:

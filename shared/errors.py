@@ -167,9 +167,13 @@ class QueueFull(_TryLater):
 
 
 class Unavailable(_TryLater):
-    """Redis or the object storage does not respond."""
+    """Redis or the object storage does not respond. ``part``: redis, s3, or empty if unknown."""
 
     code, title, http_status = "unavailable", "A part of the service is not reachable", 503
+    part: str = ""
+
+    def problem(self) -> dict[str, Any]:
+        return super().problem() | ({"part": self.part} if self.part else {})
 
 
 class BucketMissing(Unavailable):

@@ -32,6 +32,7 @@ from shared.errors import (
 )
 from shared.jobs.job import Job, Status, new_id
 from shared.jobs.record import NewJob
+from shared.model_names import CATALOGUE_MODELS
 from shared.net.fetcher import vet
 from shared.photo_size import require_size
 from shared.storage.bucket import StoredObject
@@ -47,10 +48,15 @@ _VISIBLE = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """The job. ``replayed``: an earlier request with the same Idempotency-Key made it."""
+    """The job. ``replayed``: an earlier request with the same Idempotency-Key made it.
+
+    ``wait_s``: for how long to wait for its end, None without a preference. A repetition without
+    one waits as the first request did.
+    """
 
     job: Job
     replayed: bool
+    wait_s: int | None
 
 
 def check_idempotency_key(value: str | None) -> str | None:
@@ -61,7 +67,13 @@ def check_idempotency_key(value: str | None) -> str | None:
 
 
 def admit(
-    submission: Submission, *, caller: ApiKey, idempotency_key: str | None, services: Services
+    submission: Submission,
+    *,
+    caller: ApiKey,
+    idempotency_key: str | None,
+    services: Services,
+    wait_s: int | None = None,
+    request_id: str = "",
 ) -> Admission:
     """Make the job, once. Raises RequestError or InputError; then there is no job."""
     store = services.store
@@ -70,16 +82,20 @@ def admit(
     room_for = (caller.tenant, model, parameters.priority)
     if idempotency_key is None:
         store.check_room(*room_for)
-        return Admission(_accept(submission, caller, None, services), replayed=False)
-    job_id = store.idempotency.begin(caller.id, idempotency_key, submission.fingerprint, room_for)
-    if job_id is not None:
-        return Admission(_replay(job_id, caller, services), replayed=True)
+        job = _accept(submission, caller, None, services, request_id)
+        return Admission(job, replayed=False, wait_s=wait_s)
+    first = store.idempotency.begin(
+        caller.id, idempotency_key, submission.fingerprint, room_for, wait_s
+    )
+    if first is not None:
+        wait_s = first.wait_s if wait_s is None else wait_s
+        return Admission(_replay(first.job_id, caller, services), replayed=True, wait_s=wait_s)
     try:
-        job = _accept(submission, caller, idempotency_key, services)
+        job = _accept(submission, caller, idempotency_key, services, request_id)
     except BaseException:
         _abandon(services, caller, idempotency_key)
         raise
-    return Admission(job, replayed=False)
+    return Admission(job, replayed=False, wait_s=wait_s)
 
 
 def retry_job(caller: ApiKey, job_id: str, services: Services) -> Job:
@@ -130,7 +146,11 @@ def _abandon(services: Services, caller: ApiKey, idempotency_key: str) -> None:
 
 
 def _accept(
-    submission: Submission, caller: ApiKey, idempotency_key: str | None, services: Services
+    submission: Submission,
+    caller: ApiKey,
+    idempotency_key: str | None,
+    services: Services,
+    request_id: str,
 ) -> Job:
     model = _check_model(submission.parameters.model, services)
     _check_addresses(submission, caller, services)
@@ -150,6 +170,7 @@ def _accept(
         start_before_s=parameters.start_before_s,
         idempotency_key=idempotency_key,
         idempotency_fingerprint=submission.fingerprint if idempotency_key else None,
+        request_id=request_id,
     )
     services.manifests.write(new)
     try:
@@ -179,6 +200,7 @@ def _of(job: Job, caller: ApiKey) -> NewJob:
         source=job.source,
         webhook=job.request.get("webhook"),
         start_before_s=job.request.get("start_before_s"),
+        request_id=job.request_id,
     )
 
 
@@ -187,8 +209,18 @@ def _check_model(wanted: str | None, services: Services) -> str:
         return services.settings.default_model
     known = known_models(services)
     if wanted not in known:
-        raise _invalid("/model", f"unknown model; known models are {', '.join(sorted(known))}")
+        raise _invalid("/model", _why_unknown(wanted, known))
     return wanted
+
+
+def _why_unknown(wanted: str, known: frozenset[str]) -> str:
+    served = f"known models are {', '.join(sorted(known))}"
+    if wanted not in CATALOGUE_MODELS:
+        return f"unknown model; {served}"
+    return (
+        f"this service does not serve the model; {served}. To serve it, the operator runs"
+        f" `facemend models pull {wanted}` and adds it to FACEMEND_SERVED_MODELS"
+    )
 
 
 def _check_addresses(submission: Submission, caller: ApiKey, services: Services) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from flask import Response, request
+from flask import Response, g, request
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
 from pydantic import BaseModel, ConfigDict, Field
@@ -38,6 +38,8 @@ _ACCEPTED = {
     "Location": "Path of the job.",
     "Retry-After": "Seconds to wait before the next request for the job.",
 }
+_REPLAYED = {"Idempotent-Replayed": "`true`: an earlier request with this key made the job."}
+_GRANTED = {"Preference-Applied": "The wait that was granted."}
 #: Operations that accept the id of a new job.
 _NEXT_OPERATIONS = ("get", "cancel", "retry", "erase", "deliveries")
 _ETAG = {"ETag": "Changes with the response. Send it as If-None-Match."}
@@ -86,15 +88,14 @@ class ListQuery(BaseModel):
     summary="Restore the faces of a photo",
     responses={
         **linked(
-            returns(Restoration, 200, headers={"Preference-Applied": "The wait that was granted."}),
+            returns(Restoration, 200, headers=_REPLAYED | _GRANTED),
             *_NEXT_OPERATIONS,
         ),
         **linked(
             returns(
                 Restoration,
                 202,
-                headers=_ACCEPTED
-                | {"Idempotent-Replayed": "`true`: an earlier request with this key made the job."},
+                headers=_ACCEPTED | _REPLAYED,
             ),
             *_NEXT_OPERATIONS,
         ),
@@ -131,11 +132,15 @@ def submit() -> Response:
     else:
         submission = read(request, max_input_bytes=services.settings.max_input_bytes)
         admission = admit(
-            submission, caller=caller(), idempotency_key=idempotency_key, services=services
+            submission,
+            caller=caller(),
+            idempotency_key=idempotency_key,
+            services=services,
+            wait_s=preferred_wait_s(request.headers.get("Prefer", "")),
+            request_id=g.request_id,
         )
-    job = admission.job
+    job, wait_s = admission.job, admission.wait_s
     request_log.set_log_job(job.id)
-    wait_s = preferred_wait_s(request.headers.get("Prefer", ""))
     if wait := wait_for_end(job, wait_s or 0, services, kept=admission):
         return wait
     if waited:
@@ -248,7 +253,7 @@ def _etag(job: Job, url_ttl_s: int) -> str:
 
     So after a 304, the URLs of the client are valid for at least half of their life.
     """
-    parts: list[Any] = [job.version, job.queue_position]
+    parts: list[Any] = [job.version, job.queue_position, job.queue_eta_s]
     if job.result is not None:
         parts.append(int(time.time() // (url_ttl_s / 2)))
     return ".".join("" if part is None else str(part) for part in parts)

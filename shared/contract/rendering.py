@@ -20,7 +20,7 @@ from shared.contract.restorations import (
     Result,
     StoredImage,
 )
-from shared.jobs.job import Job, Progress
+from shared.jobs.job import Job, Stage, Status
 from shared.storage.bucket import Storage
 
 
@@ -40,8 +40,8 @@ def represent(job: Job, storage: Storage) -> Restoration:
         input=request.get("input", {}),
         output=request.get("output", {}),
         metadata=request.get("metadata", {}),
-        progress=_progress(job.progress),
-        queue=None if position is None else QueueView(position=position, eta_s=None),
+        progress=_progress(job),
+        queue=None if position is None else QueueView(position=position, eta_s=job.queue_eta_s),
         result=None if job.result is None else _result(job, job.result, storage),
         error=None if job.error is None else Problem.model_validate(job.error),
         warnings=list(job.warnings),
@@ -58,7 +58,15 @@ def _instant_or_none(unix_s: float | None) -> datetime | None:
     return None if unix_s is None else _instant(unix_s)
 
 
-def _progress(progress: Progress | None) -> ProgressView | None:
+def _progress(job: Job) -> ProgressView | None:
+    """Return how far the job is; for one that failed or was canceled, how far it came."""
+    if job.status is Status.SUCCEEDED:
+        faces = (job.result or {}).get("faces", ())
+        done = sum(face["status"] == "restored" for face in faces)
+        return ProgressView(
+            stage=Stage.PUBLISHING, faces_done=done, faces_total=len(faces), percent=100
+        )
+    progress = job.progress
     if progress is None:
         return None
     return ProgressView(

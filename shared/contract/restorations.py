@@ -15,6 +15,7 @@ from pydantic import (
     Field,
     StringConstraints,
     create_model,
+    field_validator,
     model_validator,
 )
 
@@ -101,12 +102,13 @@ class RestorationParameters(Request):
         Field(max_length=16),
     ] = Field(default_factory=dict)
 
-    @model_validator(mode="after")
-    def _metadata_is_small(self) -> Self:
-        size = sum(len(k.encode()) + len(v.encode()) for k, v in self.metadata.items())
+    @field_validator("metadata")
+    @classmethod
+    def _metadata_is_small(cls, metadata: dict[str, str]) -> dict[str, str]:
+        size = sum(len(k.encode()) + len(v.encode()) for k, v in metadata.items())
         if size > 4096:
             raise ValueError(f"metadata has {size} bytes; 4096 are allowed")
-        return self
+        return metadata
 
 
 class RestorationRequest(RestorationParameters):

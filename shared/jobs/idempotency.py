@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import dataclass
 from hashlib import sha256
 
 from shared.errors import IdempotencyInProgress, IdempotencyMismatch, QueueFull
@@ -14,6 +15,14 @@ from shared.settings import Settings
 #: How long a request may take from its reservation to its job.
 RESERVED_S = 60
 FULL_S = 10  # a full queue may have room after this time
+
+
+@dataclass(frozen=True, slots=True)
+class FirstRequest:
+    """What is remembered of a request: its job, and the wait (s) that it asked for, or None."""
+
+    job_id: str
+    wait_s: int | None = None
 
 
 class Idempotency:
@@ -28,8 +37,12 @@ class Idempotency:
         key: str,
         fingerprint: str,
         room_for: tuple[str, str, Priority] | None = None,
-    ) -> str | None:
-        """Reserve ``key`` for 60 seconds and return None, or return the id of the job it made.
+        wait_s: int | None = None,
+    ) -> FirstRequest | None:
+        """Reserve ``key`` for 60 seconds and return None, or return the request that had it first.
+
+        ``wait_s``: for how long this request waits for the end of its job, so that a repetition
+        can wait, too.
 
         With ``room_for`` (tenant, model and priority of the job) it also raises QueueFull if
         ``create`` would; then nothing is reserved. Raises IdempotencyInProgress,
@@ -40,6 +53,7 @@ class Idempotency:
             "reserve_idempotency_key",
             reservation=reservation_key(key_id, key),
             fingerprint=digest(fingerprint),
+            wait_s=wait_s,
             hold_s=RESERVED_S,
             call=secrets.token_hex(8),
             tenant=tenant,
@@ -51,8 +65,8 @@ class Idempotency:
         match answer:
             case ["reserved"]:
                 return None
-            case ["job", job_id]:
-                return str(job_id)
+            case ["job", job_id, waited_s]:
+                return FirstRequest(job_id, int(waited_s) if waited_s else None)
             case ["mismatch"]:
                 raise IdempotencyMismatch
             case ["full"]:

@@ -116,6 +116,9 @@ class Job:
     ``request`` is the accepted request (schemas.RestorationRequest as JSON object, without the
     webhook's secret), ``source`` where the bytes are: ``{"key": …, "etag": …}`` for a stored
     object or ``{"url": …}``. ``result`` holds object keys, never presigned addresses.
+    ``queue_position`` (1: next) and ``queue_eta_s`` are known only of a queued job that
+    ``JobStore.get`` has read. ``request_id`` is that of the HTTP request that created the job, or
+    empty.
     """
 
     id: str
@@ -138,7 +141,20 @@ class Job:
     warnings: tuple[str, ...] = ()
     timings_ms: dict[str, int] = field(default_factory=dict)
     queue_position: int | None = None
+    queue_eta_s: float | None = None
     version: int = 0  # grows with every write; the ETag is made of it
+    request_id: str = ""
+
+    @property
+    def log_fields(self) -> dict[str, str]:
+        """The fields of every log line about the job; see ``shared.telemetry.bind``."""
+        return log_fields(self.id, self.tenant, self.request_id)
+
+
+def log_fields(job_id: str, tenant: str, request_id: str) -> dict[str, str]:
+    """Return the fields of a log line about a job. A field that is not known is left out."""
+    fields = {"job_id": job_id, "tenant": tenant, "request_id": request_id}
+    return {name: value for name, value in fields.items() if value}
 
 
 def new_id(prefix: str) -> str:

@@ -20,7 +20,8 @@ class NewJob:
     """A job to be created. ``webhook`` is ``{"url": …, "events": [...]}``.
 
     ``idempotency_fingerprint`` is the one that ``Idempotency.begin`` got. With it, a reservation
-    that has ended and now belongs to another request is never bound to this job.
+    that has ended and now belongs to another request is never bound to this job. ``request_id`` is
+    that of the HTTP request, for the log lines of every process that has the job.
     """
 
     id: str
@@ -34,6 +35,7 @@ class NewJob:
     start_before_s: int | None = None
     idempotency_key: str | None = None
     idempotency_fingerprint: str | None = None
+    request_id: str = ""
 
     @cached_property
     def spec(self) -> str:
@@ -46,6 +48,7 @@ class NewJob:
                 "key_id": self.key_id,
                 "request": pack(self.request),
                 "source": self.source,
+                **({"request_id": self.request_id} if self.request_id else {}),
                 "webhook": self.webhook,
             }
         )
@@ -96,18 +99,20 @@ def pairs(flat: list[str]) -> dict[str, str]:
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
-def to_job(job_id: str, view: View, position: int | None = None) -> Job:
+def to_job(job_id: str, view: View) -> Job:
     """Return the job of a record; ignore unknown fields."""
     flat, spec_text, outcome_text = view
     spec = json.loads(spec_text)
     outcome = json.loads(outcome_text or "{}")
     request, source = unpack(spec["request"]), spec["source"]
-    return _job(job_id, pairs(flat), request, source, outcome=outcome, position=position)
+    return _job(
+        job_id, pairs(flat), request, source, outcome=outcome, request_id=spec.get("request_id", "")
+    )
 
 
 def to_new_job(new: NewJob, flat: list[str]) -> Job:
     """Return a job that was just created, from its small fields (HGETALL)."""
-    return _job(new.id, pairs(flat), new.request, new.source, outcome={})
+    return _job(new.id, pairs(flat), new.request, new.source, outcome={}, request_id=new.request_id)
 
 
 def _job(
@@ -117,12 +122,16 @@ def _job(
     source: dict[str, Any],
     *,
     outcome: Mapping[str, Any],
-    position: int | None = None,
+    request_id: str,
 ) -> Job:
+    status = Status(record["status"])
+    timings_ms = outcome.get("timings_ms", {})
+    if status in {Status.FAILED, Status.CANCELED}:
+        timings_ms = _times_ms(record) | timings_ms
     return Job(
         id=job_id,
         tenant=record["tenant"],
-        status=Status(record["status"]),
+        status=status,
         model=record["model"],
         priority=Priority(record["priority"]),
         request=request,
@@ -138,10 +147,18 @@ def _job(
         result=unpack(outcome.get("result")),
         error=outcome.get("error"),
         warnings=tuple(outcome.get("warnings", ())),
-        timings_ms=outcome.get("timings_ms", {}),
-        queue_position=position,
+        timings_ms=timings_ms,
         version=int(record["version"]),
+        request_id=request_id,
     )
+
+
+def _times_ms(record: Mapping[str, str]) -> dict[str, int]:
+    """Return what the record itself shows of the times of a job that ended without a result."""
+    since = float(record.get("retried_at") or record["created_at"])
+    ended = float(record["finished_at"])
+    started = float(record.get("started_at") or ended)
+    return {"queue": round(1000 * (started - since)), "total": round(1000 * (ended - since))}
 
 
 def _seconds(record: Mapping[str, str], name: str) -> float | None:

@@ -84,7 +84,8 @@ class Runs:
             token=token,
             lease_s=self._settings.lease_s,
             deadline_s=self._settings.job_deadline_s,
-            problem=_TOO_LATE,
+            too_late=_TOO_LATE,
+            never_started=_NEVER_STARTED,
         )
         if not answer:
             return None
@@ -166,6 +167,7 @@ class Runs:
             max_starts=MAX_STARTS,
             worker_lost=_WORKER_LOST,
             too_late=_TOO_LATE,
+            never_started=_NEVER_STARTED,
         )
         return [(job_id, Status(status)) for job_id, status in answer]
 
@@ -178,3 +180,9 @@ def _to_claim(job_id: str, view: View, token: str) -> Claim:
 _WORKER_LOST = to_json(WorkerLost().problem())
 _POISONED = to_json(Poisoned().problem())
 _TOO_LATE = to_json(DeadlineExceeded().problem())
+_NEVER_STARTED = to_json(
+    DeadlineExceeded(
+        "The job never started: it was still in the queue when start_before_s, or the time that a"
+        " job may take in all, was over"
+    ).problem()
+)

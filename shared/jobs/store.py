@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 from shared.errors import (
@@ -108,10 +109,19 @@ class JobStore:
         answer = self._scripts.run("read", id=job_id)
         if answer is None:
             raise NotFound
-        job = to_job(job_id, answer[0], answer[1])
+        view, *queue = answer
+        job = to_job(job_id, view)
         if job.tenant != tenant:
             raise NotFound
-        return job
+        if not queue:
+            return job
+        ahead, jobs, faces = queue
+        mean_faces = int(faces) / int(jobs) if jobs else None
+        return replace(
+            job,
+            queue_position=ahead + 1,
+            queue_eta_s=self.workers.wait_s(job.model, ahead, mean_faces),
+        )
 
     def versions(self, job_ids: Sequence[str]) -> dict[str, tuple[int, Status]]:
         """Return version and status of each job that exists, whoever its tenant is."""

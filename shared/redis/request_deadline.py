@@ -71,11 +71,21 @@ _current: ContextVar[_Budget | None] = ContextVar("request_budget", default=None
 
 @contextmanager
 def waiting(server: Server) -> Iterator[None]:
-    """Count the time of the block as waiting for ``server``.
+    """Count the time of the block as waiting for ``server``, and name it in each Unavailable.
 
     Raises Unavailable, and does not enter the block, if no time is left or the server's circuit is
     open.
     """
+    try:
+        with _counted(server):
+            yield
+    except Unavailable as error:
+        error.part = error.part or server
+        raise
+
+
+@contextmanager
+def _counted(server: Server) -> Iterator[None]:
     budget = _current.get()
     if budget is None or budget.counting:
         yield

@@ -125,3 +125,25 @@ def test_a_key_that_is_not_visible_ascii_is_malformed(
 
 def test_a_key_of_255_characters_is_taken(client: Any, submit: Submit) -> None:
     assert submit(client, headers={"Idempotency-Key": "~" * 255}).status_code == 202
+
+
+def test_a_repetition_waits_and_answers_like_the_first_request(
+    client: Any, submit: Submit, succeed: Any
+) -> None:
+    headers = {"Idempotency-Key": "order-4711"}
+    first = submit(client, headers=headers | {"Prefer": "wait=1"})
+    succeed("acme", first.get_json()["id"])
+    again = submit(client, headers=headers)
+    assert (again.status_code, again.get_json()["status"]) == (200, "succeeded")
+    assert again.headers["Preference-Applied"] == first.headers["Preference-Applied"] == "wait=1"
+    assert again.headers["Idempotent-Replayed"] == "true"
+
+
+def test_a_repetition_of_a_request_that_did_not_wait_does_not_wait(
+    client: Any, submit: Submit, succeed: Any
+) -> None:
+    headers = {"Idempotency-Key": "order-4711"}
+    succeed("acme", submit(client, headers=headers).get_json()["id"])
+    assert submit(client, headers=headers).status_code == 202
+    asked = submit(client, headers=headers | {"Prefer": "wait=1"})
+    assert asked.status_code == 200

@@ -95,6 +95,39 @@ local function ring(job, bell, max_bells)
   end
 end
 
+-- Returns how many jobs start before a queued job if no more jobs arrive: all of its model with a higher
+-- priority, the older jobs of its tenant, and those of other tenants whose turns come before its own. A
+-- job that waits for a delay is counted as if it were in its line already; other such jobs are not
+-- counted. Of more than MAX_TENANTS_COUNTED tenants in the queue, the others are not counted.
+local MAX_TENANTS_COUNTED = 1000
+
+local function jobs_ahead(job)
+  local ahead = 0
+  for _, priority in ipairs(PRIORITIES) do
+    if priority == job.priority then break end
+    ahead = ahead + redis.call('ZCOUNT', key('queue', priority .. ':' .. job.model), '-inf', timestamp(now()))
+  end
+  local name = queue_of(job)
+  local line, turns = key('line', name, job.tenant), key('turns', name)
+  local older = redis.call('ZRANK', line, job.id) or redis.call('ZCOUNT', line, '-inf', '(' .. job.since)
+  local turn = redis.call('ZSCORE', turns, job.tenant)
+    or math.max(tonumber(redis.call('ZSCORE', key('rested', name), job.tenant) or '0'), first_turn(name))
+  local last = tonumber(turn) + older  -- the turn in which the job starts
+  local others = redis.call('ZRANGEBYSCORE', turns, '-inf', last, 'WITHSCORES', 'LIMIT', 0,
+    MAX_TENANTS_COUNTED)
+  for i = 1, #others, 2 do
+    local tenant, first = others[i], tonumber(others[i + 1])
+    if tenant ~= job.tenant then
+      local before = last - first
+      if tenant < job.tenant then before = before + 1 end  -- at equal turns, the order of the names
+      if before > 0 then
+        ahead = ahead + math.min(before, redis.call('ZCARD', key('line', name, tenant)))
+      end
+    end
+  end
+  return ahead + older
+end
+
 -- Returns whether the tenant may not have one more job: as many as `max_queued` wait, or the job would
 -- wait behind one of the tenant's own that has waited for more than `max_age` seconds (0: no limit).
 local function over_quota(job, max_queued, max_age)

@@ -39,9 +39,9 @@ local function delete_delivery(delivery)
   redis.call('DEL', record, record .. ':log', record .. ':job')
 end
 
--- Gives each delivery of a job its own copy of the job. A webhook shows the job as it is when it is sent,
--- so this must happen before the job starts again or is removed. The copy has no result, because the
--- result is deleted with the job.
+-- Gives each delivery of a job its own copy of the job, unless it has one. A webhook about an end shows
+-- the job as it is when it is sent, so this must happen before the job starts again or is removed. The
+-- copy has no result, because the result is deleted with the job.
 local function copy_job_to_deliveries(job_id)
   local deliveries = redis.call('LRANGE', key('job', job_id, 'deliveries'), 0, -1)
   if #deliveries == 0 then return end
@@ -96,9 +96,9 @@ local function delivery_view(delivery)
 end
 
 -- Creates the delivery of an event if the webhook of the job wants that kind of event. `kind`: started, or
--- the terminal state.
+-- the terminal state. Returns whether a delivery was created.
 local function deliver_event(job, webhook, kind, at)
-  if webhook == cjson.null then return end
+  if webhook == cjson.null then return false end
   local event = 'restoration.' .. kind
   for _, wanted in ipairs(webhook.events) do
     if wanted == event then
@@ -106,8 +106,9 @@ local function deliver_event(job, webhook, kind, at)
       local delivery = 'dlv_' .. string.sub(id, 5)
       create_delivery(delivery, event, job.tenant, webhook.url, at, 'event_id', id, 'job_id', job.id)
       redis.call('RPUSH', key('job', job.id, 'deliveries'), delivery)
-      return
+      return true
     end
   end
+  return false
 end
 

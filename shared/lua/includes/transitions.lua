@@ -37,10 +37,12 @@ local function change_state(job, to)
     dequeue(job)
   elseif job.status == 'running' then
     redis.call('ZREM', key('leases'), job.id)
-    redis.call('HDEL', record, 'token', 'worker', 'progress')
+    redis.call('HDEL', record, 'token', 'worker')
   else
     redis.call('ZREM', key('expiry'), job.id)
   end
+  -- A job that failed or was canceled shows how far it came.
+  if to ~= 'failed' and to ~= 'canceled' then redis.call('HDEL', record, 'progress') end
   redis.call('HSET', record, 'status', to)
   redis.call('HINCRBY', record, 'version', 1)
   job.status = to
@@ -60,11 +62,18 @@ local function end_job(job, status, outcome, faces)
   redis.call('ZADD', key('expiry'), expires, job.id)
   local spec = job_spec(job)
   count_usage(spec.key_id, {[status] = 1, faces = faces or 0})
+  if status == 'succeeded' then count_faces(job.model, faces or 0) end
   deliver_event(job, spec.webhook, status, at)
 end
 
 local function fail_job(job, problem)
   end_job(job, 'failed', '{"error":' .. problem .. '}')
+end
+
+-- Fails a job that is past its deadline: with `never_started` if it did not run since it was created or
+-- retried, else with `too_late`.
+local function fail_late_job(job, too_late, never_started)
+  fail_job(job, job.attempt == 0 and never_started or too_late)
 end
 
 -- Returns a job whose run ended without an outcome to its queue, and returns its new state. The job fails

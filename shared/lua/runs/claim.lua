@@ -8,7 +8,8 @@
 --   token: text           fencing token of the new run
 --   lease_s: number       seconds until the lease ends
 --   deadline_s: number    seconds in which a job must end
---   problem: text         JSON, for jobs that are too late to start
+--   too_late: text        problem, JSON, for a job that ran before and is past its deadline
+--   never_started: text   problem, JSON, for a job that did not start in time
 -- Returns: the id and the view of the started job; false if there is nothing to do
 local mine = redis.call('GET', key('claim', token))
 if mine then  -- the response was lost
@@ -32,7 +33,7 @@ local function startable(name)
     elseif at < tonumber(job.deadline) then
       return job
     else
-      fail_job(job, problem)
+      fail_late_job(job, too_late, never_started)
     end
   end
 end
@@ -58,5 +59,7 @@ end
 redis.call('ZADD', key('leases'), timestamp(at + lease_s), job.id)
 redis.call('SET', key('claim', token), job.id, 'PX', math.ceil(1000 * lease_s))
 local view = job_view(job.id)
-if job.attempt == 0 then deliver_event(job, webhook_in(view[2]), 'started', at) end
+if job.attempt == 0 and deliver_event(job, webhook_in(view[2]), 'started', at) then
+  copy_job_to_deliveries(job.id)  -- the event shows the job as it is now, also if it is sent later
+end
 return {job.id, view}

@@ -10,7 +10,9 @@
 local job = load_job(id)
 if not job or job.token ~= token then return 0 end
 if job.status ~= 'running' then return 1 end  -- ended by this run: the response was lost
-if job.cancel then status, outcome, faces = 'canceled', '{}', 0 end
+if job.cancel then
+  status, outcome, faces = 'canceled', cjson.encode({timings_ms = cjson.decode(outcome).timings_ms}), 0
+end
 end_job(job, status, outcome, faces)
 redis.call('HSET', key('job', id), 'token', token)  -- shows whose result it is
 return 1

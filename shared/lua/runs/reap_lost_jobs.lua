@@ -5,7 +5,8 @@
 --   budget: number        how often a job may lose its worker
 --   max_starts: number
 --   worker_lost: text     problem, JSON
---   too_late: text        problem, JSON
+--   too_late: text        problem, JSON, for a job that is past its deadline
+--   never_started: text   problem, JSON, for one that did not start in time
 -- Returns: pairs of an id and the new state
 local at, reaped = now(), {}
 
@@ -14,7 +15,7 @@ for _, id in ipairs(due_ids(key('deadlines'), at, limit)) do
   if job.cancel then
     end_job(job, 'canceled', '{}')
   else
-    fail_job(job, too_late)
+    fail_late_job(job, too_late, never_started)
   end
   reaped[#reaped + 1] = {id, job.status}
 end

@@ -252,6 +252,7 @@ def test_without_storage_nothing_is_accepted_and_the_key_is_given_back(
     headers = {"Idempotency-Key": "order-4711"}
     answer = submit(type(client)(lame, client.secret), headers=headers)
     assert problem(answer) == (503, "unavailable")
+    assert (answer.get_json()["part"], "(s3)" in answer.get_json()["detail"]) == ("s3", True)
     assert int(answer.headers["Retry-After"]) > 0
     assert "127.0.0.1" not in answer.get_data(as_text=True)
     assert store.page("acme")[0] == []
@@ -267,6 +268,7 @@ def test_without_redis_nothing_is_stored(
     lame: FlaskClient = create_app(Services.connect(nowhere)).test_client()
     answer = submit(type(client)(lame, client.secret))
     assert problem(answer) == (503, "unavailable")
+    assert (answer.get_json()["part"], "(redis)" in answer.get_json()["detail"]) == ("redis", True)
     assert int(answer.headers["Retry-After"]) > 0
     assert list(storage.list("")) == []
 
@@ -282,4 +284,16 @@ def test_a_storage_without_the_bucket_is_no_fault_of_the_photo(
     services: Services, client: Any, submit: Submit, problem: Problem
 ) -> None:
     lame = create_app(with_storage(services, Bucketless(services.settings)))
-    assert problem(submit(type(client)(lame.test_client(), client.secret))) == (503, "unavailable")
+    answer = submit(type(client)(lame.test_client(), client.secret))
+    assert problem(answer) == (503, "unavailable")
+    assert answer.get_json()["part"] == "s3"
+
+
+def test_a_model_of_the_catalogue_that_is_not_served_says_how_to_serve_it(client: Any) -> None:
+    body = {"input": {"url": "https://example.com/a.jpg"}, "model": "gpen-bfr-2048"}
+    (error,) = client.post("/v1/restorations", json=body).get_json()["errors"]
+    assert error["pointer"] == "/model"
+    assert "facemend models pull gpen-bfr-2048" in error["detail"]
+    assert "FACEMEND_SERVED_MODELS" in error["detail"]
+    other = client.post("/v1/restorations", json=body | {"model": "unheard-of"}).get_json()
+    assert "FACEMEND_SERVED_MODELS" not in other["errors"][0]["detail"]

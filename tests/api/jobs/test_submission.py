@@ -35,6 +35,7 @@ def photo_part(data: bytes) -> tuple[io.BytesIO, str]:
         ({"input": {"key": "a", "url": "https://example.com/a.jpg"}}, "/input"),
         ({"input": {}}, "/input"),
         ({}, "/input"),
+        ({"input": {"key": "a"}, "metadata": {str(n): "x" * 1000 for n in range(5)}}, "/metadata"),
         ({"input": {"key": "a"}, "output": {"key": "../b"}}, "/output/key"),
         ({"input": {"key": "a"}, "output": {"key": "a"}}, "/output/key"),
         ([], ""),

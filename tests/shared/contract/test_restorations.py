@@ -94,6 +94,7 @@ def test_a_webhook_wants_all_events_unless_it_says() -> None:
         ("start_before_s", {"start_before_s": 86_401}),
         ("metadata.a", {"metadata": {"a": 1}}),
         ("metadata", {"metadata": {str(number): "" for number in range(17)}}),
+        ("metadata", {"metadata": {str(number): "x" * 1000 for number in range(5)}}),
     ],
 )
 def test_what_is_wrong_is_named(where: str, fields: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ import pytest
 from redis import Redis
 
 from shared.errors import FacemendError, IdempotencyInProgress, IdempotencyMismatch
-from shared.jobs.idempotency import RESERVED_S, reservation_key
+from shared.jobs.idempotency import RESERVED_S, FirstRequest, reservation_key
 from shared.jobs.record import NewJob
 from shared.jobs.store import JobStore
 from tests.shared.conftest import at_once
@@ -27,7 +27,7 @@ def test_after_the_job_is_made_the_same_request_is_told_its_name(
 ) -> None:
     store.idempotency.begin("key_1", "order-7", "body")
     job = store.create(new_job(idempotency_key="order-7", idempotency_fingerprint="body"))
-    assert store.idempotency.begin("key_1", "order-7", "body") == job.id
+    assert store.idempotency.begin("key_1", "order-7", "body") == FirstRequest(job.id)
 
 
 def test_another_body_under_the_same_key_is_refused(store: JobStore, new_job: NewJobs) -> None:
@@ -51,7 +51,7 @@ def test_of_sixteen_at_once_one_makes_the_job(store: JobStore, new_job: NewJobs)
         except IdempotencyInProgress:
             return "in progress"
         if known:
-            return known
+            return known.job_id
         new = new_job(idempotency_key="order-7", idempotency_fingerprint="body")
         return store.create(new).id
 
@@ -71,7 +71,7 @@ def test_a_key_that_stands_for_a_job_is_not_given_back(store: JobStore, new_job:
     store.idempotency.begin("key_1", "order-7", "body")
     job = store.create(new_job(idempotency_key="order-7"))
     store.idempotency.abandon("key_1", "order-7")
-    assert store.idempotency.begin("key_1", "order-7", "body") == job.id
+    assert store.idempotency.begin("key_1", "order-7", "body") == FirstRequest(job.id)
 
 
 def test_a_reservation_ends_soon_and_a_job_is_remembered_for_a_day(
@@ -108,3 +108,12 @@ def test_whatever_a_customer_chose_stays_one_short_name(store: JobStore, key: st
     assert store.idempotency.begin("key_1", key, "body") is None
     with pytest.raises(FacemendError):
         store.idempotency.begin("key_1", key, "body")
+
+
+def test_a_repetition_reads_how_long_the_first_request_waits(
+    store: JobStore, new_job: NewJobs
+) -> None:
+    store.idempotency.begin("key_1", "order-7", "body", wait_s=30)
+    job = store.create(new_job(idempotency_key="order-7"))
+    again = store.idempotency.begin("key_1", "order-7", "body", wait_s=5)
+    assert again == FirstRequest(job.id, wait_s=30)

@@ -8,6 +8,7 @@ import pytest
 from redis import Redis
 
 from shared.errors import IdempotencyMismatch, NotFound, Unavailable
+from shared.jobs.idempotency import FirstRequest
 from shared.jobs.job import Priority, Release, Status, new_id
 from shared.jobs.record import NewJob, outcome_json
 from shared.jobs.recovery import Manifest, RecoveryResult, SealedRun
@@ -139,7 +140,7 @@ def test_an_idempotency_key_finds_its_revived_job(
         new := new_job(idempotency_key="once", idempotency_fingerprint="this request")
     )
     store.recovery.restore(manifest, age_s=10)
-    assert store.idempotency.begin("key_1", "once", "this request") == new.id
+    assert store.idempotency.begin("key_1", "once", "this request") == FirstRequest(new.id)
     with pytest.raises(IdempotencyMismatch):
         store.idempotency.begin("key_1", "once", "another request")
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from shared.errors import WorkerLost
+from shared.errors import DeadlineExceeded, WorkerLost
 from shared.jobs.job import (
     RELEASE_BUDGET,
     Priority,
@@ -90,6 +90,27 @@ def test_a_job_that_was_not_started_in_time_fails_while_it_waits(
     assert deadline == pytest.approx(job.created_at + 5, abs=1e-3)
     redis.zadd("fm:deadlines", {job.id: redis_time(redis)})
     assert store.runs.reap() == [(job.id, Status.FAILED)]
+    assert "never started" in (store.get("acme", job.id).error or {})["detail"]
+
+
+def test_a_job_that_is_too_late_at_its_claim_says_that_it_never_started(
+    store: JobStore, new_job: NewJobs, redis: Redis
+) -> None:
+    job = store.create(new_job(start_before_s=5))
+    redis.hset(f"fm:job:{job.id}", "deadline", redis_time(redis))
+    assert store.runs.claim(job.id, "w") is None
+    error = store.get("acme", job.id).error or {}
+    assert (error["code"], "never started" in error["detail"]) == ("deadline-exceeded", True)
+
+
+def test_a_job_that_ran_before_its_deadline_was_not_finished_in_time(
+    store: JobStore, new_job: NewJobs, redis: Redis
+) -> None:
+    claim = claimed(store, new := new_job(start_before_s=5))
+    store.runs.release(new.id, claim.token, Release.DRAIN)
+    redis.zadd("fm:deadlines", {new.id: redis_time(redis)})
+    store.runs.reap()
+    assert store.get("acme", new.id).error == DeadlineExceeded().problem()
 
 
 def test_a_started_job_has_met_its_start_deadline(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from random import Random
 
 import pytest
 from redis import Redis
@@ -80,7 +81,8 @@ def test_an_answer_that_was_lost_is_given_again(store: JobStore, queue: Queue) -
         "token": "t" * 32,
         "lease_s": 10,
         "deadline_s": 60,
-        "problem": "{}",
+        "too_late": "{}",
+        "never_started": "{}",
     }
     once, again = (store._scripts.run("claim", **arguments) for _ in range(2))
     assert once == again
@@ -241,3 +243,58 @@ def test_a_flood_makes_a_small_tenant_wait_at_most_twice_as_long(
     small = dict.fromkeys(queue("small", 5), 0.0)
     beside = max(latencies(store, small, slots=4, job_s=1.0))
     assert beside <= 2 * alone
+
+
+# --- the position in the queue -----------------------------------------------------------------
+
+
+def test_the_position_is_the_order_in_which_jobs_start(store: JobStore, queue: Queue) -> None:
+    """Tenants with and without credit, several priorities, and a job that waits for a retry."""
+    random = Random(7)
+    tenants = ("acme", "bell", "carl")
+    for round_ in range(12):
+        jobs = [
+            (tenant, job_id)
+            for tenant in random.sample(tenants, 3)
+            for job_id in queue(tenant, random.randrange(6), priority=random.choice([*Priority]))
+        ]
+        jobs += [("acme", job_id) for job_id in queue("acme", 1, priority=Priority.LOW)]
+        expected = {job_id: store.get(tenant, job_id).queue_position for tenant, job_id in jobs}
+        count = random.randrange(1, 6) if round_ < 11 else 1000
+        waiting = [*_all_queued(store, tenants)]
+        positions = [store.get(tenant, job_id).queue_position for tenant, job_id in waiting]
+        order = dict(zip([job_id for _, job_id in waiting], positions, strict=True))
+        assert sorted(positions) == list(range(1, len(waiting) + 1))
+        assert expected.items() <= order.items()
+        started = _start_in_order(store, waiting, count)
+        assert [order[job_id] for job_id in started] == list(range(1, len(started) + 1))
+
+
+def _all_queued(store: JobStore, tenants: Iterable[str]) -> Iterator[tuple[str, str]]:
+    for tenant in tenants:
+        jobs, _ = store.page(tenant, status=Status.QUEUED, limit=100)
+        yield from ((tenant, job.id) for job in jobs)
+
+
+def _start_in_order(store: JobStore, waiting: list[tuple[str, str]], count: int) -> list[str]:
+    """Start jobs as a worker does: first all of high priority, then normal, then low."""
+    started: list[str] = []
+    for priority in Priority:
+        for tenant, job_id in waiting:
+            if len(started) < count and store.get(tenant, job_id).priority is priority:
+                claim = store.runs.claim(job_id, "w")
+                if claim:
+                    started.append(claim.job.id)
+    return started
+
+
+def test_a_job_that_waits_before_its_next_try_has_the_position_of_its_line(
+    store: JobStore, queue: Queue
+) -> None:
+    first, second, third = queue("acme", 3)
+    claim = store.runs.claim(first, "w")
+    assert claim
+    store.runs.release(first, claim.token, Release.TRANSIENT, delay_s=60)
+    assert store.get("acme", first).queue_position == 1
+    assert store.get("acme", second).queue_position == 1
+    assert store.get("acme", third).queue_position == 2

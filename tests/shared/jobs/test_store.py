@@ -54,15 +54,17 @@ def test_a_missing_job_and_a_foreign_one_are_not_found_alike(
     assert foreign.value.problem() == missing.value.problem()
 
 
-def test_a_queued_job_knows_its_place_in_its_own_queue(store: JobStore, new_job: NewJobs) -> None:
+def test_a_queued_job_knows_how_many_jobs_of_its_model_start_before_it(
+    store: JobStore, new_job: NewJobs
+) -> None:
     jobs = [new_job() for _ in range(3)]
     for new in (*jobs, urgent := new_job(priority=Priority.HIGH), other := new_job(model="big")):
         store.create(new)
-    assert [store.get("acme", new.id).queue_position for new in jobs] == [1, 2, 3]
+    assert [store.get("acme", new.id).queue_position for new in jobs] == [2, 3, 4]
     assert store.get("acme", urgent.id).queue_position == 1
     assert store.get("acme", other.id).queue_position == 1
     store.runs.claim(jobs[0].id, "w")
-    assert store.get("acme", jobs[2].id).queue_position == 2
+    assert store.get("acme", jobs[2].id).queue_position == 3
     assert store.get("acme", jobs[0].id).queue_position is None
 
 

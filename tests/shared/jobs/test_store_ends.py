@@ -15,11 +15,11 @@ from shared.jobs.job import (
     Stage,
     Status,
 )
-from shared.jobs.record import NewJob
+from shared.jobs.record import NewJob, Outcome
 from shared.jobs.runs import Beat, Claim
 from shared.jobs.store import JobStore
 from shared.webhooks.outbox import Outbox
-from tests.shared.conftest import DONE, at_once, claimed, redis_time
+from tests.shared.conftest import BROKEN, DONE, at_once, claimed, redis_time
 
 NewJobs = Callable[..., NewJob]
 
@@ -147,7 +147,7 @@ def test_an_erased_job_leaves_only_a_tombstone(
     was = {"queued": Status.QUEUED, "running": Status.RUNNING, "ended": Status.SUCCEEDED}
     assert store.erase("acme", new.id) is was[state]
     assert store.erase("acme", new.id) is None
-    left = {*redis.keys("*")} - {"fm:queues", "fm:usage:key_1"}
+    left = {*redis.keys("*")} - {"fm:queues", "fm:usage:key_1", "fm:faces:starter"}
     assert left == {f"fm:gone:{new.id}"}
     assert 0 < redis.ttl(f"fm:gone:{new.id}") <= 86_400
 
@@ -165,3 +165,51 @@ def test_nothing_late_revives_an_erased_job(store: JobStore, new_job: NewJobs) -
         store.create(new)
     with pytest.raises(NotFound):
         store.get("acme", new.id)
+
+
+# --- timings and progress ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("canceled", [False, True])
+def test_a_run_that_ends_without_a_result_keeps_its_timings_and_progress(
+    store: JobStore, new_job: NewJobs, canceled: bool
+) -> None:
+    claim = claimed(store, new := new_job())
+    store.runs.progress(new.id, claim.token, Progress(Stage.RESTORING, 1, 3))
+    if canceled:
+        store.cancel("acme", new.id)
+    error = {"code": "out-of-memory"}
+    timings_ms = {"queue": 1, "fetch": 20, "total": 21}
+    store.runs.finish(
+        new.id, claim.token, Outcome(Status.FAILED, error=error, timings_ms=timings_ms)
+    )
+    job = store.get("acme", new.id)
+    assert job.status is (Status.CANCELED if canceled else Status.FAILED)
+    assert job.timings_ms == timings_ms
+    assert job.progress == Progress(Stage.RESTORING, 1, 3)
+
+
+def test_a_job_that_ends_in_redis_has_the_times_that_its_record_shows(
+    store: JobStore, new_job: NewJobs, redis: Redis
+) -> None:
+    waiting = store.create(new_job())
+    claim = claimed(store, running := new_job(model="big"))
+    redis.hset(f"fm:job:{waiting.id}", "created_at", waiting.created_at - 2)
+    redis.hset(f"fm:job:{running.id}", "started_at", claim.job.created_at + 3)
+    canceled = store.cancel("acme", waiting.id)
+    redis.zadd("fm:deadlines", {running.id: 0})
+    store.runs.reap()
+    late = store.get("acme", running.id)
+    assert canceled.timings_ms["queue"] == canceled.timings_ms["total"] >= 2000
+    assert late.timings_ms["queue"] == 3000
+    assert late.timings_ms["total"] < 3000  # it ended now; the test put the start into the future
+
+
+def test_a_retried_job_starts_without_progress_and_timings(
+    store: JobStore, new_job: NewJobs
+) -> None:
+    claim = claimed(store, new := new_job())
+    store.runs.progress(new.id, claim.token, Progress(Stage.RESTORING, 1, 3))
+    store.runs.finish(new.id, claim.token, BROKEN)
+    job = store.retry("acme", new.id)
+    assert (job.progress, job.timings_ms) == (None, {})

@@ -31,12 +31,12 @@ class Submission(Caller):
         if not self.client.keyed:
             return
         try:
-            job_id = self.world.store.idempotency.begin(KEY_ID, self.client.key, FINGERPRINT)
+            first = self.world.store.idempotency.begin(KEY_ID, self.client.key, FINGERPRINT)
         except IdempotencyInProgress:
             self.todo.clear()
             return
-        if job_id is not None:
-            self.world.ledger.accepted(job_id)
+        if first is not None:
+            self.world.ledger.accepted(first.job_id)
             self.todo.clear()
 
     def upload(self) -> None:

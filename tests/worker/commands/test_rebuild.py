@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from redis import Redis
 
 from shared.errors import NotFound, Unavailable
+from shared.jobs.idempotency import FirstRequest
 from shared.jobs.job import Status
 from shared.jobs.record import Outcome
 from shared.jobs.recovery import RecoveryResult
@@ -122,7 +123,7 @@ def test_a_request_sent_again_finds_the_job_that_it_had_made(
     job_id = admit(idempotency_key="once", idempotency_fingerprint="f").id
     redis.flushdb()
     facemend()
-    assert store.idempotency.begin("key_1", "once", "f") == job_id
+    assert store.idempotency.begin("key_1", "once", "f") == FirstRequest(job_id)
 
 
 def test_of_two_requests_with_one_idempotency_key_the_later_becomes_the_job(

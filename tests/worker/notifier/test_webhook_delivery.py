@@ -20,7 +20,7 @@ from shared.storage.bucket import ObjectStorage
 from shared.telemetry import JsonLines
 from shared.tenants.api_keys import KeyRing
 from shared.webhooks.outbox import Outbox
-from tests.jobs import TENANT, end_job, make_due, only_delivery, queue_job
+from tests.jobs import TENANT, end_job, make_due, new_job, only_delivery, queue_job
 from tests.origin import Origin, headers, http
 from worker.notifier.webhook_delivery import WebhookDelivery
 
@@ -307,3 +307,21 @@ def test_a_message_that_cannot_be_built_uses_up_its_attempts(
     (attempt,) = only_delivery(outbox, job_id)["attempts"]
     assert attempt["error"] == "The message could not be written"
     assert receiver.requests == []
+
+
+def test_a_started_webhook_shows_the_running_job_also_after_its_end(
+    store: JobStore, send_due: SendDue, receiver: Origin, outbox: Outbox, redis: Redis
+) -> None:
+    webhook = {"url": receiver.url("/hook"), "events": ["restoration.started"]}
+    job = store.create(new_job(webhook=webhook))
+    claim = store.runs.claim(job.id, "worker-1")
+    assert claim
+    store.runs.finish(job.id, claim.token, Outcome(Status.FAILED))
+    send_due()
+    outbox.redeliver(TENANT, only_delivery(outbox, job.id)["id"])
+    send_due()
+    sent = [json.loads(request.split("\r\n\r\n")[1])["data"] for request in receiver.requests]
+    assert len(sent) == 2
+    for data in sent:
+        assert (data["status"], data["attempt"]) == ("running", 1)
+        assert (data["progress"], data["finished_at"], data["error"]) == (None, None, None)

@@ -1,0 +1,18 @@
+"""The names of the catalogue's models that restore or colorize faces.
+
+The API refuses a model that no worker serves, and says how to serve it if it is one of these. The
+API does not import ``worker.weights.catalogue``; a test compares the two.
+"""
+
+from __future__ import annotations
+
+CATALOGUE_MODELS = frozenset(
+    {
+        "facemend-starter",
+        "gpen-bfr-1024",
+        "gpen-bfr-2048",
+        "gpen-bfr-256",
+        "gpen-bfr-512",
+        "gpen-colorization-1024",
+    }
+)
