@@ -180,10 +180,13 @@ class BucketMissing(Unavailable):
     """The object storage responds, but the bucket of the service does not exist."""
 
     title = "The storage does not have the bucket of the service"
+    part = "s3"
 
 
 class Refused(Unavailable):
     """Redis responds that it accepts no writes now. Nothing has been changed."""
+
+    part = "redis"
 
 
 class InputError(FacemendError):

@@ -68,7 +68,6 @@ def test_a_webhook_wants_all_events_unless_it_says() -> None:
         ("input", {"input": {"url": "https://example.com", "key": "a"}}),
         ("input", {"input": None}),
         ("input.key", {"input": {"key": ""}}),
-        ("input.url", {"input": {"url": "https://example.com/" + "x" * 2048}}),
         ("model", {"model": ""}),
         ("model", {"model": 7}),
         ("options.seed", {"options": {"seed": "7"}}),
