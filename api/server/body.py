@@ -86,16 +86,16 @@ class Pace:
         self._ends_s = self._now() + total_s
         self._window()
 
-    def deadline(self) -> float:
-        """On the loop's clock: when the next bytes have to be there."""
-        return min(self._ends_s, self._window_ends_s)
+    def left_s(self) -> float:
+        """Seconds until the next bytes have to be there."""
+        return min(self._ends_s, self._window_ends_s) - self._now()
 
     def note(self, count: int) -> None:
         """Bytes have come in. Raises SlowRequest when time is up."""
         self._missing -= count
         if self._missing <= 0:
             self._window()
-        if self._now() > self.deadline():
+        if self.left_s() < 0:
             raise SlowRequest
 
     def _window(self) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from email.utils import formatdate
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 from uuid import uuid4
@@ -127,8 +128,7 @@ class Connection:
                     await self._read_first()
                 self._idle = False
             limit_s = min(_HEAD_S, self._resources.settings.upload_timeout_s)
-            async with _limit(limit_s):
-                event = await self._event()
+            event = await self._event_within(limit_s)
         except TimeoutError:
             return None
         finally:
@@ -181,8 +181,7 @@ class Connection:
             await self._write(self._http.send(go_on) or b"")
         pace = Pace(self._resources.settings.upload_timeout_s)
         while body.size < limit:
-            async with _limit_at(pace.deadline()):
-                event = await self._event()
+            event = await self._event_within(pace.left_s())
             if isinstance(event, h11.EndOfMessage):
                 return
             data = _data(event)
@@ -212,7 +211,7 @@ class Connection:
     # --- answers ------------------------------------------------------------------------------
 
     async def _send(self, answer: Answer, head: h11.Request) -> None:
-        headers = [*answer.headers, (b"Date", formatdate(usegmt=True).encode())]
+        headers = [*answer.headers, (b"Date", _date(int(time.time())))]
         if self._http.their_state is not h11.DONE or self._resources.services.draining.is_set():
             headers.append((b"Connection", b"close"))
         reason = _reason(answer.status)
@@ -284,6 +283,14 @@ class Connection:
                 return event
             await self._read()
 
+    async def _event_within(self, seconds: float) -> Any:
+        """The next event. Raises SlowRequest, and what ``_event`` raises."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._event()
+        except TimeoutError:
+            raise SlowRequest from None
+
     async def _read(self) -> None:
         self._http.receive_data(await self._reader.read(_READ_BYTES))
 
@@ -339,22 +346,9 @@ def _data(event: Any) -> bytes | bytearray:
     return event.data
 
 
-@asynccontextmanager
-async def _limit(seconds: float) -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except TimeoutError:
-        raise SlowRequest from None
-
-
-@asynccontextmanager
-async def _limit_at(when_s: float) -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout_at(when_s):
-            yield
-    except TimeoutError:
-        raise SlowRequest from None
+@lru_cache(maxsize=1)
+def _date(second: int) -> bytes:
+    return formatdate(second, usegmt=True).encode()
 
 
 def _reason(status: int) -> bytes:

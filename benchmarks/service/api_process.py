@@ -20,10 +20,11 @@ _UNLIMITED = str(1_000_000_000)
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """A running API: its port, an API key of the tenant ``acme``, and the process."""
+    """A running API: its port, API keys of two tenants, and the process."""
 
     port: int
     key: str
+    other_key: str
     process: ChildProcess
 
     @property
@@ -47,11 +48,12 @@ def running_api(folder: Path, argv: Sequence[str] = API) -> Iterator[Api]:
             "rate_limit": _UNLIMITED,
         }
         settings = to_settings(values)
-        _, key = KeyRing.connect(settings).create("acme", "benchmark")
+        keys = KeyRing.connect(settings)
+        key, other_key = (keys.create(tenant, "benchmark")[1] for tenant in ("acme", "other"))
         argv = [word.format(port=port) for word in argv]
         url = f"http://127.0.0.1:{port}/healthz"
         with running_server(folder / "api", argv, to_environment(values), url) as process:
-            yield Api(port, key, process)
+            yield Api(port, key, other_key, process)
 
 
 @contextmanager

@@ -44,5 +44,6 @@ def to_environment(values: Mapping[str, str]) -> dict[str, str]:
 def python_process(folder: Path, module: list[str], env: Mapping[str, str]) -> ChildProcess:
     """Return a process that runs ``python -m`` with ``module`` and its arguments in ``folder``."""
     argv = [sys.executable, "-m", *module]
-    env = {**os.environ, "PYTHONPATH": str(ROOT), **env}
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    env = {**os.environ, "PYTHONPATH": path, **env}
     return ChildProcess(folder.name, argv, folder=folder, env=env, cwd=folder)

@@ -11,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 
+from benchmarks.service.attackers import KINDS
+from benchmarks.service.slow_clients import FREED_S, MAX_P95_MS, Target, clients_of, run_attack
 from shared.jobs.job import Job, Stage, Status
 from shared.storage.keys import job_prefixes
 from tests.chaos.audit import audit
@@ -260,3 +262,27 @@ def _assert_no_trace(run: Run, service: Service, customer: Customer, job_id: str
     run.row.recovered(time.monotonic() - started, _ERASED_S, "erasing objects")
     run.row.require(not objects(), f"left after an erase: {objects()[:2]}")
     run.row.require(service.job(job_id) is None, "an erased job came back")
+
+
+@row("F25", "slow clients, 300 of each kind; 500 event streams",
+     f"others' p95 ≤ {MAX_P95_MS:g} ms, none fails; freed in {FREED_S:g} s",
+     alone=True, limit_s=600)  # fmt: skip
+def slow_clients(run: Run) -> None:
+    """No worker runs, so jobs stay queued and streams stay open."""
+    with run.service() as service:
+        (api,) = service.start("api")
+        customers = run.customer(service), run.customer(service, tenant="slow")
+        client, attacker = ((one.secret, one.submit()) for one in customers)
+        target = Target(api.pid, int(api.url.rpartition(":")[2]), client, attacker)
+        worst_ms = 0.0
+        for kind in KINDS:
+            found = run_attack(target, kind)
+            run.row.injected += clients_of(kind)
+            p95_ms = found.asked.percentile_ms(0.95)
+            worst_ms = max(worst_ms, p95_ms)
+            run.row.require(p95_ms <= MAX_P95_MS, f"{kind}: others wait {p95_ms:.0f} ms (p95)")
+            run.row.require(not found.asked.failed, f"{kind}: {found.asked.failed} others failed")
+            run.row.require(found.freed_s is not None, f"{kind}: connections are not freed")
+            if found.freed_s and "event streams" not in kind:  # those last as long as their clients
+                run.row.recovered(found.freed_s, FREED_S, f"{kind}: freeing connections")
+        run.row.note(f"p95 of other clients at most {worst_ms:.0f} ms")
