@@ -30,9 +30,9 @@ def test_a_request_logs_one_line_with_caller_action_and_job(
     job_id = submit(client).get_json()["id"]
     (key,) = services.keys.list("acme")
     answer = client.post(f"/v1/restorations/{job_id}/cancel")
-    told = [line for line in lines() if line["logger"] == "api.request_log"]
-    assert len(told) == 2
-    line = told[-1]
+    reported = [line for line in lines() if line["logger"] == "api.request_log"]
+    assert len(reported) == 2
+    line = reported[-1]
     assert line["event"] == "POST /v1/restorations/<job_id>/cancel"
     assert (line["tenant"], line["key_id"], line["job_id"]) == ("acme", key.id, job_id)
     assert (line["status"], line["level"]) == (202, "info")
@@ -71,9 +71,9 @@ def test_each_change_is_in_the_audit_log_and_reading_is_not(
     enrol("other").open(path, method="DELETE")
     client.open(path, method="DELETE")
     job_id = path.rpartition("/")[2]
-    told = [line for line in lines() if line["logger"] == "facemend.audit"]
+    reported = [line for line in lines() if line["logger"] == "facemend.audit"]
     route = "/v1/restorations/<job_id>"
-    assert [(line["event"], line["status"], line["tenant"]) for line in told] == [
+    assert [(line["event"], line["status"], line["tenant"]) for line in reported] == [
         ("POST /v1/restorations", 202, "acme"),
         (f"POST {route}/cancel", 202, "acme"),
         (f"POST {route}/cancel", 409, "acme"),
@@ -81,9 +81,9 @@ def test_each_change_is_in_the_audit_log_and_reading_is_not(
         (f"DELETE {route}", 404, "other"),
         (f"DELETE {route}", 204, "acme"),
     ]
-    assert {line["job_id"] for line in told} == {job_id}
-    assert told[0]["key_id"] == key.id
-    assert len({line["request_id"] for line in told}) == len(told)
+    assert {line["job_id"] for line in reported} == {job_id}
+    assert reported[0]["key_id"] == key.id
+    assert len({line["request_id"] for line in reported}) == len(reported)
 
 
 def test_a_change_without_a_valid_key_is_in_the_audit_log(

@@ -28,8 +28,8 @@ def test_options_arrive_as_they_were_sent() -> None:
         {"options": {"faces": [2, 0], "min_identity": 0.5, "noise_scale": 1.5, "truncation": 0.25}}
     )
     request = asked.model_dump(mode="json")
-    told = face_options(RestoreRequest("job_1", "m", request["options"], request["output"]))
-    assert told == FaceOptions(
+    reported = face_options(RestoreRequest("job_1", "m", request["options"], request["output"]))
+    assert reported == FaceOptions(
         faces=(2, 0), min_identity=0.5, noise_scale=1.5, truncation=0.25, crops=False
     )
 

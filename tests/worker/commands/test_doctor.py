@@ -23,7 +23,7 @@ def found(findings: Iterator[Finding], name: str) -> Finding:
     return next(finding for finding in findings if finding.name == name)
 
 
-def test_a_sound_installation_is_told_line_by_line(
+def test_a_complete_installation_is_reported_line_by_line(
     facemend: Facemend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer = facemend("doctor", "--json")
@@ -39,7 +39,7 @@ def test_a_sound_installation_is_told_line_by_line(
     assert all(line["next"] for line in lines.values() if line["level"] != "ok")
 
 
-def test_a_served_model_without_weights_fails_and_the_rest_is_still_told(
+def test_a_served_model_without_weights_fails_and_all_else_is_still_reported(
     facemend: Facemend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FACEMEND_DEFAULT_MODEL", "gpen-bfr-512")
@@ -56,7 +56,7 @@ def test_a_served_model_without_weights_fails_and_the_rest_is_still_told(
     ("content", "level", "says"),
     [(None, "ok", "not here (optional)"), (b"not it", "fail", "f1002c41add9")],
 )
-def test_weights_are_told_from_what_only_has_their_name(
+def test_a_file_with_the_name_of_weights_is_verified_by_its_hash(
     tmp_path: Path, content: bytes | None, level: str, says: str
 ) -> None:
     if content:
@@ -67,14 +67,14 @@ def test_weights_are_told_from_what_only_has_their_name(
     assert "facemend models pull gpen-bfr-512" in finding.next
 
 
-def test_a_licence_that_is_not_accepted_is_told(tmp_path: Path) -> None:
+def test_a_licence_that_is_not_accepted_is_reported(tmp_path: Path) -> None:
     (tmp_path / "GPEN-BFR-256.pth").write_bytes(b"whatever was first")
     finding = found(doctor_checks._weights(settings_with(models_dir=tmp_path)), "gpen-bfr-256")
     assert finding.level == "warn"
     assert "FACEMEND_ACCEPTED_LICENCES" in finding.found
 
 
-def test_servers_that_answer_are_ok(settings: Settings) -> None:
+def test_servers_that_respond_are_ok(settings: Settings) -> None:
     assert found(doctor_checks._redis(settings), "redis").level == "ok"
     assert found(doctor_checks._s3(settings), "s3").level == "ok"
     nowhere = settings.model_copy(update={"s3_bucket": "no-such-bucket"})
@@ -90,7 +90,7 @@ def test_servers_that_answer_are_ok(settings: Settings) -> None:
         (doctor_checks._s3, "s3_endpoint_url", "http://127.0.0.1:1"),
     ],
 )
-def test_a_server_that_was_configured_and_is_not_there_fails(
+def test_a_configured_server_that_does_not_respond_fails(
     check: doctor_checks.Check, setting: str, closed: str
 ) -> None:
     keys = {"s3_access_key_id": "key", "s3_secret_access_key": "secret"}
@@ -99,7 +99,7 @@ def test_a_server_that_was_configured_and_is_not_there_fails(
     assert f"FACEMEND_{setting.upper()}" in finding.next
 
 
-def test_without_a_setting_a_missing_server_is_only_a_warning() -> None:
+def test_a_missing_server_without_a_setting_is_only_a_warning() -> None:
     blank = settings_with()
     unset = blank.model_copy(
         update={"redis_url": settings_with(redis_url="redis://127.0.0.1:1/0").redis_url}
@@ -110,7 +110,7 @@ def test_without_a_setting_a_missing_server_is_only_a_warning() -> None:
     assert "facemend up" in finding.next
 
 
-def test_a_check_that_breaks_is_a_finding_and_stops_none_of_the_others(tmp_path: Path) -> None:
+def test_a_check_that_raises_is_a_finding_and_the_others_still_run(tmp_path: Path) -> None:
     broken = settings_with(device="abacus", models_dir=tmp_path, redis_url="redis://127.0.0.1:1/0")
     findings = list(examine(broken))
     assert found(iter(findings), "devices").level == "fail"

@@ -28,7 +28,7 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_model_on_spoiled_photos_gives_json_and_a_contact_sheet(
+def test_a_model_on_degraded_photos_gives_json_and_a_contact_sheet(
     photos: Path, tmp_path: Path
 ) -> None:
     save_model(tmp_path, "same", unchanging=True)
@@ -66,7 +66,7 @@ def test_two_folders_give_a_markdown_table(photos: Path) -> None:
         (["--restored", "nowhere", "--reference", "nowhere"], "no photos at nowhere"),
     ],
 )
-def test_a_wrong_command_ends_with_two(arguments: list[str], says: str) -> None:
+def test_a_wrong_command_has_exit_code_2(arguments: list[str], says: str) -> None:
     result = call(*arguments)
     assert result.exit_code == 2
     assert says in result.stderr
@@ -80,7 +80,9 @@ def test_a_wrong_command_ends_with_two(arguments: list[str], says: str) -> None:
         (["--model", "nobody"], "there is no model 'nobody'"),
     ],
 )
-def test_what_is_not_there_is_never_made_up(photos: Path, more: list[str], says: str) -> None:
+def test_missing_models_and_weights_are_errors_without_output(
+    photos: Path, more: list[str], says: str
+) -> None:
     result = call("--photos", photos, *more)
     assert result.exit_code == 3
     assert says in result.stderr

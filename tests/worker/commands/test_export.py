@@ -10,7 +10,9 @@ import pytest
 from tests.worker.commands.conftest import Facemend
 
 
-def test_an_export_runs_elsewhere_at_any_batch_size(facemend: Facemend, folder: Path) -> None:
+def test_an_export_runs_in_its_own_runtime_at_any_batch_size(
+    facemend: Facemend, folder: Path
+) -> None:
     answer = facemend("export", "tiny", "-o", folder / "mine.onnx")
     assert answer.exit_code == 0
     assert "error" in answer.stdout
@@ -27,20 +29,20 @@ def test_an_openvino_export_is_two_files_named_like_the_model(
     assert {"tiny.xml", "tiny.bin"} == {file.name for file in folder.iterdir()}
 
 
-def test_a_suffix_of_another_format_is_a_wrong_command(facemend: Facemend, folder: Path) -> None:
+def test_a_suffix_of_another_format_is_a_usage_error(facemend: Facemend, folder: Path) -> None:
     answer = facemend("export", "tiny", "--format", "onnx", "-o", "tiny.xml")
     assert answer.exit_code == 2
     assert "ends with .onnx" in answer.stderr
     assert not list(folder.iterdir())
 
 
-def test_a_model_that_is_not_there_cannot_be_exported(facemend: Facemend) -> None:
+def test_an_unknown_model_cannot_be_exported(facemend: Facemend) -> None:
     answer = facemend("export", "no-such")
     assert answer.exit_code == 3
     assert "there is no model 'no-such'" in answer.stderr
 
 
-def test_bench_times_every_backend_and_auto_goes_by_what_it_kept(
+def test_bench_measures_every_backend_and_auto_uses_the_saved_times(
     facemend: Facemend, folder: Path, tiny_models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (folder / "models").mkdir()
@@ -54,7 +56,7 @@ def test_bench_times_every_backend_and_auto_goes_by_what_it_kept(
     assert (folder / "models" / "exported" / "measured.json").is_file()
 
 
-def test_a_backend_may_be_named_for_a_photo(
+def test_a_backend_can_be_selected_for_a_photo(
     facemend: Facemend, folder: Path, grace_hopper: Path
 ) -> None:
     answer = facemend("restore", grace_hopper, "-o", "out.png", "--backend", "onnxruntime")
@@ -62,7 +64,7 @@ def test_a_backend_may_be_named_for_a_photo(
     assert (folder / "out.png").is_file()
 
 
-def test_a_backend_that_is_not_installed_is_refused_with_the_cure(
+def test_the_error_for_a_missing_backend_names_the_command_to_install_it(
     facemend: Facemend, grace_hopper: Path
 ) -> None:
     answer = facemend("restore", grace_hopper, "-o", "out.png", "--backend", "tensorrt")

@@ -30,7 +30,7 @@ def facemend(stack_settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch, re
     return run
 
 
-def test_a_new_key_goes_alone_to_standard_output_and_opens(facemend: Any, ring: KeyRing) -> None:
+def test_standard_output_has_only_the_new_key_which_is_valid(facemend: Any, ring: KeyRing) -> None:
     made = facemend("create", "--tenant", "acme", "--name", "shop")
     assert made.exit_code == 0, made.output
     key = ring.authenticate(made.stdout.strip())
@@ -39,12 +39,12 @@ def test_a_new_key_goes_alone_to_standard_output_and_opens(facemend: Any, ring: 
     assert key.id in made.stderr
 
 
-def test_scopes_are_given_one_by_one(facemend: Any, ring: KeyRing) -> None:
+def test_each_scope_is_given_by_its_own_option(facemend: Any, ring: KeyRing) -> None:
     made = facemend("create", "--tenant", "acme", "--scope", "restorations:read")
     assert ring.authenticate(made.stdout.strip()).scopes == {"restorations:read"}
 
 
-def test_the_list_shows_whose_keys_there_are_but_no_key(facemend: Any) -> None:
+def test_the_list_shows_the_owners_of_keys_but_no_token(facemend: Any) -> None:
     token = facemend("create", "--tenant", "acme", "--name", "shop").stdout.strip()
     facemend("create", "--tenant", "globex")
     everything, ours = facemend("list"), facemend("list", "--tenant", "acme")
@@ -54,7 +54,7 @@ def test_the_list_shows_whose_keys_there_are_but_no_key(facemend: Any) -> None:
     assert token not in everything.stdout
 
 
-def test_a_revoked_key_opens_nothing_and_is_listed_as_such(facemend: Any, ring: KeyRing) -> None:
+def test_a_revoked_key_is_unauthorized_and_listed_as_revoked(facemend: Any, ring: KeyRing) -> None:
     token = facemend("create", "--tenant", "acme").stdout.strip()
     key_id = ring.authenticate(token).id
     assert facemend("revoke", key_id).exit_code == 0
@@ -72,14 +72,16 @@ def test_a_revoked_key_opens_nothing_and_is_listed_as_such(facemend: Any, ring: 
         (("create",), "--tenant"),
     ],
 )
-def test_a_mistake_is_told_in_words(facemend: Any, arguments: tuple[str, ...], said: str) -> None:
+def test_a_mistake_is_an_error_message(
+    facemend: Any, arguments: tuple[str, ...], said: str
+) -> None:
     result = facemend(*arguments)
     assert result.exit_code > 0
     assert said in result.stderr
     assert "Traceback" not in result.output
 
 
-def test_without_redis_it_says_so(facemend: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_redis_the_error_says_so(facemend: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FACEMEND_REDIS_URL", "redis://127.0.0.1:9/0")
     result = facemend("list")
     assert result.exit_code > 0

@@ -34,7 +34,9 @@ def row_of(answer: Result, name: str) -> str:
     return line
 
 
-def test_the_list_shows_every_model_and_what_is_here(facemend: Facemend, models_dir: Path) -> None:
+def test_the_list_shows_every_model_and_which_ones_are_installed(
+    facemend: Facemend, models_dir: Path
+) -> None:
     models_dir.mkdir()
     (models_dir / "GPEN-BFR-256.pth").write_bytes(DATA)
     (models_dir / "GPEN-BFR-512.pth.part").write_bytes(bytes(3_000_000))
@@ -87,7 +89,7 @@ def test_weights_are_pulled_from_a_bucket(
     assert (models_dir / "GPEN-BFR-256.pth").read_bytes() == DATA
 
 
-def test_a_wrong_hash_is_one_line_and_leaves_nothing(
+def test_a_wrong_hash_is_an_error_of_one_line_and_leaves_no_file(
     facemend: Facemend, models_dir: Path, mirror: Path
 ) -> None:
     answer = facemend("models", "pull", "retinaface-resnet50", "--from", mirror)
@@ -97,7 +99,7 @@ def test_a_wrong_hash_is_one_line_and_leaves_nothing(
     assert list(models_dir.iterdir()) == []
 
 
-def test_what_the_mirror_does_not_have_is_one_line(
+def test_a_file_that_the_mirror_lacks_is_an_error_of_one_line(
     facemend: Facemend, models_dir: Path, mirror: Path
 ) -> None:
     answer = facemend("models", "pull", "gpen-bfr-1024", "--from", mirror)
@@ -113,7 +115,7 @@ def test_what_the_mirror_does_not_have_is_one_line(
         ("realesrgan-x4plus-ncnn", "run: pip install 'facemend[background]'"),
     ],
 )
-def test_what_cannot_be_pulled_is_one_line(
+def test_a_model_that_cannot_be_pulled_is_an_error_of_one_line(
     facemend: Facemend, models_dir: Path, name: str, words: str
 ) -> None:
     answer = facemend("models", "pull", name)
@@ -121,11 +123,11 @@ def test_what_cannot_be_pulled_is_one_line(
     assert words in answer.stderr
 
 
-def test_pull_wants_a_name(facemend: Facemend) -> None:
+def test_pull_needs_a_name(facemend: Facemend) -> None:
     assert facemend("models", "pull").exit_code == 2
 
 
-def test_verify_checks_all_that_is_here(facemend: Facemend, models_dir: Path) -> None:
+def test_verify_checks_every_installed_file(facemend: Facemend, models_dir: Path) -> None:
     answer = facemend("models", "verify")
     assert answer.exit_code == 0
     names = [line.split(":")[0] for line in answer.stdout.splitlines()]
@@ -133,7 +135,7 @@ def test_verify_checks_all_that_is_here(facemend: Facemend, models_dir: Path) ->
     assert answer.stdout.count("as published") == 3
 
 
-def test_verify_finds_the_flipped_byte(facemend: Facemend, models_dir: Path, mirror: Path) -> None:
+def test_verify_finds_a_changed_byte(facemend: Facemend, models_dir: Path, mirror: Path) -> None:
     facemend("models", "pull", "gpen-bfr-256", "--from", mirror)
     (models_dir / "GPEN-BFR-256.pth").write_bytes(DATA.upper())
     answer = facemend("models", "verify")
@@ -142,7 +144,9 @@ def test_verify_finds_the_flipped_byte(facemend: Facemend, models_dir: Path, mir
     assert "facemend-starter" in answer.stdout  # the others were checked all the same
 
 
-def test_verify_names_the_command_for_what_is_missing(facemend: Facemend, models_dir: Path) -> None:
+def test_verify_names_the_command_that_installs_a_missing_file(
+    facemend: Facemend, models_dir: Path
+) -> None:
     answer = facemend("models", "verify", "gpen-bfr-512")
     assert answer.exit_code == 3
     assert "facemend models pull gpen-bfr-512" in answer.stderr

@@ -65,7 +65,7 @@ def numbers(result: Result) -> dict[str, int]:
     return {words: int(number) for number, _, words in lines if number.isdigit()}
 
 
-def test_every_unfinished_job_is_back_under_its_id_and_no_ended_one_runs_again(
+def test_every_unfinished_job_is_restored_under_its_id_and_no_ended_one_runs_again(
     facemend: Facemend, store: JobStore, storage: ObjectStorage, redis: Redis, admit: Admit
 ) -> None:
     waiting = [admit().id for _ in range(20)]
@@ -96,7 +96,7 @@ def test_every_unfinished_job_is_back_under_its_id_and_no_ended_one_runs_again(
         run_to_its_end(store, job_id)
 
 
-def test_keys_open_again_and_webhooks_are_signed_as_before(
+def test_keys_are_valid_again_and_webhooks_are_signed_as_before(
     facemend: Facemend,
     store: JobStore,
     storage: ObjectStorage,
@@ -116,7 +116,7 @@ def test_keys_open_again_and_webhooks_are_signed_as_before(
     assert ring.webhook_secrets(TENANT) == secrets
 
 
-def test_a_request_sent_again_finds_the_job_that_it_had_made(
+def test_a_repeated_request_finds_the_job_that_it_made_before(
     facemend: Facemend, store: JobStore, redis: Redis, admit: Admit
 ) -> None:
     store.idempotency.begin("key_1", "once", "f")
@@ -164,22 +164,22 @@ def test_it_can_be_run_again_and_by_two_at_once(
     assert store.runs.finish(jobs[0], claim.token, DONE)
 
 
-def test_a_dry_run_tells_and_changes_nothing(
+def test_a_dry_run_reports_and_changes_nothing(
     facemend: Facemend, storage: ObjectStorage, redis: Redis, admit: Admit
 ) -> None:
     for _ in range(3):
         admit()
     redis.flushdb()
     before = [stored.key for stored in storage.list("")]
-    told = facemend("--dry-run")
-    assert told.exit_code == 0
-    assert "Nothing was changed" in told.stdout
-    assert numbers(told) == {"in the queue again": 3}
+    reported = facemend("--dry-run")
+    assert reported.exit_code == 0
+    assert "Nothing was changed" in reported.stdout
+    assert numbers(reported) == {"in the queue again": 3}
     assert redis.keys("*") == []
     assert [stored.key for stored in storage.list("")] == before
 
 
-def test_the_notifier_sweeps_again_only_when_the_rebuilding_is_done(
+def test_the_notifier_sweeps_again_only_after_the_rebuild(
     facemend: Facemend,
     store: JobStore,
     storage: ObjectStorage,
@@ -197,7 +197,7 @@ def test_the_notifier_sweeps_again_only_when_the_rebuilding_is_done(
     assert installation.name() == name
 
 
-def test_a_manifest_that_cannot_be_read_is_told_of_and_holds_up_no_other(
+def test_a_broken_manifest_is_reported_and_does_not_block_others(
     facemend: Facemend, store: JobStore, storage: ObjectStorage, redis: Redis, admit: Admit
 ) -> None:
     job_id = admit().id
@@ -222,7 +222,7 @@ def test_the_redis_of_another_bucket_is_refused_before_anything_is_written(
     assert status(store, job_id) is None
 
 
-def test_a_redis_that_is_away_is_told_in_words(
+def test_an_unreachable_redis_is_an_error_message(
     facemend: Facemend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FACEMEND_REDIS_URL", "redis://127.0.0.1:1/0")
@@ -231,7 +231,7 @@ def test_a_redis_that_is_away_is_told_in_words(
     assert away.stderr.startswith("unavailable: ")
 
 
-def test_it_needs_nothing_of_the_engine() -> None:
+def test_rebuild_imports_nothing_of_the_engine() -> None:
     """It is run where the API is."""
     heavy = "{'torch', 'numpy', 'cv2', 'PIL', 'flask'}"
     script = f"import sys, worker.commands.rebuild; print(sorted({heavy} & sys.modules.keys()))"

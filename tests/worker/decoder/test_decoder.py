@@ -141,7 +141,7 @@ def test_changed_pixels_stay_in_the_process_that_changed_them(decoder: Decoder) 
             os.ftruncate(decoded.fd, 0)
 
 
-def test_photos_decoded_in_parallel_are_not_mixed_up(decoder: Decoder) -> None:
+def test_photos_decoded_in_parallel_are_not_confused(decoder: Decoder) -> None:
     def one(value: int) -> int:
         pixels = np.full((64, 64, 3), value, np.uint8)
         with decoder.decode(file_of(pixels, "png")) as decoded:

@@ -48,7 +48,7 @@ def grey(astronaut: Path) -> Photo:
     return Photo(np.repeat(shown[:, :, None], 3, 2), grey=True)
 
 
-def test_luminance_is_the_originals_chroma_the_others_wherever_there_is_room() -> None:
+def test_the_result_has_the_luminance_of_the_original_and_the_chroma_of_the_network() -> None:
     rng = np.random.default_rng(1)
     original, coloured = rng.uniform(0, 255, (2, 2000, 3)).astype(np.float32)
     mixed = with_luminance_of(original, coloured, 255)
@@ -62,7 +62,7 @@ def test_luminance_is_the_originals_chroma_the_others_wherever_there_is_room() -
     np.testing.assert_allclose(mixed[fits], wanted[fits], atol=1e-3)
 
 
-def test_a_colour_without_room_is_paler_not_another() -> None:
+def test_a_colour_out_of_range_becomes_paler_and_keeps_its_hue() -> None:
     bright, red = np.full((1, 3), 250, np.float32), np.array([[255, 0, 0]], np.float32)
     (mixed,) = with_luminance_of(bright, red, 255)
     chroma, wanted = mixed - luma(mixed), red[0] - luma(red[0])
@@ -71,7 +71,7 @@ def test_a_colour_without_room_is_paler_not_another() -> None:
 
 
 @pytest.mark.parametrize("top", [0.0, 255.0])
-def test_black_and_white_take_no_colour(top: float) -> None:
+def test_black_and_white_get_no_colour(top: float) -> None:
     flat = np.full((1, 3), top, np.float32)
     np.testing.assert_allclose(
         with_luminance_of(flat, np.eye(3, dtype=np.float32)[:1] * 255, 255), flat
@@ -110,7 +110,9 @@ def test_the_result_is_stored_in_colour_and_a_grey_profile_goes_with_a_warning(
     assert to_be_coloured(replace(grey, icc=profile)).icc == profile
 
 
-def test_a_photo_in_colour_is_seen_in_grey_and_told_of(colourer: Restorer, astronaut: Path) -> None:
+def test_a_photo_in_colour_is_converted_to_grey_with_a_warning(
+    colourer: Restorer, astronaut: Path
+) -> None:
     photo = decode(astronaut.read_bytes(), Limits())
     done = colourer.restore(photo, FaceOptions())
     assert any("in colour already" in warning for warning in done.warnings)
@@ -119,7 +121,7 @@ def test_a_photo_in_colour_is_seen_in_grey_and_told_of(colourer: Restorer, astro
     assert not np.array_equal(grey_of(tinted.pixels), grey_of(photo.pixels))
 
 
-def test_an_aligned_crop_is_coloured_whole(colourer: Restorer) -> None:
+def test_an_aligned_crop_gets_colours_as_a_whole(colourer: Restorer) -> None:
     shade = np.random.default_rng(2).integers(40, 200, (128, 128, 1)).astype(np.uint8)
     photo = Photo(shade.repeat(3, 2), grey=True)
     pixels = colourer.restore(photo, FaceOptions(aligned=True)).photo.pixels.astype(int)
@@ -128,7 +130,7 @@ def test_an_aligned_crop_is_coloured_whole(colourer: Restorer) -> None:
     assert np.abs(luma(pixels) - shade[:, :, 0]).max() <= 0.51
 
 
-def test_the_model_says_what_it_is_for(colourer: Restorer, folder: Path) -> None:
+def test_the_info_of_the_model_has_its_task(colourer: Restorer, folder: Path) -> None:
     assert colourer.info.task == "colorize"
     assert CATALOGUE[COLORIZER].task == "colorize"
     assert find_entry("facemend-starter", folder).task == "restore"

@@ -9,13 +9,13 @@ from worker.engine.devices import autocast, choose_device, choose_precision, is_
 CPU = torch.device("cpu")
 
 
-def test_auto_is_cuda_where_there_is_one() -> None:
+def test_auto_is_cuda_if_it_is_available() -> None:
     assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
     assert choose_device("cpu") == CPU
 
 
 @pytest.mark.parametrize("name", ["cuda:99", "nonsense", "meta:nonsense"])
-def test_a_device_that_is_not_there_is_said_in_one_line(name: str) -> None:
+def test_a_missing_device_is_an_error_of_one_line(name: str) -> None:
     with pytest.raises(ModelUnavailable, match=name) as raised:
         choose_device(name)
     assert "\n" not in raised.value.detail
@@ -28,7 +28,7 @@ def test_auto_precision_follows_the_processor() -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-def test_a_precision_asked_for_is_the_one_used(precision: str) -> None:
+def test_the_requested_precision_is_used(precision: str) -> None:
     assert choose_precision(precision, CPU) == precision
     with autocast(precision, CPU):
         product = torch.ones(2, 2) @ torch.ones(2, 2)
@@ -46,11 +46,11 @@ def test_a_precision_asked_for_is_the_one_used(precision: str) -> None:
         (ValueError("out of memory"), False),
     ],
 )
-def test_out_of_memory_is_told_from_other_errors(error: Exception, expected: bool) -> None:
+def test_out_of_memory_is_distinguished_from_other_errors(error: Exception, expected: bool) -> None:
     assert is_out_of_memory(error) is expected
 
 
-def test_the_allocator_of_the_processor_is_understood() -> None:
+def test_an_error_of_the_cpu_allocator_is_out_of_memory() -> None:
     with pytest.raises(RuntimeError) as raised:
         torch.empty(1 << 60, dtype=torch.uint8)
     assert is_out_of_memory(raised.value)

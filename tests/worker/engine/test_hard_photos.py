@@ -87,7 +87,7 @@ CROWD = [face_at(60, 60, 60, 20), face_at(95, 70, 70, -35), face_at(150, 90, 40,
 
 @pytest.mark.parametrize("resampling", ["nearest", "linear", "cubic", "area"])
 @pytest.mark.parametrize("strength", [1.0, 0.4])
-def test_no_seam_about_overlapping_and_turned_faces(
+def test_there_is_no_seam_around_overlapping_and_rotated_faces(
     restore: Any, strength: float, resampling: str
 ) -> None:
     photo = replace(Photo.of_pixels(noise(160, 200)), alpha=noise(160, 200)[:, :, 0])
@@ -98,7 +98,7 @@ def test_no_seam_about_overlapping_and_turned_faces(
 
 
 @pytest.mark.parametrize("channels", [3, 4])
-def test_no_seam_in_16_bits(restore: Any, channels: int) -> None:
+def test_there_is_no_seam_in_16_bits(restore: Any, channels: int) -> None:
     photo = deep_photo(160, 200, channels)
     done = restore(photo, *CROWD, change=unchanged)
     np.testing.assert_array_equal(done.photo.deep, photo.deep)
@@ -106,9 +106,7 @@ def test_no_seam_in_16_bits(restore: Any, channels: int) -> None:
 
 
 @pytest.mark.parametrize("option", [{"keep_colour": True}, {"post_filter": True}])
-def test_touching_up_leaves_no_seam_where_there_is_nothing_to_touch(
-    restore: Any, option: Any
-) -> None:
+def test_postprocessing_leaves_no_seam_in_an_unchanged_face(restore: Any, option: Any) -> None:
     photo = Photo.of_pixels(np.full((160, 200, 3), 133, np.uint8))
     done = restore(photo, *CROWD, change=unchanged, **option)
     assert np.abs(done.photo.pixels.astype(int) - photo.pixels).max() <= 1
@@ -134,7 +132,7 @@ def test_a_grey_photo_of_16_bits_stays_grey(restore: Any) -> None:
 
 
 @pytest.mark.parametrize("side_px", [2, 16, 2000])
-def test_faces_of_any_size(restore: Any, side_px: int) -> None:
+def test_faces_of_any_size_are_restored(restore: Any, side_px: int) -> None:
     photo = Photo.of_pixels(np.full((400, 300, 3), 20, np.uint8))
     done = restore(photo, face_at(150, 200, side_px), min_face_px=1)
     assert done.faces[0].status == "restored"
@@ -146,7 +144,9 @@ def test_faces_of_any_size(restore: Any, side_px: int) -> None:
 @pytest.mark.parametrize(
     ("x", "y"), [(0, 0), (299, 200), (150, -20), (-5000, 9000), (150, 399), (1e7, 1e7)]
 )
-def test_faces_over_the_edge_and_landmarks_outside(restore: Any, x: float, y: float) -> None:
+def test_faces_across_the_edge_with_landmarks_outside_are_restored(
+    restore: Any, x: float, y: float
+) -> None:
     photo = Photo.of_pixels(noise(400, 300))
     for change in (unchanged, white):
         done = restore(photo, face_at(x, y, 90, 30), change=change)
@@ -156,7 +156,7 @@ def test_faces_over_the_edge_and_landmarks_outside(restore: Any, x: float, y: fl
             np.testing.assert_array_equal(done.photo.pixels, photo.pixels)
 
 
-def test_landmarks_on_one_spot(restore: Any) -> None:
+def test_a_face_with_all_landmarks_on_one_point_fails_alone(restore: Any) -> None:
     face = face_at(150, 200, 90)
     face = replace(face, landmarks=np.full((5, 2), 120.0))
     photo = Photo.of_pixels(noise(400, 300))
@@ -165,7 +165,7 @@ def test_landmarks_on_one_spot(restore: Any) -> None:
     np.testing.assert_array_equal(done.photo.pixels, photo.pixels)
 
 
-def test_200_faces(restore: Any) -> None:
+def test_200_faces_are_restored(restore: Any) -> None:
     photo = Photo.of_pixels(np.full((420, 820, 3), 20, np.uint8))
     faces = [face_at(40 * i + 30, 40 * j + 30, 20) for j in range(10) for i in range(20)]
     done = restore(photo, *faces, max_faces=150, crops=False)
@@ -177,7 +177,7 @@ def test_200_faces(restore: Any) -> None:
         assert (done.photo.pixels[y, x].min() > 200) == (face.status == "restored")
 
 
-def test_faces_below_the_threshold_are_told_of_and_come_last(restore: Any) -> None:
+def test_faces_below_the_threshold_are_reported_last(restore: Any) -> None:
     photo = Photo.of_pixels(noise(200, 200))
     unsure, sure = face_at(40, 40, 30, score=0.6), face_at(150, 150, 30, score=0.95)
     shadow = replace(sure, score=0.55)  # the same face once more
@@ -191,7 +191,7 @@ def test_faces_below_the_threshold_are_told_of_and_come_last(restore: Any) -> No
     assert "detection_threshold" in alone.warnings[1]
 
 
-def test_a_sharp_face_stays_and_it_is_said(
+def test_a_sharp_face_is_kept_and_has_that_reason(
     restorer_doing: MakeRestorer, astronaut_pixels: NDArray[np.uint8]
 ) -> None:
     restorer = restorer_doing(white)
@@ -217,7 +217,7 @@ class Blind(FaceParser):
         return mask
 
 
-def test_a_parser_says_where_to_paste(restore: Any) -> None:
+def test_only_what_the_parser_sees_is_pasted(restore: Any) -> None:
     photo = Photo.of_pixels(np.full((200, 200, 3), 20, np.uint8))
     done = restore(photo, face_at(100, 100, 80), parser=Blind(1.0))
     changed = (done.photo.pixels != 20).any(2)
@@ -234,7 +234,9 @@ def test_a_face_that_the_parser_does_not_see_fails(restore: Any) -> None:
 
 @pytest.mark.parametrize("level", [0, 255])
 @pytest.mark.parametrize("aligned", [False, True])
-def test_a_plain_photo(restorer_doing: MakeRestorer, level: int, aligned: bool) -> None:
+def test_a_plain_photo_is_returned_unchanged(
+    restorer_doing: MakeRestorer, level: int, aligned: bool
+) -> None:
     photo = Photo.of_pixels(np.full((100, 100, 3), level, np.uint8))
     options = FaceOptions(aligned=aligned, keep_colour=True, post_filter=True)
     done = restorer_doing(unchanged).restore(photo, options)
@@ -269,7 +271,7 @@ def test_pixels_of_another_kind_are_refused(pixels: Any) -> None:
         {"deep": np.zeros((20, 20, 4), np.uint16)},
     ],
 )
-def test_so_is_what_does_not_belong_to_the_pixels(beside: Any) -> None:
+def test_alpha_or_colours_that_do_not_fit_the_pixels_are_refused(beside: Any) -> None:
     with pytest.raises(UnsupportedImage):
         Photo(np.zeros((20, 20, 3), np.uint8), **beside)
 

@@ -39,7 +39,7 @@ def three_faces(astronaut: Path) -> Photo:
     return Photo.of_pixels(np.concatenate((one, one[:, ::-1], np.roll(one, 40, 2)), 1))
 
 
-def test_the_form_of_1024_px_restores_a_photo(tmp_path: Path, astronaut: Path) -> None:
+def test_a_network_of_1024_px_restores_a_photo(tmp_path: Path, astronaut: Path) -> None:
     """As the file is published: a torch checkpoint, the generator under g_ema."""
     size = 1024
     own = save_model(tmp_path, "own", GpenConfig(size, size, 2, NARROW))
@@ -62,7 +62,7 @@ def test_the_form_of_1024_px_restores_a_photo(tmp_path: Path, astronaut: Path) -
     assert (tmp_path / f"GPEN-BFR-{size}.pt.sha256").is_file(), "trusted once, then pinned"
 
 
-def test_the_super_resolving_form_answers_larger_than_it_sees(
+def test_the_super_resolving_form_has_a_larger_output_than_its_input(
     larger: Restorer, three_faces: Photo
 ) -> None:
     done = larger.restore(three_faces, FaceOptions(skip_sharp=False))
@@ -74,7 +74,7 @@ def test_the_super_resolving_form_answers_larger_than_it_sees(
     assert done.photo.pixels.shape == three_faces.pixels.shape
 
 
-def test_its_noise_belongs_to_the_seed_not_to_batch_or_turn(
+def test_the_noise_depends_on_the_seed_and_not_on_batch_or_order(
     larger: Restorer, three_faces: Photo
 ) -> None:
     """Three faces together and each alone: the same, but for the last bit of batched sums."""

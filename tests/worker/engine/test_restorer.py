@@ -74,7 +74,9 @@ def test_only_the_face_changes(restorer_doing: MakeRestorer, photo: Photo) -> No
     assert restoration.photo.pixels[round(nose_y), round(nose_x)].min() > 230
 
 
-def test_what_lies_beside_the_pixels_is_kept(restorer_doing: MakeRestorer, photo: Photo) -> None:
+def test_all_that_belongs_to_the_photo_besides_pixels_is_kept(
+    restorer_doing: MakeRestorer, photo: Photo
+) -> None:
     alpha = photo.pixels[:, :, 0].copy()
     photo = replace(photo, alpha=alpha, icc=b"icc", format="webp", warnings=("a warning",))
     restoration = restorer_doing(white).restore(photo, asked())
@@ -94,7 +96,7 @@ def test_a_grey_photo_stays_grey(restorer_doing: MakeRestorer, photo: Photo) -> 
     assert np.ptp(restoration.photo.pixels, axis=2).max() == 0
 
 
-def test_the_crops_of_a_restored_face_are_shown(restorer_doing: MakeRestorer, photo: Photo) -> None:
+def test_a_restored_face_has_its_crops(restorer_doing: MakeRestorer, photo: Photo) -> None:
     (face,) = restorer_doing(white).restore(photo, asked(strength=0.5)).faces
     assert face.crop_before is not None
     assert face.crop_after is not None
@@ -103,7 +105,7 @@ def test_the_crops_of_a_restored_face_are_shown(restorer_doing: MakeRestorer, ph
     assert np.abs(face.crop_after - half).max() <= 1
 
 
-def test_crops_that_nobody_wants_are_not_kept(restorer_doing: MakeRestorer, photo: Photo) -> None:
+def test_crops_are_kept_only_on_request(restorer_doing: MakeRestorer, photo: Photo) -> None:
     (face,) = restorer_doing(white).restore(photo, asked(crops=False)).faces
     assert (face.status, face.crop_before, face.crop_after) == ("restored", None, None)
 
@@ -113,7 +115,7 @@ def test_strength_0_leaves_the_photo(restorer_doing: MakeRestorer, photo: Photo)
     np.testing.assert_array_equal(restoration.photo.pixels, photo.pixels)
 
 
-def test_every_face_that_is_not_restored_says_why(
+def test_every_face_that_is_not_restored_has_a_reason(
     restorer_doing: MakeRestorer, two_faces: Photo
 ) -> None:
     restorer = restorer_doing(white)
@@ -133,12 +135,14 @@ def test_every_face_that_is_not_restored_says_why(
             assert is_white == (face.status == "restored")
 
 
-def test_an_index_that_does_not_exist_is_said(restorer_doing: MakeRestorer, photo: Photo) -> None:
+def test_a_face_index_that_does_not_exist_is_a_warning(
+    restorer_doing: MakeRestorer, photo: Photo
+) -> None:
     restoration = restorer_doing(white).restore(photo, asked(faces=(0, 5)))
     assert restoration.warnings == ("There is no face 5: 1 were found, from 0.",)
 
 
-def test_no_face_changes_nothing_and_says_so(restorer_doing: MakeRestorer) -> None:
+def test_a_photo_without_a_face_is_unchanged_with_a_warning(restorer_doing: MakeRestorer) -> None:
     photo = Photo.of_pixels(np.full((100, 100, 3), 90, np.uint8))
     restoration = restorer_doing(white).restore(photo, asked())
     assert restoration.faces == ()
@@ -146,16 +150,14 @@ def test_no_face_changes_nothing_and_says_so(restorer_doing: MakeRestorer) -> No
     assert any("No face" in warning for warning in restoration.warnings)
 
 
-def test_no_face_is_an_error_if_one_was_asked_for(restorer_doing: MakeRestorer) -> None:
+def test_with_strict_a_photo_without_a_face_is_an_error(restorer_doing: MakeRestorer) -> None:
     photo = Photo.of_pixels(np.full((100, 100, 3), 90, np.uint8))
     with pytest.raises(NoFaceFound):
         restorer_doing(white).restore(photo, asked(strict=True))
 
 
 @pytest.mark.parametrize("shape", [(128, 128), (300, 300), (64, 64), (90, 200)])
-def test_an_aligned_photo_is_one_face_as_a_whole(
-    restorer_doing: MakeRestorer, shape: tuple[int, int]
-) -> None:
+def test_an_aligned_photo_is_one_face(restorer_doing: MakeRestorer, shape: tuple[int, int]) -> None:
     photo = Photo.of_pixels(np.full((*shape, 3), 60, np.uint8))
     restoration = restorer_doing(white).restore(photo, asked(aligned=True))
     (face,) = restoration.faces
@@ -164,7 +166,7 @@ def test_an_aligned_photo_is_one_face_as_a_whole(
     assert (restoration.photo.pixels == 255).all()
 
 
-def test_an_aligned_photo_of_the_networks_size_is_seen_as_it_is(
+def test_an_aligned_photo_of_the_networks_size_is_not_resampled(
     restorer_doing: MakeRestorer, photo: Photo
 ) -> None:
     face_crop = Photo.of_pixels(photo.pixels[50:178, 160:288])
@@ -173,10 +175,12 @@ def test_an_aligned_photo_of_the_networks_size_is_seen_as_it_is(
     np.testing.assert_allclose(np.array(face.landmarks[0]), (48, 59.6), atol=0.5)
 
 
-def test_progress_tells_stages_and_faces(restorer_doing: MakeRestorer, two_faces: Photo) -> None:
-    told: list[tuple[str, int, int | None]] = []
-    restoration = restorer_doing(white).restore(two_faces, asked(), lambda *step: told.append(step))
-    assert told == [
+def test_progress_reports_stages_and_faces(restorer_doing: MakeRestorer, two_faces: Photo) -> None:
+    reported: list[tuple[str, int, int | None]] = []
+    restoration = restorer_doing(white).restore(
+        two_faces, asked(), lambda *step: reported.append(step)
+    )
+    assert reported == [
         ("detecting", 0, None),
         ("restoring", 0, 2),
         ("restoring", 1, 2),
@@ -187,24 +191,24 @@ def test_progress_tells_stages_and_faces(restorer_doing: MakeRestorer, two_faces
 
 
 @pytest.mark.parametrize("at", [0, 1, 2, 4])
-def test_whoever_is_told_may_stop_it(
+def test_the_progress_callback_can_stop_the_work(
     restorer_doing: MakeRestorer, two_faces: Photo, at: int
 ) -> None:
     restorer = restorer_doing(white)
-    told: list[str] = []
+    reported: list[str] = []
 
     def stop(stage: str, _done: int, _total: int | None) -> None:
-        told.append(stage)
-        if len(told) > at:
+        reported.append(stage)
+        if len(reported) > at:
             raise JobCanceled
 
     with pytest.raises(JobCanceled):
         restorer.restore(two_faces, asked(), stop)
-    assert len(told) == at + 1
+    assert len(reported) == at + 1
     assert len(restorer.restore(two_faces, asked()).faces) == 2
 
 
-def test_a_face_for_which_the_network_gives_no_number_fails_alone(
+def test_a_face_whose_output_has_nan_fails_alone(
     restorer_doing: MakeRestorer, two_faces: Photo
 ) -> None:
     def nothing_for_the_first(x: Tensor) -> Tensor:
@@ -220,7 +224,9 @@ def short_of_memory(x: Tensor) -> Tensor:
     raise torch.OutOfMemoryError("the device is full")
 
 
-def test_no_memory_for_any_face_is_an_error(restorer_doing: MakeRestorer, two_faces: Photo) -> None:
+def test_too_little_memory_for_every_face_is_an_error(
+    restorer_doing: MakeRestorer, two_faces: Photo
+) -> None:
     with pytest.raises(OutOfMemory):
         restorer_doing(short_of_memory).restore(two_faces, asked())
 
@@ -241,7 +247,7 @@ def test_a_face_without_memory_fails_and_the_others_are_restored(
     assert statuses(restoration) == [("failed", "out-of-memory"), ("restored", None)]
 
 
-def test_threads_get_their_own_photo_back(restorer_doing: MakeRestorer, photo: Photo) -> None:
+def test_threads_get_their_own_results(restorer_doing: MakeRestorer, photo: Photo) -> None:
     restorer = restorer_doing(lambda x: -x)
     shifts = [-90, -60, -30, 0, 30, 60, 90, 45]
     photos = [
@@ -256,7 +262,9 @@ def test_threads_get_their_own_photo_back(restorer_doing: MakeRestorer, photo: P
         np.testing.assert_array_equal(restoration.photo.pixels, pixels)
 
 
-def test_a_crowd_goes_through_in_turns(restorer_doing: MakeRestorer, faces_dir: Path) -> None:
+def test_many_faces_are_restored_batch_by_batch(
+    restorer_doing: MakeRestorer, faces_dir: Path
+) -> None:
     batches: list[int] = []
 
     def count(x: Tensor) -> Tensor:
@@ -271,7 +279,7 @@ def test_a_crowd_goes_through_in_turns(restorer_doing: MakeRestorer, faces_dir: 
     assert max(batches) <= 4
 
 
-def test_nothing_is_remembered_for_training(restorer_doing: MakeRestorer, photo: Photo) -> None:
+def test_no_gradients_are_recorded(restorer_doing: MakeRestorer, photo: Photo) -> None:
     modes: list[bool] = []
 
     def note(x: Tensor) -> Tensor:
@@ -282,7 +290,7 @@ def test_nothing_is_remembered_for_training(restorer_doing: MakeRestorer, photo:
     assert modes == [False]
 
 
-def test_warming_up_times_one_face(restorer_doing: MakeRestorer) -> None:
+def test_warming_up_returns_the_time_of_one_face(restorer_doing: MakeRestorer) -> None:
     restorer = restorer_doing(unchanged)
     assert restorer.info.ms_per_face is None
     restorer.warm_up()

@@ -120,7 +120,7 @@ def test_an_exclusive_holder_lets_others_pass_for_a_while(
     assert exclusive.holds.wait(WAIT_S)
 
 
-def test_a_holder_that_gives_up_blocks_nobody(
+def test_a_holder_that_gives_up_does_not_block_others(
     lock: SharedExclusiveLock, start: Callable[..., Holder]
 ) -> None:
     def give_up() -> None:

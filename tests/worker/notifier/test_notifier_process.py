@@ -151,10 +151,10 @@ def test_a_wrong_setting_is_told_in_words(
     stack_settings: dict[str, Any], name: str, value: str
 ) -> None:
     with start(stack_settings, **{name: value}) as process:
-        _, told = process.communicate(timeout=20)
+        _, reported = process.communicate(timeout=20)
     assert process.returncode == 2
-    assert told.startswith(b"notifier cannot start: " + name.encode())
-    assert b"Traceback" not in told
+    assert reported.startswith(b"notifier cannot start: " + name.encode())
+    assert b"Traceback" not in reported
 
 
 def test_it_refuses_a_redis_that_forgets(tmp_path: Path, stack_settings: dict[str, Any]) -> None:
@@ -164,12 +164,12 @@ def test_it_refuses_a_redis_that_forgets(tmp_path: Path, stack_settings: dict[st
         client.config_set("maxmemory-policy", "allkeys-lru")
         client.close()
         with start(stack_settings | {"redis_url": own.url}) as process:
-            _, told = process.communicate(timeout=20)
+            _, reported = process.communicate(timeout=20)
     assert process.returncode == 2
-    assert b"noeviction" in told
+    assert b"noeviction" in reported
 
 
-def test_it_needs_nothing_of_the_engine() -> None:
+def test_rebuild_imports_nothing_of_the_engine() -> None:
     heavy = "{'torch', 'numpy', 'cv2', 'PIL', 'flask'}"
     script = f"import sys, worker.notifier.notifier; print(sorted({heavy} & sys.modules.keys()))"
     out = subprocess.check_output([sys.executable, "-c", script], text=True)

@@ -47,25 +47,27 @@ def part_of(folder: Path) -> Path:
     return folder / "big.pth.part"
 
 
-def test_a_download_gets_its_name_when_it_is_right(site: Site, tmp_path: Path) -> None:
-    told: list[tuple[int, int | None]] = []
-    path = pull(ENTRY, tmp_path / "new", HttpSource(site.url), lambda *n: told.append(n))
+def test_a_download_gets_its_name_after_verification(site: Site, tmp_path: Path) -> None:
+    reported: list[tuple[int, int | None]] = []
+    path = pull(ENTRY, tmp_path / "new", HttpSource(site.url), lambda *n: reported.append(n))
     assert path.read_bytes() == DATA
-    assert told[0] == (0, len(DATA))
-    assert told[-1] == (len(DATA), len(DATA))
-    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    assert reported[0] == (0, len(DATA))
+    assert reported[-1] == (len(DATA), len(DATA))
+    assert [done for done, _ in reported] == sorted(done for done, _ in reported)
     names = {each.name for each in path.parent.iterdir()}
     assert names == {"big.pth", "big.pth.sha256"}
 
 
-def test_a_broken_connection_is_gone_on_with(site: Site, tmp_path: Path) -> None:
+def test_a_broken_download_is_resumed(site: Site, tmp_path: Path) -> None:
     site.breaks_after = [1_000_000, 500_000]
     path = pull(ENTRY, tmp_path, HttpSource(site.url), quiet)
     assert path.read_bytes() == DATA
     assert site.asked == [None, "bytes=1000000-", "bytes=1500000-"]
 
 
-def test_a_connection_that_keeps_breaking_keeps_what_came(site: Site, tmp_path: Path) -> None:
+def test_a_connection_that_keeps_breaking_keeps_the_received_part(
+    site: Site, tmp_path: Path
+) -> None:
     site.breaks_after = [1_000_000, *[0] * 20]
     with pytest.raises(WeightsMissing, match="1000000 bytes are kept"):
         pull(ENTRY, tmp_path, HttpSource(site.url), quiet)
@@ -75,32 +77,32 @@ def test_a_connection_that_keeps_breaking_keeps_what_came(site: Site, tmp_path: 
     assert site.asked[-1] == "bytes=1000000-"
 
 
-def test_a_file_that_was_replaced_meanwhile_is_begun_anew(site: Site, tmp_path: Path) -> None:
+def test_the_download_of_a_replaced_file_starts_again(site: Site, tmp_path: Path) -> None:
     part_of(tmp_path).write_bytes(b"x" * 1000)
     (tmp_path / "big.pth.part.etag").write_text('"older"')
     assert pull(ENTRY, tmp_path, HttpSource(site.url), quiet).read_bytes() == DATA
     assert site.asked == ["bytes=1000-"]
 
 
-def test_a_server_without_ranges_is_begun_anew(site: Site, tmp_path: Path) -> None:
+def test_without_ranges_the_download_starts_again(site: Site, tmp_path: Path) -> None:
     site.takes_ranges = False
     part_of(tmp_path).write_bytes(DATA[:1000])
     assert pull(ENTRY, tmp_path, HttpSource(site.url), quiet).read_bytes() == DATA
 
 
-def test_a_part_that_is_whole_only_needs_its_name(site: Site, tmp_path: Path) -> None:
+def test_a_complete_part_is_only_renamed(site: Site, tmp_path: Path) -> None:
     part_of(tmp_path).write_bytes(DATA)
     assert pull(ENTRY, tmp_path, HttpSource(site.url), quiet).read_bytes() == DATA
     assert len(site.asked) == 1
 
 
-def test_a_part_longer_than_the_file_is_thrown_away(site: Site, tmp_path: Path) -> None:
+def test_a_part_longer_than_the_file_is_deleted(site: Site, tmp_path: Path) -> None:
     part_of(tmp_path).write_bytes(DATA + b"more")
     assert pull(ENTRY, tmp_path, HttpSource(site.url), quiet).read_bytes() == DATA
     assert len(site.asked) == 2
 
 
-def test_a_wrong_hash_leaves_nothing(site: Site, tmp_path: Path) -> None:
+def test_a_wrong_hash_leaves_no_file(site: Site, tmp_path: Path) -> None:
     site.data = DATA[:-1] + bytes([DATA[-1] ^ 1])
     with pytest.raises(WeightsInvalid, match=SHA256):
         pull(ENTRY, tmp_path, HttpSource(site.url), quiet)
@@ -124,24 +126,24 @@ def test_without_a_published_hash_the_first_one_is_recorded(site: Site, tmp_path
 
 
 @pytest.mark.parametrize("status", [403, 404, 410])
-def test_a_refusal_is_not_asked_again(site: Site, tmp_path: Path, status: int) -> None:
+def test_a_refused_request_is_not_repeated(site: Site, tmp_path: Path, status: int) -> None:
     site.statuses = [status]
     with pytest.raises(WeightsMissing, match=str(status)):
         pull(ENTRY, tmp_path, HttpSource(site.url), quiet)
     assert len(site.asked) == 1
 
 
-def test_a_server_in_trouble_is_asked_again(site: Site, tmp_path: Path) -> None:
+def test_a_request_to_a_failing_server_is_repeated(site: Site, tmp_path: Path) -> None:
     site.statuses = [503, 429]
     assert pull(ENTRY, tmp_path, HttpSource(site.url), quiet).read_bytes() == DATA
 
 
-def test_nobody_listening_is_said_in_words(tmp_path: Path) -> None:
+def test_a_refused_connection_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(WeightsMissing, match="Run the same command again"):
         pull(ENTRY, tmp_path, HttpSource("http://127.0.0.1:9/big.pth"), quiet)
 
 
-def test_an_address_that_is_none_is_said_in_words(tmp_path: Path) -> None:
+def test_an_invalid_address_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(WeightsMissing, match="not an address"):
         pull(ENTRY, tmp_path, HttpSource("http://127.0.0.1/\x01"), quiet)
 
@@ -154,12 +156,12 @@ def test_a_folder_is_a_mirror(tmp_path: Path) -> None:
     assert pull(ENTRY, tmp_path, source, quiet).read_bytes() == DATA
 
 
-def test_a_folder_without_the_file_is_said_in_words(tmp_path: Path) -> None:
+def test_a_folder_without_the_file_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(WeightsMissing, match="cannot be read"):
         pull(ENTRY, tmp_path, FileSource(tmp_path / "nothing"), quiet)
 
 
-def test_a_folder_that_cannot_be_written_is_said_in_words(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     (tmp_path / "big.pth").write_bytes(DATA)
     with pytest.raises(ModelUnavailable, match="cannot be written"):
@@ -173,13 +175,13 @@ def test_a_bucket_is_a_mirror(storage: ObjectStorage, settings: Settings, tmp_pa
     )
     assert isinstance(source, S3Source)
     part_of(tmp_path).write_bytes(DATA[:1000])
-    told: list[int] = []
-    path = pull(ENTRY, tmp_path, source, lambda done, _total: told.append(done))
+    reported: list[int] = []
+    path = pull(ENTRY, tmp_path, source, lambda done, _total: reported.append(done))
     assert path.read_bytes() == DATA
-    assert told[0] == 1000
+    assert reported[0] == 1000
 
 
-def test_an_object_that_was_replaced_meanwhile_is_begun_anew(
+def test_the_download_of_a_replaced_object_starts_again(
     storage: ObjectStorage, settings: Settings, tmp_path: Path
 ) -> None:
     storage.put("weights/big.pth", DATA, "application/octet-stream")
@@ -189,7 +191,7 @@ def test_an_object_that_was_replaced_meanwhile_is_begun_anew(
     assert pull(ENTRY, tmp_path, source, quiet).read_bytes() == DATA
 
 
-def test_an_object_that_is_not_there_is_said_in_words(
+def test_a_missing_object_is_a_clear_error(
     storage: ObjectStorage, settings: Settings, tmp_path: Path
 ) -> None:
     source = S3Source(s3_client(settings), settings.s3_bucket, "weights/nothing.pth")
@@ -197,7 +199,7 @@ def test_an_object_that_is_not_there_is_said_in_words(
         pull(ENTRY, tmp_path, source, quiet)
 
 
-def test_storage_that_does_not_answer_is_asked_again_and_then_said(tmp_path: Path) -> None:
+def test_a_request_to_a_silent_storage_is_repeated_and_then_an_error(tmp_path: Path) -> None:
     client = boto3.client(
         "s3",
         endpoint_url="http://127.0.0.1:9",
@@ -210,13 +212,15 @@ def test_storage_that_does_not_answer_is_asked_again_and_then_said(tmp_path: Pat
         pull(ENTRY, tmp_path, S3Source(client, "bucket", "big.pth"), quiet)
 
 
-def test_a_server_that_goes_on_elsewhere_is_begun_anew(site: Site, tmp_path: Path) -> None:
+def test_after_a_range_that_was_not_requested_the_download_starts_again(
+    site: Site, tmp_path: Path
+) -> None:
     part_of(tmp_path).write_bytes(DATA[:1000])
     site.lies_about_ranges = True
     assert pull(ENTRY, tmp_path, HttpSource(site.url), quiet).read_bytes() == DATA
 
 
-def test_the_source_follows_the_mirror() -> None:
+def test_the_mirror_determines_the_source() -> None:
     assert choose_source(ENTRY, None, no_s3) == HttpSource("https://example.org/big.pth")
     assert choose_source(ENTRY, "https://m.example/w/", no_s3) == HttpSource(
         "https://m.example/w/big.pth"
@@ -224,7 +228,7 @@ def test_the_source_follows_the_mirror() -> None:
     assert choose_source(ENTRY, "file:///srv/w", no_s3) == FileSource(Path("/srv/w/big.pth"))
 
 
-def test_what_comes_with_the_package_cannot_be_pulled() -> None:
+def test_a_model_in_the_package_cannot_be_pulled() -> None:
     with pytest.raises(WeightsMissing, match="comes with the package"):
         choose_source(CATALOGUE[STARTER], None, no_s3)
 

@@ -63,7 +63,7 @@ def detector(_: State) -> State:
         (detector, "not GPEN's"),
     ],
 )
-def test_the_file_and_the_key_are_named(
+def test_the_error_names_the_file_and_the_key(
     folder: Path, change: Callable[[State], State], says: str
 ) -> None:
     path = folder / "own.safetensors"
@@ -74,7 +74,7 @@ def test_the_file_and_the_key_are_named(
     assert refused.value.detail.count(str(path)) == 1
 
 
-def test_a_detector_of_another_architecture_is_refused_by_the_key(folder: Path) -> None:
+def test_the_error_for_another_architecture_names_the_key(folder: Path) -> None:
     state = load_state(folder / "own.safetensors")
     with pytest.raises(WeightsInvalid, match=rf"{DETECTOR}[^\0]*Missing key[^\0]*body"):
         build_detector(DETECTOR, state, torch.device("cpu"))
@@ -94,7 +94,7 @@ class Wants:
 @pytest.mark.parametrize(
     ("function", "name"), [(os.system, "posix.system"), (eval, "eval"), (os.mkdir, "posix.mkdir")]
 )
-def test_a_pickle_with_code_is_named_and_not_run(
+def test_a_pickle_with_code_is_refused_and_not_run(
     tmp_path: Path, function: Callable[..., Any], name: str, new_form: bool
 ) -> None:
     made, path = tmp_path / "made-by-a-pickle", tmp_path / "model.pth"
@@ -108,7 +108,7 @@ def test_a_pickle_with_code_is_named_and_not_run(
     assert not made.exists()
 
 
-def test_the_same_pickle_would_have_run_where_anything_is_loaded(tmp_path: Path) -> None:
+def test_an_unsafe_load_would_have_run_the_same_pickle(tmp_path: Path) -> None:
     """Or else the test above proves nothing."""
     made, path = tmp_path / "made-by-a-pickle", tmp_path / "model.pth"
     torch.save({"w": Wants(os.mkdir, str(made))}, path)

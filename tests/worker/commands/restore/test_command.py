@@ -33,7 +33,9 @@ def test_a_photo_gets_its_result_beside_it(
     ]
 
 
-def test_only_the_face_differs(facemend: Facemend, folder: Path, astronaut: Path) -> None:
+def test_only_the_face_of_the_result_differs(
+    facemend: Facemend, folder: Path, astronaut: Path
+) -> None:
     facemend("restore", astronaut, "-o", folder / "result.png")
     before = np.asarray(opened(astronaut).convert("RGB"))
     differs = (np.asarray(opened(folder / "result.png")) != before).any(2)
@@ -43,7 +45,7 @@ def test_only_the_face_differs(facemend: Facemend, folder: Path, astronaut: Path
     assert 20 < y.min() < y.max() < 220
 
 
-def test_the_outputs_name_decides_its_format(
+def test_the_file_name_of_the_output_determines_its_format(
     facemend: Facemend, folder: Path, astronaut: Path
 ) -> None:
     answer = facemend("restore", "-i", astronaut, "-o", folder / "new" / "result.webp")
@@ -51,7 +53,7 @@ def test_the_outputs_name_decides_its_format(
     assert opened(folder / "new" / "result.webp").format == "WEBP"
 
 
-def test_an_existing_folder_takes_the_result(
+def test_a_result_is_written_into_an_existing_folder(
     facemend: Facemend, folder: Path, astronaut: Path
 ) -> None:
     (folder / "out").mkdir()
@@ -59,9 +61,7 @@ def test_an_existing_folder_takes_the_result(
     assert (folder / "out" / "output_astronaut.png").is_file()
 
 
-def test_with_no_photo_the_one_that_comes_with_it_is_restored(
-    facemend: Facemend, folder: Path
-) -> None:
+def test_without_a_photo_the_sample_photo_is_restored(facemend: Facemend, folder: Path) -> None:
     answer = facemend("restore", "--compare")
     assert answer.exit_code == 0
     assert opened(folder / "output_astronaut.png").size == (512, 512)
@@ -69,7 +69,7 @@ def test_with_no_photo_the_one_that_comes_with_it_is_restored(
     assert "1 of 1" in answer.stdout
 
 
-def test_the_photo_that_comes_with_it_goes_where_it_is_told(
+def test_the_result_of_the_sample_photo_goes_to_the_given_output(
     facemend: Facemend, folder: Path
 ) -> None:
     (folder / "out").mkdir()
@@ -79,13 +79,13 @@ def test_the_photo_that_comes_with_it_goes_where_it_is_told(
     assert opened(folder / "named.jpg").format == "JPEG"
 
 
-def test_the_photo_that_comes_with_it_is_no_psd(facemend: Facemend, folder: Path) -> None:
+def test_an_unsupported_output_format_is_a_usage_error(facemend: Facemend, folder: Path) -> None:
     answer = facemend("restore", "-o", "named.psd")
     assert answer.exit_code == 2
     assert ".png, .jpg, .jpeg or .webp" in answer.stderr
 
 
-def test_a_folder_in_is_a_folder_out_with_a_summary(
+def test_a_folder_of_photos_gives_a_folder_of_results_and_a_summary(
     facemend: Facemend, folder: Path, astronaut: Path, grace_hopper: Path
 ) -> None:
     album = folder / "album"
@@ -104,7 +104,9 @@ def test_a_folder_in_is_a_folder_out_with_a_summary(
     assert "broken.jpg: unsupported-image" in answer.stderr
 
 
-def test_a_folder_with_no_output_gets_one_beside_it(facemend: Facemend, folder: Path) -> None:
+def test_without_an_output_the_results_of_a_folder_go_to_one_beside_it(
+    facemend: Facemend, folder: Path
+) -> None:
     (folder / "album").mkdir()
     put(folder / "album", "[bold]a.png", file_of(BLANK, "png"))
     put(folder / "album", "b.png", file_of(BLANK, "png"))
@@ -117,14 +119,14 @@ def test_a_folder_with_no_output_gets_one_beside_it(facemend: Facemend, folder: 
 # --- options --------------------------------------------------------------------------------
 
 
-def test_strength_0_gives_back_the_photo(facemend: Facemend, folder: Path, astronaut: Path) -> None:
+def test_strength_0_returns_the_photo(facemend: Facemend, folder: Path, astronaut: Path) -> None:
     facemend("restore", astronaut, "--strength", 0, "-o", "same.png")
     np.testing.assert_array_equal(
         np.asarray(opened(folder / "same.png")), np.asarray(opened(astronaut).convert("RGB"))
     )
 
 
-def test_a_face_that_was_not_chosen_says_so(
+def test_a_face_that_was_not_selected_has_that_reason(
     facemend: Facemend, folder: Path, astronaut: Path
 ) -> None:
     answer = facemend("restore", astronaut, "--faces", "1,2", "-v", "-o", "result.png")
@@ -134,18 +136,18 @@ def test_a_face_that_was_not_chosen_says_so(
     assert "0 of 1" in answer.stdout
 
 
-def test_json_tells_all(facemend: Facemend, folder: Path, astronaut: Path) -> None:
+def test_json_has_all_details(facemend: Facemend, folder: Path, astronaut: Path) -> None:
     answer = facemend("restore", astronaut, "--json", "--compare", "-o", "result.png")
-    (told,) = json.loads(answer.stdout)
-    assert told["status"] == "restored"
-    assert told["output"] == "result.png"
-    assert told["comparison"] == "result_comparison.png"
-    assert told["faces"][0]["status"] == "restored"
-    assert len(told["faces"][0]["landmarks"]) == 5
-    assert set(told["timings_ms"]) == {"detect", "restore", "paste"}
+    (reported,) = json.loads(answer.stdout)
+    assert reported["status"] == "restored"
+    assert reported["output"] == "result.png"
+    assert reported["comparison"] == "result_comparison.png"
+    assert reported["faces"][0]["status"] == "restored"
+    assert len(reported["faces"][0]["landmarks"]) == 5
+    assert set(reported["timings_ms"]) == {"detect", "restore", "paste"}
 
 
-def test_json_tells_of_failures_too(facemend: Facemend, folder: Path) -> None:
+def test_json_has_failures_too(facemend: Facemend, folder: Path) -> None:
     answer = facemend("restore", put(folder, "x.png", b""), "--json")
     assert answer.exit_code == 1
     assert json.loads(answer.stdout)[0]["error"]["code"] == "unsupported-image"
@@ -159,7 +161,7 @@ def test_the_same_seed_gives_the_same_bytes(
     assert (folder / "one.png").read_bytes() == (folder / "two.png").read_bytes()
 
 
-def test_an_aligned_crop_is_restored_whole(facemend: Facemend, folder: Path) -> None:
+def test_an_aligned_crop_is_restored_as_a_whole(facemend: Facemend, folder: Path) -> None:
     photo = put(folder, "crop.png", file_of(np.full((32, 32, 3), 120, np.uint8), "png"))
     answer = facemend("restore", photo, "--aligned")
     assert "1 of 1" in answer.stdout
@@ -205,7 +207,7 @@ def test_a_wrong_command_is_a_usage_error(
         (["--device", "cuda:99"], "cuda:99 cannot be used"),
     ],
 )
-def test_a_model_that_cannot_be_used_is_said_in_one_line(
+def test_a_model_that_cannot_be_used_is_an_error_of_one_line(
     facemend: Facemend, folder: Path, arguments: list[str], words: str
 ) -> None:
     answer = facemend("restore", put(folder, "photo.png", file_of(BLANK, "png")), *arguments)
@@ -213,7 +215,7 @@ def test_a_model_that_cannot_be_used_is_said_in_one_line(
     assert words in only_line(answer.stderr)
 
 
-def test_missing_weights_name_the_command_that_gets_them(
+def test_the_error_for_missing_weights_names_the_command_to_install_them(
     facemend: Facemend, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FACEMEND_ACCEPTED_LICENCES", "gpen-unstated")
@@ -232,7 +234,7 @@ def test_a_wrong_setting_is_a_usage_error_that_names_it(
     assert "FACEMEND_MAX_BATCH" in only_line(answer.stderr)
 
 
-def test_help_teaches_with_examples_and_exit_codes(facemend: Facemend) -> None:
+def test_help_has_examples_and_exit_codes(facemend: Facemend) -> None:
     answer = facemend("restore", "--help")
     assert answer.exit_code == 0
     for words in ("facemend restore photo.jpg", "Exit codes", "--strength", "models pull"):

@@ -31,7 +31,7 @@ from tests.worker.engine.photos import (
         ("bomb.png", png_bomb(20_000), "image-too-many-pixels"),
     ],
 )
-def test_a_bad_file_fails_in_one_clear_line(
+def test_a_bad_file_is_an_error_of_one_line(
     facemend: Facemend, folder: Path, name: str, data: bytes, code: str
 ) -> None:
     answer = facemend("restore", put(folder, name, data))
@@ -41,7 +41,7 @@ def test_a_bad_file_fails_in_one_clear_line(
 
 
 @pytest.mark.parametrize("kind", ["gif", "webp"])
-def test_of_an_animation_the_first_frame_is_used_and_it_is_said(
+def test_the_first_frame_of_an_animation_is_used_with_a_warning(
     facemend: Facemend, folder: Path, kind: str
 ) -> None:
     answer = facemend("restore", put(folder, f"moving.{kind}", animated(kind)))
@@ -51,7 +51,7 @@ def test_of_an_animation_the_first_frame_is_used_and_it_is_said(
     assert not getattr(opened(folder / name), "is_animated", False)
 
 
-def test_cmyk_comes_out_as_rgb_and_it_is_said(facemend: Facemend, folder: Path) -> None:
+def test_cmyk_becomes_rgb_with_a_warning(facemend: Facemend, folder: Path) -> None:
     photo = put(folder, "ink.jpg", file_of(Image.new("CMYK", (64, 64), (0, 200, 0, 0)), "jpeg"))
     answer = facemend("restore", photo)
     assert "CMYK" in answer.stderr
@@ -68,7 +68,7 @@ def test_a_grey_photo_stays_grey(facemend: Facemend, folder: Path, astronaut: Pa
     assert opened(folder / "output_grey.png").mode == "L"
 
 
-def test_16_bits_stay_16(facemend: Facemend, folder: Path) -> None:
+def test_16_bits_are_kept(facemend: Facemend, folder: Path) -> None:
     samples = np.tile(np.linspace(0, 65_535, 64).round(), (64, 1))
     answer = facemend("restore", put(folder, "deep.png", png_of(samples, 0, 16)))
     assert "16 bits" not in answer.stderr
@@ -86,7 +86,7 @@ def test_alpha_is_kept(facemend: Facemend, folder: Path, astronaut: Path) -> Non
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_turned_photo_comes_out_upright_with_its_face_restored(
+def test_a_rotated_photo_becomes_upright_and_its_face_is_restored(
     facemend: Facemend, folder: Path, astronaut: Path, orientation: int
 ) -> None:
     pixels = np.asarray(opened(astronaut).convert("RGB"))[:300, 50:400]
@@ -98,7 +98,7 @@ def test_a_turned_photo_comes_out_upright_with_its_face_restored(
     assert 0.8 < same < 1
 
 
-def test_a_photo_with_no_face_is_written_unchanged_and_it_is_said(
+def test_a_photo_without_a_face_is_written_unchanged_with_a_warning(
     facemend: Facemend, folder: Path
 ) -> None:
     answer = facemend("restore", put(folder, "wall.png", file_of(BLANK, "png")))
@@ -107,14 +107,14 @@ def test_a_photo_with_no_face_is_written_unchanged_and_it_is_said(
     np.testing.assert_array_equal(np.asarray(opened(folder / "output_wall.png")), BLANK)
 
 
-def test_strict_makes_no_face_a_failure(facemend: Facemend, folder: Path) -> None:
+def test_with_strict_a_photo_without_a_face_fails(facemend: Facemend, folder: Path) -> None:
     answer = facemend("restore", put(folder, "wall.png", file_of(BLANK, "png")), "--strict")
     assert answer.exit_code == 1
     assert "no-face-found" in only_line(answer.stderr)
     assert not (folder / "output_wall.png").exists()
 
 
-def test_a_result_that_cannot_be_written_is_said_in_one_line(
+def test_a_result_that_cannot_be_written_is_an_error_of_one_line(
     facemend: Facemend, folder: Path, astronaut: Path
 ) -> None:
     put(folder, "file", b"")
@@ -123,7 +123,9 @@ def test_a_result_that_cannot_be_written_is_said_in_one_line(
     assert "cannot be written" in only_line(answer.stderr)
 
 
-def test_a_lossless_webp_without_a_face_is_not_coded_anew(facemend: Facemend, folder: Path) -> None:
+def test_a_lossless_webp_without_a_face_is_not_encoded_again(
+    facemend: Facemend, folder: Path
+) -> None:
     data = file_of(gradient(), "webp", lossless=True)
     assert facemend("restore", put(folder, "exact.webp", data)).exit_code == 0
     assert (folder / "output_exact.webp").read_bytes() == data
@@ -173,7 +175,7 @@ def test_enlarging_keeps_the_size_of_the_print(facemend: Facemend, folder: Path)
     assert opened(folder / "output_scan.png").info["dpi"] == pytest.approx((600, 600), abs=0.1)
 
 
-def test_a_palette_with_too_much_transparency_fails_in_one_clear_line(
+def test_a_palette_with_too_much_transparency_is_an_error_of_one_line(
     facemend: Facemend, folder: Path
 ) -> None:
     answer = facemend("restore", put(folder, "odd.png", png_with_oversized_transparency()))

@@ -21,7 +21,9 @@ def colourer(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "colour"
 
 
-def test_a_face_that_became_nobody_is_kept_and_told_of(facemend: Facemend, astronaut: Path) -> None:
+def test_a_face_that_lost_its_identity_is_kept_and_reported(
+    facemend: Facemend, astronaut: Path
+) -> None:
     pytest.importorskip("dlib", reason="the extra identity is not installed")
     answer = facemend(
         "restore", astronaut, "-o", "kept.png", "--min-identity", 0.5, "--restore-sharp", "--json"
@@ -45,7 +47,7 @@ def test_each_control_changes_the_face(
     assert len(results) == 3
 
 
-def test_a_grey_photo_is_coloured(
+def test_a_grey_photo_gets_colours(
     facemend: Facemend, folder: Path, colourer: str, astronaut: Path
 ) -> None:
     Image.open(astronaut).convert("L").save(folder / "grey.png")
@@ -64,7 +66,7 @@ def test_a_grey_photo_is_coloured(
         (["--task", "colorize"], "gpen-colorization-1024"),
     ],
 )
-def test_a_model_for_something_else_ends_with_three(
+def test_a_model_for_another_task_has_exit_code_3(
     facemend: Facemend, astronaut: Path, arguments: list[str], says: str
 ) -> None:
     answer = facemend("restore", astronaut, *arguments)

@@ -28,15 +28,15 @@ def test_an_export_is_made_once_and_then_found(artifacts: ArtifactCache, form: s
     assert not any(name.startswith(".") for name in contents(artifacts.folder))
 
 
-def test_other_weights_have_an_export_of_their_own(
-    artifacts: ArtifactCache, tmp_path: Path
-) -> None:
+def test_other_weights_have_their_own_export(artifacts: ArtifactCache, tmp_path: Path) -> None:
     other = ArtifactCache(artifacts.folder, artifacts.weights, "f" * 64)
     assert other.export("onnx") != artifacts.export("onnx")
 
 
 @pytest.mark.parametrize("form", SUFFIXES)
-def test_an_export_that_answers_otherwise_is_not_kept(artifacts: ArtifactCache, form: str) -> None:
+def test_an_export_with_another_output_than_torch_is_not_kept(
+    artifacts: ArtifactCache, form: str
+) -> None:
     wrong = SelfCheck(artifacts.self_check.crop, artifacts.self_check.expected * 1.001)
     file = artifacts.folder / f"model{SUFFIXES[form]}"
     before = contents(artifacts.folder)
@@ -45,13 +45,13 @@ def test_an_export_that_answers_otherwise_is_not_kept(artifacts: ArtifactCache, 
     assert contents(artifacts.folder) == before
 
 
-def test_a_file_that_cannot_be_written_is_named(artifacts: ArtifactCache) -> None:
+def test_the_error_names_a_file_that_cannot_be_written(artifacts: ArtifactCache) -> None:
     file = artifacts.folder / "no-such-folder" / "model.onnx"
     with pytest.raises(ModelUnavailable, match=r"no-such-folder/model\.onnx cannot be written"):
         export(artifacts.generator, artifacts.self_check, "onnx", file)
 
 
-def test_a_proof_is_kept_and_a_damaged_one_is_made_anew(artifacts: ArtifactCache) -> None:
+def test_a_self_check_is_saved_and_a_damaged_one_is_made_again(artifacts: ArtifactCache) -> None:
     expected = artifacts.self_check.expected
     (kept,) = artifacts.folder.glob("*-proof.npz")
     again = ArtifactCache(artifacts.folder, Path("no-longer-there"), artifacts.sha256)
@@ -61,7 +61,7 @@ def test_a_proof_is_kept_and_a_damaged_one_is_made_anew(artifacts: ArtifactCache
     np.testing.assert_allclose(anew.self_check.expected, expected, atol=1e-5)
 
 
-def test_where_nothing_can_be_written_exports_live_as_long_as_the_shelf(
+def test_if_the_folder_is_not_writable_exports_last_as_long_as_the_cache_object(
     artifacts: ArtifactCache, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").write_text("not a folder")
@@ -74,7 +74,7 @@ def test_where_nothing_can_be_written_exports_live_as_long_as_the_shelf(
     assert not made.parent.exists()
 
 
-def test_a_backend_whose_answer_is_no_number_fails_its_check(artifacts: ArtifactCache) -> None:
+def test_a_backend_with_nan_output_fails_its_self_check(artifacts: ArtifactCache) -> None:
     broken = TorchBackend(artifacts.generator, CPU, "fp32")
     self_check = artifacts.self_check
     artifacts.generator.final_linear[0].bias.data.fill_(float("nan"))

@@ -36,12 +36,12 @@ def load(
 
 
 @pytest.mark.parametrize("name", ["torch", "onnxruntime", "openvino"])
-def test_a_backend_is_what_was_asked_for(exported_artifacts: ArtifactCache, name: str) -> None:
+def test_the_requested_backend_is_used(exported_artifacts: ArtifactCache, name: str) -> None:
     assert load(exported_artifacts, name)[:2] == (name, "fp32")
 
 
 @pytest.mark.parametrize("fastest", ["torch", "onnxruntime", "openvino"])
-def test_auto_is_the_fastest_measured_with_its_batch(
+def test_auto_is_the_fastest_measured_backend_with_its_batch_size(
     exported_artifacts: ArtifactCache, fastest: str
 ) -> None:
     times = {"torch": 3.0, "onnxruntime": 2.0, "openvino": 2.5} | {fastest: 1.0}
@@ -49,11 +49,11 @@ def test_auto_is_the_fastest_measured_with_its_batch(
     assert load(exported_artifacts) == (fastest, "fp32", list(times).index(fastest) + 2)
 
 
-def test_where_nothing_was_measured_auto_is_torch() -> None:
+def test_without_measured_times_auto_is_torch() -> None:
     assert plan("auto", "fp32", torch.device("mps"), []) == [("torch", "fp32")]
 
 
-def test_a_precision_that_a_backend_lacks_becomes_float32_only_when_none_was_asked_for(
+def test_a_missing_precision_becomes_float32_only_if_none_was_requested(
     exported_artifacts: ArtifactCache,
 ) -> None:
     assert load(exported_artifacts, "onnxruntime", precision="auto")[1] == "fp32"
@@ -65,7 +65,7 @@ def test_a_precision_that_a_backend_lacks_becomes_float32_only_when_none_was_ask
     ("name", "says"),
     [("no-such", "known are torch, onnxruntime"), ("tensorrt", "not installed: pip install")],
 )
-def test_a_backend_that_is_not_here_is_refused_with_the_cure(
+def test_a_missing_backend_is_refused_with_the_command_to_install_it(
     exported_artifacts: ArtifactCache, name: str, says: str
 ) -> None:
     with pytest.raises(ModelUnavailable, match=says):
@@ -79,7 +79,7 @@ def spoil_weights(artifacts: ArtifactCache) -> None:
     export(other, make_self_check(other), "openvino", artifacts.export("openvino"))
 
 
-def test_a_backend_out_of_tolerance_is_refused_with_the_figures(
+def test_a_backend_out_of_tolerance_is_refused_with_its_error_and_the_limit(
     exported_artifacts: ArtifactCache,
 ) -> None:
     spoil_weights(exported_artifacts)
@@ -99,7 +99,9 @@ def test_the_next_backend_is_tried_only_if_that_is_allowed(
     assert load(exported_artifacts, allow_fallback=True)[0] == "onnxruntime"
 
 
-def test_when_none_will_do_every_reason_is_told(exported_artifacts: ArtifactCache) -> None:
+def test_if_no_backend_can_be_used_the_error_has_every_reason(
+    exported_artifacts: ArtifactCache,
+) -> None:
     measured(exported_artifacts, openvino=1.0, onnxruntime=2.0, torch=3.0)
     spoil_weights(exported_artifacts)
     exported_artifacts.export("onnx").write_bytes(b"not a graph")

@@ -26,22 +26,22 @@ def test_the_fastest_comes_first() -> None:
     assert fastest_first([TORCH, OPENVINO], CPU, 512) == [OPENVINO, TORCH]
 
 
-def test_figures_of_this_machine_go_before_those_of_another() -> None:
+def test_times_of_this_machine_have_precedence_over_those_of_another() -> None:
     own = replace(TORCH, machine=HERE)
     assert fastest_first([OPENVINO, own], CPU, 512) == [own]
 
 
-def test_figures_of_the_nearest_size_count() -> None:
+def test_times_of_the_nearest_size_count() -> None:
     small = replace(TORCH, size_px=256, backend="onnxruntime")
     assert fastest_first([OPENVINO, small], CPU, 128) == [small]
     assert fastest_first([OPENVINO, small], CPU, 2048) == [OPENVINO]
 
 
-def test_figures_of_another_kind_of_device_say_nothing() -> None:
+def test_times_of_another_kind_of_device_do_not_count() -> None:
     assert fastest_first([replace(TORCH, device="cuda")], CPU, 512) == []
 
 
-def test_new_figures_replace_old_ones_of_the_same_machine_and_size(tmp_path: Path) -> None:
+def test_new_times_replace_old_ones_of_the_same_machine_and_size(tmp_path: Path) -> None:
     file = tmp_path / OWN_NAME
     other_size = replace(TORCH, size_px=256)
     write_measured_times(file, [TORCH, OPENVINO, other_size])
@@ -51,7 +51,7 @@ def test_new_figures_replace_old_ones_of_the_same_machine_and_size(tmp_path: Pat
     assert OPENVINO not in read_measured_times(tmp_path)
 
 
-def test_a_broken_file_is_told_of_and_left_alone(
+def test_a_broken_file_is_logged_and_ignored(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     shipped = read_measured_times(tmp_path)
@@ -61,7 +61,7 @@ def test_a_broken_file_is_told_of_and_left_alone(
     assert OWN_NAME in caplog.text
 
 
-def test_the_package_comes_with_figures_that_can_be_read() -> None:
+def test_the_measured_times_of_the_package_can_be_read() -> None:
     assert SHIPPED.is_file()
     for figure in read_measured_times(Path("no-such-folder")):
         assert figure.ms_per_face > 0

@@ -46,7 +46,9 @@ def exported(generator: Generator, form: str, folder: Path, precision: str = "fp
 
 @pytest.mark.parametrize("form", RUNTIMES)
 @pytest.mark.parametrize("name", ["tiny-32", "tiny-64", "GPEN-BFR-256"])
-def test_float32_gives_the_published_networks_output(name: str, form: str, tmp_path: Path) -> None:
+def test_float32_has_the_output_of_the_published_network(
+    name: str, form: str, tmp_path: Path
+) -> None:
     config = CONFIGS[name]
     backend = exported(golden_generator(config), form, tmp_path)
     images = golden_input(2 if name == "tiny-32" else 1, config.size).numpy()
@@ -56,7 +58,7 @@ def test_float32_gives_the_published_networks_output(name: str, form: str, tmp_p
 
 
 @needs_bf16
-def test_openvino_in_bf16_is_near_the_published_networks_output(tmp_path: Path) -> None:
+def test_openvino_in_bf16_is_near_the_output_of_the_published_network(tmp_path: Path) -> None:
     generator = golden_generator(CONFIGS["GPEN-BFR-256"])
     backend = exported(generator, "openvino", tmp_path, "bf16")
     error = relative_error(backend.infer(golden_input(1, 256).numpy()), GOLDEN["GPEN-BFR-256"])
@@ -86,7 +88,7 @@ os.kill(os.getpid(), signal.SIGTERM)
 
 
 @pytest.mark.parametrize("form", RUNTIMES)
-def test_a_runtime_tells_nobody_that_it_is_used(form: str, tmp_path: Path) -> None:
+def test_a_runtime_sends_no_telemetry(form: str, tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
     # A clean environment: they are silent where they find signs of a CI.
@@ -96,7 +98,7 @@ def test_a_runtime_tells_nobody_that_it_is_used(form: str, tmp_path: Path) -> No
     assert list(home.iterdir()) == []  # no identity, and nothing that waits to be sent
 
 
-def test_a_signal_is_heard_after_models_of_openvino_are_gone(tmp_path: Path) -> None:
+def test_a_signal_handler_works_after_models_of_openvino_are_deleted(tmp_path: Path) -> None:
     generator = golden_generator(CONFIGS["tiny-32"])
     export(generator, make_self_check(generator), "openvino", tmp_path / "model.xml")
     command = [sys.executable, "-c", _SIGNALLED, str(tmp_path / "model.xml")]
@@ -122,7 +124,7 @@ def test_the_super_resolving_form_draws_the_noise_that_torch_draws(
 
 
 @pytest.mark.parametrize("form", RUNTIMES)
-def test_pixels_come_back_as_from_torch(form: str, tmp_path: Path) -> None:
+def test_a_graph_has_the_pixels_of_torch(form: str, tmp_path: Path) -> None:
     from worker.engine.backends.torch_backend import TorchBackend
 
     generator = golden_generator(CONFIGS["tiny-32"])
@@ -137,7 +139,7 @@ def test_pixels_come_back_as_from_torch(form: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", RUNTIMES)
-def test_an_answer_stays_when_the_next_is_asked_for(form: str, tmp_path: Path) -> None:
+def test_an_output_does_not_change_at_the_next_call(form: str, tmp_path: Path) -> None:
     backend = exported(golden_generator(CONFIGS["tiny-32"]), form, tmp_path)
     images = golden_input(2, 32).numpy()
     first = backend.infer(images[:1])
@@ -151,7 +153,7 @@ def test_an_answer_stays_when_the_next_is_asked_for(form: str, tmp_path: Path) -
     "turned", [GeneratorControls(noise_scale=0.3), GeneratorControls(truncation=0.5)]
 )
 @pytest.mark.parametrize("config", [CONFIGS["tiny-32"], SUPER_RESOLVING])
-def test_controls_turn_what_they_turn_in_torch(
+def test_controls_have_the_same_effect_as_in_torch(
     form: str, turned: GeneratorControls, config: GpenConfig, tmp_path: Path
 ) -> None:
     generator = golden_generator(config)
@@ -164,7 +166,7 @@ def test_controls_turn_what_they_turn_in_torch(
 
 
 @pytest.mark.parametrize("form", RUNTIMES)
-def test_what_a_runtime_cannot_run_is_an_error_that_python_knows(form: str, tmp_path: Path) -> None:
+def test_a_graph_that_a_runtime_cannot_run_is_a_python_error(form: str, tmp_path: Path) -> None:
     backend = exported(golden_generator(CONFIGS["tiny-32"]), form, tmp_path)
     with pytest.raises(RuntimeError):
         backend.infer(golden_input(1, 64).numpy())

@@ -51,8 +51,8 @@ def background(photo: Photo) -> NDArray[np.uint8]:
 
 @pytest.fixture(scope="module")
 def enlarged_photo(restorer: Restorer, photo: Photo) -> Told:
-    told: list[tuple[object, ...]] = []
-    return restorer.restore(photo, X2, lambda *step: told.append(step)), told
+    reported: list[tuple[object, ...]] = []
+    return restorer.restore(photo, X2, lambda *step: reported.append(step)), reported
 
 
 def changed(after: NDArray[np.uint8], before: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -87,20 +87,20 @@ def test_the_record_stays_in_pixels_of_the_photo(
     assert (done.crop_before == kept.crop_before).all()
 
 
-def test_what_was_done_is_told(
+def test_the_result_names_the_background_that_was_used(
     enlarged_photo: Told,
 ) -> None:
-    done, told = enlarged_photo
+    done, reported = enlarged_photo
     assert done.background is not None
     assert (done.background.scale, done.background.averaged) == (2, True)
     assert set(done.timings_ms) == {"detect", "enlarge", "restore", "paste"}
-    stages = list(dict.fromkeys(step[0] for step in told))
+    stages = list(dict.fromkeys(step[0] for step in reported))
     assert stages == ["detecting", "enlarging", "restoring", "pasting"]
-    assert sum(step[0] == "enlarging" for step in told) == 24  # each of 23 blocks, and the end
-    assert ("enlarging", 48 * 51, 48 * 51) in told
+    assert sum(step[0] == "enlarging" for step in reported) == 24  # each of 23 blocks, and the end
+    assert ("enlarging", 48 * 51, 48 * 51) in reported
 
 
-def test_no_strength_leaves_the_enlarged_background(
+def test_strength_0_leaves_the_enlarged_background(
     restorer: Restorer, photo: Photo, background: NDArray[np.uint8]
 ) -> None:
     options = replace(X2, strength=0)
@@ -110,13 +110,13 @@ def test_no_strength_leaves_the_enlarged_background(
 def test_a_result_that_is_too_large_is_refused_before_any_work(
     restorer: Restorer, photo: Photo
 ) -> None:
-    told: list[tuple[object, ...]] = []
+    reported: list[tuple[object, ...]] = []
     with pytest.raises(ImageTooManyPixels, match="204 x 192 px"):
-        restorer.restore(photo, FaceOptions(background="x4"), lambda *step: told.append(step))
-    assert told == []
+        restorer.restore(photo, FaceOptions(background="x4"), lambda *step: reported.append(step))
+    assert reported == []
 
 
-def test_a_photo_without_a_face_is_enlarged_all_the_same(restorer: Restorer) -> None:
+def test_a_photo_without_a_face_is_enlarged_too(restorer: Restorer) -> None:
     done = restorer.restore(Photo(np.full((16, 20, 3), 90, np.uint8)), X2)
     assert done.faces == ()
     assert done.photo.pixels.shape == (32, 40, 3)

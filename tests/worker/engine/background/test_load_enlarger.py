@@ -33,7 +33,7 @@ def test_the_packaged_weights_serve_both_scales(tmp_path: Path, face: NDArray[np
 
 
 @pytest.mark.parametrize(("scale", "first"), [(2, "realesrgan-x2plus"), (4, "realesrgan-x4plus")])
-def test_a_downloaded_file_comes_first_and_has_to_be_the_published_one(
+def test_a_downloaded_file_has_precedence_and_must_have_the_published_hash(
     make_tiny: Callable[..., RRDBNet], tmp_path: Path, scale: int, first: str
 ) -> None:
     for name in ("realesrgan-x2plus", "realesrgan-x4plus"):
@@ -46,7 +46,7 @@ def test_a_downloaded_file_comes_first_and_has_to_be_the_published_one(
 
 
 @pytest.mark.parametrize(("scale", "model"), [(2, "x2plus"), (4, "x4plus")])
-def test_without_weights_both_cures_are_named(
+def test_the_error_for_missing_weights_names_both_commands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scale: int, model: str
 ) -> None:
     package = CATALOGUE["realesrgan-x4plus-ncnn"].package

@@ -36,7 +36,9 @@ def run_ncnn(binary: Path, image: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.array(answer)
 
 
-def test_the_packaged_network_answers_as_ncnn_does(packaged: Path, face: NDArray[np.uint8]) -> None:
+def test_the_packaged_network_has_the_output_of_ncnn(
+    packaged: Path, face: NDArray[np.uint8]
+) -> None:
     network, face = load_rrdbnet(read_ncnn(packaged)), face[8:40, 12:36]
     assert network.config == RRDBConfig()
     x = torch.from_numpy(face.copy()).permute(2, 0, 1)[None].float() / 255
@@ -70,7 +72,7 @@ def write_ncnn(network: RRDBNet, folder: Path, *, half: bool) -> Path:
 
 
 @pytest.mark.parametrize("half", [False, True])
-def test_weights_come_back_under_their_names(
+def test_weights_are_read_under_their_names(
     make_tiny: Callable[..., RRDBNet], tmp_path: Path, half: bool
 ) -> None:
     network = make_tiny(blocks=2)
@@ -110,7 +112,7 @@ def in_data(change: Callable[[bytes], bytes]) -> Change:
         (in_data(lambda _: b""), "ends in the middle of conv_first"),
     ],
 )
-def test_damaged_files_are_refused_by_name(
+def test_the_error_names_a_damaged_file(
     make_tiny: Callable[..., RRDBNet], tmp_path: Path, change: Change, said: str
 ) -> None:
     binary = write_ncnn(make_tiny(), tmp_path, half=True)
@@ -122,7 +124,7 @@ def test_damaged_files_are_refused_by_name(
 
 
 @pytest.mark.parametrize("gone", ["tiny.bin", "tiny.param"])
-def test_a_missing_half_is_named(
+def test_the_error_names_a_missing_file_of_the_pair(
     make_tiny: Callable[..., RRDBNet], tmp_path: Path, gone: str
 ) -> None:
     binary = write_ncnn(make_tiny(), tmp_path, half=True)

@@ -35,7 +35,7 @@ def test_a_format_without_room_is_refused(
             require_room(photo, wanted, scale)
 
 
-def test_encoding_refuses_it_too() -> None:
+def test_encoding_refuses_a_format_without_room_too() -> None:
     with pytest.raises(ImageTooManyPixels, match="webp holds 16383 px a side"):
         encode(Photo(np.zeros((1, 16_384, 3), np.uint8)), "webp", 90)
 

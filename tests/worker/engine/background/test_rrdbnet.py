@@ -23,7 +23,9 @@ MakeTiny = Callable[..., RRDBNet]
     [(RRDBConfig(), 4, 16_697_987), (RRDBConfig(fold=2), 2, 16_703_171)],
     ids=["x4plus", "x2plus"],
 )
-def test_it_has_the_published_size(config: RRDBConfig, scale: int, parameters: int) -> None:
+def test_the_network_has_the_published_size(
+    config: RRDBConfig, scale: int, parameters: int
+) -> None:
     with torch.device("meta"):
         network = RRDBNet(config)
     assert sum(p.numel() for p in network.parameters()) == parameters
@@ -62,7 +64,7 @@ def without(key: str) -> Callable[[dict[str, Any]], object]:
         (lambda s: s.update({"conv_first.weight": torch.ones(8)}), "cannot have shape"),
     ],
 )
-def test_weights_that_are_wrong_are_refused_by_key(
+def test_the_error_for_wrong_weights_names_the_key(
     make_tiny: MakeTiny, spoil: Callable[[dict[str, Any]], object], said: str
 ) -> None:
     state = dict(make_tiny().state_dict())
@@ -108,7 +110,7 @@ def published_form(network: RRDBNet, x: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize(("fold", "shape"), [(1, (12, 15)), (2, (24, 30)), (1, (9, 300))])
-def test_it_computes_what_the_papers_say(
+def test_the_network_computes_what_the_papers_define(
     make_tiny: MakeTiny, fold: int, shape: tuple[int, int]
 ) -> None:
     """The widest picture goes through the dense blocks in two windows."""
@@ -120,7 +122,7 @@ def test_it_computes_what_the_papers_say(
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_answers_in_float32_and_comes_close(
+def test_half_precision_returns_float32_near_the_full_precision(
     make_tiny: MakeTiny, dtype: torch.dtype
 ) -> None:
     x = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(1))

@@ -35,12 +35,12 @@ def test_tiles_put_together_what_they_saw(
     assert (times == 1).all()
 
 
-def test_a_tile_sees_its_whole_margin_but_for_the_ends_of_the_picture() -> None:
+def test_a_tile_has_its_whole_margin_except_at_the_ends_of_the_picture() -> None:
     seen = [(s.start, s.stop, s.seen.start, s.seen.stop) for s in Axis(100, 8).spans(25)]
     assert seen == [(0, 25, 0, 33), (25, 50, 17, 58), (50, 75, 42, 83), (75, 100, 67, 100)]
 
 
-def test_what_fits_with_its_margins_is_not_cut() -> None:
+def test_a_picture_that_fits_with_its_margins_is_one_tile() -> None:
     assert len(Axis(41, 8).spans(25)) == 1
     assert len(Axis(42, 8).spans(25)) == 2
 

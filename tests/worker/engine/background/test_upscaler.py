@@ -41,12 +41,12 @@ def test_tiles_leave_no_seam(
     assert whole.std() > 20  # it is a picture, not a plain
 
 
-def test_a_margin_that_is_too_small_would_show(make_upscaler: MakeUpscaler, noise: Noise) -> None:
+def test_too_small_a_margin_changes_the_result(make_upscaler: MakeUpscaler, noise: Noise) -> None:
     whole = make_upscaler().upscale(noise)
     assert levels_apart(whole, make_upscaler(tile_px=16, margin_px=2).upscale(noise)) > 5
 
 
-def test_the_real_network_leaves_no_seam_either(packaged: Path, astronaut_rows: Noise) -> None:
+def test_tiles_of_the_real_network_leave_no_seam(packaged: Path, astronaut_rows: Noise) -> None:
     """The margin is measured, not the network's whole reach: three tiles against one."""
     state = read_ncnn(packaged)
     whole = Upscaler(load_rrdbnet(state), CPU, "fp32").upscale(astronaut_rows)
@@ -104,42 +104,42 @@ def test_tiles_are_halved_until_they_fit(
     assert shares[-1] == 1
 
 
-def test_memory_for_nothing_at_all_is_an_error(make_tiny: Callable[..., RRDBNet]) -> None:
+def test_too_little_memory_for_the_smallest_tile_is_an_error(
+    make_tiny: Callable[..., RRDBNet],
+) -> None:
     photo = np.zeros((80, 80, 3), np.uint8)
     with pytest.raises(OutOfMemory, match="even a tile of 20 px does not fit"):
         cramped(make_tiny(), room=10).upscale(photo)
 
 
-def test_another_error_is_not_taken_for_want_of_memory(make_upscaler: MakeUpscaler) -> None:
+def test_another_error_is_not_treated_as_out_of_memory(make_upscaler: MakeUpscaler) -> None:
     with pytest.raises(RuntimeError, match="channels"):
         make_upscaler().upscale(np.zeros((20, 20, 4), np.uint8))
 
 
-def test_progress_is_told_within_a_tile_too(
+def test_progress_is_reported_within_a_tile_too(
     make_tiny: Callable[..., RRDBNet], noise: Noise
 ) -> None:
-    told: list[tuple[int, int]] = []
+    reported: list[tuple[int, int]] = []
     upscaler = Upscaler(make_tiny(blocks=3), CPU, "fp32")
-    upscaler.upscale(noise[:10, :40], on_pixels=lambda *pixels: told.append(pixels))
-    assert told == [(100, 400), (200, 400), (300, 400), (400, 400)]
+    upscaler.upscale(noise[:10, :40], on_pixels=lambda *pixels: reported.append(pixels))
+    assert reported == [(100, 400), (200, 400), (300, 400), (400, 400)]
 
 
-def test_whoever_is_told_may_stop_it(make_upscaler: MakeUpscaler, noise: Noise) -> None:
-    told = []
+def test_the_progress_callback_can_stop_the_work(make_upscaler: MakeUpscaler, noise: Noise) -> None:
+    reported = []
 
     def stop(done: int, total: int) -> None:
-        told.append((done, total))
+        reported.append((done, total))
         raise JobCanceled
 
     with pytest.raises(JobCanceled):
         make_upscaler(tile_px=16).upscale(noise, on_pixels=stop)
-    assert len(told) == 1
-    assert 0 < told[0][0] < told[0][1] == noise.shape[0] * noise.shape[1]
+    assert len(reported) == 1
+    assert 0 < reported[0][0] < reported[0][1] == noise.shape[0] * noise.shape[1]
 
 
-def test_an_answer_that_is_no_number_is_an_error(
-    make_tiny: Callable[..., RRDBNet], noise: Noise
-) -> None:
+def test_an_output_with_nan_is_an_error(make_tiny: Callable[..., RRDBNet], noise: Noise) -> None:
     network = make_tiny()
     network.conv_hr.bias.data.fill_(1e30)  # more than 16 bits hold
     assert Upscaler(network, CPU, "fp32").upscale(noise).max() == 255
@@ -155,7 +155,7 @@ def test_bf16_comes_close_on_a_photo(packaged: Path, face: Noise) -> None:
     assert 45 < psnr < 80
 
 
-def test_its_reach_is_known() -> None:
+def test_the_receptive_field_is_as_declared() -> None:
     """A pixel changes nothing that is farther away, and something that is nearly as far."""
     network = RRDBNet(RRDBConfig(4, 4, 1, 1))
     for _, conv in network.convolutions():

@@ -7,12 +7,12 @@ import pytest
 from worker.engine.batching.batch_size import best_batch, measure_batches
 
 
-def test_the_smallest_size_that_is_as_good_as_the_best_is_taken() -> None:
+def test_the_smallest_size_near_the_best_is_selected() -> None:
     assert best_batch({1: 1.0, 2: 0.5, 4: 0.3, 8: 0.297}) == 4
     assert best_batch({1: 1.0, 2: 1.4}) == 1
 
 
-def test_sizes_grow_until_they_no_longer_pay() -> None:
+def test_sizes_are_tried_until_larger_ones_are_not_faster() -> None:
     tried = []
 
     def run(size: int) -> None:

@@ -62,7 +62,7 @@ def crop_of(number: int) -> Pixels:
     return np.full((2, 2, 3), number, np.uint8)
 
 
-def test_answers_are_never_mixed_between_threads(batcher: Batcher, device: Device) -> None:
+def test_outputs_are_never_confused_between_threads(batcher: Batcher, device: Device) -> None:
     def ask(number: int) -> bool:
         answer = batcher.submit(crop_of(number), seed=number % 3).result(WAIT_S)
         return answer is not None and bool((answer == 255 - number).all())
@@ -120,7 +120,7 @@ def test_a_crop_that_does_not_fit_alone_is_out_of_memory(batcher: Batcher, devic
     assert batcher.submit(crop_of(0), 0).result(WAIT_S) is not None
 
 
-def test_another_error_goes_to_those_who_wait_and_the_thread_lives(
+def test_waiting_callers_get_another_error_and_the_thread_continues(
     batcher: Batcher, device: Device
 ) -> None:
     with pytest.raises(ValueError, match="seed"):
@@ -139,7 +139,7 @@ def test_a_cancelled_crop_is_not_run(batcher: Batcher, device: Device) -> None:
     assert sum(device.batches) == 2
 
 
-def test_closing_refuses_what_waits_and_what_comes(batcher: Batcher, device: Device) -> None:
+def test_closing_refuses_waiting_and_later_crops(batcher: Batcher, device: Device) -> None:
     device.gate.clear()
     running = batcher.submit(crop_of(0), 0)
     while not running.running():

@@ -74,7 +74,7 @@ jobs = st.lists(
 
 @settings(max_examples=40, deadline=None)
 @given(jobs=jobs, max_batch=st.integers(1, 7), holds=st.integers(1, 7))
-def test_no_job_ever_gets_what_is_anothers(
+def test_no_job_ever_gets_the_output_of_another(
     jobs: list[tuple[int, float, int]], max_batch: int, holds: int
 ) -> None:
     """Jobs with seeds and controls of their own, all at once, on a device short of memory."""
@@ -138,7 +138,7 @@ def fill(batcher: Batcher, device: Device) -> None:
         batcher.submit(numbered(number))
 
 
-def test_who_brings_more_than_may_wait_has_to_wait(
+def test_a_caller_waits_if_the_queue_has_no_room(
     make: Callable[..., Batcher], device: Device
 ) -> None:
     batcher = make()
@@ -172,11 +172,11 @@ def test_closing_ends_the_wait_for_room(make: Callable[..., Batcher], device: De
         closing.result(WAIT_S)
 
 
-def test_each_batch_is_told_with_the_time_its_crops_waited(
+def test_each_batch_is_reported_with_the_waiting_times_of_its_crops(
     make: Callable[..., Batcher], device: Device
 ) -> None:
-    told: list[Sequence[float]] = []
-    batcher = make(on_batch=told.append)
+    reported: list[Sequence[float]] = []
+    batcher = make(on_batch=reported.append)
     device.gate.clear()
     futures = [batcher.submit(numbered(number)) for number in range(5)]
     time.sleep(0.02)
@@ -184,12 +184,12 @@ def test_each_batch_is_told_with_the_time_its_crops_waited(
     for future in futures:
         future.result(WAIT_S)
     batcher.close()
-    assert sorted(map(len, told)) in ([1, 2, 2], [1, 1, 1, 2])
-    assert max(map(max, told)) >= 0.01
-    assert min(map(min, told)) >= 0
+    assert sorted(map(len, reported)) in ([1, 2, 2], [1, 1, 1, 2])
+    assert max(map(max, reported)) >= 0.01
+    assert min(map(min, reported)) >= 0
 
 
-def test_the_size_of_batches_may_be_set_anew(make: Callable[..., Batcher], device: Device) -> None:
+def test_the_batch_size_can_be_changed(make: Callable[..., Batcher], device: Device) -> None:
     batcher = make(max_batch=1, max_wait_ms=1000)
     batcher.max_batch = 3
     futures = [batcher.submit(numbered(number)) for number in range(3)]

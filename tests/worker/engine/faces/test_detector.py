@@ -71,7 +71,7 @@ def test_a_face_that_fills_a_large_photo_has_the_same_landmarks(
     np.testing.assert_allclose(large_face.landmarks / times, small_face.landmarks, atol=4.5)
 
 
-def test_boxes_end_at_the_photos_border(
+def test_boxes_are_clipped_at_the_border_of_the_photo(
     detector: FaceDetector, astronaut_pixels: NDArray[np.uint8]
 ) -> None:
     cut = astronaut_pixels[:140, 190:280]
@@ -107,14 +107,14 @@ def test_threads_share_the_detector_and_get_their_own_faces(
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (123, 457), (33, 17)])
-def test_anchors_are_facexlibs(detector: FaceDetector, shape: tuple[int, int]) -> None:
+def test_anchors_are_those_of_facexlib(detector: FaceDetector, shape: tuple[int, int]) -> None:
     from facexlib.detection.retinaface_utils import PriorBox
 
     config = _make_network("mobile0.25", CPU).cfg
     torch.testing.assert_close(_anchors(*shape, config), PriorBox(config, shape).forward())
 
 
-def test_the_answer_is_that_of_facexlibs_own_detector(
+def test_the_result_is_that_of_facexlibs_own_detector(
     detector: FaceDetector, astronaut_pixels: NDArray[np.uint8]
 ) -> None:
     entry = CATALOGUE[DETECTOR]
@@ -127,7 +127,7 @@ def test_the_answer_is_that_of_facexlibs_own_detector(
     np.testing.assert_allclose(ours.landmarks.ravel(), theirs[5:], atol=0.01)
 
 
-def test_the_large_detector_takes_checkpoints_of_data_parallel(tmp_path: Path) -> None:
+def test_the_large_detector_loads_checkpoints_of_data_parallel(tmp_path: Path) -> None:
     state = _make_network("resnet50", CPU).state_dict()
     state = {f"module.{key}": tensor for key, tensor in state.items()}
     torch.save(state, tmp_path / "large.pth")

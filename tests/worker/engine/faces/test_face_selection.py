@@ -18,7 +18,7 @@ def reasons(**options: object) -> list[str | None]:
     return select_faces(FACES, FaceOptions(**options), 200, 400)  # type: ignore[arg-type]
 
 
-def test_all_but_the_tiny_are_taken() -> None:
+def test_all_faces_but_tiny_ones_are_selected() -> None:
     assert reasons() == [None, None, None, "too-small"]
 
 
@@ -27,21 +27,21 @@ def test_the_shorter_side_decides_what_is_too_small(min_face_px: int, small: int
     assert reasons(min_face_px=min_face_px).count("too-small") == small
 
 
-def test_the_largest_alone() -> None:
+def test_only_the_largest_face_is_selected() -> None:
     assert reasons(faces="largest") == ["not-chosen", None, "not-chosen", "not-chosen"]
 
 
-def test_the_one_nearest_to_the_centre() -> None:
+def test_the_face_nearest_to_the_centre_is_selected() -> None:
     assert reasons(faces="center") == ["not-chosen", "not-chosen", None, "not-chosen"]
 
 
-def test_faces_by_index_and_those_that_do_not_exist() -> None:
+def test_faces_are_selected_by_index_and_missing_indexes_are_ignored() -> None:
     assert reasons(faces=(0, 3, 17)) == [None, "not-chosen", "not-chosen", "too-small"]
 
 
-def test_over_the_cap_the_largest_stay() -> None:
+def test_above_the_maximum_the_largest_faces_are_selected() -> None:
     assert reasons(max_faces=2) == ["over-cap", None, None, "too-small"]
 
 
-def test_no_faces_no_reasons() -> None:
+def test_without_faces_there_are_no_reasons() -> None:
     assert select_faces([], FaceOptions(faces="largest"), 10, 10) == []

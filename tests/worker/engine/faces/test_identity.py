@@ -70,7 +70,7 @@ def test_likeness_is_one_for_the_same_half_at_the_limit_and_never_negative() -> 
     assert identity_similarity(here, along * 9) == 0
 
 
-def test_a_person_is_known_again_in_a_worse_photo_and_told_from_another(
+def test_a_person_is_recognised_in_a_worse_photo_and_distinguished_from_another(
     embedder: Embedder, looks: FaceDetector, astronaut: Path, grace_hopper: Path
 ) -> None:
     sharp, other = pixels_of(astronaut), pixels_of(grace_hopper)
@@ -83,7 +83,7 @@ def test_a_person_is_known_again_in_a_worse_photo_and_told_from_another(
     assert identity_similarity(found[0], found[2]) < SAME_PERSON
 
 
-def test_an_embedding_does_not_mind_turn_and_size(
+def test_an_embedding_does_not_depend_on_rotation_and_size(
     embedder: Embedder, looks: FaceDetector, astronaut: Path
 ) -> None:
     photo = pixels_of(astronaut)
@@ -94,7 +94,7 @@ def test_an_embedding_does_not_mind_turn_and_size(
     assert identity_similarity(upright, embedder.embed(turned, points)) > 0.98
 
 
-def test_a_face_that_stays_the_same_is_restored_and_its_likeness_told(
+def test_a_face_of_the_same_person_is_restored_with_its_similarity(
     restorers: dict[str, Restorer], astronaut: Path
 ) -> None:
     photo = Photo.of_pixels(pixels_of(astronaut))
@@ -106,7 +106,7 @@ def test_a_face_that_stays_the_same_is_restored_and_its_likeness_told(
     assert face.identity_similarity > 0.95
 
 
-def test_a_face_that_became_nobody_is_kept_as_it_was_and_the_ledger_says_so(
+def test_a_face_that_lost_its_identity_is_kept_and_has_that_reason(
     restorers: dict[str, Restorer], astronaut: Path
 ) -> None:
     photo = Photo.of_pixels(pixels_of(astronaut))
@@ -120,20 +120,20 @@ def test_a_face_that_became_nobody_is_kept_as_it_was_and_the_ledger_says_so(
     np.testing.assert_array_equal(done.photo.pixels, photo.pixels)
 
 
-def test_at_zero_the_likeness_is_only_told_and_by_default_not_even_measured(
+def test_a_minimum_of_zero_only_reports_the_similarity_and_the_default_does_not_measure_it(
     restorers: dict[str, Restorer], astronaut: Path
 ) -> None:
     photo = Photo.of_pixels(pixels_of(astronaut))
-    (told,) = (
+    (reported,) = (
         restorers["noise"].restore(photo, FaceOptions(skip_sharp=False, min_identity=0.0)).faces
     )
-    assert (told.status, told.reason) == ("restored", None)
-    assert told.identity_similarity is not None
+    assert (reported.status, reported.reason) == ("restored", None)
+    assert reported.identity_similarity is not None
     (plain,) = restorers["noise"].restore(photo, FaceOptions(skip_sharp=False)).faces
     assert (plain.status, plain.identity_similarity) == ("restored", None)
 
 
-def test_what_is_judged_is_what_strength_makes_of_the_face(
+def test_the_identity_is_checked_after_strength_is_applied(
     restorers: dict[str, Restorer], astronaut: Path
 ) -> None:
     photo = Photo.of_pixels(pixels_of(astronaut))
@@ -142,7 +142,9 @@ def test_what_is_judged_is_what_strength_makes_of_the_face(
     assert face.status == "restored"
 
 
-def test_strict_makes_a_stranger_an_error(restorers: dict[str, Restorer], astronaut: Path) -> None:
+def test_with_strict_a_lost_identity_is_an_error(
+    restorers: dict[str, Restorer], astronaut: Path
+) -> None:
     photo = Photo.of_pixels(pixels_of(astronaut))
     with pytest.raises(IdentityTooLow, match=r"0\.50 is asked for"):
         restorers["noise"].restore(

@@ -33,12 +33,12 @@ def mask_of(classes: NDArray[Any]) -> NDArray[np.float32]:
 
 
 @pytest.mark.parametrize("kind", range(CLASSES))
-def test_all_is_face_but_background_hat_and_cloth(kind: int) -> None:
+def test_all_classes_but_background_hat_and_cloth_are_face(kind: int) -> None:
     mask = mask_of(np.full((512, 512), kind))
     assert mask[256, 256] == pytest.approx(0 if kind in {0, 14, 18} else 1, abs=1e-6)
 
 
-def test_the_border_is_not_trusted_and_the_edge_is_soft() -> None:
+def test_the_mask_is_zero_at_the_border_and_has_a_soft_edge() -> None:
     mask = mask_of(np.full((512, 512), 1))
     assert mask[0].max() < 1e-4
     assert 0.2 < mask[256, 26] < 0.8
@@ -49,7 +49,7 @@ def test_the_border_is_not_trusted_and_the_edge_is_soft() -> None:
 
 
 @pytest.mark.parametrize("size_px", [128, 1024])
-def test_crops_of_other_sizes_get_masks_of_theirs(size_px: int) -> None:
+def test_crops_of_other_sizes_get_masks_of_their_size(size_px: int) -> None:
     classes = np.zeros((size_px, size_px))
     classes[:, : size_px // 2] = 1
     mask = mask_of(classes)
@@ -87,7 +87,7 @@ def test_without_the_file_there_is_no_parser(tmp_path: Path) -> None:
     assert load_parser(tmp_path, CPU) is None
 
 
-def test_another_file_is_refused_and_so_is_a_licence_that_nobody_accepted(tmp_path: Path) -> None:
+def test_another_file_and_a_licence_that_is_not_accepted_are_refused(tmp_path: Path) -> None:
     torch.save({}, tmp_path / "parsing_parsenet.pth")
     with pytest.raises(LicenceNotAccepted, match="parsenet-unstated"):
         load_parser(tmp_path, CPU)

@@ -76,7 +76,7 @@ def test_strength_is_the_share_of_the_change(strength: float, expected: int) -> 
     assert (blend(flat(50), flat(250), strength) == expected).all()
 
 
-def test_of_overlapping_faces_the_larger_mask_wins_whatever_the_order() -> None:
+def test_overlapping_faces_are_pasted_by_the_larger_mask_in_any_order() -> None:
     photo = Photo.of_pixels(np.full((300, 400, 3), 50, np.uint8))
     faces = [(face_at(180, 150, 1), flat(250)), (face_at(230, 150, 1), flat(150))]
     results = []
@@ -101,7 +101,7 @@ def test_faces_over_the_border_are_pasted_where_the_photo_is() -> None:
     assert (paster.photo.pixels[:, 100:] == 50).all()
 
 
-def test_small_faces_are_calmed() -> None:
+def test_small_faces_are_smoothed() -> None:
     photo = Photo.of_pixels(np.full((300, 400, 3), 128, np.uint8))
     checks = flat(128)
     checks[::2, ::2], checks[1::2, 1::2] = 255, 255
@@ -113,7 +113,7 @@ def test_small_faces_are_calmed() -> None:
     assert results[1] < results[0] / 4
 
 
-def test_detail_finer_than_the_crop_survives() -> None:
+def test_detail_finer_than_the_crop_is_kept() -> None:
     photo = Photo.of_pixels(NOISE)
     paster = Paster(photo)
     face = face_at(200, 150, 2.2)
@@ -125,7 +125,7 @@ def test_detail_finer_than_the_crop_survives() -> None:
     assert inside.mean() > NOISE[140:160, 190:210].mean() + 20
 
 
-def test_a_photo_smaller_than_a_face_is_no_trouble() -> None:
+def test_a_photo_smaller_than_a_face_is_accepted() -> None:
     photo = Photo.of_pixels(gradient(20, 20))
     paster = Paster(photo)
     paste(paster, photo, face_at(10, 10, 3), flat(0))

@@ -37,7 +37,7 @@ def test_what_lies_beyond_the_mask_does_not_count() -> None:
 
 
 @pytest.mark.parametrize("level", [0, 90, 255])
-def test_a_plain_has_no_contrast_to_match(level: int) -> None:
+def test_a_plain_face_has_no_contrast_to_match(level: int) -> None:
     plain = np.full_like(FACE, level)
     np.testing.assert_array_equal(match_colour(plain, plain, MASK), plain)
     assert match_colour(FACE, plain, MASK).std() < 3  # not blown up to the face's
@@ -50,7 +50,7 @@ def test_contrast_is_halved_or_doubled_at_most() -> None:
         np.testing.assert_allclose(spread / mean_and_spread(after)[1], gain, rtol=0.1)
 
 
-def test_the_filter_calms_texture_and_keeps_edges() -> None:
+def test_the_filter_smooths_texture_and_keeps_edges() -> None:
     texture = RNG.integers(-6, 7, (SIZE, SIZE, 1))
     step = np.where(np.arange(SIZE) < SIZE // 2, 60, 190)[None, :, None] + texture
     crop = np.repeat(step, 3, axis=2).astype(np.uint8)

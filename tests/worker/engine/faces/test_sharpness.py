@@ -24,7 +24,7 @@ def test_undamaged_faces_are_sharp(portraits: list[NDArray[np.uint8]]) -> None:
 
 
 @pytest.mark.parametrize("recipe", [VALIDATION, HEAVY], ids=["validation", "heavy"])
-def test_spoiled_faces_never_are(portraits: list[NDArray[np.uint8]], recipe: object) -> None:
+def test_degraded_faces_are_never_sharp(portraits: list[NDArray[np.uint8]], recipe: object) -> None:
     for seed, face in enumerate(portraits):
         spoiled = degrade(face, np.random.default_rng(seed), recipe)  # type: ignore[arg-type]
         assert not sharpness(spoiled).is_enough
@@ -45,7 +45,7 @@ def test_the_score_falls_with_the_damage(portraits: list[NDArray[np.uint8]]) -> 
 
 
 @pytest.mark.parametrize("sigma", [8, 15])
-def test_noise_is_not_taken_for_detail(portraits: list[NDArray[np.uint8]], sigma: int) -> None:
+def test_noise_does_not_count_as_detail(portraits: list[NDArray[np.uint8]], sigma: int) -> None:
     for face in portraits:
         noisy = (face + NOISE.normal(0, sigma, face.shape)).round().clip(0, 255).astype(np.uint8)
         seen = sharpness(noisy)
@@ -60,7 +60,7 @@ def test_noise_is_measured_in_levels() -> None:
 
 
 @pytest.mark.parametrize("size_px", [1, 2, 5, 32, 256])
-def test_a_plain_is_not_sharp(size_px: int) -> None:
+def test_a_plain_face_is_not_sharp(size_px: int) -> None:
     seen = sharpness(np.full((size_px, size_px, 3), 77, np.uint8))
     assert (seen.fine_share, seen.noise, seen.is_enough) == (0, 0, False)
 

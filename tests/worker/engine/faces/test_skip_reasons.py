@@ -19,7 +19,7 @@ def test_every_reason_is_documented_with_its_status() -> None:
     assert rows == {(one, "skipped") for one in SKIPPED} | {(one, "failed") for one in FAILED}
 
 
-def test_every_reason_belongs_to_one_status_and_is_said_somewhere() -> None:
+def test_every_reason_belongs_to_one_status_and_is_used() -> None:
     assert not SKIPPED & FAILED
     engine = ROOT / "worker" / "engine"
     code = "".join(path.read_text() for path in engine.rglob("*.py") if path.stem != "skip_reasons")

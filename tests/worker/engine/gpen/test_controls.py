@@ -32,7 +32,7 @@ def photos() -> Tensor:
 
 
 @pytest.mark.parametrize("config", FORMS)
-def test_at_one_the_answer_is_bit_for_bit_that_without_controls(
+def test_controls_of_1_do_not_change_a_bit_of_the_output(
     config: GpenConfig, photos: Tensor
 ) -> None:
     network = generator(config)
@@ -43,7 +43,7 @@ def test_at_one_the_answer_is_bit_for_bit_that_without_controls(
 
 @pytest.mark.parametrize("config", FORMS)
 @pytest.mark.parametrize("turned", [{"noise_scale": 0.5}, {"truncation": 0.5}])
-def test_each_changes_the_answer(
+def test_each_control_changes_the_output(
     config: GpenConfig, turned: dict[str, float], photos: Tensor
 ) -> None:
     network = generator(config)
@@ -58,14 +58,14 @@ def test_with_neither_features_nor_latent_every_photo_becomes_the_mean_face(phot
     assert not torch.equal(*run(network, photos, truncation=0.0))
 
 
-def test_at_noise_scale_zero_the_seed_of_the_super_resolving_form_is_silent(photos: Tensor) -> None:
+def test_at_noise_scale_0_the_seed_has_no_effect(photos: Tensor) -> None:
     network, silent = generator(FORMS[1]), GeneratorControls(noise_scale=0.0)
     with torch.inference_mode():
         one, other = (network(photos, seed=seed, controls=silent) for seed in (1, 2))
     assert torch.equal(one, other)
 
 
-def test_half_way_the_latent_lies_between_mean_and_photo(photos: Tensor) -> None:
+def test_at_truncation_one_half_the_latent_is_between_mean_and_photo(photos: Tensor) -> None:
     """Seen through a decoder whose first convolution is asked for its latent."""
     network, seen = generator(FORMS[0]), []
     network.generator.conv1.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[1]))

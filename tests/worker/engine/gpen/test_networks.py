@@ -124,7 +124,7 @@ def test_keys_shapes_and_size_are_those_of_the_published_weights(name: str) -> N
     "config",
     [SMALL, SUPER_RESOLVING, GpenConfig(64, 64, 1, 0.3), GpenConfig(128, 128, 4, 0.1, 64, 3)],
 )
-def test_the_configuration_is_read_off_the_shapes_alone(config: GpenConfig) -> None:
+def test_the_configuration_is_inferred_from_the_shapes_alone(config: GpenConfig) -> None:
     with torch.device("meta"):
         shapes = {key: tuple(it.shape) for key, it in Generator(config).state_dict().items()}
     inferred = infer_config(shapes)
@@ -151,7 +151,7 @@ def test_a_seed_fixes_the_super_resolved_image() -> None:
     assert relative_error(first[1:], alone.numpy()) < 1e-5
 
 
-def test_autocast_keeps_the_latent_whole_and_the_image_near(tiny: Generator) -> None:
+def test_autocast_keeps_the_latent_in_float32_and_the_image_near(tiny: Generator) -> None:
     photos = golden_input(2, 32)
     with torch.inference_mode():
         whole = tiny(photos)
@@ -210,7 +210,7 @@ def test_a_kernel_may_have_another_gain_but_ours_stays(tiny: Generator) -> None:
 
 
 @pytest.mark.parametrize("weights", [{}, {"g_ema": None}, {"some": torch.zeros(2)}])
-def test_what_is_no_generator_is_refused(weights: dict[str, Any]) -> None:
+def test_the_weights_of_another_network_are_refused(weights: dict[str, Any]) -> None:
     with pytest.raises(WeightsInvalid):
         load_generator(weights)
 
