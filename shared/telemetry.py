@@ -17,13 +17,13 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-from prometheus_client import Counter, Gauge, Histogram, start_http_server
+from prometheus_client import Counter, Histogram, start_http_server
 from pythonjsonlogger.core import RESERVED_ATTRS, merge_record_extra
 from pythonjsonlogger.json import JsonFormatter
 
 from shared.settings import Settings
 
-# --- metrics of all processes ------------------------------------------------
+# --- counters of all processes ------------------------------------------------
 
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 
@@ -82,9 +82,8 @@ ENDPOINTS_CHANGED = Counter(
     "Webhook endpoints disabled (gone, failing) or enabled again.",
     ["to"],
 )
-QUEUED = Gauge("facemend_jobs_queued", "Jobs in the queue.", ["model", "priority"])
-RUNNING = Gauge("facemend_jobs_running", "Jobs under a lease.")
-DELIVERIES_PENDING = Gauge("facemend_deliveries_pending", "Webhooks not delivered yet.")
+# Gauges of the whole service are in worker.notifier.gauges: each process that imports a gauge would
+# export it, with the value 0.
 
 
 def start_metrics_server(settings: Settings) -> None:
@@ -98,6 +97,9 @@ def start_metrics_server(settings: Settings) -> None:
 _bound: ContextVar[dict[str, Any]] = ContextVar("bound", default={})  # noqa: B039  # never changed
 #: Libraries that log requests with all headers and bodies at DEBUG.
 _VERBOSE = ("boto3", "botocore", "s3transfer", "urllib3", "httpx", "httpcore", "kombu", "amqp")
+#: Celery's own lines about messages ("received", "succeeded"). A message is only a doorbell: such a
+#: line names no job, and says "succeeded" of a job that failed.
+_CELERY = ("celery.app.trace", "celery.worker.strategy")
 _SECRETS = re.compile(
     r"(fm_live_[0-9a-f]{32}|whsec_)[0-9A-Za-z+/=]+"  # API keys, webhook secrets; presigned URLs:
     r"|((?:\bX-Amz-(?:Credential|Security-Token|Signature)"
@@ -127,6 +129,8 @@ def configure_logging(settings: Settings, process: str) -> None:
     logging.captureWarnings(capture=True)
     # No line has them, and collecting them costs time (logging HOWTO, “Optimization”).
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    for name in _CELERY:
+        logging.getLogger(name).setLevel(logging.WARNING)
     for name in _VERBOSE:
         logging.getLogger(name).setLevel(max(logging.INFO, logging.root.level))
 

@@ -213,6 +213,13 @@ class JobStore:
         """
         return dict(self._scripts.run("job_counts"))
 
+    def hold_export(self, holder: str, lease_s: float) -> bool:
+        """Return whether ``holder`` may export the gauges of the service for ``lease_s``.
+
+        With ``lease_s`` 0, give the lease back.
+        """
+        return bool(self._scripts.run("hold_export", holder=holder, lease_s=lease_s))
+
     def ping(self) -> None:
         """Raises Unavailable if Redis does not respond."""
         with redis_errors():

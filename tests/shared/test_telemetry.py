@@ -150,15 +150,15 @@ def test_metrics_are_served_on_the_port_of_the_settings_and_not_on_port_0() -> N
         "import threading\n"
         "from urllib.request import urlopen\n"
         "from shared.settings import Settings\n"
-        "from shared.telemetry import RUNNING, start_metrics_server\n"
+        "from shared.telemetry import SWEPT, start_metrics_server\n"
         "import sys\n"
         "start_metrics_server(Settings(_env_file=None, metrics_port=0))\n"
         "assert threading.active_count() == 1\n"
         f"start_metrics_server(Settings(_env_file=None, metrics_port={port}))\n"
-        "RUNNING.set(3)\n"
+        "SWEPT.labels('input').inc(3)\n"
         f"sys.stderr.write(urlopen('http://127.0.0.1:{port}/metrics').read().decode())\n"
     )
-    assert "facemend_jobs_running 3.0" in run(code)
+    assert 'facemend_swept_total{what="input"} 3.0' in run(code)
 
 
 def test_every_metric_has_a_description_and_the_prefix_facemend() -> None:
@@ -182,3 +182,19 @@ def test_lines_of_many_threads_stay_whole(tmp_path: Path) -> None:
         at_once(8, lambda number: [handler.handle(records[number]) for _ in range(50)])
     lines = log.read_text().splitlines()
     assert Counter(lines) == {f"{number}" * 3000: 50 for number in range(8)}
+
+
+def test_lines_of_celery_about_messages_are_not_logged() -> None:
+    code = (
+        "import logging\n"
+        "from shared.settings import Settings\n"
+        "from shared.telemetry import configure_logging\n"
+        "configure_logging(Settings(_env_file=None, log_level='DEBUG'), 'worker')\n"
+        "logging.getLogger('celery.app.trace').info('Task x succeeded in 1s')\n"
+        "logging.getLogger('celery.worker.strategy').info('Task x received')\n"
+        "logging.getLogger('celery.app.trace').warning('a warning')\n"
+    )
+    logged = run(code)
+    assert "succeeded" not in logged
+    assert "received" not in logged
+    assert "a warning" in logged

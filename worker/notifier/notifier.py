@@ -16,6 +16,8 @@ from queue import SimpleQueue
 from threading import Event, Thread
 from typing import TypeVar
 
+from prometheus_client import REGISTRY
+
 from shared.errors import SettingsInvalid, Unavailable
 from shared.jobs.job import Status
 from shared.jobs.store import JobStore
@@ -28,17 +30,15 @@ from shared.settings import Settings, load_settings
 from shared.storage.bucket import ObjectStorage
 from shared.storage.keys import job_prefixes
 from shared.telemetry import (
-    DELIVERIES_PENDING,
     DOORBELLS,
     JOBS_REAPED,
-    QUEUED,
-    RUNNING,
     configure_logging,
     start_metrics_server,
 )
 from shared.tenants.api_keys import KeyRing
 from shared.webhooks.outbox import Outbox
 from worker.notifier.delivery_scheduler import DeliveryScheduler
+from worker.notifier.gauges import ServiceGauges
 from worker.notifier.key_backup import KeyBackup
 from worker.notifier.sweeper import Sweeper
 from worker.notifier.webhook_delivery import WebhookDelivery
@@ -85,6 +85,7 @@ class Notifier:
         self._doorbell = doorbell
         self._settings = settings
         self._stop = Event()
+        self.gauges = ServiceGauges(store, settings)
         # A delivery is leased for three times the longest attempt: a third to wait for its turn, a
         # third for the attempt, and a third to record its result.
         self._delivery_lease_s = 3 * settings.webhook_timeout_s
@@ -112,6 +113,7 @@ class Notifier:
         self._stop = stop
         if not self._retry_until_available(self._store.check_policy):
             return
+        REGISTRY.register(self.gauges)
         _logger.info("ready")
         tasks = (
             _PeriodicTask("dispatch", self.tick_dispatch),
@@ -132,6 +134,7 @@ class Notifier:
         for thread in threads:
             thread.join()
         self.close()
+        REGISTRY.unregister(self.gauges)
 
     def _retry_until_available(self, call: Callable[[], None]) -> bool:
         """Call until Redis is available. Returns False if stopped meanwhile."""
@@ -152,8 +155,9 @@ class Notifier:
         return self._stop.is_set()
 
     def close(self) -> None:
-        """Wait for the webhooks that are being sent."""
+        """Wait for the webhooks that are being sent, and leave the gauges to other notifiers."""
         self._scheduler.close()
+        self.gauges.close()
 
     # --- tasks ------------------------------------------------------------------------------
 
@@ -206,15 +210,8 @@ class Notifier:
         return erased
 
     def tick_gauges(self) -> None:
-        """Set the gauges of queue, running jobs and deliveries. Raises Unavailable."""
-        for name, count in self._store.counts().items():
-            if name.startswith("queued."):
-                model, priority = name.removeprefix("queued.").rsplit(".", 1)
-                QUEUED.labels(model, priority).set(count)
-            elif name == "running":
-                RUNNING.set(count)
-            elif name == "deliveries_pending":
-                DELIVERIES_PENDING.set(count)
+        """Count queue, running jobs and deliveries again for the gauges. Raises Unavailable."""
+        self.gauges.refresh()
 
     def _repeat(self, task: _PeriodicTask) -> None:
         """Repeat a task until stopped. No error ends it; a change is logged."""

@@ -208,13 +208,13 @@ def test_without_storage_the_record_stays_so_that_the_objects_are_not_forgotten(
 # --- gauges ---
 
 
-def test_gauges_tell_how_much_there_is(store: JobStore, notifier: Notifier) -> None:
-    end_job(store, "http://127.0.0.1:9/hook")
+def test_the_gauges_are_exported_while_the_notifier_runs(store: JobStore, build: Build) -> None:
     queue_job(store)
-    running = queue_job(store)
-    store.runs.claim(running, "worker-1")
-    notifier.tick_gauges()
+    stop = threading.Event()
+    thread = threading.Thread(target=build().run, args=[stop])
+    thread.start()
     labels = {"model": MODEL, "priority": "normal"}
-    assert REGISTRY.get_sample_value("facemend_jobs_queued", labels) == 1
-    assert REGISTRY.get_sample_value("facemend_jobs_running") == 1
-    assert REGISTRY.get_sample_value("facemend_deliveries_pending") == 1
+    eventually(lambda: REGISTRY.get_sample_value("facemend_jobs_queued", labels) == 1)
+    stop.set()
+    thread.join()
+    assert REGISTRY.get_sample_value("facemend_jobs_queued", labels) is None

@@ -1,0 +1,167 @@
+"""The gauges of the service, compared with a recount of the records in Redis."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+from prometheus_client import CollectorRegistry
+from redis import Redis
+
+from shared.errors import Unavailable
+from shared.jobs.job import Priority, Status
+from shared.jobs.record import Outcome
+from shared.jobs.store import JobStore
+from shared.redis.scripts import Scripts
+from shared.settings import Settings
+from tests.jobs import new_job
+from worker.notifier.gauges import ServiceGauges
+
+HOOK = {"url": "http://127.0.0.1:9/hook", "events": ["restoration.succeeded"]}
+LEASE_S = 600.0  # no lease ends by itself in these tests
+
+Metrics = Counter[str]
+
+
+class Target:
+    """A notifier as Prometheus sees it."""
+
+    def __init__(self, store: JobStore, settings: Settings) -> None:
+        self.gauges = ServiceGauges(store, settings, lease_s=LEASE_S)
+        self._registry = CollectorRegistry()
+        self._registry.register(self.gauges)
+
+    def scrape(self) -> Metrics:
+        """Refresh and return the sum of each metric, and each queue of ``facemend_jobs_queued``."""
+        self.gauges.refresh()
+        return self.exported()
+
+    def exported(self) -> Metrics:
+        found: Metrics = Counter()
+        for metric in self._registry.collect():
+            for sample in metric.samples:
+                found[sample.name] += int(sample.value)
+                if sample.labels:
+                    found[".".join(sample.labels.values())] += int(sample.value)
+        return found
+
+
+def recount(redis: Redis) -> Metrics:
+    """Count from the records alone, not from the indexes that the gauges use."""
+    found: Metrics = Counter()
+    for key in redis.scan_iter("fm:job:*", _type="hash"):
+        job = redis.hgetall(key)
+        if job["status"] == Status.QUEUED:
+            found["facemend_jobs_queued"] += 1
+            found[f"{job['model']}.{job['priority']}"] += 1
+        found["facemend_jobs_running"] += job["status"] == Status.RUNNING
+    for key in redis.scan_iter("fm:delivery:*", _type="hash"):
+        found["facemend_deliveries_pending"] += redis.hget(key, "state") == "pending"
+    return found
+
+
+@pytest.fixture
+def target(store: JobStore, settings: Settings) -> Callable[[], Target]:
+    return lambda: Target(store, settings)
+
+
+def without_zeros(metrics: Metrics) -> dict[str, int]:
+    return {name: value for name, value in metrics.items() if value}
+
+
+def test_every_gauge_is_true_through_a_day_in_small(
+    store: JobStore, redis: Redis, target: Callable[[], Target]
+) -> None:
+    notifiers = [target(), target()]
+
+    def compare() -> Metrics:
+        total: Metrics = Counter()
+        for notifier in notifiers:
+            total.update(notifier.scrape())
+        assert without_zeros(total) == without_zeros(recount(redis))
+        return total
+
+    compare()
+    jobs = [  # the queues fill
+        store.create(new_job(model=model, priority=priority, webhook=HOOK))
+        for model in ("gpen-bfr-512", "v1.5")
+        for priority in Priority
+        for _ in range(3)
+    ]
+    assert compare()["facemend_jobs_queued"] == 18
+    claims = [claim for job in jobs if (claim := store.runs.claim(job.id, "w"))]  # workers run
+    store.runs.due()  # the dispatcher forgets the empty queues
+    full = compare()
+    assert (full["facemend_jobs_queued"], full["facemend_jobs_running"]) == (0, 18)
+    assert full.keys() >= {"gpen-bfr-512.high", "v1.5.low"}  # exported as 0
+    for claim in claims[:6]:
+        store.runs.finish(claim.job.id, claim.token, Outcome(Status.SUCCEEDED))
+    store.cancel("acme", claims[6].job.id)
+    assert compare()["facemend_deliveries_pending"] == 6
+    for claim in claims[6:]:  # the workers drain: one job was canceled, the others are queued again
+        store.runs.release(claim.job.id, claim.token, "drain")
+    assert compare()["facemend_jobs_queued"] == 11
+    notifiers[0].gauges.close()  # a notifier restarts
+    notifiers[0] = target()
+    assert compare()["facemend_jobs_running"] == 0
+    for job in jobs:
+        store.erase("acme", job.id)
+    store.runs.due()
+    assert without_zeros(compare()) == {}
+
+
+def test_only_one_notifier_exports_and_another_follows_when_it_stops(
+    store: JobStore, target: Callable[[], Target]
+) -> None:
+    store.create(new_job())
+    first, second = target(), target()
+    assert first.scrape()["facemend_jobs_queued"] == 1
+    assert second.scrape() == {}
+    first.gauges.close()
+    assert first.exported() == {}
+    assert second.scrape()["facemend_jobs_queued"] == 1
+    assert first.scrape() == {}
+
+
+def test_a_notifier_whose_lease_is_over_exports_nothing(
+    store: JobStore, settings: Settings, redis: Redis
+) -> None:
+    gauges = ServiceGauges(store, settings, lease_s=0.001)
+    gauges.refresh()
+    while redis.exists("fm:export"):
+        pass
+    assert [*gauges.collect()] == []
+
+
+def test_without_redis_a_refresh_is_unavailable(settings: Settings) -> None:
+    away = Redis(port=9, decode_responses=True)
+    gauges = ServiceGauges(JobStore(Scripts(away), settings), settings)
+    with pytest.raises(Unavailable):
+        gauges.refresh()
+    gauges.close()
+    assert [*gauges.collect()] == []
+
+
+def test_served_models_have_queues_of_0_from_the_start(store: JobStore, settings: Settings) -> None:
+    used = settings.model_copy(update={"served_models": ("big",), "default_model": "small"})
+    exported = Target(store, used).scrape()
+    names = {f"{model}.{priority}" for model in ("big", "small") for priority in Priority}
+    assert names <= exported.keys()
+
+
+@pytest.mark.parametrize("module", ["api", "worker.app", "worker.notifier.notifier"])
+def test_a_process_that_is_no_notifier_exports_no_gauge_of_the_service(module: str) -> None:
+    code = (
+        f"import sys, {module}; from prometheus_client import generate_latest;"
+        "sys.stdout.write(generate_latest().decode())"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=True, text=True, env=os.environ
+    ).stdout
+    assert "facemend_swept" in found
+    for gauge in ("facemend_jobs_queued", "facemend_jobs_running", "facemend_deliveries_pending"):
+        assert gauge not in found
