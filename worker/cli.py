@@ -15,7 +15,7 @@ from worker.engine.backends.no_telemetry import disable_telemetry
 _HELP = """Restore faces in old, blurred or compressed photos.
 
 \b
-facemend restore                      try it: a photo that comes with it, spoiled and restored
+facemend restore                      try it: the sample photo, degraded and restored
 facemend restore photo.jpg            one photo, to output_photo.jpg beside it
 facemend restore -i album -o mended   a folder, with a summary
 facemend up                           the whole service, on this machine
@@ -33,14 +33,20 @@ class LazyGroup(click.Group):
             "worker.commands.restore.command:restore",
             "Restore the faces in a photo or a folder.",
         ),
-        "keys": ("worker.commands.keys:keys", "Make, list and revoke API keys."),
-        "rebuild": ("worker.commands.rebuild:rebuild", "Bring jobs back that Redis has lost."),
-        "models": ("worker.commands.models:models", "List, download and check model weights."),
-        "evaluate": ("worker.commands.evaluate:evaluate", "Measure a model, or restored photos."),
-        "export": ("worker.commands.export:export", "Write a model for other runtimes."),
+        "keys": ("worker.commands.keys:keys", "Create, list and revoke API keys."),
+        "rebuild": (
+            "worker.commands.rebuild:rebuild",
+            "Restore jobs and API keys that Redis has lost.",
+        ),
+        "models": ("worker.commands.models:models", "List, download and verify model weights."),
+        "evaluate": ("worker.commands.evaluate:evaluate", "Measure a model, or restored pictures."),
+        "export": ("worker.commands.export:export", "Write a model to a file for another runtime."),
         "bench": ("worker.commands.bench:bench", "Find the fastest backend on this machine."),
-        "doctor": ("worker.commands.doctor:doctor", "What is installed, and what to do next."),
-        "demo": ("worker.commands.demo:demo", "One photo through the whole service."),
+        "doctor": (
+            "worker.commands.doctor:doctor",
+            "Check the installation, and say what to do next.",
+        ),
+        "demo": ("worker.commands.demo:demo", "Send one photo through the whole service."),
         "up": ("worker.commands.up:up", "Run the whole service on this machine."),
     }
 
@@ -72,7 +78,7 @@ def main() -> None:
     """Run a command."""
     disable_telemetry()
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # names of files may not be in its encoding
+        if isinstance(stream, io.TextIOWrapper):  # a file name may not fit its encoding
             stream.reconfigure(errors="replace")
 
 

@@ -11,7 +11,7 @@ import json
 import zlib
 from typing import Any
 
-#: Never change it: texts that were packed with it could not be read. A new one needs a new mark.
+#: Never change it, or stored texts become unreadable. A new dictionary needs a new mark.
 #: The most common words come last, because references to them are shortest.
 _WORDS_1 = (
     b'{"url":"https://www.input.jpgx2x4png.tifcenter.largest.aligned":true"colorize"bf16openvino'

@@ -1,4 +1,4 @@
-"""The end of a page of a list, a time and an id, as one opaque text for clients."""
+"""Cursors of lists: the time and the id of the last entry of a page, as one opaque text."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class SealedRun:
 
 
 class RecoveryResult(StrEnum):
-    """What the restoring of a record led to."""
+    """The result of an attempt to restore a record."""
 
     QUEUED = "queued"  # restored; the job will run
     SUCCEEDED = "succeeded"  # restored; the job had succeeded
@@ -113,7 +113,7 @@ class Recovery:
         return RecoveryResult(answer)
 
     def locate(self, installation: str, job_ids: Sequence[str]) -> dict[str, JobLocation]:
-        """Read what Redis knows about jobs, all at one moment. Unavailable in a wrong Redis too."""
+        """Read what Redis knows about jobs, at one moment. A wrong Redis raises Unavailable too."""
         answer = self._scripts.run("locate", installation=installation, job_ids=job_ids)
         if answer is None:
             raise Unavailable("Redis was emptied or replaced a moment ago")

@@ -40,7 +40,7 @@ class Claim:
 
 
 class Beat(StrEnum):
-    """What a worker has to do after it renewed a lease."""
+    """What a worker must do after it renewed its lease."""
 
     GO_ON = "go-on"
     CANCEL = "cancel"
@@ -98,7 +98,7 @@ class Runs:
         return Beat(self._scripts.run("beat", id=job_id, token=token, lease_s=lease_s))
 
     def progress(self, job_id: str, token: str, progress: Progress) -> Beat:
-        """Write down how far the run is."""
+        """Store the progress of the run."""
         content = progress_json(progress)
         return Beat(self._scripts.run("progress", id=job_id, token=token, progress=content))
 

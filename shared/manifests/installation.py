@@ -1,7 +1,7 @@
 """The name that a bucket and its Redis share.
 
-A Redis that was lost, emptied or replaced has no name or another one. That is noticed before anyone
-concludes from its missing records that objects and manifests belong to no job.
+A Redis that was lost, emptied or replaced has no name or another one. This is noticed before the
+sweeper concludes from missing records that objects and manifests belong to no job.
 """
 
 from __future__ import annotations

@@ -141,7 +141,7 @@ def _dump(new: NewJob, generation: int) -> bytes:
 
 
 def _load(data: bytes, ref: ManifestRef) -> Manifest:
-    """Ignore fields of a newer version."""
+    """Parse a manifest; ignore fields of a newer version."""
     content: dict[str, Any] = json.loads(data)
     manifest = Manifest(
         id=content["id"],

@@ -28,7 +28,7 @@ class CircuitBreaker:
             if self._timeouts < _MAX_TIMEOUTS:
                 return
             if time.monotonic() < self._try_at:
-                raise Unavailable("It was silent a moment ago")
+                raise Unavailable("The server did not respond a moment ago")
             self._try_at = time.monotonic() + _TRY_EVERY_S
 
     def record(self, *, timed_out: bool) -> None:

@@ -21,8 +21,8 @@ from shared.redis.timed_socket import TimedSocket
 from shared.redis.url import RedisUrl
 from shared.settings import Settings
 
-#: Errors with which Redis says that it cannot serve now. In a script of Redis 6 the word stands
-#: inside the sentence, and redis-py has no class for it.
+#: Errors of a Redis that cannot serve now. For a script of Redis 6 the word is inside the sentence,
+#: and redis-py has no class for it.
 _NOT_NOW = (
     redis.OutOfMemoryError,
     redis.ReadOnlyError,
@@ -122,4 +122,4 @@ def redis_errors() -> Iterator[None]:
                 raise Refused("The job store cannot serve at the moment") from error
             raise Internal(f"Redis refused a command: {error}") from error
         except redis.RedisError as error:
-            raise Unavailable("The job store does not answer") from error
+            raise Unavailable("The job store does not respond") from error

@@ -91,7 +91,7 @@ def _counted(server: Server) -> Iterator[None]:
         yield
         return
     if budget.left_s() <= 0:
-        raise Unavailable("No time is left to wait for it")
+        raise Unavailable("The request has no time left to wait for the server")
     breaker = budget.breakers[server]
     breaker.check()
     began = time.monotonic()

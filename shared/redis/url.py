@@ -39,8 +39,8 @@ class RedisUrl:
     def of(cls, settings: Settings) -> Self:
         """Read the settings.
 
-        Raises SettingsInvalid for a URL that would not work; a password that is not
-        percent-encoded is recognized, since what follows its ``/``, ``?`` or ``#`` makes no sense.
+        Raises SettingsInvalid for a URL that cannot work. It recognises a password that is not
+        percent-encoded, because the text after its ``/``, ``?`` or ``#`` is not valid there.
         """
         try:
             parts = urlsplit(settings.redis_url.get_secret_value())
@@ -49,9 +49,9 @@ class RedisUrl:
             raise _invalid("the port is not a number from 1 to 65535" + _ENCODE) from None
         scheme = _SCHEMES.get(parts.scheme)
         if scheme is None:
-            raise _invalid("it begins with redis://, rediss:// (TLS) or unix:// (a socket)")
+            raise _invalid("it must begin with redis://, rediss:// (TLS) or unix:// (a socket)")
         if parts.fragment:
-            raise _invalid("it must not hold a #" + _ENCODE)
+            raise _invalid("it must not contain a #" + _ENCODE)
         options = dict(parse_qsl(parts.query, keep_blank_values=True))
         if any("@" in text for text in (parts.path, *options)):
             raise _invalid("the host is missing" + _ENCODE)
@@ -63,7 +63,7 @@ class RedisUrl:
         if not parts.hostname and scheme != "unix":
             raise _invalid("the host is missing")
         if not (db.isascii() and db.isdecimal()):
-            raise _invalid("what follows the host is the number of a database" + _ENCODE)
+            raise _invalid("after the host there must be the number of a database" + _ENCODE)
         own = settings.redis_password
         return cls(
             scheme,
@@ -118,7 +118,7 @@ def _bracketed(host: str) -> str:
 
 
 def _checked(options: dict[str, str]) -> dict[str, str]:
-    """The options in redis-py's spelling. Raises SettingsInvalid for a file that is not there."""
+    """Return the options in redis-py's spelling. Raises SettingsInvalid for a missing file."""
     if "ssl_cert_reqs" in options:
         given = options["ssl_cert_reqs"]
         options["ssl_cert_reqs"] = _CERT_REQS.get(given, given)

@@ -1,4 +1,4 @@
-"""One bucket of S3-compatible object storage. Errors of boto3 become errors of the tree here."""
+"""One bucket of S3-compatible object storage; translates boto3's errors into our own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write a small object to S3 with one signed HTTP request on a kept connection.
+"""Writes a small object to S3 with one signed HTTP request on a kept connection.
 
 For a kilobyte, boto3's client needs about four times the processor time of this request, which is
 more than the rest of a submission. Retries and error messages stay with boto3: only a 200 counts
@@ -78,7 +78,7 @@ class FastPut:
     def _send(
         self, connection: HTTPConnection, path: str, data: bytes, headers: dict[str, str]
     ) -> str | None:
-        keep = False  # after an error nobody knows what the next bytes on it are
+        keep = False  # after an error the next bytes on the connection are unknown
         try:
             connection.request("PUT", path, data, headers)
             response = connection.getresponse()

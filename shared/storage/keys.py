@@ -1,4 +1,4 @@
-"""Keys of all objects in the bucket. No other module builds one.
+"""Builds the keys of all objects in the bucket; no other module does.
 
 The objects of a tenant are under ``tenants/{tenant}/``: the tenant chooses the names in ``files/``,
 the service those in ``inputs/`` and ``results/``. ``jobs/`` has the manifests of unfinished jobs.
@@ -22,14 +22,14 @@ def file_key(tenant: str, key: str) -> str:
     """Return the key of the object that a tenant calls ``key``.
 
     Raises ObjectKeyInvalid, which says what is wrong, for a character that is not accepted or a
-    name that is too long; InputNotFound, as for a missing object, if a proxy or server on the way
-    could read the name as another path.
+    name that is too long. Raises InputNotFound, as for a missing object, if a proxy or server on
+    the way could read the name as another path.
     """
     path = f"{TENANTS}{tenant}/files/{key}"
     decoded = key
     while True:
         _check(decoded)
-        # A proxy may decode once too often: what it then reads must be a plain name, too.
+        # A proxy may decode once too often. The result must be a plain name, too.
         if (again := unquote(decoded, errors="surrogateescape")) == decoded:
             break
         decoded = again

@@ -81,7 +81,7 @@ class Outbox:
         self._scripts = scripts
 
     def take(self, limit: int, lease_s: float, full: Iterable[str] = ()) -> list[Delivery]:
-        """Return deliveries that are due. For ``lease_s`` nobody else gets them.
+        """Return deliveries that are due. For ``lease_s`` no other caller gets them.
 
         Receivers take turns; the lanes in ``full`` are left out.
         """

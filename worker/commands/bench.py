@@ -1,4 +1,4 @@
-"""``facemend bench``: which backend is the fastest on this machine."""
+"""``facemend bench``: measures which backend is the fastest on this machine."""
 
 from __future__ import annotations
 
@@ -13,10 +13,19 @@ from worker.commands.exit_codes import errors_as_exit_codes, line_of
 
 @click.command()
 @click.argument("model", required=False)
-@click.option("--keep", is_flag=True, help="Let backend auto go by these times, on this machine.")
-@click.option("--max-batch", type=click.IntRange(1, 256), help="[default: FACEMEND_MAX_BATCH]")
+@click.option(
+    "--keep", is_flag=True, help="Save the times: backend auto uses them on this machine."
+)
+@click.option(
+    "--max-batch",
+    type=click.IntRange(1, 256),
+    help="Largest batch size to measure.  [default: FACEMEND_MAX_BATCH]",
+)
 def bench(*, model: str | None, keep: bool, max_batch: int | None) -> None:
-    """Time MODEL in each backend and precision that is installed, in batches of the best size."""
+    """Measure MODEL in each installed backend and precision, with the best batch size of each.
+
+    MODEL is the default model if it is not given.
+    """
     with errors_as_exit_codes():
         settings = load_settings()
         from worker.engine.backends.backend_selection import artifact_folder
@@ -35,7 +44,7 @@ def bench(*, model: str | None, keep: bool, max_batch: int | None) -> None:
             accepted_licences=settings.accepted_licences,
         )
         device = choose_device(settings.device)
-        table = Table("backend", "precision", "ms a face", "in batches of")
+        table = Table("backend", "precision", "ms per face", "batch size")
         times: list[MeasuredTime] = []
         for found in measure_backends(artifacts, device, max_batch or settings.max_batch):
             if isinstance(found, FacemendError):
@@ -49,4 +58,4 @@ def bench(*, model: str | None, keep: bool, max_batch: int | None) -> None:
         if keep:
             file = artifact_folder(settings.models_dir) / OWN_NAME
             write_measured_times(file, times)
-            click.echo(f"Kept in {file}: backend auto goes by it from now on.")
+            click.echo(f"Saved in {file}: backend auto uses these times from now on.")

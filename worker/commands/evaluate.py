@@ -1,4 +1,4 @@
-"""``facemend evaluate``: how good restored photos are, in figures and on a contact sheet."""
+"""``facemend evaluate``: measures restored photos, and shows them on a contact sheet."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 _EPILOG = """
 \b
 Examples:
-  facemend evaluate --photos val.zip                       the default model on spoiled photos
+  facemend evaluate --photos val.zip                       the default model on degraded photos
   facemend evaluate --photos val.zip --degrade light -m gpen-bfr-512 --sheet sheet.png
-  facemend evaluate --restored mended --reference sharp    pictures that anything made
+  facemend evaluate --restored mended --reference sharp    pictures of any origin
   facemend evaluate --photos val.zip --lpips-weights alexnet.pth --lpips-heads alex.pth
 
 \b
-PSNR, SSIM: nearness of the pixels, higher is nearer.
-identity: 1 the same face, 0.5 where two persons are told apart, 0 a stranger; measured where the
-  packages for it are installed (pip install dlib-bin face-recognition-models).
-LPIPS, FID: lower is nearer; measured where their weights are given, which nobody may ship with
-  this package: alexnet and inception_v3 of torchvision, heads "alex" 0.1 of LPIPS' authors.
+PSNR, SSIM: similarity of the pixels; higher is better.
+identity: similarity of the persons: 1 is the same face, 0.5 the limit between two persons, 0
+  another person. It needs two packages (pip install dlib-bin face-recognition-models).
+LPIPS, FID: distance of the pictures; lower is better. They need weights whose licences do not allow
+  us to ship them: torchvision's alexnet and inception_v3, and LPIPS' heads "alex" 0.1.
 """
 _FILE = click.Path(path_type=Path)
 
@@ -45,28 +45,36 @@ _FILE = click.Path(path_type=Path)
     type=click.Choice(["none", "light", "validation", "heavy"]),
     default="validation",
     show_default=True,
-    help="How the photos are spoiled before they are restored.",
+    help="How the photos are degraded before they are restored.",
 )
-@click.option("--seed", type=click.IntRange(0), help="Of the damage.  [default: the published one]")
+@click.option(
+    "--seed", type=click.IntRange(0), help="Seed of the degradation.  [default: the published one]"
+)
 @click.option(
     "--skip-sharp/--restore-sharp",
     default=True,
     show_default=True,
-    help="Leave faces alone that are sharp already, as facemend restore does.",
+    help="Keep faces that are already sharp, as facemend restore does.",
 )
 @click.option("--restored", type=_FILE, help="Restored pictures: folder or ZIP.")
-@click.option("--reference", type=_FILE, help="The sharp ones, by the same names.")
+@click.option("--reference", type=_FILE, help="The sharp pictures, with the same names.")
 @click.option(
     "--template",
     type=click.Choice(["ffhq", "gpen", "detect"]),
-    help="Where the faces are: aligned to a template, or to be found.  "
+    help="Position of the faces: aligned to a template, or detected.  "
     "[default: ffhq for --photos, detect for --restored]",
 )
 @click.option("--fid-weights", type=_FILE, help="Weights of torchvision's inception_v3.")
 @click.option("--lpips-weights", type=_FILE, help="Weights of torchvision's alexnet.")
 @click.option("--lpips-heads", type=_FILE, help="Linear heads of LPIPS.")
-@click.option("--sheet", type=_FILE, help="Write a contact sheet (PNG) here.")
-@click.option("--rows", type=click.IntRange(1), default=24, show_default=True, help="Rows on it.")
+@click.option("--sheet", type=_FILE, help="File for a contact sheet (PNG).")
+@click.option(
+    "--rows",
+    type=click.IntRange(1),
+    default=24,
+    show_default=True,
+    help="Rows of the contact sheet.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of Markdown.")
 def evaluate(
     *,
@@ -85,9 +93,9 @@ def evaluate(
     rows: int,
     as_json: bool,
 ) -> None:
-    """Measure a model on photos that are spoiled and restored, or restored pictures as they are.
+    """Measure a model on photos that are degraded and then restored, or measure restored pictures.
 
-    Exit codes: 0 measured, 2 wrong command or photos that cannot be used, 3 model or weights.
+    Exit codes: 0 success, 2 wrong command or unusable photos, 3 model or weights missing or wrong.
     """
     from worker.training.dataset import load_images, load_photos
     from worker.training.quality import of_model, of_pictures
@@ -158,7 +166,7 @@ def _landmarks(settings: Settings, where: str) -> FindLandmarks:
 
 
 def _write_sheet(lines: Sequence[Image], path: Path) -> None:
-    """Rows of degraded | restored | sharp, or of restored | sharp."""
+    """Write rows of degraded | restored | sharp, or of restored | sharp."""
     from worker.training.evaluate import contact_sheet, write_png
 
     if len({line.shape for line in lines}) > 1:

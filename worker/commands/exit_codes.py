@@ -1,4 +1,4 @@
-"""How commands end: exit codes, and one clear line for each error of ours."""
+"""Exit codes of the commands, and errors as one line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EXIT_UNAVAILABLE = 4
 
 
 def line_of(error: FacemendError) -> str:
-    """``code: detail``, in one line."""
+    """Return ``code: detail`` in one line."""
     return f"{error.code}: {' '.join(error.detail.split())}"
 
 
@@ -36,7 +36,7 @@ def exit_code_of(error: FacemendError) -> int:
     """Return the exit code of an error.
 
     2: a setting or an argument is wrong; 3: the model or its weights cannot be used; 4: Redis, the
-    object storage or another service does not respond; 1: anything else, as a photo that failed.
+    object storage or another service does not respond; 1: any other error, such as a failed photo.
     """
     if isinstance(error, Unavailable):
         return EXIT_UNAVAILABLE

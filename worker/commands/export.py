@@ -1,4 +1,4 @@
-"""``facemend export``: a model as a file for other runtimes."""
+"""``facemend export``: writes a model to a file for another runtime."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _SUFFIXES = {"onnx": ".onnx", "openvino": ".xml"}
     type=click.Choice(list(_SUFFIXES)),
     default="onnx",
     show_default=True,
-    help="What to write: one .onnx file, or OpenVINO's .xml with a .bin beside it.",
+    help="onnx: one .onnx file; openvino: an .xml file and a .bin file beside it.",
 )
 @click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="The file.  [default: MODEL.onnx or MODEL.xml]",
+    help="The file to write.  [default: MODEL.onnx or MODEL.xml]",
 )
 def export(*, model: str, form: str, output: Path | None) -> None:
-    """Write MODEL as a graph: float RGB in [-1, 1], (batch, 3, size, size), in and out.
+    """Write MODEL as a graph. Input and output: float RGB in [-1, 1], (batch, 3, size, size).
 
-    The scales are folded into the weights, and any batch size will do. The file is compared with
-    torch before it is kept. The service makes its own exports when it needs them.
+    The graph accepts any batch size. The file is kept only if its output is that of torch. The
+    service does not need this command: it makes its own exports.
     """
     file = output or Path(f"{model}{_SUFFIXES[form]}")
     if file.suffix != _SUFFIXES[form]:

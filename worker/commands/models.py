@@ -1,4 +1,4 @@
-"""``facemend models``: which weights there are, getting them, checking them."""
+"""``facemend models``: lists, downloads and verifies model weights."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from worker.weights.download import pull
 from worker.weights.sources import choose_source
 from worker.weights.verification import expected_sha256, verify
 
-_HELP = """List, download and check model weights.
+_HELP = """List, download and verify model weights.
 
 \b
 facemend models list
@@ -28,31 +28,31 @@ facemend models pull gpen-bfr-512
 facemend models pull gpen-bfr-512 --from s3://bucket/weights
 facemend models verify
 
-Weights lie in FACEMEND_MODELS_DIR. Exit codes: 0 all well, 2 wrong command, 3 weights missing or
-wrong.
+The weights are in FACEMEND_MODELS_DIR. Exit codes: 0 success, 2 wrong command or setting, 3 weights
+missing or wrong.
 """
 
 
 @click.group(help=_HELP)
 def models() -> None:
-    """Hold the commands below."""
+    """The group of the commands below; its help is ``_HELP``."""
 
 
 @models.command("list")
 def list_models() -> None:
-    """Show every model we know: sizes, licence, and whether it is here."""
+    """List every model of the catalogue: use, size, licence, and whether it is installed."""
     with errors_as_exit_codes():
         settings = load_settings()
-    table = Table(Column("model", no_wrap=True), "for", "px", "licence", "here")
+    table = Table(Column("model", no_wrap=True), "use", "px", "licence", "installed")
     for entry in CATALOGUE.values():
         px = str(entry.out_px or "")
         use = entry.kind if entry.task == "restore" else entry.task
         table.add_row(entry.name, use, px, entry.licence, _state(entry, settings))
     Console().print(table)
-    click.echo(f"Weights are kept in {settings.models_dir}.")
+    click.echo(f"Weights are in {settings.models_dir}.")
     if any(not entry.licence_is_open for entry in CATALOGUE.values()):
         click.echo(
-            "A licence that is not open has to be accepted before the model loads: "
+            "A model with a licence that is not open loads only after you accept the licence: "
             "FACEMEND_ACCEPTED_LICENCES=gpen-unstated"
         )
 
@@ -63,11 +63,11 @@ def list_models() -> None:
     "--from",
     "mirror",
     metavar="PLACE",
-    help="A mirror that holds the file: https://…, s3://bucket/prefix or a folder.  "
+    help="A mirror with the file: https://…, s3://bucket/prefix or a folder.  "
     "[default: FACEMEND_MODELS_URL, else the published address]",
 )
 def pull_models(names: tuple[str, ...], mirror: str | None) -> None:
-    """Download weights; a download that broke off goes on where it stopped."""
+    """Download weights. An interrupted download is resumed."""
     with errors_as_exit_codes():
         settings = load_settings()
         for name in names:
@@ -77,7 +77,7 @@ def pull_models(names: tuple[str, ...], mirror: str | None) -> None:
 @models.command("verify")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 def verify_models(names: tuple[str, ...]) -> None:
-    """Check the hash of each file that is here, or of the models named."""
+    """Verify the hash of every installed file, or only of the models NAME."""
     failed = False
     with errors_as_exit_codes():
         settings = load_settings()
@@ -111,8 +111,8 @@ def _pull(entry: ModelEntry, settings: Settings, mirror: str | None) -> None:
     click.echo(f"{entry.name}: {path}")
     if not entry.sha256:
         click.echo(
-            "  Nobody published a hash for this file. That of this download is recorded beside it; "
-            "the file has to match it from now on."
+            "  No hash was published for this file. The hash of this download is recorded beside "
+            "it, and the file must have it from now on."
         )
     if not entry.licence_is_open:
         click.echo(
@@ -122,7 +122,7 @@ def _pull(entry: ModelEntry, settings: Settings, mirror: str | None) -> None:
 
 
 def _verify(entry: ModelEntry, models_dir: Path) -> tuple[str, str]:
-    """The file's hash and what it was compared with."""
+    """Return the hash of the file, and what it was compared with."""
     path = entry.path(models_dir)
     if not path.is_file():
         raise WeightsMissing(f"not at {path}; {entry.install_hint}")
@@ -132,7 +132,7 @@ def _verify(entry: ModelEntry, models_dir: Path) -> tuple[str, str]:
 
 
 def _entries(names: Iterable[str], models_dir: Path) -> list[ModelEntry]:
-    """Those named, or all that are here."""
+    """Return the models with these names, or all that are installed."""
     if names:
         return [find_entry(name, models_dir) for name in names]
     return [entry for entry in CATALOGUE.values() if entry.path(models_dir).is_file()]
@@ -151,11 +151,11 @@ def _state(entry: ModelEntry, settings: Settings) -> str:
     if path.is_file():
         return "yes"
     part = path.with_name(path.name + ".part")
-    return f"{part.stat().st_size / 1e6:.0f} MB of it" if part.is_file() else "no"
+    return f"{part.stat().st_size / 1e6:.0f} MB so far" if part.is_file() else "no"
 
 
 def _connect_s3(settings: Settings) -> Any:
-    """Connect with the settings of our own object storage: a mirror in S3 is the operator's."""
+    """Return a boto3 client with the settings of our own storage, which is the operator's too."""
     import boto3
     from botocore.config import Config
 

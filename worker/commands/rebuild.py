@@ -1,4 +1,4 @@
-"""``facemend rebuild``: after the loss of Redis, all unfinished jobs and all API keys again."""
+"""``facemend rebuild``: restores unfinished jobs and API keys after Redis was lost."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ from worker.notifier.key_backup import KeyBackup
 from worker.notifier.rebuilder import Rebuilder
 
 _WORDS = {
-    RecoveryResult.QUEUED: "in the queue again",
-    RecoveryResult.SUCCEEDED: "were done, and are so again",
-    RecoveryResult.OLDER: "to be retried once more",
-    RecoveryResult.KNOWN: "were there",
-    RecoveryResult.SUPERSEDED: "sent again meanwhile, under another id",
+    RecoveryResult.QUEUED: "queued again",
+    RecoveryResult.SUCCEEDED: "restored as succeeded",
+    RecoveryResult.OLDER: "waiting to be retried again",
+    RecoveryResult.KNOWN: "already in Redis",
+    RecoveryResult.SUPERSEDED: "replaced by a repeated request with another id",
     RecoveryResult.ERASED: "erased",
-    None: "with a manifest that cannot be read; see the log",
+    None: "with an unreadable manifest; see the log",
 }
 
 
 @click.command()
-@click.option("--dry-run", is_flag=True, help="Only tell what would be done.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be restored.")
 @data_option
 def rebuild(*, dry_run: bool, data: Path | None) -> None:
-    """Make the records of unfinished jobs again, after Redis was lost or put back in time.
+    """Restore unfinished jobs and API keys after Redis was lost or restored from a backup.
 
-    Each job has a manifest in the object storage until it has ended; API keys have a copy there.
-    Jobs keep their ids, their age and their Idempotency-Keys; what is there already stays as it is.
-    So it can be run again, by two at once, and while the service works. It needs
-    FACEMEND_REDIS_URL, the FACEMEND_S3_ settings and FACEMEND_API_KEY_PEPPER, as the API has them;
-    or --data, for facemend up.
+    The object storage has a manifest of each unfinished job and a copy of the API keys. Restored
+    jobs keep their ids, their ages and their Idempotency-Keys. Jobs and keys that Redis still has
+    do not change. So you can run the command again, twice at the same time, and while the service
+    runs. It needs the same FACEMEND_REDIS_URL, FACEMEND_S3_ settings and FACEMEND_API_KEY_PEPPER as
+    the API; or --data, for facemend up.
     """
     with errors_as_exit_codes(), service_settings(data, with_s3=True) as settings:
         came = _rebuild(settings, dry_run=dry_run)
     if dry_run:
-        click.echo("Nothing was changed. It would be:")
+        click.echo("Nothing was changed. A run without --dry-run would give:")
     for what, words in _WORDS.items():
         if came[what] or what is RecoveryResult.QUEUED:
             click.echo(f"{came[what]:8}  {words}")
@@ -65,12 +65,12 @@ def _rebuild(settings: Settings, *, dry_run: bool) -> Counter[RecoveryResult | N
     if not dry_run:
         restored = KeyBackup(keys, storage, installation).restore()
         click.echo(f"{restored:8}  API keys restored")
-    came = Rebuilder(store, storage).restore_all(dry_run=dry_run, on_progress=_tell)
+    came = Rebuilder(store, storage).restore_all(dry_run=dry_run, on_progress=_show_progress)
     if not dry_run:
-        # Last: from now on, objects whose jobs nobody knows are swept.
+        # Last, because from now on the sweeper deletes objects of unknown jobs.
         installation.adopt()
     return came
 
 
-def _tell(done: int, total: int) -> None:
+def _show_progress(done: int, total: int) -> None:
     click.echo(f"{done} of {total} manifests", err=True)

@@ -11,7 +11,7 @@ from worker.weights.catalogue import ModelEntry
 from worker.weights.sources import DownloadInterrupted, Source
 from worker.weights.verification import expected_sha256, file_sha256, record_sha256
 
-#: Receives the bytes so far and the total (None if the source does not tell it).
+#: Receives the bytes so far and the total (None if the source does not give it).
 OnBytes = Callable[[int, int | None], None]
 
 #: Waits before each retry, in seconds; after progress, they start again with the first.

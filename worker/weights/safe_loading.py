@@ -1,4 +1,4 @@
-"""Reads weight files without running anything inside them, and fills networks strictly."""
+"""Reads weight files without running code in them, and loads them strictly into networks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SHOWN_KEYS = 5
 
 
 def metadata(path: Path) -> dict[str, str]:
-    """Return the metadata of a safetensors file; raises WeightsInvalid for any other file."""
+    """Return the metadata of a safetensors file; raise WeightsInvalid for any other file."""
     try:
         with safe_open(path, framework="np") as file:
             return dict(file.metadata() or {})

@@ -32,7 +32,7 @@ class DownloadInterrupted(Exception):
 class Stream:
     """The bytes from ``start`` on; ``start`` is 0 if the source cannot resume.
 
-    ``total`` is the size of the whole file, if the source tells it.
+    ``total`` is the size of the whole file, if the source gives it.
     """
 
     start: int

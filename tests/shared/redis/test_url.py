@@ -141,11 +141,11 @@ def test_a_password_in_its_own_setting_needs_no_encoding(server: Server) -> None
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("", "begins with redis://"),
-        ("127.0.0.1:6379", "begins with redis://"),
-        ("localhost", "begins with redis://"),
-        ("http://127.0.0.1:6379/0", "begins with redis://"),
-        ("sentinel://127.0.0.1:26379/0", "begins with redis://"),
+        ("", "must begin with redis://"),
+        ("127.0.0.1:6379", "must begin with redis://"),
+        ("localhost", "must begin with redis://"),
+        ("http://127.0.0.1:6379/0", "must begin with redis://"),
+        ("sentinel://127.0.0.1:26379/0", "must begin with redis://"),
         ("redis://", "the host is missing"),
         ("redis://:secret@:6379/0", "the host is missing"),
         ("redis://:p@ss/w#r:d@127.0.0.1:6379/0", "percent-encode the password"),

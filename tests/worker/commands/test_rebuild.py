@@ -85,8 +85,8 @@ def test_every_unfinished_job_is_restored_under_its_id_and_no_ended_one_runs_aga
     assert rebuilt.exit_code == 0, rebuilt.output
     assert numbers(rebuilt) == {
         "API keys restored": 0,
-        "in the queue again": 25,
-        "were done, and are so again": 1,
+        "queued again": 25,
+        "restored as succeeded": 1,
     }
     assert {status(store, job_id) for job_id in waiting + running} == {Status.QUEUED}
     assert {status(store, job_id) for job_id in ended} == {None}
@@ -138,7 +138,7 @@ def test_of_two_requests_with_one_idempotency_key_the_later_becomes_the_job(
     store.idempotency.begin("key_1", "once", "f")
     accepted = admit(**keyed).id
     redis.flushdb()
-    assert numbers(facemend())["sent again meanwhile, under another id"] == 1
+    assert numbers(facemend())["replaced by a repeated request with another id"] == 1
     assert (status(store, killed), status(store, accepted)) == (None, Status.QUEUED)
     left = [stored.key for stored in storage.list("jobs/")]
     assert left == [manifest_key(TENANT, accepted, 1)]
@@ -158,8 +158,8 @@ def test_it_can_be_run_again_and_by_two_at_once(
     assert claim
     assert numbers(facemend()) == {
         "API keys restored": 0,
-        "in the queue again": 0,
-        "were there": 30,
+        "queued again": 0,
+        "already in Redis": 30,
     }
     assert store.runs.finish(jobs[0], claim.token, DONE)
 
@@ -174,7 +174,7 @@ def test_a_dry_run_reports_and_changes_nothing(
     reported = facemend("--dry-run")
     assert reported.exit_code == 0
     assert "Nothing was changed" in reported.stdout
-    assert numbers(reported) == {"in the queue again": 3}
+    assert numbers(reported) == {"queued again": 3}
     assert redis.keys("*") == []
     assert [stored.key for stored in storage.list("")] == before
 
