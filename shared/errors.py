@@ -10,7 +10,7 @@ FacemendError
 ├── InputError          the photo cannot be restored as it is
 │   ├── InputNotFound, InputForbidden, InputTooLarge, InputTimeout, InputChanged,
 │   ├── UnsupportedImage, CorruptImage, ImageTooManyPixels,
-│   ├── ObjectKeyInvalid (an InputNotFound),
+│   ├── ObjectKeyInvalid (an InputNotFound), InputUnreachable (an InputTimeout),
 │   └── NoFaceFound, IdentityTooLow
 ├── EngineError         the photo is fine; the model or the device is not
 │   ├── ModelUnavailable
@@ -212,6 +212,12 @@ class InputTooLarge(InputError):
 class InputTimeout(InputError):
     code, title, http_status = "input-timeout", "The photo's server responds too slowly", 422
     retryable = True
+
+
+class InputUnreachable(InputTimeout):
+    """Nothing responds at the photo's address. Its server may be back soon."""
+
+    title = "The photo's server cannot be reached"
 
 
 class InputChanged(InputError):

@@ -70,6 +70,8 @@ class Settings(BaseSettings):
     max_side_px: Count = 16_384
     max_aspect: Annotated[float, Field(ge=1)] = 20.0
     fetch_timeout_s: Seconds = 60.0
+    fetch_head_timeout_s: Seconds = 15.0  # until the body of the response begins
+    fetch_min_bytes_per_s: Annotated[int, Field(ge=0)] = 1024  # 0: no limit
     allow_private_addresses: PrivateAddresses = "none"  # for input URLs and webhooks
 
     # Models.
@@ -87,6 +89,9 @@ class Settings(BaseSettings):
 
     # Worker and notifier.
     jobs_in_flight: Count = 4
+    fetches_in_flight: Count = 16  # photos at URLs that a worker fetches ahead
+    fetches_per_tenant: Count = 4
+    fetches_per_host: Count = 8
     lease_s: Seconds = 10.0
     beat_s: Seconds = 2.5
     job_deadline_s: Seconds = 86_400.0

@@ -33,6 +33,7 @@ from worker.engine_process import batch_metrics
 from worker.engine_process.supervisor import EngineSupervisor
 from worker.jobs.lease import Drain
 from worker.jobs.pipeline import Pipeline
+from worker.jobs.places import DevicePlaces, FetchPlaces
 from worker.jobs.preflight import run_preflight
 from worker.jobs.runner import JobRunner
 from worker.jobs.thread_pool import JobThreadPool
@@ -61,10 +62,14 @@ def build(settings: Settings, engine: EngineSupervisor, decoder: Decoder) -> Job
             engine=engine,
             max_bytes=settings.max_input_bytes,
             fetch_timeout_s=settings.fetch_timeout_s,
+            fetch_head_timeout_s=settings.fetch_head_timeout_s,
+            fetch_min_bytes_per_s=settings.fetch_min_bytes_per_s,
         ),
         engine=engine,
         drain=Drain(settings.drain_s),
         beat_s=settings.beat_s,
+        device=DevicePlaces(settings.jobs_in_flight),
+        fetches=FetchPlaces.of(settings),
     )
 
 
@@ -136,12 +141,14 @@ def _listen(worker: JobRunner, celery: Celery, settings: Settings) -> None:
     worker_shutting_down.connect(begin_drain, weak=False)
     worker_process = celery.Worker(
         hostname=worker.name,
-        pool_cls=JobThreadPool,
+        pool_cls=JobThreadPool.for_places(worker.device),
         without_gossip=True,
         without_mingle=True,
         quiet=True,
     )
     worker_process.start()
+    worker.drain.begin()
+    worker.wait()  # Celery does not know the jobs whose photos were at URLs
 
 
 def _keep_our_logging(**_: object) -> None:

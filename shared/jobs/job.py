@@ -52,6 +52,7 @@ class Release(StrEnum):
     """Why a running job goes back to ``queued``; each reason has a budget of its own."""
 
     TRANSIENT = "transient"
+    INPUT = "input"  # the server of the photo's URL was slow or not reachable
     DRAIN = "drain"
     LOST = "lost"
     CRASH = "crash"  # of the engine child; the job is a suspect and starts alone the next time
@@ -60,6 +61,7 @@ class Release(StrEnum):
 #: Times a job may go back to ``queued`` for each reason, and starts in all.
 RELEASE_BUDGET: dict[Release, int] = {
     Release.TRANSIENT: 4,
+    Release.INPUT: 1,
     Release.LOST: 6,
     Release.DRAIN: 20,
     Release.CRASH: 1,
@@ -67,6 +69,8 @@ RELEASE_BUDGET: dict[Release, int] = {
 MAX_STARTS = 12
 #: Waits before a transient error is tried again, in seconds (± 20 % by the caller).
 TRANSIENT_BACKOFF_S = (2.0, 10.0, 60.0, 300.0)
+#: Wait before the photo's server is asked once more, in seconds (± 20 % by the caller).
+INPUT_BACKOFF_S = 10.0
 
 
 class Event(StrEnum):

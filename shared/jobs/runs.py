@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -39,6 +39,27 @@ class Claim:
     suspect: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The jobs for which a worker has a place at the moment.
+
+    ``stored``: jobs whose photo is in the object storage. ``urls``: jobs whose photo is at a URL,
+    but not those of ``full_tenants`` and ``full_hosts``, of which it fetches enough already.
+    """
+
+    stored: bool = True
+    urls: bool = True
+    full_tenants: Sequence[str] = ()
+    full_hosts: Sequence[str] = ()
+
+    @property
+    def for_any_job(self) -> bool:
+        return self == ANY_PLACE
+
+
+ANY_PLACE = Places()
+
+
 class Beat(StrEnum):
     """What a worker must do after it renewed its lease."""
 
@@ -70,11 +91,12 @@ class Runs:
         )
         return [DueJob(job_id, model, Priority(rank)) for job_id, model, rank in answer]
 
-    def claim(self, job_id: str, worker: str) -> Claim | None:
+    def claim(self, job_id: str, worker: str, places: Places = ANY_PLACE) -> Claim | None:
         """Start the next job in the queue of ``job_id``; often that is another job.
 
-        Tenants take turns, and each tenant's oldest job is first. Returns None if there is nothing
-        to do for this doorbell. Jobs whose deadline for a start is over fail here.
+        Tenants take turns, and each tenant's oldest job is first. Jobs for which the worker has no
+        place are passed over, and stay queued. Returns None if there is nothing to do for this
+        doorbell. Jobs whose deadline for a start is over fail here.
         """
         token = secrets.token_hex(16)
         answer = self._scripts.run(
@@ -86,6 +108,7 @@ class Runs:
             deadline_s=self._settings.job_deadline_s,
             too_late=_TOO_LATE,
             never_started=_NEVER_STARTED,
+            places=None if places.for_any_job else to_json(asdict(places)),
         )
         if not answer:
             return None

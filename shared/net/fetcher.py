@@ -13,7 +13,7 @@ import email.utils
 import re
 import ssl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
@@ -34,6 +34,8 @@ _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")
 _HOST_FORBIDDEN = re.compile(r"[\s\u2028\u2029]")
 #: Bytes of a header that are no UTF-8, as Python's ``surrogateescape`` decodes them.
 _RAW_BYTE = re.compile(r"[\udc80-\udcff]")
+_AUTHORITY = re.compile(r"\s*[A-Za-z]+://([^/?#]*)")
+_PORT = re.compile(r":[0-9]*$")
 _PATH_SAFE = "/%:@!$&'()*+,;=~-._?"
 
 
@@ -97,6 +99,12 @@ def _parse(url: str, *, allow_private: PrivateAddresses) -> _Target:
     return _Target(parts.scheme, host, port, path + query)
 
 
+def host_of(url: str) -> str:
+    """Return the host of a URL without its port, as the script ``claim`` finds it."""
+    authority = _AUTHORITY.match(url)
+    return _PORT.sub("", authority[1].lower()) if authority else ""
+
+
 def _host(parts: SplitResult, *, allow_private: PrivateAddresses) -> str:
     """Return the host as it is sent: an address or an ASCII name."""
     host = parts.hostname or ""
@@ -133,16 +141,30 @@ class Fetcher:
         self._resolver = resolver or SystemResolver()
         self._ssl_context = ssl_context or httpcore.default_ssl_context()
 
-    def get(self, url: str, *, max_bytes: int, timeout_s: float) -> bytes:
+    def get(
+        self,
+        url: str,
+        *,
+        max_bytes: int,
+        timeout_s: float,
+        head_s: float | None = None,
+        min_bytes_per_s: float = 0,
+        check: Callable[[], None] = lambda: None,
+    ) -> bytes:
         """Return the body at ``url``. At most three redirects are followed, each checked too.
 
-        Raises InputForbidden, InputNotFound (also: unreachable, any status but 200, bad TLS),
-        InputTooLarge past ``max_bytes``, InputTimeout after ``timeout_s`` for everything together.
+        The body must begin within ``head_s`` seconds, and have ``min_bytes_per_s`` in each period
+        of five seconds. ``check`` is called several times a second, and may raise to stop.
+
+        Raises InputForbidden, InputNotFound (any status but 200, bad TLS, no HTTP), InputTooLarge
+        past ``max_bytes``, InputTimeout if the server is too slow or everything together takes
+        longer than ``timeout_s``, and InputUnreachable if nothing responds.
         """
-        deadline = Deadline(timeout_s)
+        deadline = Deadline(timeout_s, head_s=head_s, check=check)
         for _ in range(1 + MAX_REDIRECTS):
             with self._exchange("GET", url, deadline, {"Accept": "image/*"}, b"") as response:
                 if response.status not in REDIRECTS:
+                    deadline.begin_body(min_bytes_per_s)
                     return _photo_bytes(response, max_bytes)
                 url = _redirect_target(url, response)
         raise InputForbidden(f"The server redirects more than {MAX_REDIRECTS} times")
@@ -159,7 +181,7 @@ class Fetcher:
         """Post ``body`` and return the response, whatever its status. Redirects are not followed.
 
         After the status has arrived, a slow, long or incomplete body is no error.
-        Raises InputForbidden, InputNotFound (unreachable, bad TLS, no HTTP), InputTimeout.
+        Raises InputForbidden, InputNotFound (bad TLS, no HTTP), InputUnreachable, InputTimeout.
         """
         with self._exchange("POST", url, Deadline(timeout_s), headers, body) as response:
             got = bytearray()

@@ -27,6 +27,7 @@ from worker.decoder import Decoder
 from worker.imaging.limits import Limits
 from worker.jobs.lease import Drain
 from worker.jobs.pipeline import Pipeline
+from worker.jobs.places import DevicePlaces, FetchPlaces
 from worker.jobs.runner import JobRunner
 from worker.notifier.sweeper import Sweeper
 
@@ -68,6 +69,8 @@ def pipeline(
         engine=engine,
         max_bytes=settings.max_input_bytes,
         fetch_timeout_s=5,
+        fetch_head_timeout_s=5,
+        fetch_min_bytes_per_s=1024,
     )
 
 
@@ -80,6 +83,8 @@ def worker(store: JobStore, pipeline: Pipeline, engine: InProcessEngine) -> JobR
         engine=engine,
         drain=Drain(drain_s=0.2),
         beat_s=0.05,
+        device=DevicePlaces(2),
+        fetches=FetchPlaces(total=4, per_tenant=2, per_host=3),
     )
 
 

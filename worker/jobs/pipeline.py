@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -21,6 +22,8 @@ from worker.engine.stage_timer import OnProgress, StageTimer
 from worker.engine_process.protocol import RestoreRequest
 from worker.engine_process.result_file import ResultFile
 from worker.jobs.publisher import ResultPublisher
+
+_NO_PLACE = nullcontext()
 
 
 class JobContext(Protocol):
@@ -63,9 +66,13 @@ class Pipeline:
     engine: Engine
     max_bytes: int
     fetch_timeout_s: float
+    fetch_head_timeout_s: float
+    fetch_min_bytes_per_s: int
 
-    def run(self, claim: Claim, context: JobContext) -> Outcome:
-        """Fetch, decode, restore, publish.
+    def run(
+        self, claim: Claim, context: JobContext, place: AbstractContextManager[None] = _NO_PLACE
+    ) -> Outcome:
+        """Fetch, decode, restore, publish. ``place`` is entered when the photo has arrived.
 
         Raises InputError for the photo, EngineError for the model, EngineCrashed, PublishFailed
         for the result, and what ``context`` raises.
@@ -75,13 +82,16 @@ class Pipeline:
         timer.add_ms({"queue": 1000 * _queued_s(claim.job)})
         with timer.stage("fetch"):
             context.report(Progress(Stage.FETCHING))
-            decoded = self.decoder.decode(self._read(claim.job))
-        with decoded:
-            result_file = self._restore(claim, decoded, context)
-        with result_file:
-            timer.add_ms(result_file.metadata["timings_ms"])
-            with timer.stage("publish"):
-                result = self._publish(claim, result_file, context)
+            data = self._read(claim.job, context)
+        with place:
+            with timer.stage("fetch"):
+                decoded = self.decoder.decode(data)
+            with decoded:
+                result_file = self._restore(claim, decoded, context)
+            with result_file:
+                timer.add_ms(result_file.metadata["timings_ms"])
+                with timer.stage("publish"):
+                    result = self._publish(claim, result_file, context)
         timings_ms = timer.timings_ms()
         timings_ms["total"] = timings_ms["queue"] + round(1000 * (time.monotonic() - start_s))
         outcome = Outcome(
@@ -94,11 +104,16 @@ class Pipeline:
         ResultPublisher(self.storage, claim.job, claim.token).seal(outcome)
         return outcome
 
-    def _read(self, job: Job) -> bytes:
+    def _read(self, job: Job, context: JobContext) -> bytes:
         source = job.source
         if "url" in source:
             return self.fetcher.get(
-                source["url"], max_bytes=self.max_bytes, timeout_s=self.fetch_timeout_s
+                source["url"],
+                max_bytes=self.max_bytes,
+                timeout_s=self.fetch_timeout_s,
+                head_s=self.fetch_head_timeout_s,
+                min_bytes_per_s=self.fetch_min_bytes_per_s,
+                check=context.check,
             )
         return self.storage.get(source["key"], max_bytes=self.max_bytes, etag=source.get("etag"))
 

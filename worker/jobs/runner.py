@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import logging
 import random
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from shared.errors import (
     Draining,
     EngineCrashed,
     EngineLost,
     FacemendError,
+    InputTimeout,
     Internal,
     JobCanceled,
     LeaseLost,
     Poisoned,
     Unavailable,
 )
-from shared.jobs.job import TRANSIENT_BACKOFF_S, Job, Release, Status
+from shared.jobs.job import INPUT_BACKOFF_S, TRANSIENT_BACKOFF_S, Job, Release, Status
 from shared.jobs.record import Outcome
 from shared.jobs.runs import Claim
 from shared.jobs.store import JobStore
@@ -28,9 +32,13 @@ from shared.telemetry import FACES, JOBS_ENDED, JOBS_RELEASED, STAGE_SECONDS, bi
 from worker.engine_process.supervisor import EngineSupervisor, Fault
 from worker.jobs.lease import Drain, Lease
 from worker.jobs.pipeline import Pipeline
+from worker.jobs.places import DevicePlaces, FetchPlaces, Line
 
 _log = logging.getLogger(__name__)
 _RECORD_TIMEOUT_S = 120.0  # how long the end of a job waits for Redis
+_WAIT_S = 0.05
+
+_Argument = TypeVar("_Argument")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +52,11 @@ class _Requeue:
 
 @dataclass(frozen=True, slots=True)
 class JobRunner:
-    """Runs jobs in the threads of one worker process. ``claims``: the running jobs, by token."""
+    """Runs jobs in the threads of one worker process. ``claims``: the running jobs, by token.
+
+    A job whose photo is in the storage runs in the thread of its doorbell. A job whose photo is at
+    a URL gets a thread of its own, which first fetches the photo and then waits for a device place.
+    """
 
     name: str
     store: JobStore
@@ -52,21 +64,27 @@ class JobRunner:
     engine: EngineSupervisor
     drain: Drain
     beat_s: float
+    device: DevicePlaces
+    fetches: FetchPlaces
     claims: dict[str, Claim] = field(default_factory=dict)
 
     def restore(self, job_id: str) -> None:
         """Handle one ring of the doorbell. Only the job's record decides whether there is work."""
-        if self.drain.begun:
-            return  # the record still says queued, so the dispatcher rings again
-        claim = self.store.runs.claim(job_id, self.name)
-        if claim is None:
-            return
-        self.claims[claim.token] = claim
-        try:
-            with bind(job_id=claim.job.id):
+        with self.device.hold(Line.DOORBELL):
+            claim = self._claim(job_id, stored=True)
+            if claim is not None and not _is_remote(claim):
                 self._run(claim)
-        finally:
-            del self.claims[claim.token]
+                return
+        if claim is not None:
+            _start(self._run_remote, claim)
+
+    def wait(self) -> None:
+        """Wait until no job runs. The drain has begun, so none starts."""
+        while True:
+            with self.fetches.claiming:
+                if not self.claims:
+                    return
+            time.sleep(_WAIT_S)
 
     def release_all(self) -> None:
         """Release every running job, because this process exits now."""
@@ -87,7 +105,58 @@ class JobRunner:
         except Unavailable as error:
             _log.warning("crashes not refunded for %s: %s", ", ".join(refunds), error.detail)
 
+    def _claim(self, rung_id: str, *, stored: bool) -> Claim | None:
+        """Claim a job for which there is a place. ``stored``: the caller holds a device place."""
+        with self.fetches.claiming:
+            if self.drain.begun:
+                return None  # the record still says queued, so the dispatcher rings again
+            places = self.fetches.available(stored=stored)
+            claim = self.store.runs.claim(rung_id, self.name, places)
+            if claim is not None:
+                self.claims[claim.token] = claim
+                if _is_remote(claim):
+                    self.fetches.add(claim)
+            return claim
+
+    def _run_remote(self, claim: Claim) -> None:
+        """Run a job whose photo is at a URL."""
+        try:
+            self._run(claim)
+        finally:
+            self._free_fetch_place(claim)
+
+    @contextmanager
+    def _device_place(self, claim: Claim, lease: Lease) -> Iterator[None]:
+        """Exchange the fetch place of the job for a device place."""
+        with self.device.hold(Line.FETCHED, lease.check):
+            self._free_fetch_place(claim)
+            yield
+
+    def _free_fetch_place(self, claim: Claim) -> None:
+        """Free the place if the job still has it, and use it for the next photo at a URL.
+
+        While all places were in use, doorbells of such jobs were heard in vain.
+        """
+        if self.fetches.free(claim):
+            _start(self._fetch_next, claim.job.id)
+
+    def _fetch_next(self, rung_id: str) -> None:
+        try:
+            claim = self._claim(rung_id, stored=False)
+        except Unavailable as error:
+            _log.warning("no next photo is fetched: %s", error.detail)
+        else:
+            if claim is not None:
+                self._run_remote(claim)
+
     def _run(self, claim: Claim) -> None:
+        try:
+            with bind(job_id=claim.job.id):
+                self._run_to_end(claim)
+        finally:
+            del self.claims[claim.token]
+
+    def _run_to_end(self, claim: Claim) -> None:
         attempt, alone = claim.job.attempt, claim.suspect
         _log.info("job started", extra={"attempt": attempt} | ({"alone": True} if alone else {}))
         with Lease(self.store, claim, self.beat_s, self.drain) as lease:
@@ -106,6 +175,8 @@ class JobRunner:
         """Run the job; returns None if another worker has it now."""
         try:
             try:
+                if _is_remote(claim):
+                    return self.pipeline.run(claim, lease, self._device_place(claim, lease))
                 return self.pipeline.run(claim, lease)
             except EngineCrashed as crash:
                 return self._attribute(crash, lease)
@@ -150,6 +221,15 @@ class JobRunner:
         )
 
 
+def _is_remote(claim: Claim) -> bool:
+    """Return whether the photo is at a URL, and not in the object storage."""
+    return "url" in claim.job.source
+
+
+def _start(run: Callable[[_Argument], None], argument: _Argument) -> None:
+    threading.Thread(target=run, args=(argument,), name="remote-job", daemon=True).start()
+
+
 def _count(job: Job, end: Outcome | _Requeue, status: Status) -> None:
     """Count a run whose end is written."""
     if isinstance(end, Outcome):
@@ -178,12 +258,19 @@ def _end_for(error: FacemendError, job: Job) -> Outcome | _Requeue | None:
     if isinstance(error, Draining):
         return _Requeue(Release.DRAIN)
     if error.retryable:
-        delay_s = _backoff_s(job)
+        slow = isinstance(error, InputTimeout)
+        delay_s = _around(INPUT_BACKOFF_S) if slow else _backoff_s(job)
         _log.warning("retry in %.0f s: %s", delay_s, error.detail)
-        return _Requeue(Release.TRANSIENT, delay_s, error.problem())
+        reason = Release.INPUT if slow else Release.TRANSIENT
+        return _Requeue(reason, delay_s, error.problem())
     return Outcome(Status.FAILED, error=error.problem())
 
 
 def _backoff_s(job: Job) -> float:
     step = min(max(job.attempt, 1), len(TRANSIENT_BACKOFF_S)) - 1
-    return TRANSIENT_BACKOFF_S[step] * random.uniform(0.8, 1.2)
+    return _around(TRANSIENT_BACKOFF_S[step])
+
+
+def _around(delay_s: float) -> float:
+    """Spread retries, so that jobs that failed together do not return together."""
+    return delay_s * random.uniform(0.8, 1.2)

@@ -57,7 +57,7 @@ local function end_job(job, status, outcome, faces)
   redis.call('SET', record .. ':outcome', outcome)
   redis.call('HSET', record, 'finished_at', timestamp(at), 'expires_at', expires)
   redis.call('HDEL', record, 'cancel', 'deadline', 'starts', 'retry',
-    'spent_transient', 'spent_drain', 'spent_lost', 'spent_crash')
+    'spent_transient', 'spent_drain', 'spent_lost', 'spent_crash', 'spent_input')
   redis.call('ZREM', key('deadlines'), job.id)
   redis.call('ZADD', key('expiry'), expires, job.id)
   local spec = job_spec(job)

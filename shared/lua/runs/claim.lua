@@ -10,6 +10,7 @@
 --   deadline_s: number    seconds in which a job must end
 --   too_late: text        problem, JSON, for a job that ran before and is past its deadline
 --   never_started: text   problem, JSON, for a job that did not start in time
+--   places: text?         JSON (shared.jobs.runs.Places); none: the worker has a place for any job
 -- Returns: the id and the view of the started job; false if there is nothing to do
 local mine = redis.call('GET', key('claim', token))
 if mine then  -- the response was lost
@@ -20,6 +21,48 @@ local of = redis.call('HMGET', key('job', rung_id), 'model', 'priority')
 if not of[1] then return false end
 local rung = {id = rung_id, model = of[1], priority = of[2]}
 local at = now()
+local limits = places and cjson.decode(places)
+
+local function contains(list, value)
+  for _, item in ipairs(list) do
+    if item == value then return true end
+  end
+  return false
+end
+
+-- Returns the host of a URL without its port. shared/net/fetcher.py has the same function.
+local function host_of(url)
+  local authority = string.match(url, '^%s*%a+://([^/?#]*)') or ''
+  return (string.gsub(string.lower(authority), ':%d*$', ''))
+end
+
+-- Returns whether the worker has a place for the job: one of its device's places, or, for a photo at a URL,
+-- one of its places for fetching.
+local function has_place(job)
+  if not limits then return true end
+  local url = job_spec(job).source.url
+  if not url then return limits.stored end
+  return limits.urls and not contains(limits.full_tenants, job.tenant)
+    and not contains(limits.full_hosts, host_of(url))
+end
+
+-- Returns the first job for which the worker has a place, if it has none for the next job. It looks at 8
+-- jobs of each tenant and at 128 in all. A tenant whose jobs were passed over gains no turns by that: its
+-- number is raised to that of a tenant that joins the queue.
+local function next_with_place(name)
+  local turns, looked = key('turns', name), 0
+  for _, tenant in ipairs(redis.call('ZRANGE', turns, 0, 31)) do
+    for _, id in ipairs(redis.call('ZRANGE', key('line', name, tenant), 0, 7)) do
+      if looked == 128 then return nil end
+      looked = looked + 1
+      local job = load_job(id)
+      if job and job.status == 'queued' and at < tonumber(job.deadline) and has_place(job) then
+        return job
+      end
+    end
+    redis.call('ZADD', turns, 'XX', 'GT', first_turn(name), tenant)
+  end
+end
 
 -- Returns the next job that can start. Jobs before it whose deadline is over fail here, at most 100 of
 -- them for one doorbell.
@@ -31,7 +74,7 @@ local function startable(name)
     if not job or job.status ~= 'queued' then  -- its keys were changed by hand
       dequeue({id = id, tenant = tenant, model = rung.model, priority = rung.priority})
     elseif at < tonumber(job.deadline) then
-      return job
+      return has_place(job) and job or next_with_place(name)
     else
       fail_late_job(job, too_late, never_started)
     end

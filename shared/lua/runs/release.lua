@@ -3,7 +3,7 @@
 -- Arguments:
 --   id: text
 --   token: text
---   reason: text          transient, drain, lost or crash
+--   reason: text          transient, input, drain, lost or crash
 --   budget: number        how often a job may be released for this reason
 --   max_starts: number
 --   delay_s: number       seconds until it may start again

@@ -83,6 +83,7 @@ def test_an_answer_that_was_lost_is_given_again(store: JobStore, queue: Queue) -
         "deadline_s": 60,
         "too_late": "{}",
         "never_started": "{}",
+        "places": None,
     }
     once, again = (store._scripts.run("claim", **arguments) for _ in range(2))
     assert once == again

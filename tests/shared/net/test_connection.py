@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import trustme
 
-from shared.errors import InputForbidden, InputNotFound, InputTimeout
+from shared.errors import InputForbidden, InputNotFound, InputTimeout, InputUnreachable
 from shared.net.fetcher import Fetcher
 from tests.origin import Origin, ScriptedResolver, http
 
@@ -80,13 +80,27 @@ def test_the_next_address_is_tried_when_the_first_refuses(origin: Origin) -> Non
     assert get(fetcher, origin.url("/photo.jpg", "photos.example")) == PHOTO
 
 
-def test_an_unknown_name_and_a_closed_port_are_not_found(origin: Origin) -> None:
+def test_an_unknown_name_is_not_found() -> None:
     with pytest.raises(InputNotFound):
         get(Fetcher(allow_private="all", resolver=ScriptedResolver()), "http://photos.example/")
+
+
+def test_a_name_server_that_fails_is_a_passing_fault() -> None:
+    class FailingResolver:
+        def addresses(self, host: str, port: int) -> list[str]:
+            raise socket.gaierror(socket.EAI_AGAIN, "try again")
+
+    with pytest.raises(InputUnreachable) as caught:
+        get(Fetcher(allow_private="all", resolver=FailingResolver()), "http://photos.example/")
+    assert caught.value.retryable
+
+
+def test_a_closed_port_is_a_passing_fault() -> None:
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))  # and nobody listens
-        with pytest.raises(InputNotFound):
+        with pytest.raises(InputUnreachable) as caught:
             get(Fetcher(allow_private="all"), f"http://127.0.0.1:{reserved.getsockname()[1]}/")
+    assert (caught.value.code, caught.value.retryable) == ("input-timeout", True)
 
 
 def test_a_name_server_that_hangs_ends_with_the_deadline() -> None:

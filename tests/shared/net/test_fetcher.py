@@ -7,7 +7,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from shared.errors import InputForbidden, InputNotFound, InputTimeout, InputTooLarge
+from shared.errors import (
+    InputForbidden,
+    InputNotFound,
+    InputTimeout,
+    InputTooLarge,
+    JobCanceled,
+)
+from shared.net import connection
 from shared.net.fetcher import Fetcher, vet
 from shared.settings import PRIVATE_ADDRESSES, PrivateAddresses
 from tests.origin import Origin, http
@@ -291,6 +298,56 @@ def test_a_server_that_drips_is_held_to_the_deadline_of_the_whole(
     origin.answers["/a"] = lambda: itertools.chain([head], origin.drip())
     with pytest.raises(InputTimeout):
         get(fetcher, origin.url("/a"), timeout_s=SOON_S)
+
+
+def test_a_body_below_the_minimum_rate_is_given_up(
+    origin: Origin, fetcher: Fetcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "RATE_PERIOD_S", 0.2)
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n"
+    origin.answers["/a"] = lambda: itertools.chain([head + bytes(5000)], origin.drip())
+    with pytest.raises(InputTimeout, match="too slowly"):
+        fetcher.get(origin.url("/a"), max_bytes=10**6, timeout_s=60, min_bytes_per_s=1000)
+
+
+def test_a_body_with_the_minimum_rate_may_take_long(
+    origin: Origin, fetcher: Fetcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "RATE_PERIOD_S", 0.2)
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 50000\r\n\r\n"
+    pieces = lambda: itertools.islice(origin.drip(bytes(1000)), 50)  # noqa: E731
+    origin.answers["/a"] = lambda: itertools.chain([head], pieces())
+    got = fetcher.get(origin.url("/a"), max_bytes=10**6, timeout_s=60, min_bytes_per_s=100)
+    assert got == bytes(50_000)
+
+
+@pytest.mark.parametrize("piece", [b"HTTP/1.1 103 Early Hints\r\n\r\n", b"x"])
+def test_a_head_that_does_not_come_to_an_end_has_a_limit_of_its_own(
+    origin: Origin, fetcher: Fetcher, piece: bytes
+) -> None:
+    origin.answers["/a"] = lambda: itertools.chain([b"HTTP/1.1 103 X\r\nX: "], origin.drip(piece))
+    with pytest.raises(InputTimeout):
+        fetcher.get(origin.url("/a"), max_bytes=10**6, timeout_s=60, head_s=SOON_S)
+
+
+def test_interim_responses_without_end_are_refused(origin: Origin, fetcher: Fetcher) -> None:
+    hints = b"HTTP/1.1 103 Early Hints\r\n\r\n" * 1000
+    origin.answers["/a"] = lambda: itertools.repeat(hints)
+    with pytest.raises(InputNotFound, match="head"):
+        get(fetcher, origin.url("/a"), timeout_s=60)
+
+
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n", b""])
+def test_a_fetch_can_be_stopped_while_the_server_is_slow(
+    origin: Origin, fetcher: Fetcher, head: bytes
+) -> None:
+    def stop() -> None:
+        if origin.requests:
+            raise JobCanceled
+
+    origin.answers["/a"] = lambda: itertools.chain([head], origin.drip(b""))
+    with pytest.raises(JobCanceled):
+        fetcher.get(origin.url("/a"), max_bytes=10**6, timeout_s=60, check=stop)
 
 
 def test_redirects_share_the_deadline(origin: Origin, fetcher: Fetcher) -> None:

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import REGISTRY
 from redis import Redis
 
-from shared.errors import CorruptImage, InputTimeout
+from shared.errors import CorruptImage, OutOfMemory
 from shared.jobs.job import Job, Release, Status
 from shared.jobs.store import JobStore
 from shared.storage.bucket import ObjectStorage
@@ -77,7 +77,7 @@ def test_a_transient_error_requeues_the_job(
     worker: JobRunner, submit: Submit, store: JobStore, restorer: ScriptedRestorer
 ) -> None:
     def fail() -> None:
-        raise InputTimeout
+        raise OutOfMemory
 
     restorer.during = fail
     job = submit()

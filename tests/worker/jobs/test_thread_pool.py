@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from worker.jobs.places import DevicePlaces
 from worker.jobs.thread_pool import JobThreadPool
 
 _PATIENCE_S = 10
@@ -28,7 +29,7 @@ class Loop:
 
 @pytest.fixture
 def pool() -> Iterator[JobThreadPool]:
-    pool = JobThreadPool(1)
+    pool = JobThreadPool.for_places(DevicePlaces(1))(1)
     pool.start()
     yield pool
     pool.stop()
