@@ -1,4 +1,4 @@
-"""The API on real Redis and S3; every answer is held against the OpenAPI document."""
+"""The API on real Redis and S3; every response is compared with the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from shared.tenants.api_keys import ALL_SCOPES
 
 
 class CheckedClient(FlaskClient):
-    """Fails where an answer differs from what the document says."""
+    """Fails if a response differs from the document."""
 
     application: Application
 
@@ -103,7 +103,7 @@ class Authorised:
 
 
 class Enrol(Protocol):
-    """Makes a key for a tenant and answers with a client that sends it."""
+    """Creates a key for a tenant and returns a client that sends it."""
 
     def __call__(self, tenant: str, scopes: frozenset[str] = ALL_SCOPES) -> Authorised: ...
 
@@ -169,7 +169,7 @@ def enrol(services: Services, anonymous: FlaskClient) -> Enrol:
 
 @pytest.fixture
 def client(enrol: Enrol) -> Authorised:
-    """Of the tenant ``acme``, who may do anything."""
+    """A client of the tenant ``acme`` with all scopes."""
     return enrol("acme")
 
 
@@ -197,7 +197,7 @@ def submit(photo: bytes) -> Callable[..., TestResponse]:
 
 @pytest.fixture
 def succeed(store: JobStore, storage: ObjectStorage) -> Callable[[str, str], Job]:
-    """Does a worker's part: claims the job, stores a picture, finishes."""
+    """Does the work of a worker: claims the job, stores a picture, finishes."""
 
     def succeed(tenant: str, job_id: str) -> Job:
         claim = store.runs.claim(job_id, "worker-1")
@@ -232,7 +232,7 @@ def succeed(store: JobStore, storage: ObjectStorage) -> Callable[[str, str], Job
 
 @pytest.fixture
 def problem() -> Callable[[TestResponse], tuple[int, str]]:
-    """Status and code of an answer that must be a problem."""
+    """Return the status and the code of a response that must be a problem."""
 
     def problem(response: TestResponse) -> tuple[int, str]:
         assert response.mimetype == MEDIA_TYPE, response.data

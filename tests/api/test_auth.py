@@ -141,7 +141,7 @@ def test_no_secret_is_logged(
 
 
 def test_two_applications_in_a_process_use_their_own_services(services: Services) -> None:
-    """The routes are shared by all applications of a process; what they serve is not."""
+    """All applications of a process share the routes, but not the services."""
     first, second = create_app(services), create_app(services)
     assert first.api_doc == second.api_doc
     assert first.api_doc is not second.api_doc

@@ -1,4 +1,4 @@
-"""docs/http-api.md says everything there is, and nothing that is not."""
+"""docs/http-api.md describes the whole API and nothing else."""
 
 from __future__ import annotations
 

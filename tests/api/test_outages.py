@@ -1,4 +1,4 @@
-"""Redis and S3 slow, silent or gone: a problem with Retry-After, within three seconds in all."""
+"""Redis or S3 is slow, silent or gone: a problem with Retry-After within three seconds."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BAD = {
 
 
 class World:
-    """An API whose ways to Redis and S3 lead through the weather."""
+    """An API that reaches Redis and S3 through proxies that can fail."""
 
     def __init__(self, settings: Settings) -> None:
         redis, s3 = settings.redis_url.get_secret_value(), settings.s3_endpoint_url or ""
@@ -134,7 +134,7 @@ def test_readiness_names_the_failing_server_in_time(world: World) -> None:
 def test_many_requests_do_not_wait_for_a_silent_redis_one_after_the_other(
     world: World, token: str
 ) -> None:
-    """As behind 4 threads: without a fuse the last of 24 would come after 15 seconds."""
+    """With 4 threads and without a circuit breaker the last of 24 would wait 15 seconds."""
     clients = [world.client(token) for _ in range(4)]
     queue = iter(range(24))
     lock = threading.Lock()
@@ -159,7 +159,7 @@ def test_a_long_poll_may_last_but_each_of_its_redis_calls_is_limited(
 ) -> None:
     client = world.client(token)
     job_id = submit(client).get_json()["id"]
-    threading.Timer(3.2, succeed, ("acme", job_id)).start()  # longer than a request's patience
+    threading.Timer(3.2, succeed, ("acme", job_id)).start()  # longer than the deadline of a request
     answer = client.get(f"/v1/restorations/{job_id}?wait=20")
     assert answer.get_json()["status"] == "succeeded"
 
@@ -168,7 +168,7 @@ def test_a_doorbell_that_fails_does_not_delay_the_response(
     world: World, token: str, photo: bytes, store: JobStore
 ) -> None:
     client = world.client(token)
-    deaf = Proxy(world.redis.port)  # only the bell's own connections go this way
+    deaf = Proxy(world.redis.port)  # only the doorbell uses this proxy
     try:
         url = world.settings.redis_url.get_secret_value()
         far = SecretStr(url.replace(f":{world.redis.port}", f":{deaf.port}"))

@@ -41,7 +41,7 @@ def test_the_response_to_another_method_names_the_allowed_ones(
 
 
 class Raises(JobStore):
-    """A store that fails as told."""
+    """A store that raises the given error."""
 
     error: Exception
 

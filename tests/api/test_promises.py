@@ -1,4 +1,4 @@
-"""What is written down before a job is accepted, so that no crash loses it."""
+"""The manifest is written before a job is accepted, so that no crash loses the job."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_a_running_job_that_is_canceled_keeps_its_manifest_until_it_stops(
 def test_a_request_that_creates_its_record_late_finds_the_restored_job(
     client: Any, submit: Submit, services: Services, storage: ObjectStorage
 ) -> None:
-    """A request that hangs between manifest and record, while its manifest is revived."""
+    """A request that hangs between manifest and record, while its job is restored."""
     taken: list[NewJob] = []
 
     class Hanging(JobStore):

@@ -13,7 +13,7 @@ from tests.api.conftest import Authorised, CheckedClient
 
 @pytest.fixture
 def frugal(services: Services) -> FlaskClient:
-    """An API that takes two requests of a key in ten minutes."""
+    """An API that accepts two requests of a key in ten minutes."""
     settings = services.settings.model_copy(update={"rate_limit": 2, "rate_window_s": 600})
     app = create_app(dataclasses.replace(services, settings=settings, rates=RateLimiter(settings)))
     app.test_client_class = CheckedClient

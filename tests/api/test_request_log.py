@@ -15,7 +15,7 @@ from shared.telemetry import JsonLines
 
 @pytest.fixture
 def lines() -> Iterator[Any]:
-    """Answers with the lines of the log so far, as a production process writes them."""
+    """Returns the lines of the log so far, as a production process writes them."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonLines("api"))

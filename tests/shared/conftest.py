@@ -28,7 +28,7 @@ Stores = Callable[..., JobStore]
 
 @pytest.fixture
 def new_job() -> NewJobs:
-    """Make a NewJob; keywords win over a plain job of tenant ``acme`` that tells of its end."""
+    """Make a NewJob; keywords replace fields of a job of tenant ``acme`` with a webhook."""
 
     def make(**fields: Any) -> NewJob:
         plain: dict[str, Any] = {
@@ -58,14 +58,14 @@ def store_with(redis: Redis, settings: Settings) -> Stores:
 
 @pytest.fixture
 def silent() -> Iterator[str]:
-    """An address that takes connections and never says a word."""
+    """An address that accepts connections and never responds."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"redis://:secret@127.0.0.1:{server.getsockname()[1]}/0"
 
 
 @pytest.fixture
 def hole() -> Iterator[str]:
-    """An address whose queue of connections is full: connecting hangs."""
+    """An address whose queue of connections is full, so that connecting hangs."""
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen(0)
@@ -80,7 +80,7 @@ def hole() -> Iterator[str]:
 
 @pytest.fixture
 def refused() -> str:
-    """An address where nobody listens."""
+    """An address that refuses connections."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return f"redis://:secret@127.0.0.1:{server.getsockname()[1]}/0"
 
@@ -102,7 +102,7 @@ def claimed(store: JobStore, new: NewJob) -> Claim:
 
 
 def at_once(count: int, call: Callable[[int], T]) -> list[T]:
-    """What ``count`` threads get when they call at the same moment; errors count as answers."""
+    """Return the results, or errors, of ``count`` threads that call at the same moment."""
     barrier = Barrier(count)
 
     def run(number: int) -> T:
@@ -119,11 +119,11 @@ def redis_time(redis: Redis) -> float:
 
 
 def wait_until(redis: Redis, moment: float) -> None:
-    """Until Redis' own clock shows ``moment``."""
+    """Wait until the clock of Redis shows ``moment``."""
     while redis_time(redis) < moment:
         time.sleep(0.005)
 
 
 def at_url(settings: Settings, redis_url: str) -> Settings:
-    """The same settings with another Redis."""
+    """Return the same settings with another Redis."""
     return settings.model_copy(update={"redis_url": SecretStr(redis_url)})

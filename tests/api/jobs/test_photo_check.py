@@ -56,7 +56,7 @@ def test_fill_bytes_before_a_marker_are_skipped() -> None:
 
 
 class Counted(bytes):
-    """Bytes that count how often somebody looks at a part of them."""
+    """Bytes that count how often a part of them is read."""
 
     looks = 0
 
@@ -127,5 +127,5 @@ def test_the_refusal_of_other_data_names_the_accepted_formats(data: bytes) -> No
 
 
 def test_a_png_whose_first_chunk_is_not_its_header_has_no_size() -> None:
-    """It is damaged, which the decoder says; what stands there is no size."""
+    """Such a file is damaged, and the decoder reports that."""
     assert glance(b"\x89PNG\r\n\x1a\n" + b"junk" * 10).size_px is None

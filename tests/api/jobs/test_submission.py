@@ -85,7 +85,7 @@ def test_json_over_its_cap_is_too_large(client: Any, problem: Problem) -> None:
 
 
 class Counted:
-    """An upload that tells how much of it was read, and never ends by itself."""
+    """An endless upload that counts how much of it was read."""
 
     def __init__(self, start: bytes) -> None:
         self.start = start

@@ -13,7 +13,7 @@ from shared.settings import Settings
 
 
 class Links(HTMLParser):
-    """Collects what a page loads, and what it carries inline."""
+    """Collects what a page loads, and its inline content."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ def test_every_element_that_the_script_uses_is_in_the_page(anonymous: FlaskClien
 
 
 def test_the_script_never_writes_html(anonymous: FlaskClient) -> None:
-    """Names and details come from strangers."""
+    """Names and details in the page are not trusted."""
     script = anonymous.get("/static/page.js").get_data(as_text=True)
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", script)
 

@@ -1,4 +1,4 @@
-"""What is packed comes out as it went in, and small."""
+"""JSON is packed into less space, and unpacked unchanged."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_a_value_that_is_not_packed_is_returned_unchanged() -> None:
 
 
 def test_a_text_packed_by_the_first_version_can_be_read() -> None:
-    """Bytes that the first version wrote: they end up in records that live on."""
+    """Old records contain texts that the first version packed."""
     assert unpack("1" + KEPT) == {"options": {"faces": "all"}, "seed": 7}
 
 

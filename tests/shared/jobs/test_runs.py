@@ -1,4 +1,4 @@
-"""A run: claimed once, fenced by its token, given back on separate budgets."""
+"""A run is claimed once, fenced by its token, and released on separate budgets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Jobs in an engine that crashed: suspects, run alone, condemned the second time, or absolved."""
+"""Jobs in an engine process that crashed: suspects, poisoned after two crashes, or refunded."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_a_crash_of_another_worker_s_job_is_fenced(store: JobStore, new_job: New
 
 
 def test_refunded_jobs_are_as_before_the_crash(store: JobStore, new_job: NewJobs) -> None:
-    """Whether they wait or run again by now; what nothing was held against stays as it is."""
+    """This holds for jobs that wait or run again; other jobs do not change."""
     waiting, running = (claimed(store, new_job()) for _ in range(2))
     for claim in (waiting, running):
         store.runs.release(claim.job.id, claim.token, Release.CRASH)

@@ -1,4 +1,4 @@
-"""Too much waits: a tenant is told so, nobody else is, and nothing gets slower or larger."""
+"""Too many jobs wait: only their tenant is refused, and no call becomes slower."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_the_counters_of_tenants_equal_a_recount(
 
 
 def commands(redis: Redis, work: Callable[[], object]) -> int:
-    """How many commands Redis carried out for it, those of the scripts with them."""
+    """Return how many commands Redis ran for a call, with those in scripts."""
     redis.config_resetstat()
     work()
     counted = redis.info("commandstats")
@@ -152,7 +152,7 @@ def test_a_long_queue_makes_no_step_longer(store: JobStore, new_job: NewJobs, re
 def test_a_finished_job_is_small_in_redis(
     store: JobStore, outbox: Outbox, new_job: NewJobs, redis: Redis
 ) -> None:
-    """With all that belongs to it: indexes, its Idempotency-Key, a webhook and its log."""
+    """The size includes its indexes, its Idempotency-Key, and a webhook with its log."""
     face = {
         "index": 0, "box": [100.5, 80.25, 212.75, 230.5], "score": 0.9987, "status": "restored",
         "landmarks": [[120.5, 130.25]] * 5, "reason": None,

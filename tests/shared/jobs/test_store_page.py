@@ -1,4 +1,4 @@
-"""A tenant's jobs page by page."""
+"""Lists a tenant's jobs page by page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A failed or canceled job again, under its own id, as if it were new."""
+"""A retry runs a failed or canceled job again, under the same id, like a new job."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_it_runs_and_ends_again(store: JobStore, new_job: NewJobs) -> None:
 def test_each_generation_has_its_own_event(
     store: JobStore, outbox: Outbox, new_job: NewJobs
 ) -> None:
-    """Also when it ends in the same way, and the deliveries of the first one stay listed."""
+    """This holds for equal ends too; the deliveries of the first generation stay listed."""
     failed(store, new := new_job())
     store.retry("acme", new.id)
     claim = store.runs.claim(new.id, "w")
@@ -127,7 +127,7 @@ def test_only_a_failed_or_canceled_job_can_be_retried(
 
 
 def test_an_expired_job_cannot_be_retried(store: JobStore, new_job: NewJobs, redis: Redis) -> None:
-    """Somebody may be deleting its photo."""
+    """The notifier may be deleting its photo."""
     failed(store, new := new_job())
     redis.zadd("fm:expiry", {new.id: redis_time(redis)})
     (job,) = store.expired()

@@ -1,4 +1,4 @@
-"""Redis away, slow, full or without its scripts: typed errors, in bounded time."""
+"""Redis is away, slow, full or without its scripts: typed errors in limited time."""
 
 from __future__ import annotations
 

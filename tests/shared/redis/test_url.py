@@ -1,4 +1,4 @@
-"""The address of Redis: each form that works, on a real server; every other is refused in words."""
+"""The address of Redis: each valid form reaches a real server; others are clear errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Object storage on a real S3 server: what goes in comes out, and every refusal is typed."""
+"""The object storage on a real S3 server: objects are kept, and every error is typed."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ def nowhere() -> str:
 
 
 def errors_of_every_call(storage: ObjectStorage) -> list[Exception | None]:
-    """All at once, for each is tried again a while before it gives up."""
+    """Make all calls at once, because each one is repeated for a while."""
     calls = every_call(storage)
 
     def error(number: int) -> Exception | None:
@@ -220,7 +220,7 @@ def test_every_call_with_a_wrong_secret_is_unavailable_and_reveals_no_secret(
 
 @pytest.fixture
 def odd_server() -> Iterator[Callable[[bytes], str]]:
-    """A server that sends the same bytes to whoever connects, then hangs up (or not: b"")."""
+    """A server that sends the same bytes to each client and closes; b"" keeps it open."""
     listeners: list[socket.socket] = []
     held: list[socket.socket] = []
 

@@ -1,4 +1,4 @@
-"""Where objects lie: a tenant's own names, inputs and results."""
+"""The keys of objects: a tenant's own names, inputs and results."""
 
 from __future__ import annotations
 

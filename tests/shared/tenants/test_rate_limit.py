@@ -17,7 +17,7 @@ PEPPER = SecretStr("pepper")
 
 
 class Asker:
-    """A key, and how often it may ask."""
+    """Sends requests with one key under a quota."""
 
     def __init__(self, redis: Redis, requests: int, window_s: int = 600) -> None:
         self.ring, self.quota = KeyRing(Scripts(redis), PEPPER), Quota(requests, window_s)

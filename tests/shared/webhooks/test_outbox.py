@@ -1,4 +1,4 @@
-"""Webhook deliveries: none lost, none sent by two at once, each with its story."""
+"""Webhook deliveries: none is lost or sent twice at once; each has a log of attempts."""
 
 from __future__ import annotations
 

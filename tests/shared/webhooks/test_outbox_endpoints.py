@@ -1,4 +1,4 @@
-"""Endpoints: one that is gone or fails for days is sent nothing more, until it is well again."""
+"""An endpoint that is gone or fails for days is disabled until a delivery succeeds."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def taken(outbox: Outbox) -> Delivery:
 def note(
     store: JobStore, outbox: Outbox, went: AttemptResult, url: str = URL, delay_s: float | None = 5
 ) -> DeliveryOutcome:
-    """What a try at a new event for ``url`` leads to."""
+    """Return the outcome of an attempt to send a new event to ``url``."""
     end_job(store, url)
     noted = outbox.record_attempt(taken(outbox), went, TRY, delay_s)
     assert noted is not None

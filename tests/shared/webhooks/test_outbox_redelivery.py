@@ -1,4 +1,4 @@
-"""Deliveries after their first end: found, sent again, outliving their job, erased with it."""
+"""Ended deliveries: listed, sent again, kept longer than their jobs, erased with them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def taken(outbox: Outbox) -> Delivery:
 
 
 def dead(store: JobStore, outbox: Outbox, url: str = URL) -> str:
-    """A job's delivery that was given up."""
+    """Returns a delivery that was given up."""
     job_id = end_job(store, url)
     outbox.record_attempt(taken(outbox), AttemptResult.FAILED, TRY)
     return str(only_delivery(outbox, job_id)["id"])

@@ -1,4 +1,4 @@
-"""The command line, run in this process, with a model small enough for a test."""
+"""Runs the command line in this process, with a small model."""
 
 from __future__ import annotations
 

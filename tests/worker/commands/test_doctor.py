@@ -1,4 +1,4 @@
-"""``facemend doctor`` finds what is wrong and says what to do about it."""
+"""``facemend doctor`` finds what is wrong and says how to fix it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``facemend rebuild`` after Redis was lost whole."""
+"""``facemend rebuild`` after Redis lost all data."""
 
 from __future__ import annotations
 
@@ -232,7 +232,7 @@ def test_an_unreachable_redis_is_an_error_message(
 
 
 def test_rebuild_imports_nothing_of_the_engine() -> None:
-    """It is run where the API is."""
+    """The command also runs in the image of the API."""
     heavy = "{'torch', 'numpy', 'cv2', 'PIL', 'flask'}"
     script = f"import sys, worker.commands.rebuild; print(sorted({heavy} & sys.modules.keys()))"
     out = subprocess.check_output([sys.executable, "-c", script], text=True)

@@ -1,4 +1,4 @@
-"""Photos made in code, and restorers small enough for a test."""
+"""Generated photos, and small restorers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _no_telemetry() -> None:
 
 
 class Mapped(nn.Module):
-    """A generator that does one thing to every pixel; 128 px."""
+    """A generator of 128 px that applies one function to the pixels."""
 
     def __init__(self, change: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ def detector() -> FaceDetector:
 
 @pytest.fixture
 def restorer_doing(detector: FaceDetector) -> Iterator[Callable[..., Restorer]]:
-    """Make a restorer whose network does what it is told; closed after the test."""
+    """Make a restorer whose network is the given function; it is closed after the test."""
     made = []
 
     def make(change: Callable[[Tensor], Tensor], max_batch: int = 4) -> Restorer:
@@ -81,7 +81,7 @@ def restorer_doing(detector: FaceDetector) -> Iterator[Callable[..., Restorer]]:
 
 @pytest.fixture(scope="session")
 def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Holds ``tiny``: GPEN of 32 px with random weights, a file of the operator's own."""
+    """A folder with ``tiny``: GPEN of 32 px with random weights, as a file of the operator."""
     folder = tmp_path_factory.mktemp("models")
     save_tiny_model(folder)
     return folder

@@ -15,7 +15,7 @@ ORIENTATION = 0x0112
 
 
 def gradient(height: int = 40, width: int = 60) -> NDArray[np.uint8]:
-    """A picture whose corners all differ, so that a turn cannot go unnoticed."""
+    """A picture whose corners all differ, so that a rotation is noticed."""
     y, x = np.mgrid[0:height, 0:width]
     return np.stack((x * 255 // width, y * 255 // height, (x + y) % 256), 2).astype(np.uint8)
 
@@ -67,7 +67,7 @@ def png_with_oversized_transparency() -> bytes:
 
 
 def turned(pixels: NDArray[np.uint8], orientation: int, kind: str = "png") -> bytes:
-    """A file that shows ``pixels`` upright, stored turned as EXIF ``orientation`` tells."""
+    """A file of ``pixels``, stored rotated by the EXIF ``orientation``."""
     undo = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
         3: Image.Transpose.ROTATE_180,

@@ -1,4 +1,4 @@
-"""A web site with one large file, that breaks off, refuses and lies as a test tells it to."""
+"""A web server with one large file; a test can make it interrupt, refuse or lie."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class Site:
-    """What the server has, how it misbehaves, and what it was asked."""
+    """The file of the server, its faults, and the requests that it received."""
 
     data: bytes
     etag: str | None = '"one"'
@@ -63,7 +63,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def serving(site: Site) -> Iterator[Site]:
-    """Inside, ``site.url`` answers."""
+    """Serve at ``site.url`` inside the block."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"site": site}))
     thread = threading.Thread(target=server.serve_forever)
     thread.start()

@@ -1,4 +1,4 @@
-"""Models small enough for a test, as files that `load_restorer` loads."""
+"""Small models as files that `load_restorer` loads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SQUARE = GpenConfig(128, 128, 1, 0.05)
 def save_model(
     folder: Path, name: str, config: GpenConfig = SQUARE, *, unchanging: bool = False, **about: str
 ) -> Path:
-    """A generator of random weights (always the same), or one that answers its input.
+    """A generator of random weights (always the same), or one that returns its input.
 
     At random weights nothing of the encoder would arrive: its weights are set to one.
     """

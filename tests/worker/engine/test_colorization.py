@@ -1,4 +1,4 @@
-"""Colour comes to a grey photo, and its luminance stays."""
+"""Colorization adds colour to a grey photo and keeps its luminance."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def luma(pixels: NDArray[np.generic]) -> NDArray[np.float32]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``colour`` is a colouring network of random weights: its colours mean nothing."""
+    """A folder with ``colour``, a colorization network with random weights."""
     folder = tmp_path_factory.mktemp("models")
     save_model(folder, "colour", task="colorize")
     return folder

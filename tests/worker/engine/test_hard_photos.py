@@ -1,4 +1,4 @@
-"""Photos and faces at their limits: nothing breaks, and what is not face stays as it was."""
+"""Photos and faces at their limits: no error, and only faces change."""
 
 from __future__ import annotations
 
@@ -206,7 +206,7 @@ def test_a_sharp_face_is_kept_and_has_that_reason(
 
 
 class Blind(FaceParser):
-    """Sees no face anywhere, or only in the left half."""
+    """A parser that finds no face, or a face only in the left part."""
 
     def __init__(self, left: float) -> None:
         self._left = left

@@ -1,4 +1,4 @@
-"""GPEN of 1024 px and the super-resolving form, narrow and at random weights."""
+"""GPEN of 1024 px and the super-resolving form, narrow and with random weights."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SUPER_RESOLVING = GpenConfig(64, 256, 1, 0.0625)
 
 @pytest.fixture(scope="module")
 def larger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Restorer]:
-    """Sees 64 px and answers 256."""
+    """A restorer with an input of 64 px and an output of 256 px."""
     folder = tmp_path_factory.mktemp("models")
     save_model(folder, "larger", SUPER_RESOLVING)
     made = load_restorer("larger", models_dir=folder, device="cpu", precision="fp32", max_batch=4)
@@ -40,7 +40,7 @@ def three_faces(astronaut: Path) -> Photo:
 
 
 def test_a_network_of_1024_px_restores_a_photo(tmp_path: Path, astronaut: Path) -> None:
-    """As the file is published: a torch checkpoint, the generator under g_ema."""
+    """The file has the published form: a torch checkpoint with the generator under g_ema."""
     size = 1024
     own = save_model(tmp_path, "own", GpenConfig(size, size, 2, NARROW))
     torch.save({"g_ema": load_state(own)}, tmp_path / f"GPEN-BFR-{size}.pt")
@@ -77,7 +77,7 @@ def test_the_super_resolving_form_has_a_larger_output_than_its_input(
 def test_the_noise_depends_on_the_seed_and_not_on_batch_or_order(
     larger: Restorer, three_faces: Photo
 ) -> None:
-    """Three faces together and each alone: the same, but for the last bit of batched sums."""
+    """Three faces together equal each alone, except for rounding in batched sums."""
     together = larger.restore(three_faces, FaceOptions(skip_sharp=False, seed=7)).faces
     assert len(together) == 3
     for index, face in enumerate(together):

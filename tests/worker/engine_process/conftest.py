@@ -1,4 +1,4 @@
-"""Real engine processes, and photos that say what shall happen to them."""
+"""Real engine processes, and photos that select what happens to them."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from worker.engine_process import batch_metrics
 from worker.imaging.decode import Photo
 
 # Files beside the models:
-STOPPED = "stopped"  # exists when the job that nobody waits for has stopped
+STOPPED = "stopped"  # exists after the abandoned job has stopped
 GO = "go"  # jobs that wait may continue once it exists
 
 

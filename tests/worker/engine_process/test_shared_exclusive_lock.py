@@ -1,4 +1,4 @@
-"""Jobs share the engine process, a exclusive has it exclusive, and no job waits for ever."""
+"""Jobs share the engine process, a suspect has it alone, and no job waits for ever."""
 
 from __future__ import annotations
 

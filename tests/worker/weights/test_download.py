@@ -1,4 +1,4 @@
-"""Weights that are pulled: gone on with, checked, named only when they are right."""
+"""Downloads of weights: resumed, verified, and renamed only if they are correct."""
 
 from __future__ import annotations
 

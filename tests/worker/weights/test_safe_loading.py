@@ -1,4 +1,4 @@
-"""Every wrong file of weights is refused with an error of ours that names the file and the key."""
+"""Every wrong file of weights is refused with an error that names the file and the key."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_a_pickle_with_code_is_refused_and_not_run(
 
 
 def test_an_unsafe_load_would_have_run_the_same_pickle(tmp_path: Path) -> None:
-    """Or else the test above proves nothing."""
+    """Otherwise the test above would prove nothing."""
     made, path = tmp_path / "made-by-a-pickle", tmp_path / "model.pth"
     torch.save({"w": Wants(os.mkdir, str(made))}, path)
     torch.load(path, weights_only=False)

@@ -1,4 +1,4 @@
-"""``facemend restore --background``: larger files, what is said of them, what is refused."""
+"""``facemend restore --background``: enlarged results, their report, and errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``facemend restore``: what goes where, its options, and what is refused."""
+"""``facemend restore``: inputs, outputs, options and errors."""
 
 from __future__ import annotations
 

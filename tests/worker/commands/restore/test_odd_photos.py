@@ -1,4 +1,4 @@
-"""``facemend restore`` with files that are no photos, and photos that are not plain."""
+"""``facemend restore`` with files that are not photos, and with unusual photos."""
 
 from __future__ import annotations
 

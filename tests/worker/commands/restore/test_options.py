@@ -1,4 +1,4 @@
-"""Identity, controls and colour from the command line."""
+"""``facemend restore``: options for identity, controls and colour."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.worker.engine.small_models import save_model
 
 @pytest.fixture
 def colourer(folder: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A colouring model of random weights, as an own file."""
+    """A colorization model with random weights, as a file of the operator."""
     save_model(folder, "colour", task="colorize")
     monkeypatch.setenv("FACEMEND_MODELS_DIR", str(folder))
     return "colour"

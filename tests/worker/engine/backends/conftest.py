@@ -1,4 +1,4 @@
-"""A tiny model of random weights, and what is kept of it."""
+"""A tiny model with random weights, and its artifacts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def artifacts(tiny_weights: Path, tmp_path: Path) -> ArtifactCache:
-    """Empty."""
+    """An empty artifact cache."""
     return ArtifactCache(tmp_path / "exported", tiny_weights, file_sha256(tiny_weights))
 
 
@@ -38,7 +38,7 @@ def _exported(tiny_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> A
 
 @pytest.fixture
 def exported_artifacts(_exported: ArtifactCache, tmp_path: Path) -> ArtifactCache:
-    """Holds both exports and the proof; a test may spoil them."""
+    """A cache with both exports and the self-check; a test may damage them."""
     folder = tmp_path / "full"
     folder.mkdir()
     for file in _exported.folder.iterdir():

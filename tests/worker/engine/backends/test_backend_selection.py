@@ -18,7 +18,7 @@ from worker.engine.backends.self_check import make_self_check
 
 
 def measured(artifacts: ArtifactCache, **ms_per_face: float) -> None:
-    """Write figures of this machine for these backends, in float32."""
+    """Write measured times of this machine for these backends, in float32."""
     machine = machine_name(CPU)
     times = [
         MeasuredTime("cpu", machine, 32, "fp32", name, batch=index + 2, ms_per_face=ms)
@@ -73,7 +73,7 @@ def test_a_missing_backend_is_refused_with_the_command_to_install_it(
 
 
 def spoil_weights(artifacts: ArtifactCache) -> None:
-    """Put an export of other weights where the OpenVINO one was."""
+    """Replace the OpenVINO export by one of other weights."""
     other = ArtifactCache(artifacts.folder, artifacts.weights, artifacts.sha256).generator
     other.final_linear[0].bias.data += 0.1
     export(other, make_self_check(other), "openvino", artifacts.export("openvino"))

@@ -1,4 +1,4 @@
-"""Networks small enough for a test, and the real one from its package."""
+"""Small networks, and the real one from its package."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PACKAGED = CATALOGUE["realesrgan-x4plus-ncnn"].path(Path("nowhere"))
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_thread() -> Iterator[None]:
-    """Threads that wait for each other by spinning make small networks crawl on a busy machine."""
+    """Use one thread: spinning threads make small networks slow on a busy machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -29,7 +29,7 @@ def _one_thread() -> Iterator[None]:
 
 
 def tiny_network(fold: int = 1, blocks: int = 1) -> RRDBNet:
-    """Random weights, strong enough that every pixel shows what lies around it."""
+    """Random weights, large enough that each pixel depends on those around it."""
     torch.manual_seed(3)
     network = RRDBNet(RRDBConfig(features=8, growth=4, blocks=blocks, fold=fold))
     for name, conv in network.convolutions():
@@ -63,7 +63,7 @@ def noise() -> NDArray[np.uint8]:
 
 @pytest.fixture(scope="session")
 def packaged() -> Path:
-    """Real-ESRGAN x4plus as ncnn keeps it."""
+    """The path of Real-ESRGAN x4plus as an ncnn model."""
     return PACKAGED
 
 
@@ -76,6 +76,6 @@ def astronaut_rows(astronaut: Path) -> NDArray[np.uint8]:
 
 @pytest.fixture(scope="session")
 def face(astronaut: Path) -> NDArray[np.uint8]:
-    """48 x 48 px of a photo: an eye, hair, and what is behind."""
+    """48 x 48 px of a photo: an eye, hair and background."""
     with Image.open(astronaut) as image:
         return np.asarray(image.convert("RGB"))[80:128, 200:248]

@@ -26,7 +26,7 @@ X2 = replace(KEPT, background="x2")
 
 @pytest.fixture(scope="module")
 def restorer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Restorer]:
-    """Paints noise over faces, 32 px large, and takes no result of more than 20,000 pixels."""
+    """A restorer that replaces faces by noise (32 px) and refuses results over 20,000 pixels."""
     folder = tmp_path_factory.mktemp("models")
     save_tiny_model(folder)
     made = load_restorer("tiny", models_dir=folder, precision="fp32", max_output_pixels=20_000)

@@ -1,4 +1,4 @@
-"""Which weights enlarge a background, and what is said where there are none."""
+"""The weights that enlarge a background, and the error if there are none."""
 
 from __future__ import annotations
 

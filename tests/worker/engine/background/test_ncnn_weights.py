@@ -1,4 +1,4 @@
-"""Weights as ncnn keeps them: read as they are, equal to ncnn's own run, refused when damaged."""
+"""ncnn weights: read unchanged, with the output of ncnn; damaged files are refused."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_the_packaged_network_has_the_output_of_ncnn(
 
 
 def write_ncnn(network: RRDBNet, folder: Path, *, half: bool) -> Path:
-    """The files of a small network; what joins the convolutions is not read, and left out."""
+    """The files of a small network, with its convolutions only; other layers are not read."""
     text, data = ["7767517", "1 1", "Input in 0 1 data"], b""
     for name, conv in network.convolutions():
         sizes = f"0={conv.out_channels} 1=3 4=1 5=1 6={conv.weight.numel()}"

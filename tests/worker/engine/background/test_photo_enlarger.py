@@ -1,4 +1,4 @@
-"""A photo made larger, with all that belongs to one; and what is refused before any work."""
+"""Enlarges a photo with its alpha and metadata; refuses impossible requests before any work."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ MakeUpscaler = Callable[..., Upscaler]
 
 
 def ignore_progress(_done: int, _total: int) -> None:
-    """Nobody wants to know."""
+    """A progress callback that does nothing."""
 
 
 @pytest.fixture
 def enlarger(make_upscaler: MakeUpscaler) -> PhotoEnlarger:
-    """Knows one upscaler only, which enlarges by four."""
+    """An enlarger with one upscaler, which enlarges by four."""
     return PhotoEnlarger(lambda _scale: LoadedUpscaler(make_upscaler(), "tiny", "0" * 64, "fp32"))
 
 

@@ -1,4 +1,4 @@
-"""What a result's format can hold is known before any work; the comparison shows equal sizes."""
+"""A format that is too small is refused before any work; a comparison has equal sizes."""
 
 from __future__ import annotations
 

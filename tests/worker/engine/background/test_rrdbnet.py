@@ -1,4 +1,4 @@
-"""RRDBNet: sizes read off the weights, strict loading, and the shortcuts that must not show."""
+"""RRDBNet: sizes inferred from weights, strict loading, and optimizations without effect."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_weights_of_another_architecture_are_refused() -> None:
 
 
 def published_form(network: RRDBNet, x: Tensor) -> Tensor:
-    """The network as the papers draw it, straight from the weights."""
+    """Compute the network as the papers define it, directly from the weights."""
     weights = network.state_dict()
 
     def conv(name: str, x: Tensor) -> Tensor:

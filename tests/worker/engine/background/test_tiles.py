@@ -1,4 +1,4 @@
-"""Tiles cover a picture once, and see enough around themselves."""
+"""Tiles cover a picture once, and have margins around them."""
 
 from __future__ import annotations
 

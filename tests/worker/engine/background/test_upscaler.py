@@ -1,4 +1,4 @@
-"""A picture of any size through the network: no seams, bounded memory, and a way to stop."""
+"""Enlarges a picture of any size without seams, in limited memory; can be stopped."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_too_small_a_margin_changes_the_result(make_upscaler: MakeUpscaler, nois
 
 
 def test_tiles_of_the_real_network_leave_no_seam(packaged: Path, astronaut_rows: Noise) -> None:
-    """The margin is measured, not the network's whole reach: three tiles against one."""
+    """The margin is smaller than the receptive field; three tiles are compared with one."""
     state = read_ncnn(packaged)
     whole = Upscaler(load_rrdbnet(state), CPU, "fp32").upscale(astronaut_rows)
     tiled = Upscaler(load_rrdbnet(state), CPU, "fp32", tile_px=100).upscale(astronaut_rows)
@@ -73,7 +73,7 @@ def test_sixteen_bits_are_kept(make_upscaler: MakeUpscaler, noise: Noise) -> Non
 
 
 class Cramped(RRDBNet):
-    """On a device that cannot hold more than ``room`` pixels."""
+    """A network on a device with memory for ``room`` pixels."""
 
     room = 0
 
@@ -156,7 +156,7 @@ def test_bf16_comes_close_on_a_photo(packaged: Path, face: Noise) -> None:
 
 
 def test_the_receptive_field_is_as_declared() -> None:
-    """A pixel changes nothing that is farther away, and something that is nearly as far."""
+    """A pixel has no effect beyond the field, and has one just inside it."""
     network = RRDBNet(RRDBConfig(4, 4, 1, 1))
     for _, conv in network.convolutions():
         conv.weight.data.fill_(0.5)

@@ -17,7 +17,7 @@ WAIT_S = 10
 
 
 class Device:
-    """Inverts crops, remembers its batches, and holds only so many at once."""
+    """A device that inverts crops, records its batches, and has memory for a few crops."""
 
     def __init__(self, holds: int = 100) -> None:
         self.holds = holds

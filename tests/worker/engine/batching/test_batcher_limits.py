@@ -1,4 +1,4 @@
-"""Deadlines, back-pressure, figures, and answers that never change places."""
+"""The batcher: deadlines, back-pressure, statistics; no job gets the output of another."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WAIT_S = 10
 
 
 class Device:
-    """Answers each crop with its number, the seed and the noise scale; holds so many at once."""
+    """Returns number, seed and noise scale for each crop; has memory for a few crops."""
 
     def __init__(self, holds: int = 100) -> None:
         self.holds = holds
@@ -77,7 +77,7 @@ jobs = st.lists(
 def test_no_job_ever_gets_the_output_of_another(
     jobs: list[tuple[int, float, int]], max_batch: int, holds: int
 ) -> None:
-    """Jobs with seeds and controls of their own, all at once, on a device short of memory."""
+    """Jobs with different seeds and controls run at once on a device with little memory."""
     device = Device(holds)
     batcher = Batcher(
         device.run, max_batch=max_batch, max_wait_ms=1, is_out_of_memory=is_out_of_memory
@@ -129,7 +129,7 @@ def test_a_crop_whose_deadline_has_passed_is_not_run(
 
 
 def fill(batcher: Batcher, device: Device) -> None:
-    """As many as may wait, behind one that runs."""
+    """Fill the queue behind one crop that runs."""
     device.gate.clear()
     running = batcher.submit(numbered(0))
     while not running.running():

@@ -1,4 +1,4 @@
-"""Persons are told apart, and a face that became somebody else is kept as it was."""
+"""Persons are distinguished; a face that would become another person is not changed."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def embedder() -> Embedder:
 
 @pytest.fixture(scope="module")
 def restorers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Restorer]]:
-    """``same`` answers its input; ``noise`` draws nobody."""
+    """Two restorers: ``same`` returns its input, ``noise`` a face of no person."""
     folder = tmp_path_factory.mktemp("models")
     save_model(folder, "same", unchanging=True)
     save_model(folder, "noise")

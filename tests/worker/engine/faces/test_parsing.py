@@ -1,4 +1,4 @@
-"""ParseNet's mask, with random weights: no file of it may be shipped."""
+"""ParseNet's mask with random weights, because its file must not be shipped."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CLASSES = 19
 
 
 class Seeing(nn.Module):
-    """A network that sees one class in each pixel, told by the pixel's red."""
+    """A network whose class of each pixel is the value of its red."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, None]:
         seen = ((x[0, 0] + 1) * 127.5).round().long()

@@ -1,4 +1,4 @@
-"""What the ledger of faces can say is what docs/http-api.md explains."""
+"""docs/http-api.md explains every reason that a face can have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Noise scale and truncation: nothing at 1, all of it at 0."""
+"""Noise scale and truncation have no effect at 1 and their full effect at 0."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_at_noise_scale_0_the_seed_has_no_effect(photos: Tensor) -> None:
 
 
 def test_at_truncation_one_half_the_latent_is_between_mean_and_photo(photos: Tensor) -> None:
-    """Seen through a decoder whose first convolution is asked for its latent."""
+    """The latent is read at the first convolution of the decoder."""
     network, seen = generator(FORMS[0]), []
     network.generator.conv1.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[1]))
     run(network, photos, truncation=0.25)

@@ -1,4 +1,4 @@
-"""The network against its golden vectors, the published key lists, and weights that are wrong."""
+"""The networks compared with golden vectors and published keys; wrong weights are refused."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ CONFIGS = {
 
 
 def golden_weights(model: nn.Module, silent: tuple[int, ...] = ()) -> dict[str, Tensor]:
-    """The weights that the golden vectors were made with: noise seeded by the key."""
+    """Make the weights of the golden vectors: noise whose seed is the key."""
     state = dict(model.state_dict())
     for key, tensor in state.items():
         if key.endswith("kernel"):
