@@ -58,7 +58,13 @@ class DecoderChild:
         pixel_bytes = _MAX_BYTES_PER_PIXEL * self.limits.max_pixels
         beside_bytes = decoded_photo.MAX_ICC_BYTES + self.limits.max_bytes + _MAX_ADDED_BYTES
         max_result_bytes = decoded_photo.HEAD_BYTES + pixel_bytes + beside_bytes
-        sandbox.confine(fork_server_pid, self.bounds, max_result_bytes, self.syscall_filter)
+        sandbox.confine(
+            fork_server_pid,
+            self.bounds,
+            max_result_bytes,
+            self.syscall_filter,
+            threads=self.limits.phone_formats,  # libde265 decodes HEIC in a thread of its own
+        )
 
 
 def _kind_and_place(error: BaseException) -> str:

@@ -36,7 +36,7 @@ _MAX_SIDE_PX = 1_000_000
 _MAX_WARNINGS = 8
 _MAX_TEXT_CHARS = 300
 _ALIGNMENT = 64
-_FORMATS = frozenset({"jpeg", "png", "webp", "bmp", "tiff", "gif"})
+_FORMATS = frozenset({"jpeg", "png", "webp", "bmp", "tiff", "gif", "avif", "heic"})
 _ERRORS: dict[str, type[FacemendError]] = {
     kind.__name__: kind
     for kind in (CorruptImage, ImageTooManyPixels, InputTooLarge, Internal, UnsupportedImage)

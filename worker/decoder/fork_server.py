@@ -26,6 +26,7 @@ from worker.decoder.fork_server_client import ChildExit
 from worker.decoder.sandbox import DecodeBounds
 from worker.decoder.seccomp import SyscallFilter
 from worker.decoder.self_test import failed_sample
+from worker.imaging import phone_formats
 from worker.imaging.limits import Limits
 
 _TICK_S = 0.1
@@ -39,11 +40,14 @@ def main(config: Mapping[str, Any]) -> None:
     control = socket.socket(fileno=config["control"])
     be_first_to_be_killed_for_memory()
     module, _, name = config["decode"].partition(":")
+    limits = Limits(**config["limits"])
+    if limits.phone_formats:
+        phone_formats.load()
     child = DecoderChild(
         decode=getattr(importlib.import_module(module), name),
-        limits=Limits(**config["limits"]),
+        limits=limits,
         bounds=DecodeBounds(**config["bounds"]),
-        syscall_filter=SyscallFilter.for_this_machine(),
+        syscall_filter=SyscallFilter.for_this_machine(threads=limits.phone_formats),
     )
     failed = failed_sample(child)
     if failed:

@@ -58,14 +58,17 @@ def confine(
     bounds: DecodeBounds,
     max_result_bytes: int,
     syscall_filter: SyscallFilter | None,
+    *,
+    threads: bool = False,
 ) -> None:
     """Give up every right of this process; there is no way back. Raises OSError.
 
     ``fork_server_pid``: the parent, whose death ends this process; it must have one thread.
     ``max_result_bytes``: the largest size of the one file that may be written.
-    ``syscall_filter`` None: the kernel accepts no filter.
+    ``syscall_filter`` None: the kernel accepts no filter. ``threads``: this process may start
+    threads, if the filter keeps it from starting processes.
     """
-    _limit(bounds, max_result_bytes)
+    _limit(bounds, max_result_bytes, may_start_threads=threads and syscall_filter is not None)
     if os.geteuid() == 0:
         os.setgroups([])
         os.setresgid(_NOBODY, _NOBODY, _NOBODY)
@@ -77,14 +80,15 @@ def confine(
         syscall_filter.install()
 
 
-def _limit(bounds: DecodeBounds, max_result_bytes: int) -> None:
+def _limit(bounds: DecodeBounds, max_result_bytes: int, *, may_start_threads: bool) -> None:
     limits = {
         resource.RLIMIT_AS: _address_space_bytes() + bounds.memory_bytes,
         resource.RLIMIT_FSIZE: max_result_bytes,
         resource.RLIMIT_NOFILE: 0,
-        resource.RLIMIT_NPROC: 0,
         resource.RLIMIT_CORE: 0,
     }
+    if not may_start_threads:
+        limits[resource.RLIMIT_NPROC] = 0
     for what, limit in limits.items():
         resource.setrlimit(what, (limit, limit))
     # The soft limit sends SIGXCPU, which names the cause; the hard limit sends SIGKILL.

@@ -14,8 +14,8 @@ import struct
 from shared import process_control
 
 _MODE_FILTER = 2
-_LOAD, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x15, 0x06
-_NUMBER_AT, _ARCHITECTURE_AT = 0, 4  # in struct seccomp_data
+_LOAD, _JUMP_IF_EQUAL, _JUMP_IF_SET, _RETURN = 0x20, 0x15, 0x45, 0x06
+_NUMBER_AT, _ARCHITECTURE_AT, _FIRST_ARGUMENT_AT = 0, 4, 16  # in struct seccomp_data
 _KILL_PROCESS, _FAIL, _ALLOW = 0x8000_0000, 0x0005_0000, 0x7FFF_0000
 
 #: Memory, clocks, the process' own signals and its exit. An open file can be read, written,
@@ -74,6 +74,15 @@ ALLOWED = {
         "getrandom": 278,
     },
 }
+#: ``clone`` by architecture: with CLONE_THREAD it starts a thread, without it a process.
+_CLONE, _CLONE_THREAD = {"x86_64": 56, "aarch64": 220}, 0x0001_0000
+#: What glibc calls in a new thread. Without ``rseq`` it ends the process.
+_FOR_THREADS = {
+    "x86_64": {"set_robust_list": 273, "rseq": 334},
+    "aarch64": {"set_robust_list": 99, "rseq": 293},
+}
+#: The filter cannot see the flags of ``clone3``. Told that there is none, glibc uses ``clone``.
+_CLONE3 = 435
 _ARCHITECTURES = {"x86_64": 0xC000_003E, "aarch64": 0xC000_00B7}
 
 
@@ -90,12 +99,21 @@ class SyscallFilter:
         self._program = _Program(len(code) // 8, code)
 
     @classmethod
-    def for_this_machine(cls) -> SyscallFilter | None:
-        """Return the filter, or None if the architecture is unknown or the kernel refuses it."""
+    def for_this_machine(cls, *, threads: bool = False) -> SyscallFilter | None:
+        """Return the filter, or None if the architecture is unknown or the kernel refuses it.
+
+        ``threads``: threads may be started; still no process.
+        """
         machine = platform.machine()
         if machine not in ALLOWED or struct.calcsize("P") != 8:
             return None
-        syscall_filter = cls(_code(_ARCHITECTURES[machine], sorted(ALLOWED[machine].values())))
+        allowed = ALLOWED[machine] | (_FOR_THREADS[machine] if threads else {})
+        code = _code(
+            _ARCHITECTURES[machine],
+            sorted(allowed.values()),
+            _CLONE[machine] if threads else None,
+        )
+        syscall_filter = cls(code)
         return syscall_filter if syscall_filter._is_accepted() else None
 
     def install(self) -> None:
@@ -114,15 +132,28 @@ class SyscallFilter:
         return process_control.wait_for_exit(process_control.fork(try_it)) == 0
 
 
-def _code(architecture: int, numbers: list[int]) -> bytes:
-    """Assemble the BPF program that allows these system calls on this architecture."""
+def _code(architecture: int, numbers: list[int], clone: int | None) -> bytes:
+    """Assemble the BPF program that allows these system calls on this architecture.
+
+    ``clone``: the number of the call that may start threads; None: it may not.
+    """
+    refuse_and_allow = [(_RETURN, 0, 0, _FAIL | errno.EPERM), (_RETURN, 0, 0, _ALLOW)]
+    start_thread = [
+        (_JUMP_IF_EQUAL, 0, 2, clone or 0),
+        (_LOAD, 0, 0, _FIRST_ARGUMENT_AT),
+        (_JUMP_IF_SET, 3, 2, _CLONE_THREAD),
+        (_JUMP_IF_EQUAL, 0, 1, _CLONE3),
+        (_RETURN, 0, 0, _FAIL | errno.ENOSYS),
+    ]
+    rest = (start_thread if clone is not None else []) + refuse_and_allow
     steps = [
         (_LOAD, 0, 0, _ARCHITECTURE_AT),
         (_JUMP_IF_EQUAL, 1, 0, architecture),
         (_RETURN, 0, 0, _KILL_PROCESS),
         (_LOAD, 0, 0, _NUMBER_AT),
     ]
-    # Each one jumps over the rest of the list and over the refusal after it.
-    steps += [(_JUMP_IF_EQUAL, len(numbers) - i, 0, n) for i, n in enumerate(numbers)]
-    steps += [(_RETURN, 0, 0, _FAIL | errno.EPERM), (_RETURN, 0, 0, _ALLOW)]
+    # Each one jumps to the last step, which allows.
+    last = len(numbers) + len(rest) - 2
+    steps += [(_JUMP_IF_EQUAL, last - i, 0, number) for i, number in enumerate(numbers)]
+    steps += rest
     return b"".join(struct.pack("=HBBI", *step) for step in steps)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from shared.errors import CorruptImage, FacemendError, ImageTooManyPixels, UnsupportedImage
-from worker.imaging import color_space, png, sixteen_bit, tiff
+from worker.imaging import color_space, phone_formats, png, sixteen_bit, tiff
 from worker.imaging.coded_pixels import Kept, is_lossless_webp, jpeg_bits, only_pixels
 from worker.imaging.color_profiles import fitting, to_rgb
 from worker.imaging.limits import Limits
@@ -24,7 +24,7 @@ from worker.imaging.resolution import Dpi, dpi_of, dpi_of_exif
 from worker.imaging.sixteen_bit import Samples
 
 Pixels = NDArray[np.uint8]
-Format = Literal["jpeg", "png", "webp", "bmp", "tiff", "gif"]
+Format = Literal["jpeg", "png", "webp", "bmp", "tiff", "gif", "avif", "heic"]
 
 _FORMATS: dict[str, Format] = {
     "JPEG": "jpeg",
@@ -34,7 +34,10 @@ _FORMATS: dict[str, Format] = {
     "BMP": "bmp",
     "TIFF": "tiff",
     "GIF": "gif",
+    **phone_formats.FORMATS,
 }
+#: The JPEG plugin opens MPO; a phone's formats have a decoder of their own.
+_OPENED_BY_ANOTHER = {"MPO", *phone_formats.FORMATS}
 _ALLOWED = "JPEG, PNG, WebP, BMP, TIFF and GIF"
 _EIGHT_BIT_MODES = frozenset(
     {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr"}
@@ -160,7 +163,7 @@ def _read_tiff(layout: tiff.Layout, data: bytes, warnings: list[str]) -> _Stored
 def _read_by_pillow(
     data: bytes, limits: Limits, layout: tiff.Layout | None, warnings: list[str]
 ) -> _Stored:
-    image = _open(data)
+    image = _open(data, limits)
     limits.require_size(*image.size)
     several = _has_several_frames(image)
     if several:
@@ -179,7 +182,7 @@ def _read_by_pillow(
     )
     profile = image.info.get("icc_profile")
     if image.mode.startswith("I;16") or any(";16" in rawmode for rawmode in rawmodes):
-        stored.deep = sixteen_bit.read(image, rawmodes, lambda: _open(data))
+        stored.deep = sixteen_bit.read(image, rawmodes, lambda: _open(data, limits))
     if stored.deep is not None:
         image.close()  # large as it is
         stored.icc = fitting(profile, "GRAY" if stored.grey_file else "RGB", warnings)
@@ -262,11 +265,17 @@ def _require_array(name: str, array: object, kind: type[np.generic], shape: str)
         )
 
 
-def _open(data: bytes) -> Image.Image:
+def _open(data: bytes, limits: Limits) -> Image.Image:
     if not data:
         raise UnsupportedImage("the file is empty (0 bytes)")
+    formats = [*_FORMATS.keys() - _OPENED_BY_ANOTHER]
+    if phone_format := phone_formats.kind_of(data):
+        here = phone_formats.load() if limits.phone_formats else []
+        formats = [name for name in here if phone_formats.FORMATS[name] == phone_format]
+        if not formats:
+            raise UnsupportedImage(phone_formats.how_to_read(phone_format))
     try:
-        return Image.open(io.BytesIO(data), formats=list(set(_FORMATS) - {"MPO"}))
+        return Image.open(io.BytesIO(data), formats=formats)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageTooManyPixels(str(error)) from None
     except Exception as error:  # noqa: BLE001 - decoders raise anything; all of it means this
@@ -284,7 +293,7 @@ def _looks_like_an_image(data: bytes) -> bool:
     starts = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*", b"GIF87a", b"GIF89a")
     webp = data[:4] == b"RIFF" and data[8:12] == b"WEBP"
     bmp = data[:2] == b"BM" and data[6:10] == bytes(4)
-    return data.startswith(starts) or webp or bmp
+    return data.startswith(starts) or webp or bmp or phone_formats.kind_of(data) is not None
 
 
 def _has_several_frames(image: Image.Image) -> bool:

@@ -10,13 +10,17 @@ from shared.photo_size import require_size
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What is accepted: bytes of the file, pixels in all, pixels a side, longer to shorter side."""
+    """What is accepted: bytes of the file, pixels in all, pixels a side, longer to shorter side.
+
+    ``phone_formats``: AVIF and HEIC, too, if their decoders are installed.
+    """
 
     max_bytes: int = 20_000_000
     max_pixels: int = 40_000_000
     min_side_px: int = 16
     max_side_px: int = 16_384
     max_aspect: float = 20.0
+    phone_formats: bool = False
 
     def require_bytes(self, size: int) -> None:
         """Raise InputTooLarge for a file of more bytes."""

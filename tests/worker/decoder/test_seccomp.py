@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,9 +24,9 @@ from worker.decoder.seccomp import ALLOWED, SyscallFilter
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 
 
-def confined(action: Callable[[], object]) -> int:
+def confined(action: Callable[[], object], *, threads: bool = False) -> int:
     """Call ``action`` in a process with the filter; return 0, or the number of its error."""
-    syscall_filter = SyscallFilter.for_this_machine()
+    syscall_filter = SyscallFilter.for_this_machine(threads=threads)
     if syscall_filter is None:
         pytest.skip("this kernel filters no system calls")
 
@@ -77,3 +78,25 @@ def test_the_numbers_match_the_kernel_headers(machine: str, header: str, prefix:
         pytest.skip(f"no {header}")
     found = dict(re.findall(rf"#define {prefix}(\w+)\s+(\d+)\n", Path(header).read_text()))
     assert ALLOWED[machine] == {name: int(found[name]) for name in ALLOWED[machine]}
+
+
+def run_in_a_thread() -> None:
+    """Raises OSError if no thread can be started."""
+    done: list[int] = []
+    thread = threading.Thread(target=lambda: done.append(1))
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise OSError(errno.EPERM, "no thread") from error
+    thread.join()
+    assert done == [1]
+
+
+def test_a_thread_starts_only_if_the_filter_allows_it() -> None:
+    assert confined(run_in_a_thread, threads=True) == 0
+    assert confined(run_in_a_thread) == errno.EPERM
+
+
+def test_no_process_starts_even_if_threads_may() -> None:
+    assert confined(os.fork, threads=True) == errno.EPERM
+    assert confined(lambda: os.posix_spawn("/bin/true", ["true"], {}), threads=True) != 0

@@ -6,6 +6,7 @@ import json
 import sys
 import warnings
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -200,7 +201,7 @@ def _limits(settings: Settings, *, max_pixels: int | None, max_bytes: int | None
     chosen = {name: value for name, value in own.items() if name not in settings.model_fields_set}
     given = {"max_pixels": max_pixels, "max_input_bytes": max_bytes}
     chosen |= {name: value for name, value in given.items() if value is not None}
-    return photo_limits(settings.model_copy(update=chosen))
+    return replace(photo_limits(settings.model_copy(update=chosen)), phone_formats=True)
 
 
 def _bounds(limits: Limits) -> DecodeBounds:

@@ -313,3 +313,12 @@ def test_a_photo_without_a_face_is_blank_as_before(facemend: Facemend, folder: P
     np.testing.assert_array_equal(
         np.asarray(opened(folder / "output_wall.png").convert("RGB")), BLANK
     )
+
+
+def test_photos_of_a_phone_become_png(facemend: Facemend, album: Path, folder: Path) -> None:
+    photo(album, "phone.avif", "avif")
+    heic = Path(__file__).parents[3] / "data" / "photos" / "gradient.heic"
+    put(album, "phone.heic", heic.read_bytes())
+    told = told_by(facemend, "-i", album, "-o", folder / "out")
+    assert {each["status"] for each in told.values()} == {"unchanged"}
+    assert written(folder / "out") == ["phone.avif.png", "phone.heic.png"]
