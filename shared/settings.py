@@ -49,7 +49,7 @@ class Settings(BaseSettings):
 
     # API.
     api_key_pepper: SecretStr = SecretStr("")
-    api_bind: str = "127.0.0.1:8000"  # or unix:path
+    api_bind: str = "127.0.0.1:8000"
     api_prefix: str = ""  # /photos, where a proxy serves the API below that path
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()  # whose X-Forwarded-… is believed
     api_threads: Count = 16

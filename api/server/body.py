@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import tempfile
 from contextlib import ExitStack
 from typing import IO, cast
@@ -15,6 +16,8 @@ from shared.errors import MalformedRequest, RateLimited, SlowRequest, Unavailabl
 MEMORY_BYTES = 65_536
 #: So many bytes have to come in each window, or the rest of the body.
 WINDOW_S, WINDOW_BYTES = 10.0, 10_000
+#: Windows of bodies that begin together do not end together, which would take a while.
+_WINDOW_SPREAD = (0.8, 1.2)
 #: Pieces may be small on average only so long: each costs the loop some time.
 _FREE_PIECES, _MIN_PIECE_BYTES = 1_000, 256
 #: After so many pieces, others have a turn.
@@ -99,5 +102,5 @@ class Pace:
             raise SlowRequest
 
     def _window(self) -> None:
-        self._window_ends_s = self._now() + WINDOW_S
+        self._window_ends_s = self._now() + WINDOW_S * random.uniform(*_WINDOW_SPREAD)
         self._missing = WINDOW_BYTES

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import random
 import time
 from collections.abc import AsyncIterator
 from email.utils import formatdate
@@ -36,8 +37,9 @@ from shared.telemetry import REQUESTS
 
 _log = logging.getLogger(__name__)
 
-#: For a head to come in whole, and for a new connection to begin one.
-_HEAD_S = 10.0
+#: For a head to come in whole, and for a new connection to begin one. Each connection has a little
+#: more or less, so that those that came together do not end together, which would take a while.
+_HEAD_S, _HEAD_SPREAD = 10.0, (0.8, 1.2)
 #: How long a connection may be idle between requests. With a valid key it may be a load balancer's,
 #: which must never be cut off first; theirs are closed after 60 s.
 _IDLE_S, _IDLE_WITH_KEY_S = 10.0, 75.0
@@ -66,7 +68,7 @@ class Connection:
         self._reader, self._writer = reader, writer
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
         self._idle = True  # no byte of a request has come
-        self._idle_s = _HEAD_S
+        self._head_s = self._idle_s = _HEAD_S * random.uniform(*_HEAD_SPREAD)
         self._peer, self._address = _names(writer)
         writer.transport.set_write_buffer_limits(high=2 * _PART_BYTES, low=_PART_BYTES)
 
@@ -127,7 +129,7 @@ class Connection:
                 async with asyncio.timeout(self._idle_s):
                     await self._read_first()
                 self._idle = False
-            limit_s = min(_HEAD_S, self._resources.settings.upload_timeout_s)
+            limit_s = min(self._head_s, self._resources.settings.upload_timeout_s)
             event = await self._event_within(limit_s)
         except TimeoutError:
             return None
@@ -359,8 +361,6 @@ def _reason(status: int) -> bytes:
 
 
 def _names(writer: asyncio.StreamWriter) -> tuple[str, tuple[str, int]]:
-    """The client's address, and host and port of the server's side; of a Unix socket, none."""
+    """The client's address, and host and port of the server's side."""
     peer, own = writer.get_extra_info("peername"), writer.get_extra_info("sockname")
-    if isinstance(own, tuple):
-        return str(peer[0]) if peer else "", (str(own[0]), int(own[1]))
-    return "", ("localhost", 80)
+    return str(peer[0]) if peer else "", (str(own[0]), int(own[1]))

@@ -47,7 +47,7 @@ class Server:
         sys.setswitchinterval(_SWITCH_S)
         self.max_connections = min(self.max_connections, _raise_limit() - _OTHER_DESCRIPTORS)
         listener = await asyncio.start_server(
-            self._accept, sock=_listen(self.resources.settings), backlog=_BACKLOG, limit=65_536
+            self._accept, sock=listen(self.resources.settings), backlog=_BACKLOG, limit=65_536
         )
         _log.info("ready at %s", self.resources.settings.api_bind)
         await stop.wait()
@@ -94,17 +94,13 @@ def _raise_limit() -> int:
     return limit
 
 
-def _listen(settings: Settings) -> socket.socket:
-    """``host:port``, ``[address]:port`` or ``unix:path``."""
+def listen(settings: Settings) -> socket.socket:
+    """Bind a socket to ``host:port`` or ``[address]:port``. Raises SettingsInvalid, OSError."""
     bind = settings.api_bind
-    if path := bind.removeprefix("unix:") if bind.startswith("unix:") else "":
-        opened = socket.socket(socket.AF_UNIX)
-        opened.bind(path)
-        return opened
     host, _, port = bind.rpartition(":")
     host = host.strip("[]") or "0.0.0.0"  # noqa: S104 - as the operator says: no host, all of them
     if not (port.isascii() and port.isdigit()):
-        raise SettingsInvalid(f"FACEMEND_API_BIND: {bind} is not host:port or unix:path")
+        raise SettingsInvalid(f"FACEMEND_API_BIND: {bind} is not host:port")
     try:
         six = ipaddress.ip_address(host).version == 6
     except ValueError:

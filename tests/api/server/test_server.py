@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from api.server.server import listen
+from shared.errors import SettingsInvalid
 from shared.settings import Settings
 from shared.tenants.api_keys import KeyRing
 from tests.api.serving import Server, serve
@@ -200,3 +202,14 @@ def test_a_stream_tells_of_the_job_as_it_goes_on_and_ends_on_sigterm(
         server.process.send_signal(signal.SIGTERM)
         assert stream.read() == b"\n"  # whole, and nothing after the last event
     assert server.process.wait(timeout=20) == 0
+
+
+@pytest.mark.parametrize("bind", ["127.0.0.1", "127.0.0.1:http", "127.0.0.1:-1", ""])
+def test_an_address_without_a_port_is_refused(bind: str) -> None:
+    with pytest.raises(SettingsInvalid, match="FACEMEND_API_BIND"):
+        listen(Settings(_env_file=None, api_bind=bind))
+
+
+def test_the_api_listens_at_an_ipv6_address_too() -> None:
+    with contextlib.closing(listen(Settings(_env_file=None, api_bind="[::1]:0"))) as opened:
+        assert opened.getsockname()[0] == "::1"
