@@ -20,9 +20,11 @@ from shared.settings import Settings
 _log = logging.getLogger(__name__)
 
 #: Connections that may stand in the kernel's queue, and that are open at most.
-_BACKLOG, _MAX_CONNECTIONS = 2_048, 16_384
+_BACKLOG, _MAX_CONNECTIONS = 2_048, 4_096
 #: Descriptors for everything else: Redis, S3, bodies on disk, log files.
 _OTHER_DESCRIPTORS = 512
+#: Bytes that a connection may send before anybody reads them (asyncio keeps up to twice as many).
+_READ_AHEAD_BYTES = 32_768
 #: What a socket may hold of an answer that its client does not read. Bounds the kernel's memory.
 _SEND_BUFFER_BYTES = 131_072
 #: For requests in flight when the process is told to end; slow uploads need it.
@@ -47,7 +49,10 @@ class Server:
         sys.setswitchinterval(_SWITCH_S)
         self.max_connections = min(self.max_connections, _raise_limit() - _OTHER_DESCRIPTORS)
         listener = await asyncio.start_server(
-            self._accept, sock=listen(self.resources.settings), backlog=_BACKLOG, limit=65_536
+            self._accept,
+            sock=listen(self.resources.settings),
+            backlog=_BACKLOG,
+            limit=_READ_AHEAD_BYTES,
         )
         _log.info("ready at %s", self.resources.settings.api_bind)
         await stop.wait()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import os
 import shlex
 import subprocess
 import sys
@@ -182,7 +183,7 @@ def measure(report: Report, folder: Path, argv: Sequence[str], kinds: Sequence[s
             slowest_ms = found.asked.percentile_ms(1)
             row = (kind, clients_of(kind), p95_ms, p95_ms / base_ms, slowest_ms, found.asked.failed)
             rows.append((*row, found.freed_s, statuses, found.memory_mb))
-            click.echo(str(rows[-1]))
+            click.echo(f"{kind}: p95 {p95_ms:.0f} ms, {found.asked.failed} failed")
     columns = "attack, connections, p95 ms, times the quiet p95, slowest ms, failed, freed s"
     columns += ", statuses given, memory MB"
     report.table("attacks", columns.split(", "), rows)
@@ -219,6 +220,8 @@ def main(*, kinds: tuple[str, ...], server: str | None, out: Path) -> None:
         f" beside {_RATE:g} requests a second of other clients, each on a connection of its own.",
     )
     report.fact("server", server or "ours")
+    report.fact("processors", os.cpu_count())
+    report.fact("load when it began", Path("/proc/loadavg").read_text().split()[0])
     with tempfile.TemporaryDirectory() as name:
         measure(report, Path(name), shlex.split(server) if server else API, kinds or tuple(KINDS))
     report.write(out)
