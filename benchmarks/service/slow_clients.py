@@ -58,10 +58,14 @@ class Usage:
     memory_mb: float
 
 
-def usage(pid: int) -> Usage:
-    """What the process ``pid`` and its children hold now (Linux)."""
+def members_of(pid: int) -> list[int]:
+    """The process ``pid`` and its children. Reads all of /proc: not beside a measurement."""
     found = [entry for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-    members = [pid, *(int(entry.name) for entry in found if _parent(entry) == pid)]
+    return [pid, *(int(entry.name) for entry in found if _parent(entry) == pid)]
+
+
+def usage(members: Sequence[int]) -> Usage:
+    """What these processes hold now (Linux)."""
     descriptors = sum(len(list(Path(f"/proc/{member}/fd").iterdir())) for member in members)
     pages = sum(int(Path(f"/proc/{member}/statm").read_text().split()[1]) for member in members)
     return Usage(descriptors, pages * 4096 / 1e6)
@@ -126,7 +130,8 @@ class Target:
 
 def run_attack(target: Target, kind: str) -> Outcome:
     """Attack, ask meanwhile, and watch the server's descriptors until they are back."""
-    before = usage(target.pid)
+    members = members_of(target.pid)
+    before = usage(members)
     attack = Attack(kind, target.port, clients_of(kind), _ATTACK_S, *target.attacker)
     argv = [sys.executable, "-m", "benchmarks.service.attackers"]
     attackers = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603 - ours
@@ -135,9 +140,9 @@ def run_attack(target: Target, kind: str) -> Outcome:
     attackers.stdin.close()
     attackers.stdin = None
     began_s = time.monotonic()
-    asked, freed_s = asyncio.run(_ask_and_watch(target, before, began_s))
+    asked, freed_s = asyncio.run(_ask_and_watch(target, members, before, began_s))
     said, _ = attackers.communicate(timeout=60)
-    after = usage(target.pid)
+    after = usage(members)
     return Outcome(asked, freed_s, json.loads(said)["statuses"], after.memory_mb - before.memory_mb)
 
 
@@ -147,13 +152,13 @@ def clients_of(kind: str) -> int:
 
 
 async def _ask_and_watch(
-    target: Target, before: Usage, began_s: float
+    target: Target, members: Sequence[int], before: Usage, began_s: float
 ) -> tuple[Asked, float | None]:
     asking = asyncio.ensure_future(ask(target.port, *target.client, _ATTACK_S - 2))
     freed_s: float | None = None
     while time.monotonic() < began_s + _ATTACK_S + _AFTER_S:
         await asyncio.sleep(0.5)
-        now = usage(target.pid).descriptors
+        now = usage(members).descriptors
         held = now > before.descriptors + _SPARE_DESCRIPTORS
         seen_s = time.monotonic() - began_s
         freed_s = None if held else (freed_s or seen_s)
