@@ -68,8 +68,8 @@ def settings(stack_settings: dict[str, Any]) -> Settings:
 
 @pytest.fixture
 def redis(valkey: Valkey) -> Iterator[Redis]:
-    """Empty at the start of each test."""
-    client: Redis = Redis.from_url(valkey.url, decode_responses=True)
+    """Empty at the start of each test. It may run administrative commands; the service may not."""
+    client: Redis = Redis.from_url(valkey.admin_url, decode_responses=True)
     client.flushdb()
     yield client
     client.close()
@@ -93,10 +93,13 @@ def storage(object_storage: ObjectStorage) -> ObjectStorage:
 
 
 @pytest.fixture
-def scripts(redis: Redis) -> Scripts:
+def scripts(redis: Redis, valkey: Valkey) -> Iterator[Scripts]:
+    """The scripts, run by the user of the service."""
     from shared.redis.scripts import Scripts
 
-    return Scripts(redis)
+    client: Redis = Redis.from_url(valkey.url, decode_responses=True)
+    yield Scripts(client)
+    client.close()
 
 
 @pytest.fixture

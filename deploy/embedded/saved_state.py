@@ -18,6 +18,7 @@ class SavedState:
     """Made at the first start in a folder. ``api_key`` is shown at each start."""
 
     redis_password: str = field(default_factory=lambda: secrets.token_urlsafe(24))
+    redis_admin_password: str = field(default_factory=lambda: secrets.token_urlsafe(24))
     s3_access_key_id: str = field(default_factory=lambda: secrets.token_hex(10))
     s3_secret_access_key: str = field(default_factory=lambda: secrets.token_urlsafe(30))
     api_key_pepper: str = field(default_factory=lambda: secrets.token_urlsafe(32))

@@ -197,7 +197,10 @@ class Stack:
     def _load_state(self) -> None:
         self.state = state = SavedState.read(self.folder / _STATE)
         self.redis = Valkey(
-            self.folder / "redis", password=state.redis_password, port=state.redis_port
+            self.folder / "redis",
+            password=state.redis_password,
+            admin_password=state.redis_admin_password,
+            port=state.redis_port,
         )
         self.s3 = SeaweedFS(
             self.folder / "s3",

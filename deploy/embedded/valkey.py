@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import shutil
@@ -16,6 +17,10 @@ from shared.errors import StackFailed
 # Redis is usually built with jemalloc, which does not need this and ignores it.
 _ALLOCATOR = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=60000"}
 
+#: What the service may do (ACL of Redis): everything but administrative and dangerous commands.
+#: INFO counts as dangerous, but the service reads the eviction policy from it.
+SERVICE_COMMANDS = "+@all -@admin -@dangerous +info"
+
 
 class Valkey:
     """A Valkey (or Redis) server that appends each write to a file."""
@@ -25,6 +30,7 @@ class Valkey:
         folder: Path,
         *,
         password: str | None = None,
+        admin_password: str | None = None,
         port: int | None = None,
         appendfsync: Literal["everysec", "always"] = "everysec",
         binary: str | None = None,
@@ -35,6 +41,7 @@ class Valkey:
         """
         self.folder = folder.resolve()
         self.password = password or secrets.token_urlsafe(24)
+        self.admin_password = admin_password or secrets.token_urlsafe(24)
         self.port = port
         self.appendfsync = appendfsync
         self.binary = binary
@@ -42,8 +49,13 @@ class Valkey:
 
     @property
     def url(self) -> str:
-        """The address with the password; a secret."""
+        """The address for the service, whose user may run no administrative command; a secret."""
         return f"redis://:{self.password}@127.0.0.1:{self.port}/0"
+
+    @property
+    def admin_url(self) -> str:
+        """The address for a user who may run every command; a secret."""
+        return f"redis://admin:{self.admin_password}@127.0.0.1:{self.port}/0"
 
     def start(self) -> Self:
         """Start, and wait until this server responds. Raises StackFailed."""
@@ -83,7 +95,9 @@ class Valkey:
         path.touch(mode=0o600)
         path.chmod(0o600)
         path.write_text(
-            f"bind 127.0.0.1\nport {self.port}\nrequirepass {self.password}\n"
+            f"bind 127.0.0.1\nport {self.port}\n"
+            f"user default reset on #{_sha256(self.password)} ~* &* {SERVICE_COMMANDS}\n"
+            f"user admin reset on #{_sha256(self.admin_password)} ~* &* +@all\n"
             f'dir "{self.folder}"\nappendonly yes\nappendfsync {self.appendfsync}\n'
             'save ""\n'
             "maxmemory-policy noeviction\ndaemonize no\n"
@@ -107,6 +121,10 @@ class Valkey:
     @property
     def _pid(self) -> int:
         return self.child.pid if self.child else 0
+
+
+def _sha256(password: str) -> str:
+    return hashlib.sha256(password.encode()).hexdigest()
 
 
 def valkey_binary() -> str:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import httpx
+from pydantic import SecretStr
 from redis import Redis
 
 from deploy.embedded.child_process import ChildProcess, free_port
@@ -113,8 +114,10 @@ class Service:
         ).start()
         self.seaweed = SeaweedFS(self.folder / "s3").start()
         self.own = Settings(_env_file=None, **self._values(self.valkey.port, None))  # type: ignore[arg-type]
-        self.redis: Redis = connect(self.own)
-        scripts = Scripts(self.redis)
+        # Only this client may run administrative commands; the service may not.
+        admin = self.own.model_copy(update={"redis_url": SecretStr(self.valkey.admin_url)})
+        self.redis: Redis = connect(admin)
+        scripts = Scripts(connect(self.own))
         self.store, self.outbox = JobStore(scripts, self.own), Outbox(scripts)
         self.storage = ObjectStorage(self.own)
         self.keys = KeyRing(scripts, self.own.api_key_pepper)
@@ -252,7 +255,13 @@ class Service:
 
     def secrets(self, *more: str) -> list[str]:
         """Return the secrets that no log may contain."""
-        return [self.valkey.password, self.seaweed.secret_access_key, self._pepper, *more]
+        return [
+            self.valkey.password,
+            self.valkey.admin_password,
+            self.seaweed.secret_access_key,
+            self._pepper,
+            *more,
+        ]
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from redis import AuthenticationError, Redis
 from redis.backoff import NoBackoff
+from redis.exceptions import NoPermissionError
 from redis.retry import Retry
 
 from deploy.embedded.valkey import Valkey
@@ -20,6 +21,39 @@ def test_valkey_refuses_clients_without_the_password(valkey: Valkey) -> None:
     stranger.close()
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "CONFIG GET requirepass",
+        "FLUSHALL",
+        "FLUSHDB",
+        "KEYS *",
+        "SHUTDOWN NOSAVE",
+        "SLOWLOG GET",
+        "ACL LIST",
+        "CLIENT KILL TYPE normal",
+        "REPLICAOF 127.0.0.1 1",
+        "MODULE LIST",
+        "MONITOR",
+    ],
+)
+def test_the_user_of_the_service_may_run_no_administrative_command(
+    valkey: Valkey, command: str
+) -> None:
+    client: Redis = Redis.from_url(valkey.url, decode_responses=True)
+    with pytest.raises(NoPermissionError):
+        client.execute_command(*command.split())  # type: ignore[no-untyped-call]
+    assert client.info("memory")
+    assert client.eval("return redis.call('SET', 'allowed', 1)['ok']", 0) == "OK"
+    client.close()
+
+
+def test_no_password_stands_in_the_configuration(valkey: Valkey) -> None:
+    configuration = (valkey.folder / "redis.conf").read_text()
+    assert valkey.password not in configuration
+    assert valkey.admin_password not in configuration
+
+
 def test_the_password_is_only_in_a_file_that_its_owner_may_read(valkey: Valkey) -> None:
     assert valkey.child is not None
     command_line = Path(f"/proc/{valkey.child.pid}/cmdline").read_bytes()
@@ -29,7 +63,7 @@ def test_the_password_is_only_in_a_file_that_its_owner_may_read(valkey: Valkey) 
 
 
 def test_valkey_never_evicts_and_appends_to_a_file(valkey: Valkey) -> None:
-    client: Redis = Redis.from_url(valkey.url, decode_responses=True)
+    client: Redis = Redis.from_url(valkey.admin_url, decode_responses=True)
     assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
     assert client.config_get("appendonly") == {"appendonly": "yes"}
     client.close()

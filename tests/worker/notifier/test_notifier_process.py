@@ -159,7 +159,7 @@ def test_a_wrong_setting_is_told_in_words(
 
 def test_it_refuses_a_redis_that_forgets(tmp_path: Path, stack_settings: dict[str, Any]) -> None:
     with Valkey(tmp_path / "valkey") as own:
-        client = Redis.from_url(own.url)
+        client = Redis.from_url(own.admin_url)
         client.config_set("maxmemory", "100mb")
         client.config_set("maxmemory-policy", "allkeys-lru")
         client.close()
