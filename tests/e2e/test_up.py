@@ -58,7 +58,9 @@ def test_up_gives_worker_and_notifier_metrics_ports_of_their_own(
     port, data = free_port(), tmp_path / "data"
     argv = [*_FACEMEND, "up", "--data", str(data)]
     env = {**os.environ, "FACEMEND_METRICS_PORT": str(port)}
-    with ChildProcess("up", argv, folder=tmp_path, cwd=_ROOT, env=env) as up:
+    up = ChildProcess("up", argv, folder=tmp_path, cwd=_ROOT, env=env)
+    up.start()
+    try:
         up.wait_until(lambda: "Ctrl-C stops it." in up.log_tail(30), timeout_s=200)
         found = re.findall(r"metrics +(\S+) \((worker|notifier)\)", up.log_tail(30))
         urls = {name: url for url, name in found}
@@ -69,6 +71,8 @@ def test_up_gives_worker_and_notifier_metrics_ports_of_their_own(
         # The S3 server sets modes of its own; nobody else can enter its folder.
         written = [path for path in data.rglob("*") if data / "s3" not in path.parents]
         assert not [path for path in [data, *written] if is_open(path)]
+    finally:
+        up.stop(grace_s=60)
 
 
 def is_open(path: Path) -> bool:
