@@ -1,8 +1,8 @@
 """Pins base images by digest: ``deploy/docker/pin-images``.
 
-A tag can move to another image. A digest is the hash of the image, so every build uses the same one.
-It is the digest of the index of all platforms, so pinned files work on x86-64 and ARM64. Source:
-the OCI Distribution Specification 1.1, and the token protocol of Docker registries
+A tag can move to another image. A digest is the hash of the image, so every build uses the
+same one. It is the digest of the index of all platforms, so pinned files work on x86-64 and
+ARM64. Source: the OCI Distribution Specification 1.1, and the token protocol of Docker registries
 (https://distribution.github.io/distribution/spec/auth/token/).
 """
 

@@ -8,10 +8,10 @@ from rich.table import Table
 
 from shared.errors import FacemendError
 from shared.settings import load_settings
-from worker.commands.exit_codes import errors_as_exit_codes, line_of
+from worker.commands.exit_codes import EXIT_MODEL, errors_as_exit_codes, exit_codes_help, line_of
 
 
-@click.command()
+@click.command(epilog=exit_codes_help(EXIT_MODEL))
 @click.argument("model", required=False)
 @click.option(
     "--keep", is_flag=True, help="Save the times: backend auto uses them on this machine."

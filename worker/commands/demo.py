@@ -23,6 +23,13 @@ from deploy.embedded.stack import Stack
 from deploy.embedded.webhook_receiver import Received, WebhookReceiver
 from shared.errors import FacemendError
 from worker.commands.demo_pictures import free_photo, side_by_side, spoil
+from worker.commands.exit_codes import (
+    EXIT_INTERRUPTED,
+    EXIT_PHOTO_FAILED,
+    EXIT_UNAVAILABLE,
+    exit_code_of,
+    exit_codes_help,
+)
 from worker.commands.up import interrupted_by_signals
 from worker.engine.stage_timer import StageTimer
 
@@ -33,7 +40,15 @@ class DemoFailed(Exception):
     """Something is not as it should be; the message is for the person at the terminal."""
 
 
-@click.command()
+_EPILOG = exit_codes_help(
+    EXIT_UNAVAILABLE,
+    EXIT_INTERRUPTED,
+    ok="the photo was restored and its webhook was right",
+    failed="something is not as it should be; the message says what",
+)
+
+
+@click.command(epilog=_EPILOG)
 @click.option(
     "--out",
     default="demo",
@@ -66,14 +81,20 @@ def demo(out: Path, setup_s: float | None) -> None:
                     stack.stop()
     except (DemoFailed, FacemendError, httpx.HTTPError) as error:
         click.echo(f"demo failed: {error}\nlogs: {folder}", err=True)
-        sys.exit(1)
+        sys.exit(_exit_code(error))
     except KeyboardInterrupt:
         click.echo("demo interrupted", err=True)
         shutil.rmtree(folder, ignore_errors=True)
-        sys.exit(130)
+        sys.exit(EXIT_INTERRUPTED)
     shutil.rmtree(folder)
     _print_table(timer.timings_ms())
     click.echo(f"\nLook at {out / 'comparison.png'} (and before.png, after.png beside it).")
+
+
+def _exit_code(error: Exception) -> int:
+    if isinstance(error, httpx.TransportError):
+        return EXIT_UNAVAILABLE
+    return exit_code_of(error) if isinstance(error, FacemendError) else EXIT_PHOTO_FAILED
 
 
 def _play(stack: Stack, out: Path, timer: StageTimer) -> None:

@@ -15,6 +15,29 @@ EXIT_PHOTO_FAILED = 1
 EXIT_USAGE = 2
 EXIT_MODEL = 3
 EXIT_UNAVAILABLE = 4
+EXIT_INTERRUPTED = 130
+
+_MEANINGS = {
+    EXIT_OK: "done",
+    EXIT_PHOTO_FAILED: "failed; the message says why",
+    EXIT_USAGE: "the command, an argument or a setting is wrong",
+    EXIT_MODEL: "the model or its weights cannot be used",
+    EXIT_UNAVAILABLE: "Redis, the object storage or another service does not respond",
+    EXIT_INTERRUPTED: "interrupted by Ctrl-C",
+}
+
+
+def exit_codes_help(*codes: int, **meanings: str) -> str:
+    """Return the part of ``--help`` about exit codes: 0, 1, 2 and ``codes``.
+
+    A meaning replaces the usual one: ``ok="…"``, ``failed="…"``.
+    """
+    own = {EXIT_OK: meanings.get("ok"), EXIT_PHOTO_FAILED: meanings.get("failed")}
+    lines = [
+        f"  {code:<4} {own.get(code) or _MEANINGS[code]}"
+        for code in (EXIT_OK, EXIT_PHOTO_FAILED, EXIT_USAGE, *codes)
+    ]
+    return "\n".join(["\b", "Exit codes:", *lines])
 
 
 def line_of(error: FacemendError) -> str:

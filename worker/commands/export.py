@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from shared.settings import load_settings
-from worker.commands.exit_codes import errors_as_exit_codes
+from worker.commands.exit_codes import EXIT_MODEL, errors_as_exit_codes, exit_codes_help
 
 _SUFFIXES = {"onnx": ".onnx", "openvino": ".xml"}
 
 
-@click.command()
+@click.command(epilog=exit_codes_help(EXIT_MODEL))
 @click.argument("model")
 @click.option(
     "--format",

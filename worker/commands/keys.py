@@ -10,14 +10,17 @@ from pathlib import Path
 import click
 
 from shared.tenants.api_keys import ALL_SCOPES, ApiKey, KeyRing
-from worker.commands.exit_codes import errors_as_exit_codes
+from worker.commands.exit_codes import EXIT_UNAVAILABLE, errors_as_exit_codes, exit_codes_help
 from worker.commands.service_settings import data_option, service_settings
 
 #: A key that only submits and reads; ``admin`` is given on purpose.
 _USUAL_SCOPES = tuple(sorted(ALL_SCOPES - {"admin"}))
 
 
-@click.group()
+_EPILOG = exit_codes_help(EXIT_UNAVAILABLE)
+
+
+@click.group(epilog=_EPILOG)
 def keys() -> None:
     """Make, list and revoke API keys.
 
@@ -26,7 +29,7 @@ def keys() -> None:
     """
 
 
-@keys.command()
+@keys.command(epilog=_EPILOG)
 @click.option("--tenant", required=True, help="Whose key: lower-case letters, digits, - and _.")
 @click.option("--name", default="", help="What it is for; shown in the list.")
 @click.option(
@@ -50,7 +53,7 @@ def create(tenant: str, name: str, scopes: Sequence[str], data: Path | None) -> 
     click.echo(token)
 
 
-@keys.command(name="list")
+@keys.command(name="list", epilog=_EPILOG)
 @click.option("--tenant", help="Only this tenant's.")
 @data_option
 def list_(tenant: str | None, data: Path | None) -> None:
@@ -63,7 +66,7 @@ def list_(tenant: str | None, data: Path | None) -> None:
         click.echo(f"{key.id}  {made}  {state:7}  {key.tenant}  {_scopes(key)}  {key.name}")
 
 
-@keys.command()
+@keys.command(epilog=_EPILOG)
 @click.argument("key_id")
 @data_option
 def revoke(key_id: str, data: Path | None) -> None:
@@ -73,7 +76,7 @@ def revoke(key_id: str, data: Path | None) -> None:
     click.echo(f"{key_id} is revoked.")
 
 
-@keys.command("webhook-secret")
+@keys.command("webhook-secret", epilog=_EPILOG)
 @click.option("--tenant", required=True, help="Whose webhooks.")
 @click.option("--rotate", is_flag=True, help="Make a new one; the old one is valid for 24 h more.")
 @data_option

@@ -14,7 +14,7 @@ from rich.table import Column, Table
 
 from shared.errors import FacemendError, ModelUnavailable, WeightsMissing
 from shared.settings import Settings, load_settings
-from worker.commands.exit_codes import EXIT_MODEL, errors_as_exit_codes, line_of
+from worker.commands.exit_codes import EXIT_MODEL, errors_as_exit_codes, exit_codes_help, line_of
 from worker.weights.catalogue import CATALOGUE, ModelEntry, find_entry
 from worker.weights.download import pull
 from worker.weights.sources import choose_source
@@ -33,12 +33,15 @@ missing or wrong.
 """
 
 
+_EPILOG = exit_codes_help(EXIT_MODEL)
+
+
 @click.group(help=_HELP)
 def models() -> None:
     """The group of the commands below; its help is ``_HELP``."""
 
 
-@models.command("list")
+@models.command("list", epilog=_EPILOG)
 def list_models() -> None:
     """List every model of the catalogue: use, size, licence, and whether it is installed."""
     with errors_as_exit_codes():
@@ -57,7 +60,7 @@ def list_models() -> None:
         )
 
 
-@models.command("pull")
+@models.command("pull", epilog=_EPILOG)
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @click.option(
     "--from",
@@ -74,7 +77,7 @@ def pull_models(names: tuple[str, ...], mirror: str | None) -> None:
             _pull(_known(name), settings, mirror or settings.models_url)
 
 
-@models.command("verify")
+@models.command("verify", epilog=_EPILOG)
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 def verify_models(names: tuple[str, ...]) -> None:
     """Verify the hash of every installed file, or only of the models NAME."""

@@ -16,7 +16,12 @@ from shared.redis.scripts import Scripts
 from shared.settings import Settings
 from shared.storage.bucket import ObjectStorage
 from shared.tenants.api_keys import KeyRing
-from worker.commands.exit_codes import EXIT_PHOTO_FAILED, errors_as_exit_codes
+from worker.commands.exit_codes import (
+    EXIT_PHOTO_FAILED,
+    EXIT_UNAVAILABLE,
+    errors_as_exit_codes,
+    exit_codes_help,
+)
 from worker.commands.service_settings import data_option, service_settings
 from worker.notifier.key_backup import KeyBackup
 from worker.notifier.rebuilder import Rebuilder
@@ -32,7 +37,12 @@ _WORDS = {
 }
 
 
-@click.command()
+_EPILOG = exit_codes_help(
+    EXIT_UNAVAILABLE, ok="all is restored", failed="a manifest cannot be read, or another failure"
+)
+
+
+@click.command(epilog=_EPILOG)
 @click.option("--dry-run", is_flag=True, help="Only show what would be restored.")
 @data_option
 def rebuild(*, dry_run: bool, data: Path | None) -> None:

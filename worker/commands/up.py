@@ -16,9 +16,22 @@ import click
 from deploy.embedded.child_process import PRIVATE_UMASK
 from deploy.embedded.stack import Stack, default_folder
 from shared.errors import FacemendError
+from worker.commands.exit_codes import (
+    EXIT_INTERRUPTED,
+    EXIT_UNAVAILABLE,
+    exit_code_of,
+    exit_codes_help,
+)
+
+_EPILOG = exit_codes_help(
+    EXIT_UNAVAILABLE,
+    EXIT_INTERRUPTED,
+    ok="stopped by Ctrl-C or SIGTERM",
+    failed="the stack does not start, or lost a part; the message says why",
+)
 
 
-@click.command()
+@click.command(epilog=_EPILOG)
 @click.option(
     "--data",
     type=click.Path(file_okay=False, path_type=Path),
@@ -45,10 +58,10 @@ def up(data: Path | None, port: int | None) -> None:
             stack.start()
     except FacemendError as error:
         click.echo(f"facemend up: {error.detail}", err=True)
-        sys.exit(1)
+        sys.exit(exit_code_of(error))
     except KeyboardInterrupt:
         click.echo("stopped while starting", err=True)
-        sys.exit(130)
+        sys.exit(EXIT_INTERRUPTED)
     _greet(stack)
     sys.exit(_keep_up(stack))
 
@@ -69,7 +82,7 @@ def _keep_up(stack: Stack) -> int:
         stack.watch(stop)
     except FacemendError as error:
         click.echo(f"facemend up: {error.detail}", err=True)
-        return 1
+        return exit_code_of(error)
     finally:
         stop.set()
         stack.stop()
