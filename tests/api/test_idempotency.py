@@ -1,4 +1,4 @@
-"""Idempotency-Key, as ``api.jobs.admission`` keeps its promise."""
+"""A request with an Idempotency-Key makes one job, however often it is sent."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_the_same_request_makes_one_job(
     assert len(list(storage.list("tenants/acme/inputs/"))) == 1
 
 
-def test_a_key_whose_job_is_erased_makes_no_second_one(
+def test_the_key_of_an_erased_job_makes_no_second_job(
     client: Any, submit: Submit, succeed: Any, store: JobStore, problem: Problem
 ) -> None:
     headers = {"Idempotency-Key": "order-4711"}
@@ -75,7 +75,7 @@ def test_a_key_in_use_is_in_progress(
     assert problem(answer)[1] in {"idempotency-in-progress", "idempotency-mismatch"}
 
 
-def test_many_at_once_make_one_job(
+def test_many_requests_at_once_make_one_job(
     app: Application, client: Any, photo: bytes, store: JobStore
 ) -> None:
     answers: list[Any] = []
@@ -98,7 +98,7 @@ def test_many_at_once_make_one_job(
     assert len(store.page("acme")[0]) == 1
 
 
-def test_a_refused_request_gives_its_key_back(
+def test_the_key_of_a_refused_request_is_free_again(
     client: Any, storage: ObjectStorage, photo: bytes, problem: Problem
 ) -> None:
     headers, body = {"Idempotency-Key": "order-4711"}, {"input": {"key": "late.jpg"}}
@@ -123,7 +123,7 @@ def test_a_key_that_is_not_visible_ascii_is_malformed(
     assert problem(answer) == (400, "invalid-request")
 
 
-def test_a_key_of_255_characters_is_taken(client: Any, submit: Submit) -> None:
+def test_a_key_of_255_characters_is_accepted(client: Any, submit: Submit) -> None:
     assert submit(client, headers={"Idempotency-Key": "~" * 255}).status_code == 202
 
 

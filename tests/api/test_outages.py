@@ -168,17 +168,19 @@ def test_a_doorbell_that_fails_does_not_delay_the_response(
     world: World, token: str, photo: bytes, store: JobStore
 ) -> None:
     client = world.client(token)
-    deaf = Proxy(world.redis.port)  # only the doorbell uses this proxy
+    black_hole = Proxy(world.redis.port)  # only the doorbell uses this proxy
     try:
         url = world.settings.redis_url.get_secret_value()
-        far = SecretStr(url.replace(f":{world.redis.port}", f":{deaf.port}"))
-        bell = Services.connect(world.settings.model_copy(update={"redis_url": far})).doorbell
-        object.__setattr__(world.services, "doorbell", bell)
-        with deaf.bad(BAD["black hole"]):
+        far = SecretStr(url.replace(f":{world.redis.port}", f":{black_hole.port}"))
+        doorbell_by_proxy = Services.connect(
+            world.settings.model_copy(update={"redis_url": far})
+        ).doorbell
+        object.__setattr__(world.services, "doorbell", doorbell_by_proxy)
+        with black_hole.bad(BAD["black hole"]):
             parts = {"image": (io.BytesIO(photo), "a.jpg", "image/jpeg")}
             answer, took_s = timed(lambda: client.post("/v1/restorations", data=parts))
         assert answer.status_code == 202
         assert took_s < BITES_S
         assert store.get("acme", answer.get_json()["id"]).status == "queued"
     finally:
-        deaf.close()
+        black_hole.close()

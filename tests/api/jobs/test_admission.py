@@ -27,7 +27,7 @@ PATH = "/v1/restorations"
 
 
 def photo_of(width: int, height: int, kind: str = "PNG") -> bytes:
-    """A bilevel photo of this size: small, as bytes."""
+    """A photo of this size with 1 bit per pixel, in few bytes."""
     file = io.BytesIO()
     Image.new("1", (width, height)).save(file, kind)
     return file.getvalue()
@@ -42,7 +42,7 @@ def stored(storage: ObjectStorage, photo: bytes) -> str:
 
 @pytest.fixture
 def restricted(settings: Settings, services: Services) -> Application:
-    """As in production: private addresses are refused."""
+    """A client of an API that refuses private addresses, as in production."""
     strict = settings.model_copy(update={"allow_private_addresses": "none"})
     return create_app(dataclasses.replace(services, settings=strict))
 
@@ -74,7 +74,7 @@ def test_an_object_is_pinned_to_what_it_is_now(
         "a\u0308.jpg",
     ],
 )
-def test_missing_and_foreign_objects_are_not_found_alike(
+def test_a_missing_object_and_one_of_another_tenant_are_both_not_found(
     client: Any, problem: Problem, storage: ObjectStorage, stored: str, key: str
 ) -> None:
     storage.put(file_key("globex", "secret.jpg"), b"\xff\xd8\xff", "image/jpeg")
@@ -92,7 +92,7 @@ def test_an_object_of_any_name_is_found(client: Any, storage: ObjectStorage, nam
 
 @pytest.mark.parametrize("field", ["input", "output"])
 @pytest.mark.parametrize("key", ["old\\photo.jpg", "a\u0000"])
-def test_a_character_that_no_key_may_have_is_named(
+def test_the_error_names_a_character_that_no_key_may_have(
     client: Any, problem: Problem, stored: str, field: str, key: str
 ) -> None:
     keys = {"input": {"key": stored}, "output": {"key": "new.jpg"}} | {field: {"key": key}}
@@ -103,7 +103,9 @@ def test_a_character_that_no_key_may_have_is_named(
     assert re.search(r"U\+00(5C|00)$", error["detail"])
 
 
-def test_a_url_of_any_length_is_judged_as_an_address(client: Any, problem: Problem) -> None:
+def test_a_long_url_is_refused_for_its_address_and_not_for_its_length(
+    client: Any, problem: Problem
+) -> None:
     url = "http://example.com/" + "a" * 3000
     assert problem(client.post(PATH, json={"input": {"url": url}})) == (422, "input-forbidden")
 
@@ -149,7 +151,7 @@ def test_forbidden_addresses_are_refused_at_once(
     assert webhook.get_json()["errors"][0]["pointer"] == "/webhook/url"
 
 
-def test_an_address_on_the_web_is_left_to_the_worker(
+def test_a_public_address_is_accepted_without_a_request_to_it(
     restricted: Application, client: Any, store: JobStore
 ) -> None:
     body = {"input": {"url": "https://example.com/a.jpg"}}
@@ -160,7 +162,7 @@ def test_an_address_on_the_web_is_left_to_the_worker(
 
 
 def test_a_webhook_that_cannot_be_reached_is_accepted(client: Any, submit: Submit) -> None:
-    answer = submit(client, {"webhook": {"url": "http://127.0.0.1:9/nobody-listens"}})
+    answer = submit(client, {"webhook": {"url": "http://127.0.0.1:9/refused"}})
     assert answer.status_code == 202
 
 
@@ -180,7 +182,7 @@ def test_a_webhook_that_cannot_be_reached_is_accepted(client: Any, submit: Submi
         (photo_of(17_000, 900, "TIFF"), "image-too-many-pixels"),
     ],
 )
-def test_what_is_no_photo_is_refused_at_once(
+def test_an_upload_that_is_not_a_photo_is_refused_at_once(
     client: Any, problem: Problem, storage: ObjectStorage, data: bytes, code: str
 ) -> None:
     answer = client.post(PATH, data={"image": (io.BytesIO(data), "photo.jpg", "image/jpeg")})
@@ -188,7 +190,7 @@ def test_what_is_no_photo_is_refused_at_once(
     assert list(storage.list("")) == []
 
 
-def test_a_model_that_only_a_live_worker_knows_may_be_asked_for(
+def test_a_model_that_only_a_live_worker_serves_is_accepted(
     client: Any, submit: Submit, problem: Problem, store: JobStore
 ) -> None:
     wanted = {"model": "gpen-bfr-512"}
@@ -200,11 +202,11 @@ def test_a_model_that_only_a_live_worker_knows_may_be_asked_for(
     assert submit(client, wanted).get_json()["model"] == "gpen-bfr-512"
 
 
-def test_the_default_model_is_written_into_the_job(client: Any, submit: Submit) -> None:
+def test_a_job_without_a_model_gets_the_default_model(client: Any, submit: Submit) -> None:
     assert submit(client).get_json()["model"] == "facemend-starter"
 
 
-def test_a_full_queue_is_told_and_keeps_no_photo(
+def test_a_full_queue_refuses_the_job_and_deletes_its_photo(
     services: Services, client: Any, submit: Submit, storage: ObjectStorage, problem: Problem
 ) -> None:
     settings = services.settings.model_copy(update={"max_queued_per_tenant": 1})
@@ -217,7 +219,7 @@ def test_a_full_queue_is_told_and_keeps_no_photo(
     assert len(list(storage.list("tenants/acme/inputs/"))) == 1
 
 
-def test_a_full_queue_is_told_before_anything_is_stored(
+def test_a_full_queue_refuses_the_job_before_anything_is_stored(
     services: Services, settings: Settings, client: Any, submit: Submit, problem: Problem
 ) -> None:
     submit(client)
@@ -229,7 +231,7 @@ def test_a_full_queue_is_told_before_anything_is_stored(
     assert problem(submit(guest)) == (429, "queue-full")
 
 
-def test_of_many_at_once_no_more_are_taken_than_there_is_room_for(
+def test_of_many_requests_at_once_only_as_many_as_fit_are_accepted(
     services: Services, client: Any, submit: Submit, storage: ObjectStorage
 ) -> None:
     settings = services.settings.model_copy(update={"max_queued_per_tenant": 2})
@@ -244,7 +246,7 @@ def test_of_many_at_once_no_more_are_taken_than_there_is_room_for(
 # --- parts that are away --------------------------------------------------------------------
 
 
-def test_without_storage_nothing_is_accepted_and_the_key_is_given_back(
+def test_without_storage_no_job_is_accepted_and_the_idempotency_key_is_free_again(
     settings: Settings, client: Any, submit: Submit, problem: Problem, store: JobStore
 ) -> None:
     nowhere = settings.model_copy(update={"s3_endpoint_url": "http://127.0.0.1:9"})
@@ -274,13 +276,13 @@ def test_without_redis_nothing_is_stored(
 
 
 class Bucketless(ObjectStorage):
-    """Answers as S3 does when the bucket is missing; SeaweedFS would make it."""
+    """Responds as S3 does if the bucket is missing; SeaweedFS would create it."""
 
     def put(self, *_: Any, **__: Any) -> StoredObject:
         raise BucketMissing
 
 
-def test_a_storage_without_the_bucket_is_no_fault_of_the_photo(
+def test_a_missing_bucket_is_not_reported_as_a_missing_photo(
     services: Services, client: Any, submit: Submit, problem: Problem
 ) -> None:
     lame = create_app(with_storage(services, Bucketless(services.settings)))

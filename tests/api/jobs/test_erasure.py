@@ -79,7 +79,7 @@ def test_the_second_erasure_is_not_found(client: Any, submit: Any, problem: Any)
     assert problem(client.open(path, method="DELETE")) == (404, "not-found")
 
 
-def test_other_tenants_jobs_are_not_there(
+def test_other_tenants_jobs_are_not_found(
     client: Any, enrol: Any, submit: Any, problem: Any
 ) -> None:
     path = submit(client).headers["Location"]

@@ -41,7 +41,7 @@ def photo_part(data: bytes) -> tuple[io.BytesIO, str]:
         ([], ""),
     ],
 )
-def test_a_wrong_field_is_pointed_at(
+def test_the_error_points_at_the_wrong_field(
     client: Any, problem: Problem, body: Any, pointer: str
 ) -> None:
     answer = client.post(PATH, json=body)
@@ -58,7 +58,7 @@ def test_broken_json_is_malformed(client: Any, problem: Problem, data: bytes) ->
     assert problem(answer) == (400, "invalid-request")
 
 
-def test_a_bottomless_document_is_malformed(client: Any, problem: Problem) -> None:
+def test_a_document_of_endless_depth_is_malformed(client: Any, problem: Problem) -> None:
     data = b'{"input":' * 10_000 + b"1" + b"}" * 10_000
     answer = client.post(PATH, data=data, content_type="application/json")
     assert problem(answer) == (400, "invalid-request")
@@ -67,14 +67,14 @@ def test_a_bottomless_document_is_malformed(client: Any, problem: Problem) -> No
 @pytest.mark.parametrize(
     "content_type", [None, "text/plain", "image/jpeg", "application/x-www-form-urlencoded"]
 )
-def test_another_content_type_is_not_taken(
+def test_another_content_type_is_refused(
     client: Any, problem: Problem, content_type: str | None
 ) -> None:
     answer = client.post(PATH, data=b'{"input": {"key": "a"}}', content_type=content_type)
     assert problem(answer) == (415, "unsupported-media-type")
 
 
-def test_a_compressed_body_is_not_taken(client: Any, problem: Problem) -> None:
+def test_a_compressed_body_is_refused(client: Any, problem: Problem) -> None:
     answer = client.post(PATH, json={}, headers={"Content-Encoding": "gzip"})
     assert problem(answer) == (415, "unsupported-media-type")
 
@@ -105,7 +105,7 @@ PART = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r
 MULTIPART = "multipart/form-data; boundary=b"
 
 
-def test_an_upload_of_60_mb_is_refused_unread(client: Any, problem: Problem) -> None:
+def test_an_upload_of_60_mb_is_refused_before_it_is_read(client: Any, problem: Problem) -> None:
     body = Counted(PART)
     environ = {"wsgi.input": body, "CONTENT_LENGTH": "60000000"}
     answer = client.post(PATH, content_type=MULTIPART, environ_overrides=environ)
@@ -150,7 +150,7 @@ def test_a_photo_just_over_the_cap_is_too_large(
         ({"image": photo_part(b"\xff\xd8\xff"), "request": '{"input": {"key": "a"}}'}, "/input"),
     ],
 )
-def test_a_wrong_part_is_pointed_at(
+def test_the_error_points_at_the_wrong_part(
     client: Any, problem: Problem, parts: dict[str, Any], pointer: str
 ) -> None:
     answer = client.post(PATH, data=parts, content_type="multipart/form-data")

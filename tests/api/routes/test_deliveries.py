@@ -35,7 +35,7 @@ def dead(store: JobStore, outbox: Outbox) -> Callable[[], str]:
 # --- the log ---
 
 
-def test_a_jobs_webhooks_are_shown_with_all_tries(
+def test_the_deliveries_of_a_job_are_shown_with_all_attempts(
     client: Any, store: JobStore, outbox: Outbox
 ) -> None:
     job_id = end_job(store, URL)
@@ -66,7 +66,9 @@ def test_a_job_without_a_webhook_has_none(client: Any, store: JobStore) -> None:
     assert client.get(f"/v1/restorations/{job_id}/deliveries").get_json() == {"data": []}
 
 
-def test_a_disabled_endpoint_says_so(client: Any, dead: Callable[[], str]) -> None:
+def test_the_delivery_of_a_disabled_endpoint_has_that_state(
+    client: Any, dead: Callable[[], str]
+) -> None:
     (shown,) = client.get(f"/v1/restorations/{dead()}/deliveries").get_json()["data"]
     assert shown["state"] == "dead"
     assert shown["next_try_at"] is None
@@ -77,7 +79,7 @@ def test_a_disabled_endpoint_says_so(client: Any, dead: Callable[[], str]) -> No
 # --- dead letters and sending again ---
 
 
-def test_dead_letters_are_listed_page_by_page_and_sent_again(
+def test_dead_letters_are_listed_page_by_page_and_can_be_sent_again(
     client: Any, outbox: Outbox, dead: Callable[[], str]
 ) -> None:
     jobs = [dead() for _ in range(3)]
@@ -101,7 +103,7 @@ def test_a_wrong_query_is_refused(client: Any, problem: Problem, query: str) -> 
     assert problem(client.get(f"/v1/deliveries?{query}")) == (422, "invalid-request")
 
 
-def test_another_tenants_delivery_is_missing_on_every_route(
+def test_another_tenants_delivery_is_not_found_on_every_route(
     client: Any, enrol: Any, problem: Problem, outbox: Outbox, dead: Callable[[], str]
 ) -> None:
     (mine,) = client.get(f"/v1/restorations/{dead()}/deliveries").get_json()["data"]
@@ -119,7 +121,7 @@ def test_another_tenants_delivery_is_missing_on_every_route(
 # --- tests of receivers ---
 
 
-def test_a_test_is_sent_through_the_same_outbox(client: Any, outbox: Outbox) -> None:
+def test_a_test_delivery_uses_the_same_outbox(client: Any, outbox: Outbox) -> None:
     answer = client.post("/v1/webhooks/test", json={"url": URL})
     assert answer.status_code == 202
     made = answer.get_json()
@@ -140,7 +142,7 @@ def test_a_test_is_sent_through_the_same_outbox(client: Any, outbox: Outbox) -> 
 @pytest.mark.parametrize(
     "url", ["ftp://a.example/", "http://user:pass@a.example/", "https://a.example/a\\b"]
 )
-def test_an_address_that_would_never_be_sent_to_is_refused(
+def test_a_test_to_a_refused_address_is_refused(
     client: Any, problem: Problem, store: JobStore, url: str
 ) -> None:
     answer = client.post("/v1/webhooks/test", json={"url": url})
@@ -150,7 +152,7 @@ def test_an_address_that_would_never_be_sent_to_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("body", "content_type", "told"),
+    ("body", "content_type", "expected"),
     [
         (b'{"url": ', "application/json", (400, "invalid-request")),
         (b'{"url": "https://a.example/", "x": 1}', "application/json", (422, "invalid-request")),
@@ -159,11 +161,11 @@ def test_an_address_that_would_never_be_sent_to_is_refused(
         (b" " * 200_000, "application/json", (413, "payload-too-large")),
     ],
 )
-def test_a_body_that_is_no_request_is_refused(
-    client: Any, problem: Problem, body: bytes, content_type: str, told: tuple[int, str]
+def test_an_invalid_body_is_refused(
+    client: Any, problem: Problem, body: bytes, content_type: str, expected: tuple[int, str]
 ) -> None:
     answer = client.post("/v1/webhooks/test", data=body, content_type=content_type)
-    assert problem(answer) == told
+    assert problem(answer) == expected
 
 
 # --- the secret ---
@@ -187,14 +189,16 @@ def test_the_secret_is_replaced_and_the_old_one_signs_for_a_day(
     assert new not in caplog.text
 
 
-def test_replaced_often_there_are_not_more_signatures_than_receivers_can_use(
+def test_many_rotations_do_not_exceed_the_number_of_signatures_that_receivers_accept(
     client: Any, services: Services
 ) -> None:
     made = [client.post("/v1/webhooks/secret").get_json()["secret"] for _ in range(6)]
     assert services.keys.webhook_secrets(TENANT) == tuple(made[:1:-1])
 
 
-def test_only_an_admin_replaces_it(enrol: Any, problem: Problem, services: Services) -> None:
+def test_only_an_admin_rotates_the_webhook_secret(
+    enrol: Any, problem: Problem, services: Services
+) -> None:
     secrets = services.keys.webhook_secrets(TENANT)
     usual = enrol(TENANT, frozenset({"restorations:read", "restorations:write"}))
     assert problem(usual.post("/v1/webhooks/secret")) == (403, "forbidden")

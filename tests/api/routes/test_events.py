@@ -18,7 +18,7 @@ Succeed = Callable[[str, str], Job]
 HEARTBEAT = b": heartbeat\n\n"
 
 
-def told(text: str) -> list[tuple[str, str, dict[str, Any]]]:
+def events_of(text: str) -> list[tuple[str, str, dict[str, Any]]]:
     """Name, id and data of the events of a stream."""
     found = []
     for block in text.split("\n\n"):
@@ -49,27 +49,27 @@ def stream(client: Any, app: Any) -> Callable[..., Iterator[str]]:
     return stream
 
 
-def test_a_job_is_followed_to_its_end(
+def test_a_stream_follows_a_job_to_its_end(
     client: Any, submit: Any, stream: Any, store: JobStore, succeed: Succeed
 ) -> None:
     job_id = submit(client).get_json()["id"]
     pieces = stream(job_id)
     first = next(pieces)
     assert first.startswith("retry: 2000\n\n")
-    ((name, _, job),) = told(first)
+    ((name, _, job),) = events_of(first)
     assert (name, job["status"]) == ("status", "queued")
     claim = store.runs.claim(job_id, "worker-1")
     assert claim is not None
-    ((name, _, job),) = told(next(pieces))
+    ((name, _, job),) = events_of(next(pieces))
     assert (name, job["status"]) == ("status", "running")
     store.runs.progress(job_id, claim.token, Progress(Stage.RESTORING, 1, 2))
-    ((name, _, job),) = told(next(pieces))
+    ((name, _, job),) = events_of(next(pieces))
     assert (name, job["progress"]["faces_done"]) == ("progress", 1)
     store.cancel("acme", job_id)
-    ((name, _, _),) = told(next(pieces))
+    ((name, _, _),) = events_of(next(pieces))
     assert name == "progress"
     assert store.runs.release(job_id, claim.token, Release.DRAIN) == "canceled"
-    ((name, last, job),) = told(next(pieces))
+    ((name, last, job),) = events_of(next(pieces))
     assert (name, job["status"]) == ("status", "canceled")
     assert next(pieces, None) is None
     assert last == str(store.get("acme", job_id).version)
@@ -79,28 +79,28 @@ def test_the_last_event_is_the_job_as_it_ended(client: Any, submit: Any, succeed
     job_id = submit(client).get_json()["id"]
     succeed("acme", job_id)
     answer = client.get(f"/v1/restorations/{job_id}/events")
-    ((name, _, job),) = told(answer.get_data(as_text=True))
+    ((name, _, job),) = events_of(answer.get_data(as_text=True))
     assert (name, job["status"], job["result"]["image"]["width"]) == ("status", "succeeded", 4)
     assert answer.headers["Cache-Control"] == "no-store"
     assert answer.headers["X-Accel-Buffering"] == "no"
 
 
-def test_a_cut_stream_goes_on_after_the_last_event(
+def test_an_interrupted_stream_continues_after_the_last_event(
     client: Any, submit: Any, stream: Any, store: JobStore, succeed: Succeed
 ) -> None:
     job_id = submit(client).get_json()["id"]
     pieces = stream(job_id)
-    ((_, first, _),) = told(next(pieces))
+    ((_, first, _),) = events_of(next(pieces))
     pieces.close()
     succeed("acme", job_id)
-    ((name, last, job),) = told("".join(stream(job_id, **{"Last-Event-ID": first})))
+    ((name, last, job),) = events_of("".join(stream(job_id, **{"Last-Event-ID": first})))
     assert (name, job["status"]) == ("status", "succeeded")
     assert int(last) > int(first)
     answer = client.get(f"/v1/restorations/{job_id}/events", headers={"Last-Event-ID": last})
     assert (answer.status_code, answer.data) == (204, b"")
 
 
-def test_what_the_client_knows_is_not_told_again(
+def test_an_event_that_the_client_knows_is_not_sent_again(
     client: Any, submit: Any, stream: Any, store: JobStore
 ) -> None:
     job_id = submit(client).get_json()["id"]
@@ -108,19 +108,19 @@ def test_what_the_client_knows_is_not_told_again(
     pieces = stream(job_id, **{"Last-Event-ID": version})
     next(pieces)
     store.runs.claim(job_id, "worker-1")
-    ((name, _, job),) = told(next(pieces))
+    ((name, _, job),) = events_of(next(pieces))
     assert (name, job["status"]) == ("status", "running")
     pieces.close()
 
 
 @pytest.mark.parametrize("last", ["x", "-1", "1.5", "9" * 40, ""])
-def test_an_id_that_is_none_of_ours_is_as_good_as_none(
+def test_an_unknown_last_event_id_is_ignored(
     client: Any, submit: Any, succeed: Succeed, last: str
 ) -> None:
     job_id = submit(client).get_json()["id"]
     succeed("acme", job_id)
     answer = client.get(f"/v1/restorations/{job_id}/events", headers={"Last-Event-ID": last})
-    assert len(told(answer.get_data(as_text=True))) == 1
+    assert len(events_of(answer.get_data(as_text=True))) == 1
 
 
 def test_a_quiet_stream_has_a_heart_beat(client: Any, submit: Any, services: Services) -> None:
@@ -135,16 +135,16 @@ def test_a_stream_does_not_last_for_ever(
     monkeypatch.setattr(event_stream, "LONGEST_S", 0.0)
     job = services.store.get("acme", submit(client).get_json()["id"])
     text = b"".join(EventStream(job, None, services, stay=True)).decode()
-    assert [name for name, _, _ in told(text)] == ["status"]
+    assert [name for name, _, _ in events_of(text)] == ["status"]
 
 
 def test_streams_end_when_the_process_drains(client: Any, submit: Any, services: Services) -> None:
     services.draining.set()
     answer = client.get(f"{submit(client).headers['Location']}/events")
-    assert [name for name, _, _ in told(answer.get_data(as_text=True))] == ["status"]
+    assert [name for name, _, _ in events_of(answer.get_data(as_text=True))] == ["status"]
 
 
-def test_who_finds_no_slot_gets_the_job_and_comes_again(
+def test_a_client_without_a_slot_gets_the_job_and_reconnects_later(
     client: Any, submit: Any, services: Services
 ) -> None:
     object.__setattr__(services, "streaming_slots", Slots(1, 1))
@@ -152,10 +152,10 @@ def test_who_finds_no_slot_gets_the_job_and_comes_again(
     answer = client.get(f"{submit(client).headers['Location']}/events")
     text = answer.get_data(as_text=True)
     assert text.startswith("retry: ")
-    assert len(told(text)) == 1
+    assert len(events_of(text)) == 1
 
 
-def test_slots_are_given_back_however_a_stream_ends(
+def test_a_stream_releases_its_slot_however_it_ends(
     client: Any, submit: Any, stream: Any, services: Services, succeed: Succeed
 ) -> None:
     job_id = submit(client).get_json()["id"]
@@ -179,7 +179,7 @@ def test_an_erased_job_ends_its_stream(
     assert next(pieces, None) is None
 
 
-def test_other_tenants_jobs_are_not_there(
+def test_other_tenants_jobs_are_not_found(
     enrol: Any, client: Any, submit: Any, problem: Any
 ) -> None:
     path = submit(client).headers["Location"]

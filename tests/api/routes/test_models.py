@@ -17,7 +17,7 @@ def test_a_model_that_no_worker_serves_is_known_but_not_loaded(client: Any) -> N
     assert only["ms_per_face"] is None
 
 
-def test_live_workers_tell_what_they_serve(client: Any, store: JobStore) -> None:
+def test_live_workers_determine_which_models_are_loaded(client: Any, store: JobStore) -> None:
     store.workers.announce("worker-1", [LIVE])
     models = {model["name"]: model for model in client.get("/v1/models").get_json()["data"]}
     assert models.keys() == {"facemend-starter", "gpen-bfr-512"}

@@ -11,7 +11,7 @@ from api import Services, create_app
 from shared.settings import Settings
 
 
-def test_it_is_alive_without_asking_anyone(settings: Settings) -> None:
+def test_liveness_needs_neither_redis_nor_storage(settings: Settings) -> None:
     nowhere = settings.model_copy(
         update={
             "redis_url": type(settings.redis_url)("redis://127.0.0.1:9"),
@@ -22,7 +22,7 @@ def test_it_is_alive_without_asking_anyone(settings: Settings) -> None:
     assert (answer.status_code, answer.get_data(as_text=True)) == (200, "ok\n")
 
 
-def test_it_is_ready_when_both_parts_answer(anonymous: FlaskClient) -> None:
+def test_readiness_needs_redis_and_storage(anonymous: FlaskClient) -> None:
     answer = anonymous.get("/readyz")
     assert answer.status_code == 200
     assert answer.get_json() == {"ready": True, "parts": {"redis": "ok", "s3": "ok"}}
@@ -35,7 +35,7 @@ def test_it_is_ready_when_both_parts_answer(anonymous: FlaskClient) -> None:
         ("s3", {"s3_endpoint_url": "http://127.0.0.1:9"}),
     ],
 )
-def test_the_part_that_is_away_is_named_and_nothing_more(
+def test_readiness_names_the_unreachable_server_and_nothing_more(
     settings: Settings, services: Services, part: str, change: dict[str, Any]
 ) -> None:
     lame = Services.connect(Settings(_env_file=None, **(settings.model_dump() | change)))
@@ -47,7 +47,7 @@ def test_the_part_that_is_away_is_named_and_nothing_more(
     assert "127.0.0.1" not in answer.get_data(as_text=True)
 
 
-def test_requests_are_counted_by_route_and_never_by_what_was_asked(
+def test_requests_are_counted_by_route_and_never_by_path(
     anonymous: FlaskClient, client: Any
 ) -> None:
     client.get("/v1/restorations/job_" + "1" * 32)

@@ -22,7 +22,7 @@ Succeed = Callable[[str, str], Job]
 Problem = Callable[[Any], tuple[int, str]]
 
 
-def test_a_photo_is_accepted_and_its_job_is_there(
+def test_an_accepted_photo_has_a_job(
     client: Any, submit: Submit, storage: ObjectStorage, photo: bytes, store: JobStore
 ) -> None:
     answer = submit(client, {"metadata": {"order": "1"}, "options": {"strength": 0.5}})
@@ -50,7 +50,7 @@ def test_the_doorbell_rings_in_the_queue_of_model_and_priority(
     assert redis.llen(queue) == 1
 
 
-def test_a_job_is_seen_with_a_picture_that_can_be_fetched(
+def test_a_finished_job_has_a_url_of_its_picture(
     client: Any, submit: Submit, succeed: Succeed
 ) -> None:
     job_id = submit(client).get_json()["id"]
@@ -66,7 +66,7 @@ def test_a_job_is_seen_with_a_picture_that_can_be_fetched(
     assert created <= finished
 
 
-def test_an_unchanged_job_is_not_sent_again(client: Any, submit: Submit, store: JobStore) -> None:
+def test_an_unchanged_job_is_not_modified(client: Any, submit: Submit, store: JobStore) -> None:
     path = submit(client).headers["Location"]
     first = client.get(path)
     again = client.get(path, headers={"If-None-Match": first.headers["ETag"]})
@@ -77,7 +77,7 @@ def test_an_unchanged_job_is_not_sent_again(client: Any, submit: Submit, store: 
     assert changed.headers["ETag"] != first.headers["ETag"]
 
 
-def test_moving_up_in_the_queue_changes_the_etag(
+def test_a_new_queue_position_changes_the_etag(
     client: Any, submit: Submit, store: JobStore
 ) -> None:
     ahead = submit(client).get_json()["id"]
@@ -98,7 +98,7 @@ def test_a_long_poll_ends_with_the_job(client: Any, submit: Submit, succeed: Suc
     assert job["status"] == "succeeded"
 
 
-def test_a_submission_that_waits_answers_with_the_finished_job(
+def test_a_submission_that_waits_returns_the_finished_job(
     client: Any, submit: Submit, succeed: Succeed, store: JobStore
 ) -> None:
     def work() -> None:
@@ -115,15 +115,13 @@ def test_a_submission_that_waits_answers_with_the_finished_job(
     assert "Retry-After" not in answer.headers
 
 
-def test_a_submission_that_waited_in_vain_is_accepted_all_the_same(
-    client: Any, submit: Submit
-) -> None:
+def test_a_submission_whose_wait_ends_first_is_still_accepted(client: Any, submit: Submit) -> None:
     answer = submit(client, headers={"Prefer": "wait=1"})
     assert (answer.status_code, answer.get_json()["status"]) == (202, "queued")
 
 
 @pytest.mark.parametrize("wait", ["61", "-1", "soon", "1.5", ""])
-def test_a_wait_that_cannot_be_granted_is_refused(
+def test_an_invalid_wait_is_refused(
     client: Any, submit: Submit, problem: Problem, wait: str
 ) -> None:
     answer = client.get(f"{submit(client).headers['Location']}?wait={wait}")
@@ -200,7 +198,7 @@ def test_a_job_that_has_ended_cannot_be_cancelled(
     assert problem(client.post(f"/v1/restorations/{job_id}/cancel")) == (409, "conflict")
 
 
-def test_a_failed_job_tells_its_problem(client: Any, submit: Submit, store: JobStore) -> None:
+def test_a_failed_job_has_its_problem(client: Any, submit: Submit, store: JobStore) -> None:
     from shared.errors import CorruptImage
 
     job_id = submit(client).get_json()["id"]
@@ -225,9 +223,7 @@ def test_a_failed_job_tells_its_problem(client: Any, submit: Submit, store: JobS
         "job_" + "A" * 32,
     ],
 )
-def test_an_unknown_id_is_not_found_whatever_it_looks_like(
-    client: Any, problem: Problem, job_id: str
-) -> None:
+def test_any_unknown_id_is_not_found(client: Any, problem: Problem, job_id: str) -> None:
     answers = [
         client.get(f"/v1/restorations/{job_id}"),
         client.post(f"/v1/restorations/{job_id}/cancel"),

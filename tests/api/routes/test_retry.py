@@ -45,32 +45,34 @@ def test_a_cancelled_job_runs_again(client: Any, submit: Any) -> None:
     assert client.post(f"{path}/retry").get_json()["status"] == "queued"
 
 
-def test_its_doorbell_rings(client: Any, failed: str, redis: Any, services: Services) -> None:
+def test_the_doorbell_of_a_retry_rings(
+    client: Any, failed: str, redis: Any, services: Services
+) -> None:
     queue = restore_queue(services.settings.default_model, Priority.NORMAL)
     redis.delete(queue)
     client.post(f"/v1/restorations/{failed}/retry")
     assert redis.llen(queue) == 1
 
 
-def test_it_is_promised_anew(client: Any, failed: str, services: Services) -> None:
+def test_a_retry_has_a_new_manifest(client: Any, failed: str, services: Services) -> None:
     client.post(f"/v1/restorations/{failed}/retry")
-    promises = {promise.key for promise in services.manifests.all()}
-    assert manifest_key("acme", failed, 2) in promises
+    manifests_now = {ref.key for ref in services.manifests.all()}
+    assert manifest_key("acme", failed, 2) in manifests_now
 
 
 @pytest.mark.parametrize("times", [1, 2])
-def test_each_time_is_a_promise_of_its_own(
+def test_each_retry_has_its_own_manifest(
     client: Any, submit: Any, storage: ObjectStorage, times: int
 ) -> None:
     path = submit(client).headers["Location"]
     for _ in range(times):
         client.post(f"{path}/cancel")
         client.post(f"{path}/retry")
-    promised = [stored.key for stored in storage.list(MANIFESTS)]
-    assert promised == [manifest_key("acme", path.rpartition("/")[2], 1 + times)]
+    manifest_keys = [stored.key for stored in storage.list(MANIFESTS)]
+    assert manifest_keys == [manifest_key("acme", path.rpartition("/")[2], 1 + times)]
 
 
-def test_only_what_failed_or_was_cancelled_runs_again(
+def test_only_a_failed_or_canceled_job_can_be_retried(
     client: Any, submit: Any, succeed: Any, store: JobStore, problem: Any
 ) -> None:
     done, running, queued = (submit(client).get_json()["id"] for _ in range(3))
@@ -81,14 +83,16 @@ def test_only_what_failed_or_was_cancelled_runs_again(
         assert problem(answer) == (409, "conflict")
 
 
-def test_twice_is_once(client: Any, failed: str, problem: Any, services: Services) -> None:
+def test_a_second_retry_of_the_same_failure_is_refused(
+    client: Any, failed: str, problem: Any, services: Services
+) -> None:
     path = f"/v1/restorations/{failed}/retry"
     assert client.post(path).status_code == 202
     assert problem(client.post(path)) == (409, "conflict")
     assert manifest_key("acme", failed, 2) in {one.key for one in services.manifests.all()}
 
 
-def test_a_job_without_its_photo_is_not_tried_again(
+def test_a_job_without_its_photo_cannot_be_retried(
     client: Any, failed: str, storage: ObjectStorage, store: JobStore, problem: Any
 ) -> None:
     storage.delete([input_key("acme", failed)])
@@ -97,7 +101,7 @@ def test_a_job_without_its_photo_is_not_tried_again(
     assert store.get("acme", failed).status is Status.FAILED
 
 
-def test_the_queue_of_the_tenant_may_be_full(
+def test_a_retry_is_refused_if_the_queue_is_full(
     client: Any, failed: str, services: Services, problem: Any, submit: Any
 ) -> None:
     settings = services.settings.model_copy(update={"max_queued_per_tenant": 1})
@@ -109,6 +113,6 @@ def test_the_queue_of_the_tenant_may_be_full(
     assert manifest_key("acme", failed, 2) not in {one.key for one in services.manifests.all()}
 
 
-def test_other_tenants_jobs_are_not_there(enrol: Any, failed: str, problem: Any) -> None:
+def test_other_tenants_jobs_are_not_found(enrol: Any, failed: str, problem: Any) -> None:
     answer = enrol("other").post(f"/v1/restorations/{failed}/retry")
     assert problem(answer) == (404, "not-found")

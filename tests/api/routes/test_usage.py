@@ -56,7 +56,7 @@ def test_jobs_faces_and_bytes_are_counted(
     assert usage["limits"]["queue"]["queued"] == 1
 
 
-def test_only_restored_faces_count(client: Any, submit: Any, store: JobStore) -> None:
+def test_only_restored_faces_are_counted(client: Any, submit: Any, store: JobStore) -> None:
     job_id = submit(client).get_json()["id"]
     claim = store.runs.claim(job_id, "worker-1")
     assert claim is not None
@@ -73,7 +73,7 @@ def test_a_photo_from_the_storage_counts_with_its_size(
     assert client.get("/v1/usage").get_json()["input_bytes"] == len(photo)
 
 
-def test_a_submission_that_is_sent_twice_counts_once(client: Any, submit: Any) -> None:
+def test_a_repeated_submission_is_counted_once(client: Any, submit: Any) -> None:
     for _ in range(2):
         submit(client, headers={"Idempotency-Key": "order-1"})
     assert jobs(client)["created"] == 1
@@ -89,12 +89,12 @@ def test_a_retry_makes_no_new_job_but_ends_again(
     assert jobs(client) == {"created": 1, "succeeded": 1, "failed": 0, "canceled": 1}
 
 
-def test_what_was_used_stays_used_when_jobs_are_erased(client: Any, submit: Any) -> None:
+def test_erasing_jobs_does_not_reduce_the_usage(client: Any, submit: Any) -> None:
     client.open(submit(client).headers["Location"], method="DELETE")
     assert jobs(client)["created"] == 1
 
 
-def test_each_key_sees_its_own(client: Any, enrol: Any, submit: Any) -> None:
+def test_each_key_sees_its_own_usage(client: Any, enrol: Any, submit: Any) -> None:
     submit(client)
     sibling = enrol("acme")
     assert jobs(sibling)["created"] == 0

@@ -1,4 +1,4 @@
-"""Requests are taken exactly as documented, and nothing else."""
+"""The contract accepts the documented requests and no others."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_a_photo_alone_is_a_request() -> None:
     assert request.model is None
 
 
-def test_a_full_request_reads_as_it_was_written() -> None:
+def test_a_request_with_all_fields_is_read_unchanged() -> None:
     request = parse(
         model="gpen-bfr-512",
         options={"faces": [0, 2], "strength": 0.5, "strict": True, "background": "keep"},
@@ -50,7 +50,7 @@ def test_a_full_request_reads_as_it_was_written() -> None:
     assert request.priority is Priority.HIGH
 
 
-def test_a_webhook_wants_all_events_unless_it_says() -> None:
+def test_a_webhook_gets_all_events_by_default() -> None:
     webhook = parse(webhook={"url": "https://example.com/hook"}).webhook
     assert webhook is not None
     assert webhook.events == list(TERMINAL_EVENT.values())
@@ -96,7 +96,7 @@ def test_a_webhook_wants_all_events_unless_it_says() -> None:
         ("metadata", {"metadata": {str(number): "x" * 1000 for number in range(5)}}),
     ],
 )
-def test_what_is_wrong_is_named(where: str, fields: dict[str, Any]) -> None:
+def test_the_error_names_the_wrong_field(where: str, fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError) as error:
         parse(**fields)
     places = [".".join(map(str, item["loc"])) for item in error.value.errors()]
@@ -127,7 +127,7 @@ def test_a_parsed_request_does_not_change_and_survives_the_record() -> None:
     assert again == request
 
 
-def test_everything_we_take_or_answer_refuses_unknown_fields() -> None:
+def test_every_model_of_the_contract_refuses_unknown_fields() -> None:
     def below(kind: type[Any]) -> list[type[Any]]:
         return [kind, *(found for child in kind.__subclasses__() for found in below(child))]
 

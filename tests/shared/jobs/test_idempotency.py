@@ -16,13 +16,13 @@ from tests.shared.conftest import at_once
 NewJobs = Callable[..., NewJob]
 
 
-def test_the_first_goes_on_and_the_second_waits(store: JobStore) -> None:
+def test_the_first_request_continues_and_the_second_is_in_progress(store: JobStore) -> None:
     assert store.idempotency.begin("key_1", "order-7", "body") is None
     with pytest.raises(IdempotencyInProgress):
         store.idempotency.begin("key_1", "order-7", "body")
 
 
-def test_after_the_job_is_made_the_same_request_is_told_its_name(
+def test_after_the_job_is_made_the_same_request_gets_its_id(
     store: JobStore, new_job: NewJobs
 ) -> None:
     store.idempotency.begin("key_1", "order-7", "body")
@@ -39,12 +39,12 @@ def test_another_body_under_the_same_key_is_refused(store: JobStore, new_job: Ne
         store.idempotency.begin("key_1", "order-7", "other")
 
 
-def test_another_api_key_has_its_own_names(store: JobStore) -> None:
+def test_each_api_key_has_its_own_idempotency_keys(store: JobStore) -> None:
     store.idempotency.begin("key_1", "order-7", "body")
     assert store.idempotency.begin("key_2", "order-7", "other") is None
 
 
-def test_of_sixteen_at_once_one_makes_the_job(store: JobStore, new_job: NewJobs) -> None:
+def test_of_sixteen_requests_at_once_one_makes_the_job(store: JobStore, new_job: NewJobs) -> None:
     def submit(_: int) -> str:
         try:
             known = store.idempotency.begin("key_1", "order-7", "body")
@@ -61,20 +61,20 @@ def test_of_sixteen_at_once_one_makes_the_job(store: JobStore, new_job: NewJobs)
     assert {job.id for job in jobs} == answers
 
 
-def test_a_reservation_given_back_is_free(store: JobStore) -> None:
+def test_a_released_reservation_is_free(store: JobStore) -> None:
     store.idempotency.begin("key_1", "order-7", "body")
     store.idempotency.abandon("key_1", "order-7")
     assert store.idempotency.begin("key_1", "order-7", "other") is None
 
 
-def test_a_key_that_stands_for_a_job_is_not_given_back(store: JobStore, new_job: NewJobs) -> None:
+def test_a_key_with_a_job_is_not_released(store: JobStore, new_job: NewJobs) -> None:
     store.idempotency.begin("key_1", "order-7", "body")
     job = store.create(new_job(idempotency_key="order-7"))
     store.idempotency.abandon("key_1", "order-7")
     assert store.idempotency.begin("key_1", "order-7", "body") == FirstRequest(job.id)
 
 
-def test_a_reservation_ends_soon_and_a_job_is_remembered_for_a_day(
+def test_a_reservation_ends_soon_and_the_key_of_a_job_is_kept_for_a_day(
     store: JobStore, new_job: NewJobs, redis: Redis
 ) -> None:
     store.idempotency.begin("key_1", "order-7", "body")
@@ -103,7 +103,7 @@ def test_a_request_that_lost_its_reservation_makes_no_job(
 
 
 @pytest.mark.parametrize("key", ["x" * 255, "schlüssel", "a:b:c", "\ud800", "*"])
-def test_whatever_a_customer_chose_stays_one_short_name(store: JobStore, key: str) -> None:
+def test_any_idempotency_key_becomes_one_short_redis_key(store: JobStore, key: str) -> None:
     assert len(reservation_key("key_1", key)) < 80
     assert store.idempotency.begin("key_1", key, "body") is None
     with pytest.raises(FacemendError):

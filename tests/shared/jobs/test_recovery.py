@@ -1,4 +1,4 @@
-"""Records made again from manifests, and what the records know of jobs."""
+"""Recovery: restores records from manifests, and locates jobs."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def remember(storage: ObjectStorage) -> Remember:
     return remember
 
 
-# --- revival --------------------------------------------------------------------------------
+# --- restoring -------------------------------------------------------------------------------
 
 
-def test_a_lost_job_is_as_it_was_and_can_be_done(
+def test_a_restored_job_is_unchanged_and_can_run(
     store: JobStore, outbox: Outbox, new_job: NewJobs, remember: Remember, redis: Redis
 ) -> None:
     new = new_job(priority=Priority.HIGH)
@@ -62,7 +62,7 @@ def test_a_lost_job_is_as_it_was_and_can_be_done(
     assert delivery["url"] == "http://127.0.0.1:9/hook"
 
 
-def test_reviving_again_or_at_once_changes_nothing(
+def test_restoring_again_or_at_the_same_time_changes_nothing(
     store: JobStore, new_job: NewJobs, remember: Remember
 ) -> None:
     manifest = remember(new := new_job())
@@ -93,13 +93,13 @@ def test_an_erased_job_stays_erased(store: JobStore, new_job: NewJobs, remember:
         store.get("acme", new.id)
 
 
-def test_a_run_that_had_succeeded_is_not_run_again_and_tells_of_it_under_the_same_event_id(
+def test_a_sealed_run_is_not_run_again_and_its_event_keeps_its_id(
     store: JobStore, outbox: Outbox, new_job: NewJobs, remember: Remember, redis: Redis
 ) -> None:
     claim = claimed(store, new := new_job())
     manifest = remember(new)
     store.runs.finish(new.id, claim.token, DONE)
-    told = {each["event"]: each["event_id"] for each in outbox.of_job("acme", new.id)}
+    event_ids = {each["event"]: each["event_id"] for each in outbox.of_job("acme", new.id)}
     redis.flushdb()
 
     assert store.recovery.restore(manifest, age_s=5, sealed=SEALED) is RecoveryResult.SUCCEEDED
@@ -109,7 +109,7 @@ def test_a_run_that_had_succeeded_is_not_run_again_and_tells_of_it_under_the_sam
     assert store.runs.due() == []
     assert store.runs.claim(new.id, "w") is None
     again = {each["event"]: each["event_id"] for each in outbox.of_job("acme", new.id)}
-    assert again["restoration.succeeded"] == told["restoration.succeeded"]
+    assert again["restoration.succeeded"] == event_ids["restoration.succeeded"]
     name = store.recovery.name_installation("here")
     known = store.recovery.locate(name, [new.id])[new.id]
     assert (known.status, known.token) == (Status.SUCCEEDED, SEALED.token)
@@ -119,7 +119,7 @@ def test_a_run_that_had_succeeded_is_not_run_again_and_tells_of_it_under_the_sam
     }
 
 
-def test_a_revived_job_keeps_its_deadline(
+def test_a_restored_job_keeps_its_deadline(
     store: JobStore, new_job: NewJobs, remember: Remember
 ) -> None:
     late = remember(new_job(start_before_s=60))
@@ -133,7 +133,7 @@ def test_a_revived_job_keeps_its_deadline(
     assert store.get("acme", early.id).status is Status.QUEUED
 
 
-def test_an_idempotency_key_finds_its_revived_job(
+def test_an_idempotency_key_finds_its_restored_job(
     store: JobStore, new_job: NewJobs, remember: Remember
 ) -> None:
     manifest = remember(
@@ -166,7 +166,7 @@ def test_of_two_manifests_with_one_idempotency_key_the_accepted_job_is_the_one(
         store.get("acme", never_made.id)
 
 
-def test_nobody_asks_a_revived_job_for_room(
+def test_a_full_queue_does_not_refuse_a_restored_job(
     store_with: Callable[..., JobStore], new_job: NewJobs, remember: Remember
 ) -> None:
     store = store_with(max_queued_per_tenant=1)
@@ -174,7 +174,7 @@ def test_nobody_asks_a_revived_job_for_room(
     assert store.recovery.restore(remember(new_job()), age_s=1) is RecoveryResult.QUEUED
 
 
-def test_a_retry_that_redis_has_lost_is_told_from_the_job_it_repeats(
+def test_a_lost_retry_is_reported_as_older_than_its_manifest(
     store: JobStore, new_job: NewJobs, remember: Remember, redis: Redis
 ) -> None:
     claim = claimed(store, new := new_job())
@@ -189,19 +189,21 @@ def test_a_retry_that_redis_has_lost_is_told_from_the_job_it_repeats(
 
 
 @pytest.mark.parametrize("sealed", [None, SEALED])
-def test_a_dry_run_tells_the_same_and_does_nothing(
+def test_a_dry_run_returns_the_same_and_changes_nothing(
     store: JobStore, new_job: NewJobs, remember: Remember, redis: Redis, sealed: SealedRun | None
 ) -> None:
     manifest = remember(new_job(idempotency_key="once", idempotency_fingerprint="f"))
-    foretold = store.recovery.restore(manifest, age_s=1, sealed=sealed, dry_run=True)
+    expected = store.recovery.restore(manifest, age_s=1, sealed=sealed, dry_run=True)
     assert redis.keys("*") == []
-    assert store.recovery.restore(manifest, age_s=1, sealed=sealed) is foretold
+    assert store.recovery.restore(manifest, age_s=1, sealed=sealed) is expected
 
 
-# --- whereabouts ----------------------------------------------------------------------------
+# --- locating -------------------------------------------------------------------------------
 
 
-def test_what_the_records_know_of_jobs(store: JobStore, new_job: NewJobs) -> None:
+def test_jobs_are_located_with_status_generation_and_token(
+    store: JobStore, new_job: NewJobs
+) -> None:
     here = store.recovery.name_installation("here")
     store.create(waiting := new_job())
     running = claimed(store, new_job(model="other"))
@@ -227,7 +229,7 @@ def test_what_the_records_know_of_jobs(store: JobStore, new_job: NewJobs) -> Non
     assert store.recovery.locate(here, []) == {}
 
 
-def test_another_redis_or_an_emptied_one_tells_nothing(store: JobStore, redis: Redis) -> None:
+def test_an_emptied_or_wrong_redis_is_unavailable(store: JobStore, redis: Redis) -> None:
     here = store.recovery.name_installation("here")
     assert store.recovery.name_installation("there") == here
     with pytest.raises(Unavailable):

@@ -43,7 +43,7 @@ def test_a_job_is_reaped_when_its_lease_is_over_and_not_before(
     assert [job.id for job in store.runs.due()] == [claim.job.id]
 
 
-def test_two_reapers_take_a_job_once(store: JobStore, new_job: NewJobs, redis: Redis) -> None:
+def test_two_reapers_requeue_a_job_once(store: JobStore, new_job: NewJobs, redis: Redis) -> None:
     claims = [claimed(store, new_job()) for _ in range(20)]
     redis.zadd("fm:leases", {claim.job.id: 0 for claim in claims})
     reaped = [job_id for part in at_once(4, lambda _: store.runs.reap()) for job_id, _ in part]
@@ -64,7 +64,7 @@ def test_a_job_whose_workers_die_again_and_again_fails(
     assert store.get("acme", new.id).error == WorkerLost().problem()
 
 
-def test_a_job_past_its_day_fails_whether_it_waits_or_runs(
+def test_a_job_past_its_deadline_fails_whether_it_waits_or_runs(
     store_with: Stores, new_job: NewJobs, redis: Redis
 ) -> None:
     store = store_with(job_deadline_s=0.05)
@@ -121,7 +121,7 @@ def test_a_started_job_has_met_its_start_deadline(
     assert deadline == pytest.approx(claim.job.created_at + settings.job_deadline_s, abs=1e-3)
 
 
-def test_an_index_entry_without_a_record_holds_up_nobody(
+def test_an_index_entry_without_a_record_does_not_block_other_jobs(
     store: JobStore, new_job: NewJobs, redis: Redis
 ) -> None:
     claim = claimed(store, new_job())
@@ -156,13 +156,11 @@ def test_two_dispatchers_ring_a_job_once(store: JobStore, new_job: NewJobs, redi
     for new in jobs:
         store.create(new)
     redis.zadd("fm:due:normal:starter", {new.id: 0 for new in jobs})
-    rung = [job.id for part in at_once(4, lambda _: store.runs.due()) for job in part]
-    assert sorted(rung) == sorted(new.id for new in jobs)
+    ringing = [job.id for part in at_once(4, lambda _: store.runs.due()) for job in part]
+    assert sorted(ringing) == sorted(new.id for new in jobs)
 
 
-def test_high_rings_before_normal_before_low(
-    store: JobStore, new_job: NewJobs, redis: Redis
-) -> None:
+def test_doorbells_ring_by_priority(store: JobStore, new_job: NewJobs, redis: Redis) -> None:
     for priority in (Priority.LOW, Priority.NORMAL, Priority.HIGH):
         store.create(new := new_job(priority=priority))
         redis.zadd(f"fm:due:{priority}:starter", {new.id: 0})
@@ -178,25 +176,25 @@ def test_a_queue_full_of_doorbells_gets_no_more_and_keeps_others_ringing(
         store.create(new)
     redis.zadd("fm:due:high:starter", {new.id: 0 for new in jobs})
     redis.zadd("fm:due:normal:big", {other.id: 0})
-    bells = restore_queue("starter", Priority.HIGH)
-    redis.rpush(bells, "bell", "bell", "bell")  # of whichever job: each starts one
+    queue_name = restore_queue("starter", Priority.HIGH)
+    redis.rpush(queue_name, "bell", "bell", "bell")  # of whichever job: each starts one
     assert [job.id for job in store.runs.due()] == [other.id]
-    redis.lpop(bells)
+    redis.lpop(queue_name)
     assert len(store.runs.due()) == 1
 
 
-def test_there_are_never_more_than_so_many_doorbells(
+def test_the_number_of_doorbells_in_a_queue_is_bounded(
     store: JobStore, new_job: NewJobs, redis: Redis
 ) -> None:
     job = store.create(new_job())
     flood = {f"job_{number}": 9e9 for number in range(MAX_DOORBELLS)}
     redis.zadd("fm:due:normal:starter", flood | {job.id: 0})
-    bells = restore_queue("starter", Priority.NORMAL)
-    redis.rpush(bells, *["bell"] * MAX_DOORBELLS)
+    queue_name = restore_queue("starter", Priority.NORMAL)
+    redis.rpush(queue_name, *["bell"] * MAX_DOORBELLS)
     store.create(new_job(), "another")
-    assert redis.llen(bells) == MAX_DOORBELLS
+    assert redis.llen(queue_name) == MAX_DOORBELLS
     assert store.runs.due() == []
-    redis.lpop(bells)
+    redis.lpop(queue_name)
     assert [due.id for due in store.runs.due()] == [job.id]
     store.create(new_job(), "another")
-    assert redis.lrange(bells, 0, 0) == ["another"]
+    assert redis.lrange(queue_name, 0, 0) == ["another"]

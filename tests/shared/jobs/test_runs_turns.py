@@ -1,4 +1,4 @@
-"""Who is next: the oldest of the tenant whose turn it is, so that a flood drowns nobody."""
+"""The fair queue: tenants take turns, and each tenant's oldest job is first."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CREDIT = 16  # turns that a newcomer may be behind the others
 
 @pytest.fixture
 def queue(store: JobStore, new_job: NewJobs) -> Callable[..., list[str]]:
-    """Put jobs of one tenant into the queue; their ids."""
+    """Put jobs of one tenant into the queue; return their ids."""
 
     def put(tenant: str, count: int, **fields: object) -> list[str]:
         jobs = [new_job(tenant=tenant, webhook=None, **fields) for _ in range(count)]
@@ -34,10 +34,10 @@ def queue(store: JobStore, new_job: NewJobs) -> Callable[..., list[str]]:
 
 @pytest.fixture
 def starts(store: JobStore) -> Callable[[str, int], list[str]]:
-    """The tenants of the jobs that so many doorbells start, in order."""
+    """Return the tenants of the jobs that ``count`` doorbells start, in order."""
 
-    def ring(bell: str, count: int) -> list[str]:
-        claims = [store.runs.claim(bell, "w") for _ in range(count)]
+    def ring(doorbell: str, count: int) -> list[str]:
+        claims = [store.runs.claim(doorbell, "w") for _ in range(count)]
         return [claim.job.tenant for claim in claims if claim]
 
     return ring
@@ -47,13 +47,15 @@ Queue = Callable[..., list[str]]
 Starts = Callable[[str, int], list[str]]
 
 
-def test_a_tenant_s_oldest_job_is_first_whichever_rang(store: JobStore, queue: Queue) -> None:
+def test_a_tenants_oldest_job_starts_first_whichever_doorbell_rang(
+    store: JobStore, queue: Queue
+) -> None:
     jobs = queue("acme", 3)
-    claims = [store.runs.claim(bell, "w") for bell in (jobs[2], jobs[0], jobs[0])]
+    claims = [store.runs.claim(doorbell, "w") for doorbell in (jobs[2], jobs[0], jobs[0])]
     assert [claim and claim.job.id for claim in claims] == jobs
 
 
-def test_the_bell_of_a_job_that_ended_starts_another(store: JobStore, queue: Queue) -> None:
+def test_the_doorbell_of_an_ended_job_starts_another_job(store: JobStore, queue: Queue) -> None:
     first, second = queue("acme", 2)
     store.cancel("acme", first)
     claim = store.runs.claim(first, "w")
@@ -62,7 +64,7 @@ def test_the_bell_of_a_job_that_ended_starts_another(store: JobStore, queue: Que
     assert store.runs.claim(second, "w") is None
 
 
-def test_a_bell_starts_nothing_of_another_queue(store: JobStore, queue: Queue) -> None:
+def test_a_doorbell_starts_no_job_of_another_queue(store: JobStore, queue: Queue) -> None:
     (normal,) = queue("acme", 1)
     queue("acme", 1, priority=Priority.HIGH)
     queue("acme", 1, model="big")
@@ -72,8 +74,10 @@ def test_a_bell_starts_nothing_of_another_queue(store: JobStore, queue: Queue) -
     assert store.runs.claim(normal, "w") is None
 
 
-def test_an_answer_that_was_lost_is_given_again(store: JobStore, queue: Queue) -> None:
-    """redis-py sends a script a second time when the connection broke before its answer."""
+def test_a_repeated_call_after_a_lost_response_returns_the_same(
+    store: JobStore, queue: Queue
+) -> None:
+    """redis-py sends a script again if the connection breaks before the response."""
     first, second = queue("acme", 2)
     arguments = {
         "rung_id": second,
@@ -91,65 +95,65 @@ def test_an_answer_that_was_lost_is_given_again(store: JobStore, queue: Queue) -
     assert store.get("acme", second).status is Status.QUEUED
 
 
-def test_a_few_photos_go_before_a_flood(queue: Queue, starts: Starts) -> None:
+def test_a_few_jobs_start_before_a_flood_of_another_tenant(queue: Queue, starts: Starts) -> None:
     flood = queue("flood", 60)
     starts(flood[0], 20)
     queue("small", 5)
     assert starts(flood[0], 6) == ["small"] * 5 + ["flood"]
 
 
-def test_two_floods_share(queue: Queue, starts: Starts) -> None:
-    bell = queue("first", 60)[0]
-    starts(bell, 20)
+def test_two_tenants_with_many_jobs_take_turns(queue: Queue, starts: Starts) -> None:
+    doorbell = queue("first", 60)[0]
+    starts(doorbell, 20)
     queue("second", 60)
-    assert starts(bell, CREDIT) == ["second"] * CREDIT
-    assert Counter(starts(bell, 20)) == {"first": 10, "second": 10}
+    assert starts(doorbell, CREDIT) == ["second"] * CREDIT
+    assert Counter(starts(doorbell, 20)) == {"first": 10, "second": 10}
 
 
 def test_a_hundred_tenants_have_one_turn_each(queue: Queue, starts: Starts) -> None:
     tenants = [f"t{number}" for number in range(100)]
-    bells = [queue(tenant, 2)[0] for tenant in tenants]
-    assert sorted(starts(bells[0], 100)) == sorted(tenants)
+    doorbells = [queue(tenant, 2)[0] for tenant in tenants]
+    assert sorted(starts(doorbells[0], 100)) == sorted(tenants)
 
 
-def test_nobody_saves_up_turns(queue: Queue, starts: Starts) -> None:
-    """Having been away for long is worth no more than having been away for CREDIT turns."""
-    bell = queue("busy", 120)[0]
+def test_turns_that_a_tenant_can_save_are_limited(queue: Queue, starts: Starts) -> None:
+    """A tenant that was away for long has no more credit than CREDIT turns."""
+    doorbell = queue("busy", 120)[0]
     queue("idle", 1)
-    starts(bell, 80)
+    starts(doorbell, 80)
     queue("idle", 40)
-    assert starts(bell, 20) == ["idle"] * CREDIT + ["busy", "idle"] * 2
+    assert starts(doorbell, 20) == ["idle"] * CREDIT + ["busy", "idle"] * 2
 
 
-def test_leaving_and_coming_back_brings_no_new_credit(queue: Queue, starts: Starts) -> None:
-    bell = queue("busy", 80)[0]
-    starts(bell, 30)
+def test_an_empty_queue_for_a_moment_brings_no_new_credit(queue: Queue, starts: Starts) -> None:
+    doorbell = queue("busy", 80)[0]
+    starts(doorbell, 30)
     queue("sly", CREDIT)
-    assert starts(bell, CREDIT) == ["sly"] * CREDIT
+    assert starts(doorbell, CREDIT) == ["sly"] * CREDIT
     queue("sly", 10)
-    assert Counter(starts(bell, 10)) == {"busy": 5, "sly": 5}
+    assert Counter(starts(doorbell, 10)) == {"busy": 5, "sly": 5}
 
 
-def test_turns_are_forgotten_when_nobody_waits(
+def test_turns_are_forgotten_when_no_job_waits(
     store: JobStore, queue: Queue, starts: Starts, redis: Redis
 ) -> None:
-    bell = queue("acme", 3)[0]
+    doorbell = queue("acme", 3)[0]
     queue("globex", 1)
-    starts(bell, 4)
+    starts(doorbell, 4)
     assert not redis.keys("fm:turns:*") + redis.keys("fm:rested:*") + redis.keys("fm:line:*")
 
 
 def test_what_is_remembered_of_absent_tenants_is_bounded(
     queue: Queue, starts: Starts, redis: Redis
 ) -> None:
-    bell = queue("busy", 200)[0]
+    doorbell = queue("busy", 200)[0]
     for number in range(100):
         queue(f"t{number}", 1)
-        starts(bell, 2)
+        starts(doorbell, 2)
     assert redis.zcard("fm:rested:normal:starter") <= 2 * CREDIT
 
 
-def test_a_job_that_waits_for_its_next_try_holds_up_nobody(
+def test_a_job_that_waits_for_its_next_try_does_not_block_others(
     store: JobStore, queue: Queue, redis: Redis
 ) -> None:
     first, second = queue("acme", 2)
@@ -167,7 +171,7 @@ def test_a_job_that_waits_for_its_next_try_holds_up_nobody(
     assert again.job.id == first
 
 
-def test_a_full_list_of_doorbells_does_not_keep_a_try_from_its_turn(
+def test_a_full_list_of_doorbells_does_not_delay_the_next_try_of_a_job(
     store: JobStore, queue: Queue, redis: Redis
 ) -> None:
     (job,) = queue("acme", 1)
@@ -181,7 +185,7 @@ def test_a_full_list_of_doorbells_does_not_keep_a_try_from_its_turn(
 
 
 @pytest.mark.parametrize("way", ["cancel", "erase"])
-def test_a_job_between_two_tries_goes_without_a_trace(
+def test_a_job_that_is_erased_between_two_tries_leaves_no_trace(
     store: JobStore, queue: Queue, redis: Redis, way: str
 ) -> None:
     (job,) = queue("acme", 1)
@@ -192,12 +196,12 @@ def test_a_job_between_two_tries_goes_without_a_trace(
     assert not redis.exists("fm:later", "fm:queue:normal:starter", "fm:tenant:acme:queued")
 
 
-@pytest.mark.parametrize("by_hand", ["no record", "no record, rung", "no bells", "ended"])
-def test_what_is_written_by_hand_holds_up_nobody(
+@pytest.mark.parametrize("by_hand", ["no record", "no record, ringing", "no doorbells", "ended"])
+def test_a_broken_queue_entry_does_not_block_other_jobs(
     store: JobStore, queue: Queue, redis: Redis, by_hand: str
 ) -> None:
     gone, left = queue("acme", 2)
-    if by_hand == "no bells":
+    if by_hand == "no doorbells":
         claim = store.runs.claim(left, "w")
         assert claim
         store.runs.finish(claim.job.id, claim.token, DONE)
@@ -206,7 +210,7 @@ def test_what_is_written_by_hand_holds_up_nobody(
         redis.hset(f"fm:job:{gone}", "status", "failed")
     else:
         redis.delete(f"fm:job:{gone}")
-        if "rung" in by_hand:
+        if "ringing" in by_hand:
             redis.zadd("fm:due:normal:starter", {gone: 0})
             store.runs.due()
     claim = store.runs.claim(left, "w")
@@ -223,11 +227,11 @@ def latencies(store: JobStore, jobs: dict[str, float], *, slots: int, job_s: flo
 
     ``jobs`` are in the queue already; no slot starts anything before it arrives.
     """
-    bell = next(iter(jobs))
+    doorbell = next(iter(jobs))
     free = [(number * job_s / slots, number) for number in range(slots)]
     heapq.heapify(free)
     took = {}
-    while claim := store.runs.claim(bell, "w"):
+    while claim := store.runs.claim(doorbell, "w"):
         at, slot = heapq.heappop(free)
         heapq.heappush(free, (at + job_s, slot))
         took[claim.job.id] = at + job_s

@@ -42,7 +42,7 @@ def test_times_are_those_of_redis(store: JobStore, new_job: NewJobs, redis: Redi
     assert before <= created.created_at <= redis_time(redis)
 
 
-def test_a_missing_job_and_a_foreign_one_are_not_found_alike(
+def test_a_missing_job_and_one_of_another_tenant_are_both_not_found(
     store: JobStore, new_job: NewJobs
 ) -> None:
     new = new_job()
@@ -68,7 +68,7 @@ def test_a_queued_job_knows_how_many_jobs_of_its_model_start_before_it(
     assert store.get("acme", jobs[0].id).queue_position is None
 
 
-def test_the_same_create_again_answers_the_same_job(store: JobStore, new_job: NewJobs) -> None:
+def test_a_repeated_create_returns_the_same_job(store: JobStore, new_job: NewJobs) -> None:
     new = new_job()
     assert store.create(new) == store.create(new)
     assert store.counts()["queued"] == 1
@@ -116,7 +116,7 @@ def test_the_scripts_know_the_same_transitions_as_the_table(store: JobStore) -> 
             assert client.hget("fm:job:job_x", "status") == status
 
 
-def test_a_redis_that_would_throw_jobs_away_is_refused(store: JobStore, redis: Redis) -> None:
+def test_a_redis_that_may_evict_jobs_is_refused(store: JobStore, redis: Redis) -> None:
     store.check_policy()
     redis.config_set("maxmemory-policy", "allkeys-lru")
     try:
@@ -131,7 +131,7 @@ def test_a_redis_that_would_throw_jobs_away_is_refused(store: JobStore, redis: R
         redis.config_set("maxmemory", 0)
 
 
-def test_counts_tell_what_waits_and_what_runs(store: JobStore, new_job: NewJobs) -> None:
+def test_the_counts_show_queued_and_running_jobs(store: JobStore, new_job: NewJobs) -> None:
     for _ in range(2):
         store.create(new_job())
     store.create(new_job(priority=Priority.HIGH, model="big"))

@@ -49,7 +49,9 @@ def test_a_running_job_is_asked_to_stop_once(store: JobStore, new_job: NewJobs) 
     assert store.runs.progress(claim.job.id, claim.token, Progress(Stage.PASTING)) is Beat.CANCEL
 
 
-def test_a_cancel_that_was_accepted_wins_over_the_result(store: JobStore, new_job: NewJobs) -> None:
+def test_an_accepted_cancel_has_precedence_over_the_result(
+    store: JobStore, new_job: NewJobs
+) -> None:
     claim = claimed(store, new_job())
     store.cancel("acme", claim.job.id)
     assert store.runs.finish(claim.job.id, claim.token, DONE)
@@ -71,7 +73,9 @@ def test_a_canceled_run_does_not_start_again(
     assert store.get("acme", claim.job.id).status is Status.CANCELED
 
 
-def test_a_cancel_wins_over_a_deadline(store: JobStore, new_job: NewJobs, redis: Redis) -> None:
+def test_a_cancel_has_precedence_over_a_deadline(
+    store: JobStore, new_job: NewJobs, redis: Redis
+) -> None:
     claim = claimed(store, new_job())
     store.cancel("acme", claim.job.id)
     redis.zadd("fm:deadlines", {claim.job.id: 0})
@@ -86,7 +90,7 @@ def test_an_ended_job_is_not_canceled(store: JobStore, new_job: NewJobs) -> None
         store.cancel("acme", claim.job.id)
 
 
-def test_nobody_cancels_a_foreign_job(store: JobStore, new_job: NewJobs) -> None:
+def test_a_job_of_another_tenant_cannot_be_canceled(store: JobStore, new_job: NewJobs) -> None:
     claim = claimed(store, new_job())
     with pytest.raises(NotFound):
         store.cancel("other", claim.job.id)
@@ -152,7 +156,7 @@ def test_an_erased_job_leaves_only_a_tombstone(
     assert 0 < redis.ttl(f"fm:gone:{new.id}") <= 86_400
 
 
-def test_nothing_late_revives_an_erased_job(store: JobStore, new_job: NewJobs) -> None:
+def test_no_late_call_restores_an_erased_job(store: JobStore, new_job: NewJobs) -> None:
     claim = claimed(store, new := new_job())
     store.erase("acme", new.id)
     assert store.runs.beat(new.id, claim.token) is Beat.FENCED

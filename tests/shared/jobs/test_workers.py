@@ -31,7 +31,7 @@ def test_without_workers_nothing_is_served(store: JobStore) -> None:
     assert store.workers.served_models() == []
 
 
-def test_the_latest_word_counts(store: JobStore) -> None:
+def test_the_latest_report_of_a_worker_counts(store: JobStore) -> None:
     store.workers.announce("a-1", [STARTER])
     store.workers.announce("b-1", [replace(STARTER, ms_per_face=7.0)])
     assert store.workers.served_models() == [replace(STARTER, ms_per_face=7.0)]
@@ -53,7 +53,7 @@ def test_silent_workers_are_forgotten(store: JobStore, redis: Redis) -> None:
     assert redis.hkeys("fm:workers:models") == ["b-1"]
 
 
-def test_a_host_is_alive_while_one_of_its_workers_is_heard(store: JobStore, redis: Redis) -> None:
+def test_a_host_is_alive_while_one_of_its_workers_reports(store: JobStore, redis: Redis) -> None:
     store.workers.announce("gpu-box-17", [STARTER])
     assert store.workers.alive("gpu-box")
     assert not store.workers.alive("gpu")
@@ -61,7 +61,7 @@ def test_a_host_is_alive_while_one_of_its_workers_is_heard(store: JobStore, redi
     assert not store.workers.alive("gpu-box")
 
 
-def test_what_a_newer_worker_adds_is_ignored(store: JobStore, redis: Redis) -> None:
+def test_unknown_fields_of_a_newer_worker_are_ignored(store: JobStore, redis: Redis) -> None:
     store.workers.announce("a-1", [STARTER])
     said = redis.hget("fm:workers:models", "a-1")
     redis.hset("fm:workers:models", "a-1", said.replace("{", '{"colour":"blue",'))

@@ -152,12 +152,12 @@ def test_a_public_address_is_allowed(address: str) -> None:
         ("::ffff:7f00:1", "::ffff:127.0.0.1"),
     ],
 )
-def test_every_spelling_of_an_address_is_read_as_that_address(host: str, address: str) -> None:
+def test_every_spelling_of_an_ip_address_is_recognised(host: str, address: str) -> None:
     assert literal(host) == ip_address(address)
 
 
 @pytest.mark.parametrize("host", ["example.com", "1.2.3.4.example", "127.0.0.1 x", "", ":::", "a"])
-def test_a_name_is_no_address(host: str) -> None:
+def test_a_host_name_is_not_an_ip_address(host: str) -> None:
     assert literal(host) is None
 
 

@@ -49,13 +49,13 @@ def test_a_private_address_is_never_connected_to(origin: Origin) -> None:
         ["nonsense"],
     ],
 )
-def test_a_name_with_any_answer_that_is_refused_is_refused(answers: list[str]) -> None:
+def test_a_name_is_refused_if_one_of_its_addresses_is_refused(answers: list[str]) -> None:
     resolver = ScriptedResolver(photos_example=[answers])
     with pytest.raises(InputForbidden):
         get(Fetcher(allow_private="none", resolver=resolver), "http://photos.example/")
 
 
-def test_a_name_is_asked_once_and_the_connection_goes_to_the_answer_that_was_checked(
+def test_a_name_is_resolved_once_and_the_connection_goes_to_the_checked_address(
     origin: Origin,
 ) -> None:
     resolver = ScriptedResolver(photos_example=[["127.0.0.1"], ["169.254.169.254"]])
@@ -65,7 +65,7 @@ def test_a_name_is_asked_once_and_the_connection_goes_to_the_answer_that_was_che
     assert f"Host: photos.example:{origin.port}\r\n" in origin.requests[0]
 
 
-def test_a_name_that_answers_otherwise_after_a_redirect_is_checked_again(origin: Origin) -> None:
+def test_a_name_that_resolves_differently_after_a_redirect_is_checked_again(origin: Origin) -> None:
     origin.answers["/a"] = http("302 Found", b"", "Location: /photo.jpg")
     resolver = ScriptedResolver(photos_example=[["127.0.0.1"], ["169.254.169.254"]])
     fetcher = Fetcher(allow_private="all", resolver=resolver)

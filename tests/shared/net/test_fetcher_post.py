@@ -32,7 +32,7 @@ def post(fetcher: Fetcher, url: str, *, timeout_s: float = 10) -> tuple[int, flo
     return answer.status_code, answer.retry_after_s, answer.body
 
 
-def test_a_post_carries_body_and_headers_and_brings_the_answer(
+def test_a_post_sends_body_and_headers_and_returns_the_response(
     origin: Origin, fetcher: Fetcher
 ) -> None:
     origin.answers["/hook"] = http("201 Created", b"thanks")
@@ -50,14 +50,14 @@ def test_a_post_follows_no_redirect(origin: Origin, fetcher: Fetcher) -> None:
 
 
 @pytest.mark.parametrize("status", ["400 a", "410 Gone", "429 b", "500 c"])
-def test_a_post_brings_a_status_that_is_an_error(
+def test_a_post_returns_a_status_that_is_an_error(
     origin: Origin, fetcher: Fetcher, status: str
 ) -> None:
     origin.answers["/hook"] = http(status)
     assert post(fetcher, origin.url("/hook"))[0] == int(status[:3])
 
 
-def test_a_post_reads_16_kib_of_an_endless_answer(origin: Origin, fetcher: Fetcher) -> None:
+def test_a_post_reads_16_kib_of_an_endless_response(origin: Origin, fetcher: Fetcher) -> None:
     def endless() -> Iterator[bytes]:
         yield b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n"
         yield from itertools.repeat(b"x" * 1000)
@@ -66,7 +66,7 @@ def test_a_post_reads_16_kib_of_an_endless_answer(origin: Origin, fetcher: Fetch
     assert post(fetcher, origin.url("/hook")) == (200, None, b"x" * 16_384)
 
 
-def test_a_post_keeps_the_status_when_the_rest_drips_or_breaks_off(
+def test_a_post_keeps_the_status_if_the_rest_is_slow_or_incomplete(
     origin: Origin, fetcher: Fetcher
 ) -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n"
@@ -76,15 +76,15 @@ def test_a_post_keeps_the_status_when_the_rest_drips_or_breaks_off(
     assert post(fetcher, origin.url("/breaks")) == (200, None, b"th")
 
 
-def test_a_post_without_an_answer_times_out(origin: Origin, fetcher: Fetcher) -> None:
+def test_a_post_without_a_response_times_out(origin: Origin, fetcher: Fetcher) -> None:
     origin.answers["/hook"] = origin.drip
     with pytest.raises(InputTimeout):
         post(fetcher, origin.url("/hook"), timeout_s=SOON_S)
 
 
-def test_a_post_that_nobody_reads_times_out(fetcher: Fetcher) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as deaf:
-        url = f"http://127.0.0.1:{deaf.getsockname()[1]}/"
+def test_a_post_to_a_server_that_does_not_read_times_out(fetcher: Fetcher) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/"
         with pytest.raises(InputTimeout):
             fetcher.post(url, bytes(20_000_000), {}, timeout_s=SOON_S)
 

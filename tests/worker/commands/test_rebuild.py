@@ -205,7 +205,7 @@ def test_a_broken_manifest_is_reported_and_does_not_block_others(
     redis.flushdb()
     rebuilt = facemend()
     assert rebuilt.exit_code == 1
-    assert numbers(rebuilt)["with a manifest that cannot be read; see the log"] == 1
+    assert numbers(rebuilt)["with an unreadable manifest; see the log"] == 1
     assert status(store, job_id) is Status.QUEUED
 
 
