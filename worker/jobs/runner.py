@@ -37,6 +37,7 @@ from worker.jobs.places import DevicePlaces, FetchPlaces, Line
 _log = logging.getLogger(__name__)
 _RECORD_TIMEOUT_S = 120.0  # how long the end of a job waits for Redis
 _WAIT_S = 0.05
+_FETCH_BEAT_S = 1.0  # a job at a slow server hears of a cancel sooner
 
 _Argument = TypeVar("_Argument")
 
@@ -159,7 +160,8 @@ class JobRunner:
     def _run_to_end(self, claim: Claim) -> None:
         attempt, alone = claim.job.attempt, claim.suspect
         _log.info("job started", extra={"attempt": attempt} | ({"alone": True} if alone else {}))
-        with Lease(self.store, claim, self.beat_s, self.drain) as lease:
+        beat_s = min(self.beat_s, _FETCH_BEAT_S) if _is_remote(claim) else self.beat_s
+        with Lease(self.store, claim, beat_s, self.drain) as lease:
             end = self._work(claim, lease)
             status = self._record_end(claim, end)
         _log.info("job %s", status or "fenced: another worker has it")
