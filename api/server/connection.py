@@ -237,9 +237,11 @@ class Connection:
         stream = answer.body
         if not isinstance(stream, EventStream):
             while not answer.ended:
-                yield await self._resources.in_thread(answer.next_part)
+                yield await self._resources.in_background(answer.next_part)
             return
-        while (piece := await self._resources.in_thread(next, stream, None)) and not self._gone():
+        while (
+            piece := await self._resources.in_background(next, stream, None)
+        ) and not self._gone():
             yield piece
             if not stream.ended:
                 await self._resources.watch.changed(

@@ -33,11 +33,16 @@ class Resources:
         #: Bytes of bodies on their way; one key has half of them at most.
         self.body_bytes = Slots(settings.max_upload_bytes, settings.max_upload_bytes // 2)
         self._threads = ThreadPoolExecutor(settings.api_threads, thread_name_prefix="request")
+        self._background = ThreadPoolExecutor(4, thread_name_prefix="background")
         self._disk = ThreadPoolExecutor(2, thread_name_prefix="disk")
 
     async def in_thread(self, call: Callable[..., Result], *args: Any) -> Result:
         """Run a part of the application, which may wait for Redis and S3."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, call, *args)
+
+    async def in_background(self, call: Callable[..., Result], *args: Any) -> Result:
+        """Run what continues an answer: new requests do not stand in line behind it."""
+        return await asyncio.get_running_loop().run_in_executor(self._background, call, *args)
 
     async def on_disk(self, call: Callable[..., Result], *args: Any) -> Result:
         """Run what may wait for a disk."""
@@ -46,5 +51,6 @@ class Resources:
     def close(self) -> None:
         """Start nothing new. Calls that run end by themselves."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self._background.shutdown(wait=False, cancel_futures=True)
         self._disk.shutdown(wait=False, cancel_futures=True)
         self.watch.close()
