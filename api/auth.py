@@ -10,6 +10,7 @@ from werkzeug.routing import Rule
 
 from api import rate_limit as limits
 from api.context import current_services
+from api.request_log import set_log_key
 from shared.errors import Forbidden, Unauthorized
 from shared.tenants.api_keys import ApiKey
 from shared.tenants.rate_limit import Allowance
@@ -100,7 +101,9 @@ def _read_key() -> tuple[ApiKey, Allowance | None]:
 
 
 def _admit() -> None:
-    admit()
+    key = admit()
+    if key is not None:
+        set_log_key(key)
 
 
 def _name(rule: Rule, method: str) -> str:

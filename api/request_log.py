@@ -17,6 +17,7 @@ from flask import Flask, Response, g, request
 from api.context import current_services
 from api.jobs.long_poll import WaitResponse
 from shared.telemetry import REQUEST_SECONDS, REQUESTS, bind
+from shared.tenants.api_keys import ApiKey
 
 _log = logging.getLogger(__name__)
 _audit = logging.getLogger("facemend.audit")
@@ -37,8 +38,14 @@ def install(app: Flask) -> None:
 
 
 def set_log_job(job_id: str) -> None:
-    """Put ``job_id`` on the log line of the current request, if its path does not contain it."""
+    """Put ``job_id`` on the log lines of the current request, if its path does not contain it."""
     g.job_id = job_id
+    g.bound.enter_context(bind(job_id=job_id))
+
+
+def set_log_key(key: ApiKey) -> None:
+    """Put the tenant and the API key on the log lines of the current request."""
+    g.bound.enter_context(bind(tenant=key.tenant, key_id=key.id))
 
 
 def _begin() -> None:
@@ -47,6 +54,8 @@ def _begin() -> None:
     g.request_id = request.environ.setdefault("facemend.request_id", _request_id())
     g.bound = ExitStack()
     g.bound.enter_context(bind(request_id=g.request_id))
+    if job_id := (request.view_args or {}).get("job_id"):
+        g.bound.enter_context(bind(job_id=job_id))
     g.bound.enter_context(current_services().deadline.start())
 
 

@@ -131,6 +131,11 @@ class JobStore:
             job_id: (int(version), Status(status)) for job_id, version, status in pairs if version
         }
 
+    def log_fields(self, job_id: str) -> dict[str, str]:
+        """Return the fields of a log line about a job of any tenant. Raises Unavailable."""
+        found = self._scripts.run("read", id=job_id)
+        return to_job(job_id, found[0]).log_fields if found else {"job_id": job_id}
+
     def cancel(self, tenant: str, job_id: str) -> Job:
         """Cancel a queued job at once, or ask a running job to stop. Repeating changes nothing.
 

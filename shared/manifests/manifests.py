@@ -20,6 +20,7 @@ from typing import Any
 from shared.errors import Conflict, InputError, Internal, Unavailable
 from shared.jobs.compression import unpack
 from shared.jobs.idempotency import digest, reservation_key
+from shared.jobs.job import log_fields
 from shared.jobs.record import NewJob, Outcome, outcome_json, to_json
 from shared.jobs.recovery import Manifest, SealedRun
 from shared.storage.bucket import Storage
@@ -70,7 +71,8 @@ class Manifests:
         try:
             self._storage.delete([manifest_key(tenant, job_id, generation)])
         except Unavailable as error:
-            _log.warning("manifest not removed yet: %s", error.detail, extra={"job_id": job_id})
+            fields = log_fields(job_id, tenant, "")
+            _log.warning("manifest not removed yet: %s", error.detail, extra=fields)
 
     def remove_all(self, tenant: str, job_id: str) -> None:
         """Remove the manifests of all generations of a job. Raises Unavailable."""

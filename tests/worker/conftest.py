@@ -92,7 +92,12 @@ def worker(store: JobStore, pipeline: Pipeline, engine: InProcessEngine) -> JobR
 def submit(store: JobStore, storage: ObjectStorage, png: bytes) -> Callable[..., Job]:
     """Accept a job for the photo ``png``, as the API would."""
 
-    def submit(model: str = MODEL, source: dict[str, Any] | None = None, **parameters: Any) -> Job:
+    def submit(
+        model: str = MODEL,
+        source: dict[str, Any] | None = None,
+        request_id: str = "",
+        **parameters: Any,
+    ) -> Job:
         job_id = new_id("job")
         if source is None:
             stored = storage.put(input_key(TENANT, job_id), png, "image/png")
@@ -101,7 +106,14 @@ def submit(store: JobStore, storage: ObjectStorage, png: bytes) -> Callable[...,
         asked = {**request, "input": {}}
         hook = request["webhook"]
         return store.create(
-            new_job(id=job_id, model=model, request=asked, source=source, webhook=hook)
+            new_job(
+                id=job_id,
+                model=model,
+                request=asked,
+                source=source,
+                webhook=hook,
+                request_id=request_id,
+            )
         )
 
     return submit

@@ -13,7 +13,7 @@ from tests.models import stand_in
 from worker.decoder.decoded_photo import DecodedPhoto
 from worker.decoder.photo_arrays import photo_of
 from worker.engine import FaceOptions, FaceRecord, ModelInfo, Restoration
-from worker.engine.stage_timer import OnProgress
+from worker.engine.stage_timer import OnProgress, StageTimer
 from worker.engine_process.protocol import RestoreRequest
 from worker.engine_process.request_handler import ImageRestorer, RequestHandler
 from worker.engine_process.result_file import ResultFile
@@ -90,6 +90,7 @@ class RecordingContext:
 
     def __init__(self) -> None:
         self.steps: list[Progress] = []
+        self.timer = StageTimer()
 
     def report(self, progress: Progress) -> None:
         self.steps.append(progress)

@@ -20,10 +20,12 @@ class StageTimer:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Measure the block inside."""
+        """Measure the block inside, also if it raises."""
         start_s = time.monotonic()
-        yield
-        self._spent_s[name] = self._spent_s.get(name, 0.0) + time.monotonic() - start_s
+        try:
+            yield
+        finally:
+            self._spent_s[name] = self._spent_s.get(name, 0.0) + time.monotonic() - start_s
 
     def add_ms(self, timings_ms: Mapping[str, float]) -> None:
         """Add times in milliseconds that were measured elsewhere."""

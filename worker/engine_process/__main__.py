@@ -103,7 +103,8 @@ class _Job:
         self._photo = photo
 
     def run(self, handler: RequestHandler) -> None:
-        with bind(job_id=self._request.job_id), self._replies:
+        fields = {"job_id": self._request.job_id} | self._request.log_fields
+        with bind(**fields), self._replies:
             try:
                 self._reply(handler)
             except (_Stopped, OSError):

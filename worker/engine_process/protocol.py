@@ -9,7 +9,7 @@ import json
 import os
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from shared import errors
@@ -26,12 +26,16 @@ _ERRORS: dict[str, type[FacemendError]] = {
 
 @dataclass(frozen=True, slots=True)
 class RestoreRequest:
-    """A job for the engine process. ``options`` and ``output`` are those of the API request."""
+    """A job for the engine process. ``options`` and ``output`` are those of the API request.
+
+    ``log_fields`` are on every log line about the job.
+    """
 
     job_id: str
     model: str
     options: dict[str, Any]
     output: dict[str, Any]
+    log_fields: dict[str, str] = field(default_factory=dict)
 
 
 def socket_pair() -> tuple[socket.socket, socket.socket]:

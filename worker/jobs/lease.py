@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import threading
 import time
@@ -12,6 +13,7 @@ from shared.errors import Draining, JobCanceled, LeaseLost, Unavailable
 from shared.jobs.job import Progress
 from shared.jobs.runs import Beat, Claim
 from shared.jobs.store import JobStore
+from worker.engine.stage_timer import StageTimer
 
 _log = logging.getLogger(__name__)
 
@@ -40,6 +42,8 @@ class Drain:
 class Lease:
     """Renews a claim from its own thread. ``report`` also stores the progress of the job.
 
+    ``timer`` measures the stages of the run.
+
     The job continues while Redis is away: the token tells ``finish`` whether the lease is still
     ours.
     """
@@ -48,7 +52,10 @@ class Lease:
         self._store, self._claim, self._beat_s, self._drain = store, claim, beat_s, drain
         self._verdict = Beat.GO_ON
         self._done = threading.Event()
-        self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
+        self.timer = StageTimer()
+        # With the context, so that its log lines name the job.
+        renew = contextvars.copy_context().run
+        self._thread = threading.Thread(target=renew, args=[self._renew], name="lease", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()

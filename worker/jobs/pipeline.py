@@ -29,6 +29,10 @@ _NO_PLACE = nullcontext()
 class JobContext(Protocol):
     """What a running job reports to. To stop the job, raises LeaseLost, JobCanceled or Draining."""
 
+    @property
+    def timer(self) -> StageTimer:
+        """Measures the stages, also of a job that fails or is canceled."""
+
     def report(self, progress: Progress) -> None:
         """Store the progress, which the customer sees."""
 
@@ -78,7 +82,7 @@ class Pipeline:
         for the result, and what ``context`` raises.
         """
         start_s = time.monotonic()
-        timer = StageTimer()
+        timer = context.timer
         timer.add_ms({"queue": 1000 * _queued_s(claim.job)})
         with timer.stage("fetch"):
             context.report(Progress(Stage.FETCHING))
@@ -119,7 +123,9 @@ class Pipeline:
 
     def _restore(self, claim: Claim, decoded: DecodedPhoto, context: JobContext) -> ResultFile:
         job = claim.job
-        request = RestoreRequest(job.id, job.model, job.request["options"], job.request["output"])
+        request = RestoreRequest(
+            job.id, job.model, job.request["options"], job.request["output"], job.log_fields
+        )
         progress = _Progress(context, enlarges=request.options.get("background", "keep") != "keep")
         return self.engine.restore(
             request, decoded.fd, progress, context.check, alone=claim.suspect

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from shared.errors import (
@@ -29,6 +29,7 @@ from shared.jobs.runs import Claim
 from shared.jobs.store import JobStore
 from shared.manifests.manifests import Manifests
 from shared.telemetry import FACES, JOBS_ENDED, JOBS_RELEASED, STAGE_SECONDS, bind
+from worker.engine.stage_timer import StageTimer
 from worker.engine_process.supervisor import EngineSupervisor, Fault
 from worker.jobs.lease import Drain, Lease
 from worker.jobs.pipeline import Pipeline
@@ -90,7 +91,7 @@ class JobRunner:
     def release_all(self) -> None:
         """Release every running job, because this process exits now."""
         for claim in list(self.claims.values()):
-            with bind(job_id=claim.job.id):
+            with bind(**claim.job.log_fields):
                 try:
                     if self.store.runs.release(claim.job.id, claim.token, Release.DRAIN):
                         _log.warning("released: this process exits")
@@ -152,7 +153,7 @@ class JobRunner:
 
     def _run(self, claim: Claim) -> None:
         try:
-            with bind(job_id=claim.job.id):
+            with bind(**claim.job.log_fields):
                 self._run_to_end(claim)
         finally:
             del self.claims[claim.token]
@@ -162,7 +163,7 @@ class JobRunner:
         _log.info("job started", extra={"attempt": attempt} | ({"alone": True} if alone else {}))
         beat_s = min(self.beat_s, _FETCH_BEAT_S) if _is_remote(claim) else self.beat_s
         with Lease(self.store, claim, beat_s, self.drain) as lease:
-            end = self._work(claim, lease)
+            end = _with_timings(self._work(claim, lease), lease.timer)
             status = self._record_end(claim, end)
         _log.info("job %s", status or "fenced: another worker has it")
         if status and status.terminal:
@@ -230,6 +231,13 @@ def _is_remote(claim: Claim) -> bool:
 
 def _start(run: Callable[[_Argument], None], argument: _Argument) -> None:
     threading.Thread(target=run, args=(argument,), name="remote-job", daemon=True).start()
+
+
+def _with_timings(end: Outcome | _Requeue | None, timer: StageTimer) -> Outcome | _Requeue | None:
+    """Return the end with the times of the stages that a failed or canceled job passed."""
+    if isinstance(end, Outcome) and not end.timings_ms:
+        return replace(end, timings_ms=timer.timings_ms())
+    return end
 
 
 def _count(job: Job, end: Outcome | _Requeue, status: Status) -> None:

@@ -179,7 +179,8 @@ class Notifier:
         reaped = list(_batches(self._store.runs.reap))
         for job_id, status in reaped:
             JOBS_REAPED.labels(status).inc()
-            _logger.warning("reaped: the job is %s now", status, extra={"job_id": job_id})
+            fields = self._store.log_fields(job_id)
+            _logger.warning("reaped: the job is %s now", status, extra=fields)
         return reaped
 
     def tick_deliveries(self) -> int:

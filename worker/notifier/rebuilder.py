@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from shared.errors import Conflict, Internal, NotFound, QueueFull
+from shared.jobs.job import log_fields
 from shared.jobs.recovery import Manifest, RecoveryResult, SealedRun
 from shared.jobs.store import JobStore
 from shared.manifests.manifests import ManifestRef, Manifests
@@ -70,7 +71,7 @@ class Rebuilder:
     ) -> Iterator[RecoveryResult | None]:
         for ref, each in zip(batch, found, strict=True):
             if isinstance(each, Internal):
-                _log.error("%s", each.detail, extra={"job_id": ref.job_id})
+                _log.error("%s", each.detail, extra=log_fields(ref.job_id, ref.tenant, ""))
                 yield None
             elif (result := self._restore(ref, each, dry_run=dry_run)) is not None:
                 yield result

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import TypeVar
 
 from shared.errors import Internal
-from shared.jobs.job import Status
+from shared.jobs.job import Status, log_fields
 from shared.jobs.recovery import JobLocation
 from shared.jobs.store import JobStore
 from shared.manifests.installation import Installation
@@ -79,7 +79,7 @@ class Sweeper:
         return over
 
     def _restore(self, manifest: ManifestRef) -> bool:
-        log_job = {"job_id": manifest.job_id}
+        log_job = log_fields(manifest.job_id, manifest.tenant, "")
         try:
             result = self._rebuilder.restore(manifest)
         except Internal as error:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import random
 import time
+from contextlib import ExitStack
 from typing import Any
 from urllib.parse import urlsplit
 
 from shared.contract.rendering import represent
 from shared.errors import FacemendError
+from shared.jobs.job import Job, log_fields
 from shared.jobs.store import JobStore
 from shared.net.fetcher import Fetcher
 from shared.storage.bucket import ObjectStorage
@@ -53,26 +55,38 @@ class WebhookDelivery:
 
         If the result cannot be recorded, the lease expires and the same event id is sent again.
         """
-        with bind(
-            job_id=delivery.job_id,
-            delivery_id=delivery.id,
-            event_id=delivery.event_id,
-            attempt=delivery.attempt,
-        ):
+        with ExitStack() as bound:
+            bound.enter_context(
+                bind(
+                    **log_fields(delivery.job_id, delivery.tenant, ""),
+                    delivery_id=delivery.id,
+                    event_id=delivery.event_id,
+                    attempt=delivery.attempt,
+                )
+            )
             try:
-                self._record(delivery, self._attempt(delivery))
+                job = self._job(delivery)
+                if job is not None:
+                    bound.enter_context(bind(**job.log_fields))
+                self._record(delivery, self._attempt(delivery, job))
             except FacemendError as error:
                 _logger.warning("the webhook is postponed: %s", error.detail)
             except Exception:
                 _logger.exception("the webhook is postponed")
 
-    def _attempt(self, delivery: Delivery) -> Attempt:
-        """Send the webhook. Raises Unavailable or NotFound before anything is sent."""
+    def _job(self, delivery: Delivery) -> Job | None:
+        """Return the job to show; None for an event without one. Raises Unavailable, NotFound."""
+        if delivery.event == TEST_EVENT:
+            return None
+        return delivery.job or self._store.get(delivery.tenant, delivery.job_id)
+
+    def _attempt(self, delivery: Delivery, job: Job | None) -> Attempt:
+        """Send the webhook. Raises Unavailable before anything is sent."""
         if delivery.disabled:
             return _unsent("The endpoint is disabled")
         secrets = self._keys.webhook_secrets(delivery.tenant)
         try:
-            body = event_body(delivery.event, delivery.created_at, self._data(delivery))
+            body = event_body(delivery.event, delivery.created_at, self._data(delivery, job))
         except FacemendError:
             raise
         except Exception:
@@ -88,11 +102,10 @@ class WebhookDelivery:
             timeout_s=self._timeout_s,
         )
 
-    def _data(self, delivery: Delivery) -> dict[str, Any]:
+    def _data(self, delivery: Delivery, job: Job | None) -> dict[str, Any]:
         """Return the data of the event, new at each attempt: its URLs expire after some minutes."""
-        if delivery.event == TEST_EVENT:
+        if job is None:
             return {"delivery_id": delivery.id}
-        job = delivery.job or self._store.get(delivery.tenant, delivery.job_id)
         return represent(job, self._storage).model_dump(mode="json")
 
     def _record(self, delivery: Delivery, attempt: Attempt) -> None:
@@ -126,5 +139,5 @@ def _report(delivery: Delivery, attempt: Attempt, outcome: DeliveryOutcome) -> N
     if outcome.endpoint:
         ENDPOINTS_CHANGED.labels(outcome.endpoint).inc()
         to = urlsplit(delivery.url)
-        endpoint = {"tenant": delivery.tenant, "receiver": f"{to.scheme}://{to.netloc}"}
+        endpoint = {"receiver": f"{to.scheme}://{to.netloc}"}
         _logger.warning(_CHANGED[outcome.endpoint], extra=endpoint)

@@ -70,7 +70,8 @@ def restore(engine: EngineSupervisor, act: Act, job_id: str = "job_1", **how: An
     fd = memory_file.create("photo")
     write_photo(Photo.of_pixels(np.full((32, 32, 3), act, np.uint8)), fd)
     request = restore_request(output={"format": "png"})
-    request = dataclasses.replace(request, job_id=job_id)
+    log_fields = how.pop("log_fields", {})
+    request = dataclasses.replace(request, job_id=job_id, log_fields=log_fields)
     with DecodedPhoto(fd) as photo:
         result = engine.restore(request, photo.fd, on_progress, check, **how)
     with result:

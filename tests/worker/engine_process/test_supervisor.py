@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import threading
@@ -172,3 +173,16 @@ def test_close_leaves_no_process_behind(start: Callable[..., EngineSupervisor]) 
     pid = engine.pid
     engine.close()
     assert not Path(f"/proc/{pid}").exists()
+
+
+def test_a_line_of_the_engine_process_names_tenant_job_and_request(
+    start: Callable[..., EngineSupervisor], capfd: pytest.CaptureFixture[str]
+) -> None:
+    engine = start(log_format="json")
+    fields = {"job_id": "job_1", "tenant": "acme", "request_id": "req_1"}
+    with pytest.raises(Internal):
+        restore(engine, Act.FAIL, log_fields=fields)
+    engine.close()
+    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines() if line[:1] == "{"]
+    (line,) = [line for line in lines if line["event"] == "the engine failed"]
+    assert fields.items() <= line.items()

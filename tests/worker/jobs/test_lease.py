@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from shared.errors import Draining, JobCanceled, LeaseLost
+from shared.errors import Draining, JobCanceled, LeaseLost, Unavailable
 from shared.jobs.job import Job, Progress, Stage
-from shared.jobs.runs import Claim
+from shared.jobs.runs import Beat, Claim
 from shared.jobs.store import JobStore
 from shared.settings import Settings
+from shared.telemetry import bind
 from worker.jobs.lease import Drain, Lease
 
 Submit = Callable[..., Job]
@@ -90,3 +93,21 @@ def test_the_job_continues_while_redis_is_away(store: JobStore, submit: Submit) 
     with Lease(nowhere, claim, 0.05, Drain(1)) as lease:
         time.sleep(0.2)
         lease.report(Progress(Stage.DETECTING))
+
+
+def test_the_lines_of_the_renewing_thread_name_the_job(
+    store: JobStore, submit: Submit, log_lines: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = threading.Event()
+
+    def beat(*_: object) -> Beat:
+        if log_lines():
+            tried.set()
+        raise Unavailable("Redis is away")
+
+    monkeypatch.setattr(store.runs, "beat", beat)
+    job = submit()
+    with bind(**job.log_fields), Lease(store, _claim(store, job), 0.001, Drain(1)):
+        assert tried.wait(10)
+    line = log_lines()[0]
+    assert (line["event"], line["job_id"]) == ("lease not renewed: Redis is away", job.id)

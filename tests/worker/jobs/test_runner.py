@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from prometheus_client import REGISTRY
@@ -170,3 +170,28 @@ def test_a_model_that_this_worker_does_not_serve_is_named(
     assert error is not None
     assert error["code"] == "model-unavailable"
     assert "gpen-bfr-9000" in error["detail"]
+
+
+def test_a_failed_job_has_the_times_of_the_stages_that_it_passed(
+    worker: JobRunner, submit: Submit, store: JobStore, restorer: ScriptedRestorer
+) -> None:
+    def fail() -> None:
+        raise CorruptImage
+
+    restorer.during = fail
+    job = submit()
+    worker.restore(job.id)
+    failed = store.get(job.tenant, job.id)
+    assert failed.status is Status.FAILED
+    assert failed.timings_ms.keys() == {"queue", "fetch", "total"}
+
+
+def test_every_line_of_a_run_names_tenant_job_and_request(
+    worker: JobRunner, submit: Submit, log_lines: Any
+) -> None:
+    job = submit(request_id="req_1")
+    worker.restore(job.id)
+    lines = log_lines()
+    assert [line["event"] for line in lines] == ["job started", "job succeeded"]
+    for line in lines:
+        assert (line["job_id"], line["tenant"], line["request_id"]) == (job.id, job.tenant, "req_1")

@@ -22,7 +22,7 @@ from shared.storage.bucket import ObjectStorage
 from shared.storage.keys import file_key, input_key, result_key
 from shared.tenants.api_keys import KeyRing
 from shared.webhooks.outbox import Outbox
-from tests.jobs import MODEL, TENANT, end_job, only_delivery, queue_job
+from tests.jobs import MODEL, TENANT, end_job, new_job, only_delivery, queue_job
 from tests.origin import Origin, headers, http
 from tests.waiting import eventually
 from worker.notifier.delivery_scheduler import FULL
@@ -218,3 +218,14 @@ def test_the_gauges_are_exported_while_the_notifier_runs(store: JobStore, build:
     stop.set()
     thread.join()
     assert REGISTRY.get_sample_value("facemend_jobs_queued", labels) is None
+
+
+def test_the_line_about_a_reaped_job_names_its_tenant_and_request(
+    store: JobStore, redis: Redis, notifier: Notifier, log_lines: Any
+) -> None:
+    job = store.create(new_job(request_id="req_1"))
+    store.runs.claim(job.id, "worker-1")
+    redis.zadd("fm:leases", {job.id: 0})
+    notifier.tick_reap()
+    (line,) = [line for line in log_lines() if line["event"].startswith("reaped")]
+    assert (line["job_id"], line["tenant"], line["request_id"]) == (job.id, TENANT, "req_1")

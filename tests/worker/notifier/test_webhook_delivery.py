@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -325,3 +326,15 @@ def test_a_started_webhook_shows_the_running_job_also_after_its_end(
     for data in sent:
         assert (data["status"], data["attempt"]) == ("running", 1)
         assert (data["progress"], data["finished_at"], data["error"]) == (None, None, None)
+
+
+def test_each_line_names_tenant_job_and_the_request_that_created_it(
+    store: JobStore, send_due: SendDue, receiver: Origin, log_lines: Any
+) -> None:
+    webhook = {"url": receiver.url("/hook"), "events": ["restoration.canceled"]}
+    job = store.create(new_job(webhook=webhook, request_id="req_1"))
+    store.cancel(TENANT, job.id)
+    send_due()
+    (line,) = log_lines()
+    assert line["event"] == "webhook restoration.canceled: delivered"
+    assert (line["job_id"], line["tenant"], line["request_id"]) == (job.id, TENANT, "req_1")
