@@ -68,7 +68,7 @@ def row() -> Row:
     return Row("F0", "nothing at all", "none", injected=1)
 
 
-def promise(customer: Customer, *, hook: bool = False) -> str:
+def accepted_job(customer: Customer, *, hook: bool = False) -> str:
     """A job that was accepted."""
     customer.hook = "http://127.0.0.1:9" if hook else None
     job_id = queue_job(customer.service.store)
@@ -102,7 +102,7 @@ def arrival(job_id: str, event_id: str) -> Arrival:
 def test_a_promise_kept_is_no_breach(
     row: Row, service: Service, customer: Customer, receiver: Receiver
 ) -> None:
-    job_id = promise(customer, hook=True)
+    job_id = accepted_job(customer, hook=True)
     keep(customer, job_id)
     receiver.note(arrival(job_id, "evt_1"))
     receiver.note(arrival(job_id, "evt_1"))  # told twice of one event: as promised
@@ -111,20 +111,20 @@ def test_a_promise_kept_is_no_breach(
 
 
 def test_a_job_that_never_ends_is_lost(row: Row, service: Service, customer: Customer) -> None:
-    promise(customer)
+    accepted_job(customer)
     audit(row, service, customer, timeout_s=0.2)
     assert (row.lost, row.verdict) == (1, "BREACHED")
 
 
 def test_a_job_that_is_gone_is_lost(row: Row, service: Service, customer: Customer) -> None:
-    job_id = promise(customer)
+    job_id = accepted_job(customer)
     service.store.erase(TENANT, job_id)
     audit(row, service, customer, timeout_s=0.2)
     assert (row.lost, row.verdict) == (1, "BREACHED")
 
 
 def test_a_good_photo_that_failed_is_lost(row: Row, service: Service, customer: Customer) -> None:
-    job_id = promise(customer)
+    job_id = accepted_job(customer)
     claim = service.store.runs.claim(job_id, "worker-1")
     assert claim is not None
     service.store.runs.finish(
@@ -135,7 +135,7 @@ def test_a_good_photo_that_failed_is_lost(row: Row, service: Service, customer: 
 
 
 def test_somebody_elses_picture_is_a_breach(row: Row, service: Service, customer: Customer) -> None:
-    job_id = promise(customer)
+    job_id = accepted_job(customer)
     keep(customer, job_id, inverted(customer.order()))
     audit(row, service, customer, timeout_s=1)
     assert row.breaches == [f"{job_id} has a wrong result"]
@@ -144,7 +144,7 @@ def test_somebody_elses_picture_is_a_breach(row: Row, service: Service, customer
 def test_two_events_of_one_job_are_counted(
     row: Row, service: Service, customer: Customer, receiver: Receiver
 ) -> None:
-    job_id = promise(customer, hook=True)
+    job_id = accepted_job(customer, hook=True)
     keep(customer, job_id)
     receiver.note(arrival(job_id, "evt_1"))
     receiver.note(arrival(job_id, "evt_2"))
@@ -155,7 +155,7 @@ def test_two_events_of_one_job_are_counted(
 def test_a_place_that_is_never_given_back_is_found(
     row: Row, service: Service, customer: Customer
 ) -> None:
-    keep(customer, promise(customer))
+    keep(customer, accepted_job(customer))
     queue_job(service.store)  # in nobody's book, and in the indexes
     audit(row, service, customer, timeout_s=1)
     assert "the indexes hold" in row.breaches[0]
