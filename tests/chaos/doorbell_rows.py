@@ -24,16 +24,16 @@ def lose_doorbells(run: Run) -> None:
         service.start("api", "notifier", "worker", "worker")
         customer = run.customer(service, receiver)
         customer.wait([customer.submit() for _ in range(4)])
-        deaf, _ = service.all("worker")
+        frozen, _ = service.all("worker")
         for _ in range(3):
             time.sleep(0.5)  # let the worker wait in BRPOP
-            deaf.freeze()
+            frozen.freeze()
             jobs = [customer.submit() for _ in range(6)]
             time.sleep(0.3)
-            deaf.kill()
+            frozen.kill()
             _expect_start(run, customer, jobs)
-            service.again(deaf)
-            service.wait_ready(deaf)
+            service.again(frozen)
+            service.wait_ready(frozen)
         for _ in range(3):
             _delete_messages(run, service, customer)
         audit(run.row, service, customer, receiver)
