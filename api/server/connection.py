@@ -109,7 +109,7 @@ class Connection:
                     await self._send(answer, head)
                 finally:
                     if answer.open:
-                        await self._resources.in_thread(answer.close)
+                        await self._resources.in_thread(environ, answer.close)
         except FacemendError as error:
             await self._refuse(error)
             return False
@@ -146,7 +146,9 @@ class Connection:
             await self._event()  # the end of the message
             return
         if not await self._read_early(head, body):
-            limit = await self._resources.in_thread(body_limit, self._resources.app, environ)
+            limit = await self._resources.in_thread(
+                environ, body_limit, self._resources.app, environ
+            )
             if not limit:
                 return  # refused, or answered without the body
             key, _ = environ[ADMITTED]
@@ -205,7 +207,7 @@ class Connection:
 
     async def _call(self, environ: dict[str, Any]) -> Answer:
         try:
-            return await self._resources.in_thread(call, self._resources.app, environ)
+            return await self._resources.in_thread(environ, call, self._resources.app, environ)
         except Exception:  # noqa: BLE001 - the client gets an answer, the log the story
             _log.exception("the application failed")
             raise Internal from None

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from flask import Flask
 
 from api.context import Services
+from api.server.fair_threads import FairThreads
 from api.server.job_watch import JobWatch
 from api.server.proxies import Proxies
 from api.slots import Slots
@@ -32,13 +33,16 @@ class Resources:
         self.bodies_of_addresses = Slots(_BODIES, _BODIES_OF_AN_ADDRESS)
         #: Bytes of bodies on their way; one key has half of them at most.
         self.body_bytes = Slots(settings.max_upload_bytes, settings.max_upload_bytes // 2)
-        self._threads = ThreadPoolExecutor(settings.api_threads, thread_name_prefix="request")
+        self._threads = FairThreads(settings.api_threads)
         self._background = ThreadPoolExecutor(4, thread_name_prefix="background")
         self._disk = ThreadPoolExecutor(2, thread_name_prefix="disk")
 
-    async def in_thread(self, call: Callable[..., Result], *args: Any) -> Result:
-        """Run a part of the application, which may wait for Redis and S3."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, call, *args)
+    async def in_thread(
+        self, environ: dict[str, Any], call: Callable[..., Result], *args: Any
+    ) -> Result:
+        """Run a part of the application, which may wait for Redis and S3, for one request."""
+        client = environ.get("HTTP_AUTHORIZATION") or environ["REMOTE_ADDR"]
+        return await self._threads.run(client, call, *args)
 
     async def in_background(self, call: Callable[..., Result], *args: Any) -> Result:
         """Run what continues an answer: new requests do not stand in line behind it."""
@@ -50,7 +54,7 @@ class Resources:
 
     def close(self) -> None:
         """Start nothing new. Calls that run end by themselves."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
         self._background.shutdown(wait=False, cancel_futures=True)
         self._disk.shutdown(wait=False, cancel_futures=True)
         self.watch.close()
