@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import statistics
 import threading
 import time
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from benchmarks.service.attackers import KINDS
-from benchmarks.service.slow_clients import FREED_S, MAX_P95_MS, Target, clients_of, run_attack
+from benchmarks.service.slow_clients import FREED_S, MAX_P95_MS, Target, ask, clients_of, run_attack
 from shared.jobs.job import Job, Stage, Status
 from shared.storage.keys import job_prefixes
 from tests.chaos.audit import audit
@@ -274,15 +275,19 @@ def slow_clients(run: Run) -> None:
         customers = run.customer(service), run.customer(service, tenant="slow")
         client, attacker = ((one.secret, one.submit()) for one in customers)
         target = Target(api.pid, int(api.url.rpartition(":")[2]), client, attacker)
+        asyncio.run(ask(target.port, *target.client, 2))  # connects to Redis, imports, …
+        quiet_ms = asyncio.run(ask(target.port, *target.client, 10)).percentile_ms(0.95)
+        # A machine that is busy with something else is slow without an attack, too.
+        bound_ms = max(MAX_P95_MS, 10 * quiet_ms)
         worst_ms = 0.0
         for kind in KINDS:
             found = run_attack(target, kind)
             run.row.injected += clients_of(kind)
             p95_ms = found.asked.percentile_ms(0.95)
             worst_ms = max(worst_ms, p95_ms)
-            run.row.require(p95_ms <= MAX_P95_MS, f"{kind}: others wait {p95_ms:.0f} ms (p95)")
+            run.row.require(p95_ms <= bound_ms, f"{kind}: others wait {p95_ms:.0f} ms (p95)")
             run.row.require(not found.asked.failed, f"{kind}: {found.asked.failed} others failed")
             run.row.require(found.freed_s is not None, f"{kind}: connections are not freed")
             if found.freed_s and "event streams" not in kind:  # those last as long as their clients
                 run.row.recovered(found.freed_s, FREED_S, f"{kind}: freeing connections")
-        run.row.note(f"p95 of other clients at most {worst_ms:.0f} ms")
+        run.row.note(f"p95 of other clients at most {worst_ms:.0f} ms, {quiet_ms:.0f} ms without")
