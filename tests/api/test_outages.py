@@ -17,7 +17,7 @@ from werkzeug.test import TestResponse
 from api import Services, create_app
 from shared.jobs.store import JobStore
 from shared.settings import Settings
-from tests.api.conftest import Authorised
+from tests.api.conftest import Authorised, WaitingServer
 from tests.chaos.proxy import Proxy, Weather
 
 BITES_S = 3.0  # the fault matrix, row F11
@@ -44,6 +44,7 @@ class World:
         )
         self.services = Services.connect(self.settings)
         self.app = create_app(self.services)
+        self.app.wsgi_app = WaitingServer(self.app)  # type: ignore[method-assign]
 
     def client(self, token: str) -> Authorised:
         return Authorised(self.app.test_client(), token)
