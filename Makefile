@@ -19,7 +19,7 @@ help: ## Show this
 
 setup: ## Make the environment (cached; FACEMEND_TORCH=gpu for the CUDA build)
 	@test -n "$(PYTHON)" || { echo "Facemend needs Python 3.11 to 3.14: apt-get install python3" >&2; exit 1; }
-	@$(PYTHON) deploy/install.py
+	@$(PYTHON) deploy/setup/install.py
 
 demo: ## Restore a photo through the whole service, then stop it; pictures in demo/
 	@started=$$(date +%s) && $(MAKE) --no-print-directory setup && \
@@ -38,7 +38,7 @@ check: setup compose-check ## Format, lint, types, layers, spelling, Dockerfiles
 	$(BIN)/python -m mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell
-	$(BIN)/hadolint deploy/Dockerfile.*
+	$(BIN)/hadolint deploy/docker/Dockerfile.*
 
 unit: setup ## All tests but those of the whole stack
 	$(PYTEST) -m "not e2e"
@@ -69,10 +69,10 @@ bench-service: setup ## Measure what the service adds to a job, into benchmarks/
 	$(BIN)/python -m benchmarks.service
 
 compose-check: setup ## Is docker-compose.yml valid? (needs no Docker)
-	@deploy/check-compose
+	@deploy/docker/check-compose
 
 lock: ## Write requirements/*.lock anew (UPGRADE=1: take the newest that fit)
-	$(PYTHON) deploy/lock.py $(if $(UPGRADE),--upgrade)
+	$(PYTHON) deploy/setup/lock.py $(if $(UPGRADE),--upgrade)
 
 clean: ## Remove what was made here (the cached environment stays)
 	rm -rf .venv demo dist .cache .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -5,24 +5,12 @@ Knows no torch, numpy or OpenCV: it admits, records and answers, and the workers
 
 from __future__ import annotations
 
-from api import (
-    auth,
-    context,
-    deliveries,
-    events,
-    journal,
-    limits,
-    models,
-    ops,
-    payload,
-    problems,
-    restorations,
-    usage,
-    web,
-)
+from api import auth, context, payload, problems, rate_limit, request_log
 from api.context import Services
+from api.jobs.submission import MULTIPART_OVERHEAD_BYTES
 from api.openapi import SECURITY_SCHEMES, Application, info
-from api.submission import MULTIPART_OVERHEAD_BYTES
+from api.routes import deliveries, events, models, operations, restorations, usage
+from api.web import pages
 
 __all__ = ["Services", "create_app"]
 
@@ -34,6 +22,8 @@ def create_app(services: Services) -> Application:
     """
     app = Application(
         __name__,
+        static_folder="web/static",
+        template_folder="web/templates",
         info=info(),
         security_schemes=SECURITY_SCHEMES,
         doc_ui=False,
@@ -42,21 +32,21 @@ def create_app(services: Services) -> Application:
     app.url_map.merge_slashes = False  # //v1 is not found, and is not redirected either
     app.config["MAX_CONTENT_LENGTH"] = services.settings.max_input_bytes + MULTIPART_OVERHEAD_BYTES
     context.bind(app.extensions, services)
-    journal.install(app)
+    request_log.install(app)
     problems.install(app)
     auth.install(app)
-    limits.install(app)
-    web.install(app)
+    rate_limit.install(app)
+    pages.install(app)
     for blueprint in (
         restorations.blueprint,
         events.blueprint,
         deliveries.blueprint,
         models.blueprint,
         usage.blueprint,
-        ops.blueprint,
+        operations.blueprint,
     ):
         app.register_api(blueprint)
-    app.register_blueprint(web.blueprint)
+    app.register_blueprint(pages.blueprint)
     auth.check_table(app)
     app.generate_spec_json()
     return app

@@ -8,10 +8,10 @@ from typing import cast
 from flask import Flask, g, request
 from werkzeug.routing import Rule
 
-from api import limits
+from api import rate_limit as limits
 from api.context import services
 from shared.errors import Forbidden, Unauthorized
-from shared.keys import ApiKey
+from shared.tenants.api_keys import ApiKey
 
 READ, WRITE, ADMIN = "restorations:read", "restorations:write", "admin"
 PUBLIC = None

@@ -8,17 +8,17 @@ from typing import Any, Self, cast
 
 from flask import current_app
 
-from api.objects import PatientStorage
-from shared.database import connect
-from shared.keys import KeyRing
-from shared.manifest import Manifests
-from shared.patience import Patience
-from shared.queue import Doorbell, make_celery
-from shared.ratelimit import RateLimiter
+from api.request_storage import PatientStorage
+from shared.jobs.store import JobStore
+from shared.manifests.manifests import Manifests
+from shared.queue.celery_queue import Doorbell, make_celery
+from shared.redis.client import connect
+from shared.redis.request_deadline import Patience
 from shared.settings import Settings
-from shared.storage import ObjectStorage
-from shared.store import JobStore
-from shared.usage import UsageBook
+from shared.storage.bucket import ObjectStorage
+from shared.tenants.api_keys import KeyRing
+from shared.tenants.rate_limit import RateLimiter
+from shared.tenants.usage import UsageBook
 
 _EXTENSION = "facemend"
 #: Threads that stay free for requests that do not wait.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from api.photos import IMAGE_TYPES
-from api.submission import JSON, MULTIPART
+from api.jobs.photo_check import IMAGE_TYPES
+from api.jobs.submission import JSON, MULTIPART
 
 _FROM_STORAGE: dict[str, Any] = {"input": {"key": "holiday/1912.jpg"}}
 _FROM_WEB: dict[str, Any] = {

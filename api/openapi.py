@@ -15,9 +15,12 @@ from flask_openapi3.openapi import OpenAPI
 from pydantic.json_schema import models_json_schema
 
 from api.auth import SCOPES
+from api.jobs.submission import StrictRequest
 from api.problems import MEDIA_TYPE
-from api.submission import StrictRequest
-from shared import delivery_schemas, errors, schemas, usage_schemas
+from shared import errors
+from shared.contract import deliveries as delivery_schemas
+from shared.contract import restorations as schemas
+from shared.contract import usage as usage_schemas
 from shared.errors import FacemendError
 
 VERSION = "1"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from flask import request
@@ -17,6 +17,8 @@ _BOM = b"\xef\xbb\xbf"
 _WORDS = {"extra_forbidden": "unknown field", "missing": "this field is needed"}
 #: Each error costs the client a line; nobody reads more than this.
 _MAX_ERRORS = 50
+#: An error message repeats no more than this of a name that the client chose.
+_SHOWN_CHARACTERS = 200
 
 
 def read_json(data: bytes) -> Any:
@@ -101,10 +103,21 @@ def _sentence(message: str) -> str:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in found if names.count(name) > 1)
-        raise MalformedRequest(f"The JSON has the name {json.dumps(twice)} twice in one object.")
+        (name, *_) = repeated(name for name, _ in pairs)
+        shown = json.dumps(name[:_SHOWN_CHARACTERS])
+        raise MalformedRequest(f"The JSON has the name {shown} twice in one object.")
     return found
+
+
+def repeated(names: Iterable[str]) -> list[str]:
+    """Names that occur more than once, in the order of their second occurrence; linear time."""
+    seen: set[str] = set()
+    again: dict[str, None] = {}
+    for name in names:
+        if name in seen:
+            again[name] = None
+        seen.add(name)
+    return list(again)
 
 
 def _refuse_constant(name: str) -> NoReturn:

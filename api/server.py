@@ -1,6 +1,6 @@
 """The gunicorn worker: slow clients keep no thread, and what cannot be parsed gets a problem, too.
 
-Named as ``worker_class`` in deploy/gunicorn.conf.py.
+Named as ``worker_class`` in deploy/docker/gunicorn.conf.py.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped
 
 from api.problems import MEDIA_TYPE
 from shared.errors import FacemendError, Internal, MalformedRequest, SlowRequest
-from shared.sockets import limit
+from shared.redis.timed_socket import limit
 
 _log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class Arrival(socket.socket):
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn publishes no types
-    #: Time for a request to come in whole; deploy/gunicorn.conf.py sets it from the settings.
+    #: Time for a whole request to arrive; deploy/docker/gunicorn.conf.py sets it.
     arrival_s = 60.0
 
     def handle(self, conn: Any) -> Any:

@@ -13,9 +13,9 @@ from benchmarks.candidates import CPU, open_backends
 from benchmarks.report import Cell, Report
 from benchmarks.timing import time_in_turns
 from worker.engine.backends import Backend
-from worker.engine.backends.figures import Figure, machine_name
-from worker.engine.batch_size import best_batch, measure_batches
-from worker.engine.batching import Batcher
+from worker.engine.backends.measured_times import Figure, machine_name
+from worker.engine.batching.batch_size import best_batch, measure_batches
+from worker.engine.batching.batcher import Batcher
 from worker.engine.devices import is_out_of_memory
 
 _SIZES = {256: (1, 2, 4, 8), 512: (1, 2, 4)}

@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 
 from worker.engine.backends import Backend
-from worker.engine.backends.choice import is_installed, load_backend, precisions
-from worker.engine.backends.shelf import Shelf
+from worker.engine.backends.artifact_cache import Shelf
+from worker.engine.backends.selection import is_installed, load_backend, precisions
 from worker.engine.devices import choose_precision
-from worker.engine.loading import open_shelf
+from worker.engine.load import open_shelf
 
 CPU = torch.device("cpu")
 

@@ -19,7 +19,7 @@ from benchmarks.own_process import measure_first_result
 from benchmarks.report import Report
 from benchmarks.speed import measure_speed
 from benchmarks.whole_photo import measure_whole_photo
-from worker.engine.backends.figures import SHIPPED, machine_name, write_figures
+from worker.engine.backends.measured_times import SHIPPED, machine_name, write_figures
 
 RESULTS = Path(__file__).parent / "results"
 _SECTIONS = ("speed", "batches", "photo", "process", "gpu")

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from worker.engine.geometry import crop, similarity, template_points
-from worker.engine.images import Pixels
-from worker.engine.loading import load_detector
+from worker.engine.load import load_detector
+from worker.imaging.decode import Pixels
+from worker.imaging.geometry import crop, similarity, template_points
 
 _FREE = (
     ("skimage", "data/astronaut.png"),

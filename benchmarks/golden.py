@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
 
-from worker.engine.gpen import Generator
-from worker.engine.gpen_config import GpenConfig
+from worker.engine.gpen.config import GpenConfig
+from worker.engine.gpen.networks import Generator
 
 CONFIGS = {256: GpenConfig(256, 256, 1, 0.5), 512: GpenConfig(512, 512, 2, 1.0)}
 _VECTORS = Path(__file__).parents[1] / "tests" / "data" / "gpen" / "golden.npz"

@@ -11,8 +11,8 @@ import torch
 
 from benchmarks.report import Report
 from benchmarks.timing import Times
-from worker.engine.loading import open_shelf
-from worker.engine.network import Network
+from worker.engine.backends.torch_backend import Network
+from worker.engine.load import open_shelf
 
 #: Multiply-adds of one 512 px face and of one of 256 px.
 _MACS = {512: 138e9, 256: 8.7e9}

@@ -17,9 +17,12 @@ from PIL import Image
 
 from benchmarks.faces import crowd
 from benchmarks.report import Report
-from worker.engine import FaceOptions, Limits, decode, encode, load_restorer
-from worker.engine.catalogue import STARTER
-from worker.engine.sixteen_bit import png
+from worker.engine import FaceOptions, load_restorer
+from worker.imaging.decode import decode
+from worker.imaging.encode import encode
+from worker.imaging.limits import Limits
+from worker.imaging.sixteen_bit import png
+from worker.weights.catalogue import STARTER
 
 RESULTS = Path(__file__).parent / "results"
 _WIDTH_PX, _HEIGHT_PX = 7300, 5475

@@ -52,7 +52,9 @@ def _start(models_dir: Path, model: str, backend: str) -> tuple[float, dict[str,
 
 def _restore_one(models_dir: Path, model: str, backend: str) -> None:
     from benchmarks.faces import free_photo  # noqa: PLC0415 - the parent needs none of these
-    from worker.engine import FaceOptions, Photo, encode, load_restorer  # noqa: PLC0415
+    from worker.engine import FaceOptions, load_restorer  # noqa: PLC0415
+    from worker.imaging.decode import Photo  # noqa: PLC0415
+    from worker.imaging.encode import encode  # noqa: PLC0415
 
     restorer = load_restorer(model, models_dir=models_dir, backend=backend)
     done = restorer.restore(Photo.of_pixels(free_photo()), FaceOptions())

@@ -19,14 +19,15 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.report import Report
-from worker.engine import FaceOptions, ModelInfo, Photo, Restorer
+from worker.engine import FaceOptions, ModelInfo, Restorer
 from worker.engine.backends import Backend, Images
-from worker.engine.backends.choice import load_backend
-from worker.engine.batching import Answer
-from worker.engine.catalogue import STARTER
+from worker.engine.backends.selection import load_backend
+from worker.engine.batching.batcher import Answer
 from worker.engine.controls import DEFAULT, Controls
-from worker.engine.faces import DetectedFace, FaceDetector
-from worker.engine.geometry import (
+from worker.engine.faces.detector import DetectedFace, FaceDetector
+from worker.engine.load import open_shelf
+from worker.imaging.decode import Photo, Pixels
+from worker.imaging.geometry import (
     Resampling,
     face_mask,
     similarity,
@@ -34,10 +35,9 @@ from worker.engine.geometry import (
     transform,
     uncrop,
 )
-from worker.engine.images import Pixels
-from worker.engine.loading import open_shelf
 from worker.training.dataset import load_photos
 from worker.training.degradations import RECIPES, VALIDATION, Recipe, degrade
+from worker.weights.catalogue import STARTER
 
 RESULTS = Path(__file__).parent / "results"
 TEMPLATE = "ffhq"

@@ -15,7 +15,7 @@ from benchmarks.peer import Peer
 from benchmarks.report import Report
 from benchmarks.timing import Times, time_in_turns
 from worker.engine.backends import Backend
-from worker.engine.images import Pixels
+from worker.imaging.decode import Pixels
 
 _PEER = "peer: weights per face, grouped convolutions, NCHW"
 _BARS = {256: (3.0, 7.0), 512: (3.0, 8.0)}  # exact mode and fast mode, times the peer

@@ -10,12 +10,13 @@ import torch
 
 from benchmarks.faces import crowd
 from benchmarks.report import Report
-from worker.engine import FaceOptions, ModelInfo, Photo, Restorer, encode, load_restorer
+from worker.engine import FaceOptions, ModelInfo, Restorer, load_restorer
 from worker.engine.backends import Images
-from worker.engine.batching import Answer
+from worker.engine.batching.batcher import Answer
 from worker.engine.controls import DEFAULT, Controls
-from worker.engine.images import Pixels
-from worker.engine.loading import load_detector
+from worker.engine.load import load_detector
+from worker.imaging.decode import Photo, Pixels
+from worker.imaging.encode import encode
 
 _MAX_SHARE = 0.10
 _REPETITIONS = 3

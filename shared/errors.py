@@ -1,4 +1,4 @@
-"""Every error of ours, in one tree.
+"""The tree of errors: every error that leaves the package that raises it.
 
 FacemendError
 ├── RequestError        the HTTP request cannot be served as it is
@@ -11,28 +11,31 @@ FacemendError
 │   ├── InputNotFound, InputForbidden, InputTooLarge, InputTimeout, InputChanged,
 │   ├── UnsupportedImage, CorruptImage, ImageTooManyPixels,
 │   └── NoFaceFound, IdentityTooLow
-├── EngineError         the photo is fine; we are not
+├── EngineError         the photo is fine; the model or the device is not
 │   ├── ModelUnavailable
 │   │   └── WeightsMissing, WeightsInvalid, LicenceNotAccepted, OptionUnavailable
 │   └── OutOfMemory
 ├── ExecutionError      the run went wrong
 │   └── WorkerLost, Poisoned, DeadlineExceeded, PublishFailed, Internal
-└── LeaseLost, JobCanceled, SettingsInvalid, StackFailed   control: never a problem of a job
+├── ControlError        stops a run without ending the job; never stored with a job
+│   └── LeaseLost, JobCanceled, Draining, EngineCrashed, EngineLost
+└── CommandError        stops a process or a command; its detail is for the person who started it
+    └── SettingsInvalid, StackFailed, DatasetError
 
-``code`` is the last part of a problem's ``type`` (RFC 9457) and documented in docs/http-api.md.
-``retryable`` says whether the same job may succeed later without being changed.
+``code`` is the last part of a problem's ``type`` (RFC 9457); docs/http-api.md documents each one.
+``retryable`` says whether the same job may succeed later without a change.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, ClassVar
 
 PROBLEM_BASE = "https://facemend.dev/problems/"
 
 
 class FacemendError(Exception):
-    """Root of the tree; ``detail`` is written for the person who has to act on it."""
+    """Root of the tree. ``detail`` is written for the person who has to act on it."""
 
     code: ClassVar[str] = "internal"
     title: ClassVar[str] = "Something went wrong on our side"
@@ -44,7 +47,7 @@ class FacemendError(Exception):
         super().__init__(self.detail)
 
     def problem(self) -> dict[str, Any]:
-        """RFC 9457 members that do not depend on the request."""
+        """Return the members of RFC 9457 that do not depend on the request."""
         return {
             "type": PROBLEM_BASE + self.code,
             "title": self.title,
@@ -62,11 +65,14 @@ class RequestError(FacemendError):
 
 
 class MalformedRequest(RequestError):
-    """The body cannot be read at all (broken JSON, broken multipart)."""
+    """The body cannot be parsed (broken JSON, broken multipart)."""
 
 
 class InvalidRequest(RequestError):
-    """The body reads, but a field is wrong. ``errors`` hold JSON pointers (RFC 6901)."""
+    """The body is well formed, but a field is wrong.
+
+    ``errors`` are pairs of a JSON pointer (RFC 6901) and what is wrong there.
+    """
 
     http_status = 422
 
@@ -84,7 +90,7 @@ class Unauthorized(RequestError):
 
 
 class SignatureInvalid(Unauthorized):
-    """A webhook is not from us, was changed on its way, or is too old."""
+    """A webhook has another sender, was changed on its way, or is too old."""
 
     title = "The webhook's signature is not valid"
 
@@ -98,7 +104,7 @@ class NotFound(RequestError):
 
 
 class MethodNotAllowed(RequestError):
-    code, title, http_status = "method-not-allowed", "This path does not take that method", 405
+    code, title, http_status = "method-not-allowed", "This path does not support that method", 405
 
 
 class Conflict(RequestError):
@@ -110,11 +116,15 @@ class PayloadTooLarge(RequestError):
 
 
 class UnsupportedMediaType(RequestError):
-    code, title, http_status = "unsupported-media-type", "This content type is not taken here", 415
+    code, title, http_status = (
+        "unsupported-media-type",
+        "This content type is not supported",
+        415,
+    )
 
 
 class SlowRequest(RequestError):
-    """The client sent a part and then nothing, or next to nothing."""
+    """The client sent part of the request and then nothing, or almost nothing."""
 
     title, http_status, retryable = "The request took too long to arrive", 408, True
 
@@ -136,7 +146,7 @@ class _TryLater(RequestError):
 
 class IdempotencyInProgress(_TryLater):
     code, http_status = "idempotency-in-progress", 409
-    title = "The first request with this Idempotency-Key is still being answered"
+    title = "The first request with this Idempotency-Key is still being processed"
 
 
 class RateLimited(_TryLater):
@@ -148,19 +158,19 @@ class QueueFull(_TryLater):
 
 
 class Unavailable(_TryLater):
-    """Redis or the object storage does not answer."""
+    """Redis or the object storage does not respond."""
 
     code, title, http_status = "unavailable", "A part of the service is not reachable", 503
 
 
 class BucketMissing(Unavailable):
-    """The object storage answers, but our bucket is not there."""
+    """The object storage responds, but the bucket of the service does not exist."""
 
-    title = "The storage has no bucket for us"
+    title = "The storage does not have the bucket of the service"
 
 
 class Refused(Unavailable):
-    """Redis answers that it takes nothing now: what was asked for has not happened."""
+    """Redis responds that it accepts no writes now. Nothing has been changed."""
 
 
 class InputError(FacemendError):
@@ -180,20 +190,20 @@ class InputTooLarge(InputError):
 
 
 class InputTimeout(InputError):
-    code, title, http_status = "input-timeout", "The photo's server answers too slowly", 422
+    code, title, http_status = "input-timeout", "The photo's server responds too slowly", 422
     retryable = True
 
 
 class InputChanged(InputError):
     code, title, http_status = (
         "input-changed",
-        "The photo was replaced after the job was taken",
+        "The photo was replaced after the job was accepted",
         422,
     )
 
 
 class UnsupportedImage(InputError):
-    code, title, http_status = "unsupported-image", "This is not an image we read", 422
+    code, title, http_status = "unsupported-image", "This image format is not supported", 422
 
 
 class CorruptImage(InputError):
@@ -218,23 +228,23 @@ class EngineError(FacemendError):
 
 
 class ModelUnavailable(EngineError):
-    """The model asked for is unknown here or cannot be served."""
+    """The requested model is unknown here or cannot be served."""
 
 
 class WeightsMissing(ModelUnavailable):
-    """The weights file is not on this machine; the detail names the command that gets it."""
+    """The weights file is not on this machine. The detail names the command that downloads it."""
 
 
 class WeightsInvalid(ModelUnavailable):
-    """The weights file is not what it should be; the detail names file, key or hash."""
+    """The weights file is not the expected one. The detail names the file, key or hash."""
 
 
 class LicenceNotAccepted(ModelUnavailable):
-    """The weights' licence is not open and the operator has not accepted it."""
+    """The licence of the weights is not open, and the operator has not accepted it."""
 
 
 class OptionUnavailable(ModelUnavailable):
-    """What runs here cannot do what an option asks for; the detail says what can."""
+    """The models here do not support an option. The detail says which ones do."""
 
 
 class OutOfMemory(EngineError):
@@ -243,7 +253,7 @@ class OutOfMemory(EngineError):
 
 
 class ExecutionError(FacemendError):
-    """Something outside photo and model ended the run."""
+    """The run failed for a reason other than the photo or the model."""
 
 
 class WorkerLost(ExecutionError):
@@ -255,7 +265,7 @@ class Poisoned(ExecutionError):
 
 
 class DeadlineExceeded(ExecutionError):
-    code, title = "deadline-exceeded", "The job was not done in time"
+    code, title = "deadline-exceeded", "The job was not finished in time"
 
 
 class PublishFailed(ExecutionError):
@@ -263,28 +273,71 @@ class PublishFailed(ExecutionError):
 
 
 class Internal(ExecutionError):
-    """Not foreseen. The log has the whole story, the customer only the request or job id."""
+    """Unexpected. The log has the details; the customer gets only the request or job id."""
 
 
-class LeaseLost(FacemendError):
-    """Another worker owns the job now: stop, write nothing."""
+class ControlError(FacemendError):
+    """Ends a run, but not its job. It is never stored as the error of a job."""
+
+    title = "The run was stopped"
+
+
+class LeaseLost(ControlError):
+    """Another worker owns the job now: stop, and write nothing."""
 
     title = "The lease on this job is over"
 
 
-class JobCanceled(FacemendError):
+class JobCanceled(ControlError):
     """The customer cancelled a running job: stop at this stage."""
 
     title = "The job was cancelled"
 
 
-class SettingsInvalid(FacemendError):
+class Draining(ControlError):
+    """The worker stops before this job can finish: release the job to other workers."""
+
+    title = "The worker is shutting down"
+
+
+class EngineCrashed(ControlError):
+    """The engine process died while it had this job, perhaps because of the job.
+
+    ``child`` identifies the process that died.
+    """
+
+    title = "The engine process died"
+
+    def __init__(self, detail: str = "", child: Hashable = None) -> None:
+        super().__init__(detail)
+        self.child = child
+
+
+class EngineLost(ControlError):
+    """The engine process cannot be started again: this worker can run no job at all."""
+
+    title = "The engine process cannot be started again"
+
+
+class CommandError(FacemendError):
+    """Stops a process or a command. The detail is for the person who started it."""
+
+    title = "The command cannot run"
+
+
+class SettingsInvalid(CommandError):
     """A setting is wrong; the process does not start."""
 
     title = "A setting is wrong"
 
 
-class StackFailed(FacemendError):
-    """The embedded stack (or one process of it) does not start."""
+class StackFailed(CommandError):
+    """The embedded stack, or one process of it, does not start."""
 
     title = "The embedded stack could not be started"
+
+
+class DatasetError(CommandError):
+    """A folder or archive of photos cannot be used. The detail says what to do."""
+
+    title = "The photos cannot be used"

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from redis import Redis
 
-from deploy.seaweedfs import SeaweedFS
-from deploy.valkey import Valkey
+from deploy.embedded.seaweedfs import SeaweedFS
+from deploy.embedded.valkey import Valkey
 from shared.settings import Settings
 
 if TYPE_CHECKING:
-    from shared.storage import ObjectStorage
-    from shared.store import JobStore
+    from shared.jobs.store import JobStore
+    from shared.storage.bucket import ObjectStorage
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -76,7 +76,7 @@ def redis(valkey: Valkey) -> Iterator[Redis]:
 @pytest.fixture(scope="session")
 def object_storage(stack_settings: dict[str, Any]) -> Iterator[ObjectStorage]:
     """Made once: boto3 reads its service models anew for each client, half a second a time."""
-    from shared.storage import ObjectStorage
+    from shared.storage.bucket import ObjectStorage
 
     storage = ObjectStorage(Settings(_env_file=None, **stack_settings))
     yield storage
@@ -92,7 +92,7 @@ def storage(object_storage: ObjectStorage) -> ObjectStorage:
 
 @pytest.fixture
 def store(redis: Redis, settings: Settings) -> JobStore:
-    from shared.store import JobStore
+    from shared.jobs.store import JobStore
 
     return JobStore(redis, settings)
 

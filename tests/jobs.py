@@ -6,11 +6,11 @@ from typing import Any
 
 from redis import Redis
 
-from shared.jobs import TERMINAL_EVENT, Job, Priority, Status, new_id
-from shared.manifest import Manifests
-from shared.object_keys import input_key
-from shared.storage import ObjectStorage
-from shared.store import JobStore, NewJob, Outcome
+from shared.jobs.job import TERMINAL_EVENT, Job, Priority, Status, new_id
+from shared.jobs.store import JobStore, NewJob, Outcome
+from shared.manifests.manifests import Manifests
+from shared.storage.bucket import ObjectStorage
+from shared.storage.keys import input_key
 
 TENANT = "acme"
 MODEL = "facemend-starter"

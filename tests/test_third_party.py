@@ -27,6 +27,6 @@ def test_a_dependency_is_named_with_its_licence(package: str) -> None:
 
 
 def test_bundled_weights_are_named() -> None:
-    weights = sorted((ROOT / "worker/engine/models").glob("*.safetensors"))
+    weights = sorted((ROOT / "worker/weights/bundled").glob("*.safetensors"))
     assert weights
     assert {str(path.relative_to(ROOT)) for path in weights} <= _named()

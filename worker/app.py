@@ -22,21 +22,21 @@ from celery import Celery
 from celery.signals import setup_logging, worker_ready, worker_shutting_down
 
 from shared.errors import FacemendError, SettingsInvalid, Unavailable
-from shared.fetch import Fetcher
-from shared.queue import RESTORE_TASK, make_celery
+from shared.jobs.store import JobStore
+from shared.net.fetcher import Fetcher
+from shared.queue.celery_queue import RESTORE_TASK, make_celery
 from shared.settings import Settings, load_settings
-from shared.storage import ObjectStorage
-from shared.store import JobStore
+from shared.storage.bucket import ObjectStorage
 from shared.telemetry import configure_logging, start_metrics_server
 from worker.decoder.decoder import Decoder
-from worker.engine_process import batches
-from worker.engine_process.engine import EngineProcess
-from worker.ground import check_ground
-from worker.lease import Drain
-from worker.limits import limits_of
-from worker.pipeline import Pipeline
-from worker.pool import Pool
-from worker.tasks import Worker
+from worker.decoder.photo_limits import limits_of
+from worker.engine_process import batch_metrics as batches
+from worker.engine_process.supervisor import EngineProcess
+from worker.jobs.lease import Drain
+from worker.jobs.pipeline import Pipeline
+from worker.jobs.preflight import check_ground
+from worker.jobs.runner import Worker
+from worker.jobs.thread_pool import Pool
 
 _log = logging.getLogger(__name__)
 _ANNOUNCE_S = 5.0
@@ -47,7 +47,7 @@ EXIT_AT_FAULT = 4
 
 #: What loads the models, in the engine's process: ``module:function`` or the function itself.
 LoadRestorers = str | Callable[[Settings], Mapping[str, object]]
-LOAD_RESTORERS = "worker.wiring:load_restorers"
+LOAD_RESTORERS = "worker.load_models:load_restorers"
 
 
 def build(settings: Settings, engine: EngineProcess, decoder: Decoder) -> Worker:

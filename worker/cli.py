@@ -25,7 +25,10 @@ class LazyGroup(click.Group):
 
     #: name → (module:function, line in the list of commands)
     commands_by_name: ClassVar[dict[str, tuple[str, str]]] = {
-        "restore": ("worker.commands.restore:restore", "Restore the faces in a photo or a folder."),
+        "restore": (
+            "worker.commands.restore.command:restore",
+            "Restore the faces in a photo or a folder.",
+        ),
         "keys": ("worker.commands.keys:keys", "Make, list and revoke API keys."),
         "rebuild": ("worker.commands.rebuild:rebuild", "Bring jobs back that Redis has lost."),
         "models": ("worker.commands.models:models", "List, download and check model weights."),

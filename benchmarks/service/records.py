@@ -12,11 +12,11 @@ from typing import Any
 from redis import Redis
 
 from benchmarks.report import Report
-from deploy.valkey import Valkey
-from shared.database import connect
-from shared.jobs import Priority, Status, new_id
+from deploy.embedded.valkey import Valkey
+from shared.jobs.job import Priority, Status, new_id
+from shared.jobs.store import JobStore, NewJob, Outcome
+from shared.redis.client import connect
 from shared.settings import Settings
-from shared.store import JobStore, NewJob, Outcome
 
 _MODEL = "facemend-starter"
 _MAX_SCRIPT_MS, _MAX_BYTES, _MAX_SLOWER = 1.0, 2048.0, 1.2

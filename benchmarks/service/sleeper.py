@@ -10,8 +10,9 @@ from pathlib import Path
 from shared.settings import Settings, load_settings
 from shared.telemetry import configure_logging
 from worker.app import serve
-from worker.engine import FaceOptions, ModelInfo, Photo, Restoration
-from worker.engine_process.workbench import ImageRestorer, OnProgress
+from worker.engine import FaceOptions, ModelInfo, Restoration
+from worker.engine_process.handler import ImageRestorer, OnProgress
+from worker.imaging.decode import Photo
 
 MODEL = "sleeper"
 SLEEP_S = 0.25

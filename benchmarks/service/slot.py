@@ -13,15 +13,15 @@ from PIL import Image
 
 from benchmarks.report import Report
 from benchmarks.service.sleeper import MODEL, SLEEP_S, TIMES
-from deploy.child import Child
-from deploy.seaweedfs import SeaweedFS
-from deploy.valkey import Valkey
-from shared.jobs import Priority, new_id
-from shared.object_keys import input_key
-from shared.queue import Doorbell, make_celery
+from deploy.embedded.child_process import Child
+from deploy.embedded.seaweedfs import SeaweedFS
+from deploy.embedded.valkey import Valkey
+from shared.jobs.job import Priority, new_id
+from shared.jobs.store import JobStore, NewJob
+from shared.queue.celery_queue import Doorbell, make_celery
 from shared.settings import Settings
-from shared.storage import ObjectStorage
-from shared.store import JobStore, NewJob
+from shared.storage.bucket import ObjectStorage
+from shared.storage.keys import input_key
 
 _ROOT = Path(__file__).parents[2]
 _MIN_SHARE = 0.95

@@ -18,12 +18,12 @@ from pathlib import Path
 
 from benchmarks.report import Report
 from benchmarks.service.caller import Answers, Load
-from deploy.child import Child, free_port
-from deploy.seaweedfs import SeaweedFS
-from deploy.valkey import Valkey
-from shared.database import connect
-from shared.keys import KeyRing
+from deploy.embedded.child_process import Child, free_port
+from deploy.embedded.seaweedfs import SeaweedFS
+from deploy.embedded.valkey import Valkey
+from shared.redis.client import connect
 from shared.settings import Settings
+from shared.tenants.api_keys import KeyRing
 
 _ROOT = Path(__file__).parents[2]
 _BODY = json.dumps({"input": {"url": "http://127.0.0.1:9/photo.jpg"}})
@@ -93,7 +93,7 @@ def _service(folder: Path) -> Iterator[tuple[str, str]]:
         settings = Settings(_env_file=None, **values)  # type: ignore[arg-type] # pydantic converts
         keys = KeyRing(connect(settings), settings.api_key_pepper)
         _, token = keys.create("acme", "bench")
-        config = str(_ROOT / "deploy" / "gunicorn.conf.py")
+        config = str(_ROOT / "deploy/docker/gunicorn.conf.py")
         env = {f"FACEMEND_{name.upper()}": value for name, value in values.items()}
         argv = ["gunicorn", "--config", config, "api.wsgi:app"]
         with _served(folder / "api", argv, env, f"http://{bind}/healthz"):

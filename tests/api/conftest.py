@@ -21,15 +21,15 @@ from werkzeug.wrappers import Request
 from api import Services, create_app
 from api.openapi import Application
 from api.problems import MEDIA_TYPE
-from shared.jobs import Job, Status
-from shared.keys import ALL_SCOPES, KeyRing
-from shared.object_keys import result_key
-from shared.queue import Doorbell, make_celery
-from shared.ratelimit import RateLimiter
+from shared.jobs.job import Job, Status
+from shared.jobs.store import JobStore, Outcome
+from shared.queue.celery_queue import Doorbell, make_celery
 from shared.settings import Settings
-from shared.storage import ObjectStorage
-from shared.store import JobStore, Outcome
-from shared.usage import UsageBook
+from shared.storage.bucket import ObjectStorage
+from shared.storage.keys import result_key
+from shared.tenants.api_keys import ALL_SCOPES, KeyRing
+from shared.tenants.rate_limit import RateLimiter
+from shared.tenants.usage import UsageBook
 
 
 class CheckedClient(FlaskClient):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deploy.child import free_port
+from deploy.embedded.child_process import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -49,7 +49,14 @@ def serve(settings: Mapping[str, object], log: Path) -> Iterator[Server]:
     environ = {f"FACEMEND_{name.upper()}": str(value) for name, value in settings.items()}
     with log.open("wb") as file:
         process = subprocess.Popen(
-            [sys.executable, "-m", "gunicorn", "-c", "deploy/gunicorn.conf.py", "api.wsgi:app"],
+            [
+                sys.executable,
+                "-m",
+                "gunicorn",
+                "-c",
+                "deploy/docker/gunicorn.conf.py",
+                "api.wsgi:app",
+            ],
             cwd=ROOT,
             env={**os.environ, **environ, "FACEMEND_API_BIND": f"127.0.0.1:{port}"},
             stdout=file,

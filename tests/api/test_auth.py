@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 
 from api import Services, auth, create_app
 from api.openapi import Application
-from shared.keys import ALL_SCOPES
+from shared.tenants.api_keys import ALL_SCOPES
 
 Problem = Callable[[Any], tuple[int, str]]
 PROTECTED = sorted(route for route, scope in auth.SCOPES.items() if scope is not None)

@@ -13,9 +13,8 @@ from pydantic import BaseModel
 from api.auth import SCOPES
 from api.openapi import Application
 from shared import errors
-from shared.delivery_schemas import Delivery, DeliveryAttempt, EndpointDisabled, WebhookSecret
-from shared.errors import FacemendError
-from shared.schemas import (
+from shared.contract.deliveries import Delivery, DeliveryAttempt, EndpointDisabled, WebhookSecret
+from shared.contract.restorations import (
     Face,
     ModelUsed,
     ModelView,
@@ -23,6 +22,7 @@ from shared.schemas import (
     RestorationRequest,
     StoredImage,
 )
+from shared.errors import FacemendError
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "http-api.md").read_text()
 #: Raised inside processes or at the command line, never shown as a problem.

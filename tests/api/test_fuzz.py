@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from shared.database import connect
-from shared.keys import KeyRing
+from shared.redis.client import connect
 from shared.settings import Settings
+from shared.tenants.api_keys import KeyRing
 from tests.api.serving import serve
 
 #: So many for each operation at most, and in all at least; ``make fuzz`` sets both.

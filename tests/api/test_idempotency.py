@@ -1,4 +1,4 @@
-"""Idempotency-Key, as ``api.admission`` keeps its promise."""
+"""Idempotency-Key, as ``api.jobs.admission`` keeps its promise."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 
 from api import Services
 from api.openapi import Application
-from shared.object_keys import file_key
-from shared.storage import ObjectStorage
-from shared.store import JobStore
+from shared.jobs.store import JobStore
+from shared.storage.bucket import ObjectStorage
+from shared.storage.keys import file_key
 
 Submit = Callable[..., Any]
 Problem = Callable[[Any], tuple[int, str]]

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 
 from api.auth import SCOPES
 from api.openapi import Application
-from shared.schemas import RestorationRequest
+from shared.contract.restorations import RestorationRequest
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from pydantic import SecretStr
 from werkzeug.test import TestResponse
 
 from api import Services, create_app
+from shared.jobs.store import JobStore
 from shared.settings import Settings
-from shared.store import JobStore
 from tests.api.conftest import Authorised
 from tests.chaos.proxy import Proxy, Weather
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from api.payload import pointer, read_json, validate
+from api.payload import pointer, read_json, repeated, validate
+from shared.contract.restorations import RestorationRequest
 from shared.errors import InvalidRequest, MalformedRequest
-from shared.schemas import RestorationRequest
 
 VALID = {"input": {"key": "a.jpg"}}
 
@@ -36,6 +36,33 @@ VALID = {"input": {"key": "a.jpg"}}
 def test_what_is_no_strict_json_is_malformed(data: bytes, reason: str) -> None:
     with pytest.raises(MalformedRequest, match=reason):
         read_json(data)
+
+
+class Name(str):
+    """A name that counts how often it is compared with another one."""
+
+    __slots__ = ()
+    comparisons = 0
+
+    def __eq__(self, other: object) -> bool:
+        Name.comparisons += 1
+        return super().__eq__(other)
+
+    __hash__ = str.__hash__
+
+
+def test_repeated_names_are_found_in_linear_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Name, "comparisons", 0)
+    names = [Name(f"name {n}") for n in range(20_000)] + [Name("name 19999"), Name("name 7")]
+    assert repeated(names) == ["name 19999", "name 7"]
+    assert Name.comparisons < 2 * len(names)
+
+
+def test_the_error_about_a_repeated_name_stays_short() -> None:
+    name = "n" * 50_000
+    with pytest.raises(MalformedRequest) as caught:
+        read_json(f'{{"{name}": 1, "{name}": 2}}'.encode())
+    assert len(caught.value.detail) < 300
 
 
 def test_json_comes_out_as_it_went_in() -> None:

@@ -10,8 +10,8 @@ from flask.testing import FlaskClient
 
 from api import Services, create_app
 from shared.errors import Internal, ModelUnavailable
-from shared.jobs import Job
-from shared.store import JobStore
+from shared.jobs.job import Job
+from shared.jobs.store import JobStore
 
 Problem = Callable[[Any], tuple[int, str]]
 

@@ -11,13 +11,13 @@ from redis import Redis
 
 from api import Services, create_app
 from shared.errors import Unavailable
-from shared.jobs import Status
-from shared.object_keys import MANIFESTS
-from shared.recovery import Revival
+from shared.jobs.job import Status
+from shared.jobs.recovery import Revival
+from shared.jobs.store import JobStore, NewJob
 from shared.settings import Settings
-from shared.storage import ObjectStorage, StoredObject
-from shared.store import JobStore, NewJob
-from worker.rebuilder import Rebuilder
+from shared.storage.bucket import ObjectStorage, StoredObject
+from shared.storage.keys import MANIFESTS
+from worker.notifier.rebuilder import Rebuilder
 
 Submit = Callable[..., Any]
 Problem = Callable[[Any], tuple[int, str]]

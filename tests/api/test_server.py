@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from shared.database import connect
-from shared.jobs import Progress, Stage
-from shared.keys import KeyRing
+from shared.jobs.job import Progress, Stage
+from shared.redis.client import connect
 from shared.settings import Settings
+from shared.tenants.api_keys import KeyRing
 from tests.api.serving import Server, serve
 
 

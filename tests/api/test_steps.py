@@ -8,10 +8,10 @@ import io
 import pytest
 
 from api import Services, create_app
-from shared.jobs import Status
-from shared.keys import ALL_SCOPES
-from shared.manifest import Manifests
-from shared.store import Outcome
+from shared.jobs.job import Status
+from shared.jobs.store import Outcome
+from shared.manifests.manifests import Manifests
+from shared.tenants.api_keys import ALL_SCOPES
 from tests.api.conftest import Authorised
 from tests.shared.model.caller import Orders
 from tests.shared.model.steps import Watched, WatchedStorage

@@ -9,8 +9,8 @@ import torch
 
 from benchmarks.golden import CONFIGS, golden_error, golden_images, golden_state
 from benchmarks.peer import Peer
-from worker.engine.gpen import load_generator
-from worker.engine.gpen_config import GpenConfig
+from worker.engine.gpen.config import GpenConfig
+from worker.engine.gpen.networks import load_generator
 
 GOLDEN = Path(__file__).parents[1] / "data" / "gpen" / "golden.npz"
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import click
 
-from deploy.child import Child
+from deploy.embedded.child_process import Child
 from shared.errors import StackFailed
 from tests.chaos.report import Row, table
 from tests.chaos.rows import SPECS, Run, Skipped, Spec

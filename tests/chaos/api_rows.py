@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 
-from shared.jobs import Job, Stage, Status
-from shared.object_keys import job_prefixes
+from shared.jobs.job import Job, Stage, Status
+from shared.storage.keys import job_prefixes
 from tests.chaos.audit import audit
 from tests.chaos.customer import Customer
 from tests.chaos.photos import Order

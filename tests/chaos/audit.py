@@ -6,7 +6,7 @@ import base64
 import re
 from collections.abc import Mapping
 
-from shared.jobs import Job, Status
+from shared.jobs.job import Job, Status
 from tests.chaos.customer import Accepted, Customer
 from tests.chaos.photos import is_result, photo
 from tests.chaos.receiver import Receiver

@@ -7,7 +7,7 @@ import signal
 import statistics
 import time
 
-from shared.jobs import Stage, Status
+from shared.jobs.job import Stage, Status
 from tests.chaos.audit import Expected, audit
 from tests.chaos.customer import Customer
 from tests.chaos.devices import gpu_there

@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from shared.jobs import Job, Status
+from shared.jobs.job import Job, Status
 from tests.chaos.photos import Act, Order, photo
 from tests.chaos.service import TENANT, Service, eventually
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from worker.engine.images import Pixels
+from worker.imaging.decode import Pixels
 
 
 class Device(Protocol):

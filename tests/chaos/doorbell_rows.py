@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from shared.jobs import Priority
-from shared.queue import Doorbell, make_celery
+from shared.jobs.job import Priority
+from shared.queue.celery_queue import Doorbell, make_celery
 from tests.chaos.audit import audit
 from tests.chaos.customer import Customer
 from tests.chaos.receiver import Receiver

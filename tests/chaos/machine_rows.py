@@ -45,7 +45,7 @@ def skew_clocks(run: Run) -> None:
 @row("F23", "model file missing; one byte of it flipped", "never serves; names the hash")
 def spoil_model(run: Run) -> None:
     with run.service() as service:
-        shipped = Path(str(resources.files("worker.engine") / "models" / _SHIPPED))
+        shipped = Path(str(resources.files("worker.weights") / "bundled" / _SHIPPED))
         models = service.folder / "models"
         models.mkdir()
         for name, spoilt in (("gone", None), ("flipped", 1)):

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from deploy.child import free_port
+from deploy.embedded.child_process import free_port
 
 _PIECE_BYTES = 65_536
 _SLICES_A_SECOND = 10

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from shared.jobs import Status
+from shared.jobs.job import Status
 from tests.chaos.audit import audit
 from tests.chaos.customer import Customer
 from tests.chaos.proxy import Weather

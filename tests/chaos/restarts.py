@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
-from shared.jobs import Status
+from shared.jobs.job import Status
 from tests.chaos.customer import Customer
 from tests.chaos.report import Row
 from tests.chaos.service import Part

@@ -19,11 +19,11 @@ from shared.settings import Settings
 from tests.chaos.devices import Device, Gpu, Pretence
 from tests.chaos.photos import Act, Order, read
 from tests.models import stand_in
-from worker.engine import FaceOptions, FaceRecord, ModelInfo, Photo, Restoration
-from worker.engine.batching import Answer, Batcher
+from worker.engine import FaceOptions, FaceRecord, ModelInfo, Restoration
+from worker.engine.batching.batcher import Answer, Batcher
 from worker.engine.controls import Controls
-from worker.engine.images import Pixels
-from worker.engine_process.workbench import ImageRestorer, OnProgress
+from worker.engine_process.handler import ImageRestorer, OnProgress
+from worker.imaging.decode import Photo, Pixels
 
 MODEL = "chaos"
 RUNS = "runs"

@@ -22,16 +22,16 @@ from typing import Any, Literal, Self
 import httpx
 from redis import Redis
 
-from deploy.child import Child, free_port
-from deploy.seaweedfs import SeaweedFS
-from deploy.valkey import Valkey, valkey_binary
-from shared.database import connect
+from deploy.embedded.child_process import Child, free_port
+from deploy.embedded.seaweedfs import SeaweedFS
+from deploy.embedded.valkey import Valkey, valkey_binary
 from shared.errors import NotFound, StackFailed
-from shared.jobs import Job
-from shared.keys import KeyRing
+from shared.jobs.job import Job
+from shared.jobs.store import JobStore
+from shared.redis.client import connect
 from shared.settings import Settings
-from shared.storage import ObjectStorage
-from shared.store import JobStore
+from shared.storage.bucket import ObjectStorage
+from shared.tenants.api_keys import KeyRing
 from tests.chaos.proxy import Proxy
 from tests.chaos.restorers import MODEL, RUNS
 from tests.chaos.small_disk import SmallDisk
@@ -39,7 +39,7 @@ from tests.chaos.small_disk import SmallDisk
 TENANT = "acme"
 _ROOT = Path(__file__).resolve().parents[2]
 _MODULES = {
-    "api": ["gunicorn", "--config", str(_ROOT / "deploy" / "gunicorn.conf.py"), "api.wsgi:app"],
+    "api": ["gunicorn", "--config", str(_ROOT / "deploy/docker/gunicorn.conf.py"), "api.wsgi:app"],
     "worker": ["tests.chaos.worker"],
     "real-worker": ["worker.app"],
     "notifier": ["worker.notifier"],

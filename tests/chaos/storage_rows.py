@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from shared.jobs import Status
-from shared.object_keys import job_prefixes
+from shared.jobs.job import Status
+from shared.storage.keys import job_prefixes
 from tests.chaos.audit import audit
 from tests.chaos.customer import Customer
 from tests.chaos.proxy import Weather

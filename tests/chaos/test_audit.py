@@ -10,14 +10,14 @@ import pytest
 from PIL import Image, ImageChops
 from redis import Redis
 
-from deploy.child import Child
-from deploy.seaweedfs import SeaweedFS
-from deploy.valkey import Valkey
-from shared.jobs import Status
-from shared.keys import KeyRing
+from deploy.embedded.child_process import Child
+from deploy.embedded.seaweedfs import SeaweedFS
+from deploy.embedded.valkey import Valkey
+from shared.jobs.job import Status
+from shared.jobs.store import JobStore, Outcome
 from shared.settings import Settings
-from shared.storage import ObjectStorage
-from shared.store import JobStore, Outcome
+from shared.storage.bucket import ObjectStorage
+from shared.tenants.api_keys import KeyRing
 from tests.chaos.audit import audit
 from tests.chaos.customer import Customer
 from tests.chaos.photos import Order, photo

@@ -6,8 +6,8 @@ import itertools
 import signal
 import time
 
-from shared.jobs import Status, new_id
-from shared.queue import RESTORE_TASK, make_celery, restore_queue
+from shared.jobs.job import Status, new_id
+from shared.queue.celery_queue import RESTORE_TASK, make_celery, restore_queue
 from tests.chaos.audit import audit
 from tests.chaos.customer import Customer
 from tests.chaos.receiver import Receiver

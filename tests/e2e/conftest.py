@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deploy.stack import Stack
+from deploy.embedded.stack import Stack
 
 Job = dict[str, Any]
 TERMINAL = {"succeeded", "failed", "canceled"}

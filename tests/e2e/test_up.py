@@ -16,8 +16,8 @@ import httpx
 import pytest
 from PIL import Image, ImageChops
 
-from deploy.child import Child
-from deploy.stack import Stack
+from deploy.embedded.child_process import Child
+from deploy.embedded.stack import Stack
 from shared.errors import StackFailed
 from tests.waiting import eventually
 

@@ -18,9 +18,9 @@ from PIL import Image
 from redis import Redis
 from standardwebhooks.webhooks import Webhook
 
-from deploy.child import Child
-from deploy.receiver import Receiver
-from deploy.stack import Stack
+from deploy.embedded.child_process import Child
+from deploy.embedded.stack import Stack
+from deploy.embedded.webhook_receiver import Receiver
 
 pytestmark = pytest.mark.e2e
 Job = dict[str, Any]

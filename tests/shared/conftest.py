@@ -13,9 +13,9 @@ import pytest
 from pydantic import SecretStr
 from redis import Redis
 
-from shared.jobs import TERMINAL_EVENT, Priority, Status, new_id
+from shared.jobs.job import TERMINAL_EVENT, Priority, Status, new_id
+from shared.jobs.store import Claim, JobStore, NewJob, Outcome
 from shared.settings import Settings
-from shared.store import Claim, JobStore, NewJob, Outcome
 
 T = TypeVar("T")
 

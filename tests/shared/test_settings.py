@@ -100,7 +100,7 @@ def test_nobody_else_reads_the_environment() -> None:
         if re.search(r"\bos\.(environ|getenv)|from os import.*\b(environ|getenv)", path.read_text())
     }
     assert readers == {
-        "worker/engine_process/birth.py",  # hands it on to a child, less all that is ours
+        "worker/engine_process/spawn.py",  # hands it on to a child, less all that is ours
         "worker/engine/backends/__init__.py",  # writes there what a runtime reads
     }
 

@@ -10,24 +10,24 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shared.fetch import Fetcher
-from shared.jobs import Job, new_id
-from shared.manifest import Manifests
-from shared.object_keys import input_key
-from shared.schemas import RestorationParameters
+from shared.contract.restorations import RestorationParameters
+from shared.jobs.job import Job, new_id
+from shared.jobs.store import JobStore, NewJob
+from shared.manifests.manifests import Manifests
+from shared.net.fetcher import Fetcher
 from shared.settings import Settings
-from shared.storage import ObjectStorage
-from shared.store import JobStore, NewJob
+from shared.storage.bucket import ObjectStorage
+from shared.storage.keys import input_key
 from tests.jobs import TENANT, new_job
 from tests.origin import Origin, http
 from tests.worker.later import HOUR, LaterStorage
 from tests.worker.scripted import MODEL, EngineHere, ScriptedRestorer
 from worker.decoder import Decoder
-from worker.engine import Limits
-from worker.lease import Drain
-from worker.pipeline import Pipeline
-from worker.sweeper import Sweeper
-from worker.tasks import Worker
+from worker.imaging.limits import Limits
+from worker.jobs.lease import Drain
+from worker.jobs.pipeline import Pipeline
+from worker.jobs.runner import Worker
+from worker.notifier.sweeper import Sweeper
 
 Admit = Callable[..., NewJob]
 

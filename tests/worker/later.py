@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from shared.jobs import Status
-from shared.object_keys import INSTALLATION, result_key
-from shared.storage import ObjectStorage, StoredObject
-from shared.store import Claim, JobStore, NewJob, Outcome
+from shared.jobs.job import Status
+from shared.jobs.store import Claim, JobStore, NewJob, Outcome
+from shared.storage.bucket import ObjectStorage, StoredObject
+from shared.storage.keys import INSTALLATION, result_key
 from tests.jobs import TENANT
 
 HOUR = 3_600.0

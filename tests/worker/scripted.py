@@ -7,15 +7,16 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from shared.jobs import Progress
-from shared.schemas import RestorationParameters
+from shared.contract.restorations import RestorationParameters
+from shared.jobs.job import Progress
 from tests.models import stand_in
-from worker.decoder.parcel import Decoded
 from worker.decoder.pixels import photo_of
-from worker.engine import FaceOptions, FaceRecord, ModelInfo, Photo, Restoration
-from worker.engine_process.finished import Finished
-from worker.engine_process.order import Order
-from worker.engine_process.workbench import ImageRestorer, OnProgress, Workbench
+from worker.decoder.result_file import Decoded
+from worker.engine import FaceOptions, FaceRecord, ModelInfo, Restoration
+from worker.engine_process.handler import ImageRestorer, OnProgress, Workbench
+from worker.engine_process.request import Order
+from worker.engine_process.result import Finished
+from worker.imaging.decode import Photo
 
 MODEL = "scripted"
 

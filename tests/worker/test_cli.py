@@ -29,8 +29,8 @@ def test_help_and_mistakes_do_not_wait_for_torch(module: str) -> None:
     assert "torch" not in modules_after(f"import worker.commands.{module}")
 
 
-def test_the_engines_door_does_not_load_torch_before_it_is_needed() -> None:
-    assert "torch" not in modules_after("import worker.engine; worker.engine.decode")
+def test_the_engine_package_and_imaging_do_not_load_torch() -> None:
+    assert "torch" not in modules_after("import worker.engine, worker.imaging.decode")
 
 
 @pytest.mark.parametrize("name", LazyGroup.commands_by_name)

@@ -10,7 +10,7 @@ import pytest
 _HEAVY = {"torch", "cv2", "numpy", "PIL"}
 
 
-@pytest.mark.parametrize("module", ["worker.app", "worker.notifier"])
+@pytest.mark.parametrize("module", ["worker.app", "worker.notifier.notifier"])
 def test_no_torch_opencv_numpy_or_pillow_comes_into_the_process(module: str) -> None:
     program = f"import sys, {module}; print(sorted({_HEAVY} & set(sys.modules)))"
     done = subprocess.run(

@@ -6,10 +6,10 @@ from dataclasses import fields
 
 import pytest
 
-from shared.schemas import Options, RestorationParameters
+from shared.contract.restorations import Options, RestorationParameters
 from worker.engine import FaceOptions
-from worker.engine_process.order import Order
-from worker.engine_process.workbench import face_options
+from worker.engine_process.handler import face_options
+from worker.engine_process.request import Order
 
 ENGINE = {field.name: field.default for field in fields(FaceOptions)}
 

@@ -19,12 +19,12 @@ from celery import Celery
 from PIL import Image
 from redis import Redis
 
-from deploy.child import Child, free_port
-from shared.jobs import Job, Priority, Status
-from shared.queue import RESTORE_TASK, Doorbell, make_celery, restore_queue
+from deploy.embedded.child_process import Child, free_port
+from shared.jobs.job import Job, Priority, Status
+from shared.jobs.store import JobStore
+from shared.queue.celery_queue import RESTORE_TASK, Doorbell, make_celery, restore_queue
 from shared.settings import Settings
-from shared.storage import ObjectStorage
-from shared.store import JobStore
+from shared.storage.bucket import ObjectStorage
 from tests.waiting import eventually
 from tests.worker.engine_process.restorers import Act
 from tests.worker.scripted import MODEL

@@ -19,11 +19,11 @@ def bench(*, model: str | None, keep: bool, max_batch: int | None) -> None:
     """Time MODEL in each backend and precision that is installed, in batches of the best size."""
     with errors_as_exit_codes():
         settings = load_settings()
-        from worker.engine.backends.choice import shelf_folder
-        from worker.engine.backends.figures import OWN_NAME, Figure, write_figures
-        from worker.engine.backends.measuring import measure_backends
+        from worker.engine.backends.measure import measure_backends
+        from worker.engine.backends.measured_times import OWN_NAME, Figure, write_figures
+        from worker.engine.backends.selection import shelf_folder
         from worker.engine.devices import choose_device
-        from worker.engine.loading import open_shelf
+        from worker.engine.load import open_shelf
 
         shelf = open_shelf(
             model or settings.default_model,

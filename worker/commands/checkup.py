@@ -18,7 +18,7 @@ from shared.errors import (
     WeightsMissing,
 )
 from shared.settings import Settings
-from worker.wiring import load_model
+from worker.load_models import load_model
 
 Level = Literal["ok", "warn", "fail"]
 
@@ -121,9 +121,9 @@ def _devices(settings: Settings) -> Iterator[Finding]:
 def _backends(settings: Settings) -> Iterator[Finding]:
     """Each backend runs the default model's self-check; what it exports for that is kept."""
     from worker.engine.backends import INSTALL
-    from worker.engine.backends.choice import is_installed, load_backend, precisions
+    from worker.engine.backends.selection import is_installed, load_backend, precisions
     from worker.engine.devices import choose_device
-    from worker.engine.loading import open_shelf
+    from worker.engine.load import open_shelf
 
     device = choose_device(settings.device)
     shelf = open_shelf(
@@ -149,8 +149,8 @@ def _backends(settings: Settings) -> Iterator[Finding]:
 
 
 def _weights(settings: Settings) -> Iterator[Finding]:
-    from worker.engine.catalogue import CATALOGUE
-    from worker.engine.weights import checked_path, expected_sha256, find_entry, require_licence
+    from worker.weights.catalogue import CATALOGUE
+    from worker.weights.files import checked_path, expected_sha256, find_entry, require_licence
 
     served = settings.served_models or (settings.default_model,)
     for name in dict.fromkeys((*served, *CATALOGUE)):
@@ -203,7 +203,7 @@ def _models(settings: Settings) -> Iterator[Finding]:
 
 
 def _identity(_: Settings) -> Iterator[Finding]:
-    from worker.engine.identity import load_embedder, network_path
+    from worker.engine.faces.identity import load_embedder, network_path
 
     try:
         load_embedder()
@@ -214,7 +214,7 @@ def _identity(_: Settings) -> Iterator[Finding]:
 
 
 def _redis(settings: Settings) -> Iterator[Finding]:
-    from shared.store import JobStore
+    from shared.jobs.store import JobStore
 
     store = JobStore.connect(settings)
     configured = "redis_url" in settings.model_fields_set
@@ -228,7 +228,7 @@ def _redis(settings: Settings) -> Iterator[Finding]:
 
 
 def _s3(settings: Settings) -> Iterator[Finding]:
-    from shared.storage import ObjectStorage
+    from shared.storage.bucket import ObjectStorage
 
     configured = "s3_endpoint_url" in settings.model_fields_set
     try:

@@ -20,8 +20,8 @@ import httpx
 from PIL import Image
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
-from deploy.receiver import Received, Receiver
-from deploy.stack import Stack
+from deploy.embedded.stack import Stack
+from deploy.embedded.webhook_receiver import Received, Receiver
 from shared.errors import FacemendError
 from worker.commands.demo_pictures import free_photo, side_by_side, spoil
 from worker.commands.up import interrupted_by_signals

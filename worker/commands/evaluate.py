@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from shared.errors import OptionUnavailable, WeightsMissing
+from shared.errors import DatasetError, OptionUnavailable, WeightsMissing
 from shared.settings import Settings, load_settings
 from worker.commands.failure import errors_as_exit_codes
-from worker.wiring import load_model
+from worker.load_models import load_model
 
 if TYPE_CHECKING:
     from worker.training.degradations import Image
@@ -89,7 +89,7 @@ def evaluate(
 
     Exit codes: 0 measured, 2 wrong command or photos that cannot be used, 3 model or weights.
     """
-    from worker.training.dataset import DatasetError, load_images, load_photos
+    from worker.training.dataset import load_images, load_photos
     from worker.training.quality import of_model, of_pictures
 
     ways = (photos is not None, restored is not None, reference is not None)
@@ -122,7 +122,7 @@ def evaluate(
 def _judge(
     settings: Settings, where: str, fid: Path | None, alexnet: Path | None, heads: Path | None
 ) -> Judge:
-    from worker.engine.identity import load_embedder
+    from worker.engine.faces.identity import load_embedder
     from worker.training.perceptual import Fid, Lpips
     from worker.training.quality import Judge
 
@@ -143,8 +143,8 @@ def _judge(
 
 def _landmarks(settings: Settings, where: str) -> FindLandmarks:
     from worker.engine.devices import choose_device
-    from worker.engine.geometry import template_points
-    from worker.engine.loading import load_detector
+    from worker.engine.load import load_detector
+    from worker.imaging.geometry import template_points
 
     if where != "detect":
         return lambda image: template_points(where, len(image))

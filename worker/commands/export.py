@@ -39,8 +39,8 @@ def export(*, model: str, form: str, output: Path | None) -> None:
         raise click.UsageError(f"{file}: a file in format {form} ends with {_SUFFIXES[form]}.")
     with errors_as_exit_codes():
         settings = load_settings()
-        from worker.engine.backends.exports import export as write
-        from worker.engine.loading import open_shelf
+        from worker.engine.backends.export import export as write
+        from worker.engine.load import open_shelf
 
         shelf = open_shelf(
             model, models_dir=settings.models_dir, accepted_licences=settings.accepted_licences

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 
 import click
 
-from shared.database import connect
-from shared.keys import ALL_SCOPES, ApiKey, KeyRing
+from shared.redis.client import connect
 from shared.settings import load_settings
+from shared.tenants.api_keys import ALL_SCOPES, ApiKey, KeyRing
 from worker.commands.failure import errors_as_exit_codes
 
 #: A key that only submits and reads; ``admin`` is given on purpose.

@@ -15,10 +15,10 @@ from rich.table import Column, Table
 from shared.errors import FacemendError, ModelUnavailable, WeightsMissing
 from shared.settings import Settings, load_settings
 from worker.commands.failure import EXIT_MODEL, errors_as_exit_codes, line_of
-from worker.engine.catalogue import CATALOGUE, Entry
-from worker.engine.downloads import pull
-from worker.engine.sources import source_of
-from worker.engine.weights import expected_sha256, find_entry, verify
+from worker.weights.catalogue import CATALOGUE, Entry
+from worker.weights.download import pull
+from worker.weights.files import expected_sha256, find_entry, verify
+from worker.weights.sources import source_of
 
 _HELP = """List, download and check model weights.
 

@@ -7,16 +7,16 @@ from collections import Counter
 
 import click
 
-from shared.database import connect
-from shared.installation import Installation
-from shared.keys import KeyRing
-from shared.recovery import Revival
+from shared.jobs.recovery import Revival
+from shared.jobs.store import JobStore
+from shared.manifests.installation import Installation
+from shared.redis.client import connect
 from shared.settings import load_settings
-from shared.storage import ObjectStorage
-from shared.store import JobStore
+from shared.storage.bucket import ObjectStorage
+from shared.tenants.api_keys import KeyRing
 from worker.commands.failure import EXIT_PHOTO_FAILED, errors_as_exit_codes
-from worker.key_copies import KeyCopies
-from worker.rebuilder import Rebuilder
+from worker.notifier.key_backup import KeyCopies
+from worker.notifier.rebuilder import Rebuilder
 
 _WORDS = {
     Revival.QUEUED: "in the queue again",

@@ -12,7 +12,7 @@ from types import FrameType
 
 import click
 
-from deploy.stack import Stack, default_folder
+from deploy.embedded.stack import Stack, default_folder
 from shared.errors import FacemendError
 
 

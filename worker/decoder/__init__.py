@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from worker.decoder.decoder import Decoder
-from worker.decoder.parcel import Decoded, Header
+from worker.decoder.result_file import Decoded, Header
 from worker.decoder.sandbox import Bounds
 
 if TYPE_CHECKING:

@@ -10,14 +10,14 @@ from dataclasses import asdict
 from typing import Self
 
 from shared.errors import CorruptImage, Internal, Unavailable
-from worker.decoder import parcel
-from worker.decoder.nursery import Ending, Nursery
-from worker.decoder.parcel import Decoded
+from worker.decoder import result_file as parcel
+from worker.decoder.fork_server import Ending, Nursery
+from worker.decoder.result_file import Decoded
 from worker.decoder.sandbox import Bounds
-from worker.engine.limits import Limits
+from worker.imaging.limits import Limits
 
 _log = logging.getLogger(__name__)
-_READ = "worker.engine.images:decode"
+_READ = "worker.imaging.decode:decode"
 
 
 class Decoder:
@@ -34,7 +34,7 @@ class Decoder:
         """Nothing runs before ``start`` or the first ``decode``.
 
         ``at_once``: photos read at the same time, others wait (None: one a processor of ours).
-        ``read``: ``module:function`` like ``worker.engine.images.decode``, called in the child.
+        ``read``: ``module:function`` like ``worker.imaging.decode.decode``, called in the child.
         """
         self._limits, self._bounds = limits, bounds
         self._slots = threading.BoundedSemaphore(at_once or len(os.sched_getaffinity(0)))
@@ -66,7 +66,7 @@ class Decoder:
     def decode(self, data: bytes) -> Decoded:
         """Read the first frame, upright; who asked closes the answer.
 
-        Raises what ``worker.engine.images.decode`` raises; CorruptImage also for a photo on which
+        Raises what ``worker.imaging.decode.decode`` raises; CorruptImage also for a photo on which
         the decoder dies or does not come to an end; Unavailable where that was not the photo's
         doing, so that it may go well later; Internal for a mistake of ours.
         """

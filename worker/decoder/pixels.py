@@ -8,9 +8,9 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from worker.decoder import parcel
-from worker.decoder.parcel import Decoded, Header, Part
-from worker.engine.images import Format, Photo
+from worker.decoder import result_file as parcel
+from worker.decoder.result_file import Decoded, Header, Part
+from worker.imaging.decode import Format, Photo
 
 
 def photo_of(decoded: Decoded) -> Photo:

@@ -1,7 +1,6 @@
-"""The engine's door: photo in, photo with restored faces out. Imports nothing of ours but errors.
+"""The engine's public names: a photo in, a photo with restored faces out.
 
-Each name is imported when it is first used: who only reads photos does not wait for torch, and who
-only hands the limits on does not load a decoder.
+Each name is imported when it is first used, so that importing this package does not load torch.
 """
 
 from __future__ import annotations
@@ -10,10 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from worker.engine.encoding import comparison, encode, output_format, require_room
-    from worker.engine.images import Photo, decode
-    from worker.engine.limits import Limits
-    from worker.engine.loading import load_restorer
+    from worker.engine.load import load_restorer
     from worker.engine.restoration import (
         BackgroundUsed,
         FaceOptions,
@@ -27,24 +23,14 @@ __all__ = [
     "BackgroundUsed",
     "FaceOptions",
     "FaceRecord",
-    "Limits",
     "ModelInfo",
-    "Photo",
     "Restoration",
     "Restorer",
-    "comparison",
-    "decode",
-    "encode",
     "load_restorer",
-    "output_format",
-    "require_room",
 ]
 
 _HOMES = {
-    "encoding": ("comparison", "encode", "output_format", "require_room"),
-    "images": ("Photo", "decode"),
-    "limits": ("Limits",),
-    "loading": ("load_restorer",),
+    "load": ("load_restorer",),
     "restoration": ("BackgroundUsed", "FaceOptions", "FaceRecord", "ModelInfo", "Restoration"),
     "restorer": ("Restorer",),
 }

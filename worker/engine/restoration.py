@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from worker.engine.catalogue import Task
-from worker.engine.geometry import Resampling
-from worker.engine.images import Photo, Pixels
+from worker.imaging.decode import Photo, Pixels
+from worker.imaging.geometry import Resampling
+from worker.weights.catalogue import Task
 
 Box = tuple[float, float, float, float]
 Points = tuple[tuple[float, float], ...]

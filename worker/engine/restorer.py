@@ -12,23 +12,23 @@ from functools import partial
 import numpy as np
 
 from shared.errors import NoFaceFound, OutOfMemory
-from worker.engine.aligning import Aligned, Aligner
 from worker.engine.backends import Backend
 from worker.engine.background import Enlarger, no_enlarger
-from worker.engine.batch_size import best_batch, measure_batches
-from worker.engine.batching import Answer, Batcher, OnBatch
-from worker.engine.choice import LEAST_SCORE, choose, in_order, is_sure
-from worker.engine.colouring import to_be_coloured
+from worker.engine.batching.batch_size import best_batch, measure_batches
+from worker.engine.batching.batcher import Answer, Batcher, OnBatch
 from worker.engine.controls import Controls
 from worker.engine.devices import is_out_of_memory
-from worker.engine.faces import DetectedFace, FaceDetector
-from worker.engine.finishing import Finisher, open_record, require_some, warnings
-from worker.engine.identity import Guard
-from worker.engine.images import Photo
-from worker.engine.laps import Laps
-from worker.engine.parsing import FaceParser
-from worker.engine.pasting import Paster
+from worker.engine.faces.alignment import Aligned, Aligner
+from worker.engine.faces.detector import DetectedFace, FaceDetector
+from worker.engine.faces.finishing import Finisher, open_record, require_some, warnings
+from worker.engine.faces.identity import Guard
+from worker.engine.faces.parsing import FaceParser
+from worker.engine.faces.pasting import Paster
+from worker.engine.faces.selection import LEAST_SCORE, choose, in_order, is_sure
 from worker.engine.restoration import FaceOptions, ModelInfo, Restoration
+from worker.engine.stage_timer import Laps
+from worker.imaging.colorization import to_be_coloured
+from worker.imaging.decode import Photo
 
 #: Told of stage, faces done and in all (of pixels while ``enlarging``); may raise to stop.
 OnProgress = Callable[[str, int, int | None], None]

@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, Any
 from shared.errors import FacemendError, Internal, ModelUnavailable
 from shared.settings import Settings
 from shared.telemetry import bind, configure_logging
-from worker.decoder.parcel import Decoded
-from worker.engine_process import batches, wire
-from worker.engine_process.order import Order
-from worker.engine_process.tether import tether
+from worker.decoder.result_file import Decoded
+from worker.engine_process import batch_metrics as batches
+from worker.engine_process import protocol as wire
+from worker.engine_process.parent_death import tether
+from worker.engine_process.request import Order
 
 if TYPE_CHECKING:
-    from worker.engine_process.workbench import ImageRestorer, Workbench
+    from worker.engine_process.handler import ImageRestorer, Workbench
 
 _log = logging.getLogger("worker.engine_process")
 EXIT_DEVICE_BROKEN = 70
@@ -71,7 +72,7 @@ def main() -> None:
 
 def _prepare(load_restorers: str) -> Callable[[Settings], Workbench]:
     """Import all that loading takes; what loads."""
-    from worker.engine_process.workbench import Workbench  # noqa: PLC0415  # with numpy and OpenCV
+    from worker.engine_process.handler import Workbench  # noqa: PLC0415  # with numpy and OpenCV
 
     name, _, function = load_restorers.partition(":")
     module = importlib.import_module(name)

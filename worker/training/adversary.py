@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from worker.engine.gpen import Discriminator, GpenConfig, load_discriminator
+from worker.engine.gpen.networks import Discriminator, GpenConfig, load_discriminator
 from worker.training import losses
 from worker.training.options import TrainConfig
 from worker.training.parallel import Figures, Parallel

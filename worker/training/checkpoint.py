@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from shared.errors import WeightsInvalid
-from worker.engine.gpen import Generator, load_generator
+from worker.engine.gpen.networks import Generator, load_generator
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:

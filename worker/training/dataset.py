@@ -17,13 +17,10 @@ import torch
 from numpy.random import Generator
 from torch import Tensor
 
+from shared.errors import DatasetError
 from worker.training.degradations import Image, Recipe, degrade
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
-
-
-class DatasetError(Exception):
-    """The folder or archive of photos cannot be used; the message says what to do."""
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ import cv2
 import numpy as np
 import torch
 
-from shared.errors import WeightsInvalid
-from worker.engine.gpen import Generator
+from shared.errors import DatasetError, WeightsInvalid
+from worker.engine.gpen.networks import Generator
 from worker.training.checkpoint import read_generator
-from worker.training.dataset import DatasetError, Photos, load_photos, to_images, to_tensor
+from worker.training.dataset import Photos, load_photos, to_images, to_tensor
 from worker.training.degradations import VALIDATION, Image, Recipe, degrade
 from worker.training.metrics import psnr, ssim
 
@@ -159,7 +159,7 @@ def _parser() -> argparse.ArgumentParser:
         ),
         epilog=(
             "example: python -m worker.training.evaluate --photos val-256.zip"
-            " --weights worker/engine/models/facemend-starter.safetensors --sheet sheet.png"
+            " --weights worker/weights/bundled/facemend-starter.safetensors --sheet sheet.png"
         ),
     )
     parser.add_argument("--weights", type=Path, required=True, help=".safetensors, .pth or .pt")

@@ -13,8 +13,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from worker.engine.gpen import Generator
-from worker.engine.layers import ModulatedConv2d
+from worker.engine.gpen.layers import ModulatedConv2d
+from worker.engine.gpen.networks import Generator
 
 # leaky_relu twice, times sqrt(2) twice: x > 0 gives 2x, x < 0 gives 0.08x; +x minus -x gives 2.08x.
 _GAIN = 2.08

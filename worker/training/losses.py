@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from worker.engine.gpen import Discriminator
+from worker.engine.gpen.networks import Discriminator
 
 
 def pixel_loss(restored: Tensor, sharp: Tensor, beta: float = 0.1) -> Tensor:

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from shared.errors import WeightsInvalid, WeightsMissing
-from worker.engine.torchvision_ops import import_torchvision
-from worker.engine.weights import load_state
-from worker.training.dataset import DatasetError, to_tensor
+from shared.errors import DatasetError, WeightsInvalid, WeightsMissing
+from worker.engine.faces.torchvision_ops import import_torchvision
+from worker.training.dataset import to_tensor
 from worker.training.degradations import Image
+from worker.weights.files import load_state
 
 _BATCH = 8
 _INCEPTION_PX = 299

@@ -16,9 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.engine import FaceOptions, FaceRecord, Photo, Restorer
-from worker.engine.identity import SAME_PERSON, Embedder, likeness
-from worker.training.dataset import DatasetError, Photos
+from shared.errors import DatasetError
+from worker.engine import FaceOptions, FaceRecord, Restorer
+from worker.engine.faces.identity import SAME_PERSON, Embedder, likeness
+from worker.imaging.decode import Photo
+from worker.training.dataset import Photos
 from worker.training.degradations import RECIPES, Image
 from worker.training.evaluate import SEED, degrade_all, measure
 from worker.training.perceptual import Fid, Lpips

@@ -24,8 +24,8 @@ import click
 import torch
 from torch import Tensor
 
-from shared.errors import WeightsInvalid
-from worker.engine.gpen import (
+from shared.errors import DatasetError, WeightsInvalid
+from worker.engine.gpen.networks import (
     Generator,
     GpenConfig,
     build_generator,
@@ -34,7 +34,7 @@ from worker.engine.gpen import (
 from worker.training import losses
 from worker.training.adversary import Adversary
 from worker.training.checkpoint import read_checkpoint, save_checkpoint
-from worker.training.dataset import DatasetError, draw_batch, load_photos
+from worker.training.dataset import draw_batch, load_photos
 from worker.training.degradations import TRAINING
 from worker.training.evaluate import Exam, mean_psnr, restore_all
 from worker.training.identity import start_from_identity

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase
 from hypothesis import settings as profile
 from redis import Redis
 
-from shared.database import Scripts
+from shared.redis.client import Scripts
 from shared.settings import Settings
 from tests.shared.model.editions import Edit, edition
 from tests.shared.model.mutants import Mutant

@@ -6,9 +6,9 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from shared.errors import Conflict, IdempotencyInProgress, NotFound, QueueFull
-from shared.jobs import TERMINAL_EVENT, Priority
-from shared.object_keys import input_key, job_prefixes
-from shared.store import NewJob
+from shared.jobs.job import TERMINAL_EVENT, Priority
+from shared.jobs.store import NewJob
+from shared.storage.keys import input_key, job_prefixes
 from tests.shared.model.caller import MODEL, Caller
 from tests.shared.model.ledger import Client, Story
 

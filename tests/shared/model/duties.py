@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
-from shared.object_keys import job_prefixes
-from shared.outbox import Went
-from shared.store import Delivery, DueJob
+from shared.jobs.store import Delivery, DueJob
+from shared.storage.keys import job_prefixes
+from shared.webhooks.outbox import Went
 from tests.shared.model.caller import Caller
 from tests.shared.model.promises import Promise, require
 

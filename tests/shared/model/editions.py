@@ -23,7 +23,7 @@ class Edit:
     new: str
 
     def apply(self, folder: Path) -> None:
-        path = folder / f"{self.script}.lua"
+        path = next(folder.rglob(f"{self.script}.lua"), folder / f"{self.script}.lua")
         text = path.read_text("utf-8") if path.exists() else ""
         if self.old and text.count(self.old) != 1:
             raise LookupError(f"not once in {path.name}: {self.old!r}. Has the script changed?")
@@ -36,6 +36,6 @@ def edition(folder: Path, edits: Iterable[Edit] = ()) -> Path:
         shutil.copytree(shipped, folder)
     for edit in edits:
         edit.apply(folder)
-    for path in folder.glob("*.lua"):
+    for path in folder.rglob("*.lua"):
         path.write_text(path.read_text("utf-8").replace(_REDIS_TIME, _STORY_TIME), "utf-8")
     return folder

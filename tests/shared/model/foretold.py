@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from shared.jobs import MAX_STARTS, RELEASE_BUDGET, TERMINAL_EVENT, Event, Release, Status
-from shared.store import NewJob
+from shared.jobs.job import MAX_STARTS, RELEASE_BUDGET, TERMINAL_EVENT, Event, Release, Status
+from shared.jobs.store import NewJob
 
 
 @dataclass

@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from shared.jobs import MAX_STARTS, RELEASE_BUDGET, Job, Release, Status
-from shared.store import Beat, Claim
+from shared.jobs.job import MAX_STARTS, RELEASE_BUDGET, Job, Release, Status
+from shared.jobs.store import Beat, Claim
 from tests.shared.model.clock import Clock
 from tests.shared.model.promises import Promise, require
 

@@ -6,9 +6,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from shared.jobs import TERMINAL_EVENT, Job, Status
-from shared.object_keys import manifest_key
-from shared.records import to_job
+from shared.jobs.job import TERMINAL_EVENT, Job, Status
+from shared.jobs.record import to_job
+from shared.storage.keys import manifest_key
 from tests.shared.model.caller import TENANTS
 from tests.shared.model.ledger import Story
 from tests.shared.model.promises import Promise, require

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from shared.errors import NotFound
-from shared.jobs import Status
+from shared.jobs.job import Status
 from tests.shared.model.duties import Courier, Dispatch, Expiry, Reaping
 from tests.shared.model.ledger import Story
 from tests.shared.model.observation import observe

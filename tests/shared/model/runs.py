@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import Poisoned
-from shared.jobs import Progress, Release, Stage, Status
-from shared.object_keys import result_key
-from shared.store import Beat, Outcome
+from shared.jobs.job import Progress, Release, Stage, Status
+from shared.jobs.store import Beat, Outcome
+from shared.storage.keys import result_key
 from tests.shared.model.caller import Caller
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Objects in memory, with the doors of ``shared.storage.ObjectStorage``."""
+"""Objects in memory, with the doors of ``shared.storage.bucket.ObjectStorage``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 
 from shared.errors import Conflict, InputNotFound
-from shared.storage import StoredObject
+from shared.storage.bucket import StoredObject
 
 
 class Shelf:

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from shared.jobs import Priority, Release
-from shared.runs import RING_AGAIN_S
-from shared.store import TOMBSTONE_S
+from shared.jobs.job import Priority, Release
+from shared.jobs.runs import RING_AGAIN_S
+from shared.jobs.store import TOMBSTONE_S
 from tests.shared.model.caller import TENANTS
 from tests.shared.model.customers import Again, Erasure, Submission
 from tests.shared.model.duties import Courier, Dispatch, Expiry, Reaping

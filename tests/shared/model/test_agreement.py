@@ -22,8 +22,8 @@ from hypothesis.stateful import (
 )
 
 from shared.errors import Conflict, NotFound
-from shared.jobs import Event, Priority, Progress, Release, Stage, Status
-from shared.store import Beat, NewJob, Outcome
+from shared.jobs.job import Event, Priority, Progress, Release, Stage, Status
+from shared.jobs.store import Beat, NewJob, Outcome
 from tests.shared.model.caller import TENANTS
 from tests.shared.model.conftest import Worlds
 from tests.shared.model.foretold import Foretold

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shared.errors import Conflict, InputNotFound
-from shared.storage import ObjectStorage
+from shared.storage.bucket import ObjectStorage
 from tests.shared.model.shelf import Shelf
 
 

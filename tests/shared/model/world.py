@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 
 from redis import Redis
 
-from shared.database import Scripts
 from shared.errors import NotFound
-from shared.installation import Installation
-from shared.jobs import Priority, Release
-from shared.manifest import Manifests
-from shared.queue import restore_queue
+from shared.jobs.job import Priority, Release
+from shared.jobs.store import JobStore
+from shared.manifests.installation import Installation
+from shared.manifests.manifests import Manifests
+from shared.queue.celery_queue import restore_queue
+from shared.redis.client import Scripts
 from shared.settings import Settings
-from shared.store import JobStore
 from tests.shared.model.caller import MODEL, Caller, Orders
 from tests.shared.model.clock import Clock
 from tests.shared.model.duties import Dispatch, Reaping
@@ -23,8 +23,8 @@ from tests.shared.model.ledger import Client, Ledger, Story
 from tests.shared.model.observation import look, observe
 from tests.shared.model.runs import Engine, Run
 from tests.shared.model.shelf import Shelf
-from worker.rebuilder import Rebuilder
-from worker.sweeper import Sweeper
+from worker.notifier.rebuilder import Rebuilder
+from worker.notifier.sweeper import Sweeper
 
 QUOTA = 4
 PROMISED_S = 120.0  # so long after its manifest a record is missed by the sweeper

@@ -7,8 +7,8 @@ from click.testing import CliRunner, Result
 from redis import Redis
 
 from shared.errors import Unauthorized
-from shared.keys import KeyRing
 from shared.settings import Settings
+from shared.tenants.api_keys import KeyRing
 from worker.cli import main
 
 

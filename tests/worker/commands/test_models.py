@@ -7,10 +7,10 @@ import pytest
 from click.testing import Result
 
 from tests.worker.commands.conftest import Facemend
-from worker.engine.catalogue import CATALOGUE
+from worker.weights.catalogue import CATALOGUE
 
 if TYPE_CHECKING:
-    from shared.storage import ObjectStorage
+    from shared.storage.bucket import ObjectStorage
 
 DATA = b"weights of a network of 256 px"
 

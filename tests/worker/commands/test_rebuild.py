@@ -12,22 +12,22 @@ from click.testing import CliRunner, Result
 from redis import Redis
 
 from shared.errors import NotFound, Unavailable
-from shared.installation import Installation
-from shared.jobs import Status
-from shared.keys import KeyRing
-from shared.manifest import Manifests
-from shared.object_keys import INSTALLATION, manifest_key
-from shared.recovery import Revival
+from shared.jobs.job import Status
+from shared.jobs.recovery import Revival
+from shared.jobs.store import JobStore, Outcome
+from shared.manifests.installation import Installation
+from shared.manifests.manifests import Manifests
 from shared.settings import Settings
-from shared.storage import ObjectStorage
-from shared.store import JobStore, Outcome
+from shared.storage.bucket import ObjectStorage
+from shared.storage.keys import INSTALLATION, manifest_key
+from shared.tenants.api_keys import KeyRing
 from tests.jobs import TENANT
 from tests.worker.commands.conftest import Facemend
 from tests.worker.conftest import Admit
 from tests.worker.later import DONE
 from worker.cli import main
-from worker.key_copies import KeyCopies
-from worker.rebuilder import Rebuilder
+from worker.notifier.key_backup import KeyCopies
+from worker.notifier.rebuilder import Rebuilder
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from worker.decoder import Decoder
-from worker.engine import Limits
+from worker.imaging.limits import Limits
 
 
 @pytest.fixture(scope="module")
@@ -19,5 +19,5 @@ def decoder() -> Iterator[Decoder]:
 @pytest.fixture(scope="module")
 def prey() -> Iterator[Decoder]:
     """A decoder that every photo can take over: see ``deeds``."""
-    with Decoder(Limits(), read="tests.worker.decoder.deeds:read") as decoder:
+    with Decoder(Limits(), read="tests.worker.decoder.attacks:read") as decoder:
         yield decoder

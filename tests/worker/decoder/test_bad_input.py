@@ -13,9 +13,10 @@ from PIL import Image
 
 from shared.errors import CorruptImage, ImageTooManyPixels, InputError, UnsupportedImage
 from tests.worker.engine.photos import animated, chunk, file_of, gradient, png_bomb
-from worker.decoder import Decoder, photo_of, warming
-from worker.engine import Photo, encode
-from worker.engine.encoding import OutputFormat
+from worker.decoder import Decoder, photo_of
+from worker.decoder import sample_photos as warming
+from worker.imaging.decode import Photo
+from worker.imaging.encode import OutputFormat, encode
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
 

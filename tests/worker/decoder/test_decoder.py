@@ -29,7 +29,8 @@ from tests.worker.engine.photos import (
     turned,
 )
 from worker.decoder import Bounds, Decoder, photo_of
-from worker.engine import Limits, Photo, decode
+from worker.imaging.decode import Photo, decode
+from worker.imaging.limits import Limits
 
 RNG = np.random.default_rng(8)
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

@@ -17,7 +17,7 @@ import pytest
 from shared.errors import FacemendError, Internal
 from tests.worker.engine.photos import file_of, gradient
 from worker.decoder import Bounds, Decoder, kernel, photo_of, sandbox
-from worker.engine import Limits
+from worker.imaging.limits import Limits
 
 SLOT_BACK_S = 6.0  # the bound of the fault matrix for files that hang or kill the decoder
 
@@ -66,7 +66,7 @@ def test_no_folder_can_be_listed(prey: Decoder, secret: Path) -> None:
 def test_the_environment_holds_nothing_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FACEMEND_REDIS_URL", "redis://:secret@127.0.0.1:1/0")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    with Decoder(Limits(), read="tests.worker.decoder.deeds:read") as decoder:
+    with Decoder(Limits(), read="tests.worker.decoder.attacks:read") as decoder:
         said = outcome(decoder, "environment")
     names = set(said.partition("done: ")[2].split(","))
     assert names == {"LC_ALL", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"}
@@ -85,7 +85,7 @@ def test_what_hangs_is_ended_and_its_slot_is_free_again(prey: Decoder) -> None:
 
 def test_what_computes_without_end_is_ended() -> None:
     bounds = Bounds(cpu_s=1, wall_s=30)
-    with Decoder(Limits(), bounds=bounds, read="tests.worker.decoder.deeds:read") as decoder:
+    with Decoder(Limits(), bounds=bounds, read="tests.worker.decoder.attacks:read") as decoder:
         assert outcome(decoder, "loop") == "CorruptImage: the photo cannot be decoded in time"
         assert decodes(decoder)
 

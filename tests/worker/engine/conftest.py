@@ -13,11 +13,11 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from worker.engine.faces import FaceDetector
-from worker.engine.gpen import build_generator
-from worker.engine.gpen_config import GpenConfig
-from worker.engine.loading import load_detector
-from worker.engine.network import Network
+from worker.engine.backends.torch_backend import Network
+from worker.engine.faces.detector import FaceDetector
+from worker.engine.gpen.config import GpenConfig
+from worker.engine.gpen.networks import build_generator
+from worker.engine.load import load_detector
 from worker.engine.restoration import ModelInfo
 from worker.engine.restorer import Restorer
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from worker.engine.gpen import Generator, GpenConfig
+from worker.engine.gpen.networks import Generator, GpenConfig
 from worker.training.identity import start_from_identity
 
 #: The smallest that can be made to answer its input.

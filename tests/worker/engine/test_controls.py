@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from worker.engine.controls import Controls
-from worker.engine.gpen import Generator, GpenConfig
+from worker.engine.gpen.networks import Generator, GpenConfig
 
 FORMS = [GpenConfig(32, 32, 2, 0.125), GpenConfig(32, 64, 2, 0.125)]
 

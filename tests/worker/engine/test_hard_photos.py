@@ -16,13 +16,15 @@ from torch import Tensor
 
 from shared.errors import UnsupportedImage
 from tests.worker.engine.conftest import CPU, Mapped, unchanged, white
-from worker.engine import FaceOptions, ModelInfo, Photo, Restorer, encode
-from worker.engine.faces import DetectedFace, FaceDetector
-from worker.engine.geometry import template_points
-from worker.engine.loading import load_restorer
-from worker.engine.network import Network
-from worker.engine.parsing import FaceParser
-from worker.engine.sixteen_bit import rounded
+from worker.engine import FaceOptions, ModelInfo, Restorer
+from worker.engine.backends.torch_backend import Network
+from worker.engine.faces.detector import DetectedFace, FaceDetector
+from worker.engine.faces.parsing import FaceParser
+from worker.engine.load import load_restorer
+from worker.imaging.decode import Photo
+from worker.imaging.encode import encode
+from worker.imaging.geometry import template_points
+from worker.imaging.sixteen_bit import rounded
 
 MakeRestorer = Callable[..., Restorer]
 asked = partial(FaceOptions, skip_sharp=False)

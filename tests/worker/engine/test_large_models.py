@@ -11,10 +11,11 @@ import torch
 from PIL import Image
 
 from tests.worker.engine.small_models import save_model
-from worker.engine import FaceOptions, Photo, Restorer, load_restorer
-from worker.engine.catalogue import GPEN_LICENCE
-from worker.engine.gpen import GpenConfig
-from worker.engine.weights import load_state
+from worker.engine import FaceOptions, Restorer, load_restorer
+from worker.engine.gpen.networks import GpenConfig
+from worker.imaging.decode import Photo
+from worker.weights.catalogue import GPEN_LICENCE
+from worker.weights.files import load_state
 
 #: As wide below as the published ones are, times this.
 NARROW = 1 / 32

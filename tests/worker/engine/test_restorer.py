@@ -15,7 +15,8 @@ from torch import Tensor
 
 from shared.errors import JobCanceled, ModelUnavailable, NoFaceFound, OutOfMemory
 from tests.worker.engine.conftest import unchanged, white
-from worker.engine import FaceOptions, Photo, Restorer
+from worker.engine import FaceOptions, Restorer
+from worker.imaging.decode import Photo
 
 MakeRestorer = Callable[..., Restorer]
 ASTRONAUT_BOX = (178, 57, 273, 177)

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from shared.errors import EngineCrashed
 from shared.settings import Settings
 from tests.worker.engine_process import restorers
 from tests.worker.engine_process.restorers import Act
 from tests.worker.scripted import order
-from worker.decoder.parcel import Decoded, memory_file
 from worker.decoder.pixels import pack
-from worker.engine import Photo
-from worker.engine_process.child import EngineCrashed
-from worker.engine_process.engine import EngineProcess
+from worker.decoder.result_file import Decoded, memory_file
+from worker.engine_process.supervisor import EngineProcess
+from worker.imaging.decode import Photo
 
 RESTORERS = restorers.__name__
 

@@ -12,9 +12,10 @@ from enum import IntEnum
 from shared.errors import NoFaceFound, WeightsInvalid
 from shared.settings import Settings
 from tests.worker.scripted import MODEL, ScriptedRestorer
-from worker.engine import FaceOptions, Photo, Restoration
-from worker.engine_process import batches
-from worker.engine_process.workbench import OnProgress
+from worker.engine import FaceOptions, Restoration
+from worker.engine_process import batch_metrics as batches
+from worker.engine_process.handler import OnProgress
+from worker.imaging.decode import Photo
 
 # Files beside the models:
 FORGOTTEN = "stopped"  # the job that nobody waited for has heard of it

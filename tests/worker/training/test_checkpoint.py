@@ -9,7 +9,7 @@ import torch
 from safetensors import safe_open
 
 from shared.errors import WeightsInvalid
-from worker.engine.gpen import Generator, GpenConfig
+from worker.engine.gpen.networks import Generator, GpenConfig
 from worker.training.checkpoint import (
     export_generator,
     read_checkpoint,

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from worker.training.dataset import DatasetError, draw_batch, load_photos, to_images, to_tensor
+from shared.errors import DatasetError
+from worker.training.dataset import draw_batch, load_photos, to_images, to_tensor
 from worker.training.degradations import TRAINING
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from worker.engine.gpen import Generator, GpenConfig
+from worker.engine.gpen.networks import Generator, GpenConfig
 from worker.training.checkpoint import export_generator
 from worker.training.dataset import Photos, load_photos
 from worker.training.evaluate import (

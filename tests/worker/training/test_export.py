@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
-from worker.engine.gpen import Generator, GpenConfig
+from worker.engine.gpen.networks import Generator, GpenConfig
 from worker.training.checkpoint import read_generator, save_checkpoint
 from worker.training.export import main
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from worker.engine.gpen import Generator, GpenConfig
+from worker.engine.gpen.networks import Generator, GpenConfig
 from worker.training.identity import start_from_identity
 
 

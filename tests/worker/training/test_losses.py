@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from worker.engine.gpen import Discriminator, GpenConfig
+from worker.engine.gpen.networks import Discriminator, GpenConfig
 from worker.training import losses
 
 

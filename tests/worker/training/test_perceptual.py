@@ -10,9 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from shared.errors import WeightsInvalid, WeightsMissing
-from worker.engine.torchvision_ops import import_torchvision
-from worker.training.dataset import DatasetError
+from shared.errors import DatasetError, WeightsInvalid, WeightsMissing
+from worker.engine.faces.torchvision_ops import import_torchvision
 from worker.training.perceptual import Fid, Lpips, frechet
 
 HEADS = (64, 192, 384, 256, 256)

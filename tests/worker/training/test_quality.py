@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from shared.errors import DatasetError
 from tests.worker.engine.small_models import save_model
 from worker.engine import Restorer, load_restorer
-from worker.engine.identity import Embedder
-from worker.training.dataset import DatasetError, Photos
+from worker.engine.faces.identity import Embedder
+from worker.training.dataset import Photos
 from worker.training.degradations import RECIPES
 from worker.training.evaluate import degrade_all, mean_psnr
 from worker.training.metrics import psnr

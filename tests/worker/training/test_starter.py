@@ -13,7 +13,7 @@ from worker.training.dataset import Photos, load_photos
 from worker.training.evaluate import evaluate
 
 ROOT = Path(__file__).parents[3]
-STARTER = ROOT / "worker" / "engine" / "models" / "facemend-starter.safetensors"
+STARTER = ROOT / "worker" / "weights" / "bundled" / "facemend-starter.safetensors"
 DATA = Path(os.environ.get("FACEMEND_DATA", ROOT.parent / "shared"))
 
 

@@ -13,9 +13,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from worker.engine.batching import Answer
+from worker.engine.batching.batcher import Answer
 from worker.engine.controls import DEFAULT, Controls
-from worker.engine.images import Pixels
+from worker.imaging.decode import Pixels
 
 # ONNX Runtime and OpenVINO tell their makers that they are used, unasked, under an identity that
 # they keep in the home directory. These are people's private photos: nobody is told.

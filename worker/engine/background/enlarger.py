@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from shared.errors import ImageTooManyPixels, OptionUnavailable
 from worker.engine.background.upscaler import OnPixels, Upscaler
-from worker.engine.colouring import LUMA
-from worker.engine.images import Photo
 from worker.engine.restoration import BackgroundUsed
-from worker.engine.sixteen_bit import rounded
+from worker.imaging.colorization import LUMA
+from worker.imaging.decode import Photo
+from worker.imaging.sixteen_bit import rounded
 
 #: A result of more pixels is refused before any work is done, unless the settings allow it.
 MAX_PIXELS = 100_000_000

@@ -13,9 +13,9 @@ from worker.engine.background.enlarger import MAX_PIXELS, Enlarger, Loaded
 from worker.engine.background.ncnn_weights import read_ncnn
 from worker.engine.background.rrdbnet import load_rrdbnet
 from worker.engine.background.upscaler import Upscaler
-from worker.engine.catalogue import CATALOGUE, UPSCALERS, Entry
 from worker.engine.devices import choose_precision
-from worker.engine.weights import checked_path, load_state, require_licence
+from worker.weights.catalogue import CATALOGUE, UPSCALERS, Entry
+from worker.weights.files import checked_path, load_state, require_licence
 
 
 def load_enlarger(

@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from shared.errors import WeightsInvalid
 from worker.engine.background.tiles import tiles
-from worker.engine.strict_load import load_strictly
+from worker.weights.state_dict import load_strictly
 
 #: Told of blocks done; may raise to stop.
 OnBlock = Callable[[int], None]

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from tests.worker.engine.conftest import save_tiny_model
-from worker.engine.backends.shelf import Shelf
-from worker.engine.weights import file_sha256
+from worker.engine.backends.artifact_cache import Shelf
+from worker.weights.files import file_sha256
 
 CPU = torch.device("cpu")
 

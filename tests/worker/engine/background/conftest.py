@@ -13,7 +13,7 @@ from PIL import Image
 
 from worker.engine.background.rrdbnet import RRDBConfig, RRDBNet
 from worker.engine.background.upscaler import Upscaler
-from worker.engine.catalogue import CATALOGUE
+from worker.weights.catalogue import CATALOGUE
 
 CPU = torch.device("cpu")
 PACKAGED = CATALOGUE["realesrgan-x4plus-ncnn"].path(Path("nowhere"))

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from shared.errors import ImageTooManyPixels, OptionUnavailable
 from worker.engine.background.enlarger import Enlarger, Loaded, no_enlarger
 from worker.engine.background.upscaler import Upscaler
-from worker.engine.images import Photo
 from worker.engine.restoration import BackgroundUsed
+from worker.imaging.decode import Photo
 
 MakeUpscaler = Callable[..., Upscaler]
 

@@ -14,9 +14,10 @@ from PIL import Image
 
 from shared.errors import ImageTooManyPixels
 from tests.worker.engine.conftest import save_tiny_model
-from worker.engine import FaceOptions, Photo, Restoration, Restorer, load_restorer
+from worker.engine import FaceOptions, Restoration, Restorer, load_restorer
 from worker.engine.background import load_enlarger
-from worker.engine.geometry import crop, enlarged, similarity, template_points
+from worker.imaging.decode import Photo
+from worker.imaging.geometry import crop, enlarged, similarity, template_points
 
 Told = tuple[Restoration, list[tuple[object, ...]]]
 KEPT = FaceOptions(detection_threshold=0.5, skip_sharp=False)

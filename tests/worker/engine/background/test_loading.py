@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from shared.errors import WeightsInvalid, WeightsMissing
 from worker.engine.background import load_enlarger
 from worker.engine.background.rrdbnet import RRDBNet
-from worker.engine.catalogue import CATALOGUE, UPSCALERS
-from worker.engine.images import Photo
+from worker.imaging.decode import Photo
+from worker.weights.catalogue import CATALOGUE, UPSCALERS
 
 CPU = torch.device("cpu")
 

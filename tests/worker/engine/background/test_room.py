@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from shared.errors import ImageTooManyPixels
-from worker.engine import Photo, comparison, encode, require_room
-from worker.engine.images import Format
+from worker.imaging.decode import Format, Photo
+from worker.imaging.encode import comparison, encode, require_room
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from shared.errors import WeightsInvalid
 from worker.engine.background.rrdbnet import RRDBConfig, RRDBNet, infer_config, load_rrdbnet
-from worker.engine.gpen import build_generator
-from worker.engine.gpen_config import GpenConfig
+from worker.engine.gpen.config import GpenConfig
+from worker.engine.gpen.networks import build_generator
 
 MakeTiny = Callable[..., RRDBNet]
 

@@ -1,0 +1,1 @@
+"""Containers: images, compose and health checks."""

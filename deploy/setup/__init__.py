@@ -1,0 +1,1 @@
+"""The Python environment: install it, lock it."""

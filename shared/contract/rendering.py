@@ -1,0 +1,94 @@
+"""The job as a customer sees it: the record, with presigned addresses in place of bare keys.
+
+The API answers with it and the notifier puts it into webhooks, so both always say the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from shared.contract.restorations import (
+    Face,
+    FaceCrop,
+    ModelUsed,
+    Problem,
+    ProgressView,
+    QueueView,
+    Restoration,
+    Result,
+    StoredImage,
+)
+from shared.jobs.job import Job, Progress
+from shared.storage.bucket import ObjectStorage
+
+
+def represent(job: Job, storage: ObjectStorage) -> Restoration:
+    """Make the resource; addresses in it are presigned now and say when they end."""
+    request = job.request
+    position = job.queue_position
+    return Restoration(
+        id=job.id,
+        status=job.status,
+        created_at=_instant(job.created_at),
+        started_at=_instant_or_none(job.started_at),
+        finished_at=_instant_or_none(job.finished_at),
+        attempt=job.attempt,
+        model=job.model,
+        options=request.get("options", {}),
+        input=request.get("input", {}),
+        output=request.get("output", {}),
+        metadata=request.get("metadata", {}),
+        progress=_progress(job.progress),
+        queue=None if position is None else QueueView(position=position, eta_s=None),
+        result=None if job.result is None else _result(job, job.result, storage),
+        error=None if job.error is None else Problem.model_validate(job.error),
+        warnings=list(job.warnings),
+        timings_ms=job.timings_ms,
+        expires_at=_instant_or_none(job.expires_at),
+    )
+
+
+def _instant(unix_s: float) -> datetime:
+    return datetime.fromtimestamp(unix_s, UTC)
+
+
+def _instant_or_none(unix_s: float | None) -> datetime | None:
+    return None if unix_s is None else _instant(unix_s)
+
+
+def _progress(progress: Progress | None) -> ProgressView | None:
+    if progress is None:
+        return None
+    return ProgressView(
+        stage=progress.stage,
+        faces_done=progress.faces_done,
+        faces_total=progress.faces_total,
+        percent=progress.percent,
+    )
+
+
+def _result(job: Job, result: Mapping[str, Any], storage: ObjectStorage) -> Result:
+    comparison = result.get("comparison")
+    return Result(
+        image=_image(result["image"], storage, f"restored-{job.id}"),
+        comparison=comparison and _image(comparison, storage, f"comparison-{job.id}"),
+        faces=[_face(face, storage) for face in result["faces"]],
+        model=ModelUsed.model_validate(result["model"]),
+        background=result.get("background"),
+    )
+
+
+def _image(image: Mapping[str, Any], storage: ObjectStorage, name: str) -> StoredImage:
+    url, expires_at = storage.presign(image["key"], filename=f"{name}.{image['format']}")
+    return StoredImage(url=url, url_expires_at=expires_at, **image)
+
+
+def _face(face: Mapping[str, Any], storage: ObjectStorage) -> Face:
+    crop = face.get("crop")
+    urls = crop and FaceCrop(
+        before_url=storage.presign(crop["before_key"])[0],
+        after_url=storage.presign(crop["after_key"])[0],
+    )
+    return Face.model_validate({**face, "crop": urls})

@@ -1,0 +1,1 @@
+"""The job: its states, its record in Redis, and every transition between states."""

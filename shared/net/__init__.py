@@ -1,0 +1,1 @@
+"""Connections to addresses that customers choose, protected against SSRF."""

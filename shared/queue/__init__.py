@@ -1,0 +1,1 @@
+"""The Celery queue. A message carries a job id and nothing else."""

@@ -1,0 +1,1 @@
+"""The connection to Redis: client, Lua scripts, time limits."""

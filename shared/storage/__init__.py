@@ -1,0 +1,1 @@
+"""S3-compatible object storage: the bucket and the names of the objects in it."""

@@ -1,0 +1,1 @@
+"""Webhooks: events, signatures, the retry schedule and the outbox of deliveries."""

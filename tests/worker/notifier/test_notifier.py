@@ -1,0 +1,211 @@
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from prometheus_client import REGISTRY
+from redis import Redis
+
+from shared.errors import NotFound, Unavailable
+from shared.jobs.job import Priority, Status
+from shared.jobs.store import JobStore
+from shared.net.fetcher import Fetcher
+from shared.queue.celery_queue import Doorbell, make_celery, restore_queue
+from shared.settings import Settings
+from shared.storage.bucket import ObjectStorage
+from shared.storage.keys import file_key, input_key, result_key
+from shared.tenants.api_keys import KeyRing
+from tests.jobs import MODEL, TENANT, finish, only_delivery, take
+from tests.origin import Origin, headers, http
+from tests.waiting import eventually
+from worker.notifier.notifier import BATCH, Notifier
+from worker.notifier.scheduler import FULL
+
+Build = Callable[..., Notifier]
+
+
+@pytest.fixture(scope="module")
+def fetchers() -> dict[bool, Fetcher]:
+    return {allow_private: Fetcher(allow_private=allow_private) for allow_private in (False, True)}
+
+
+@pytest.fixture
+def build(
+    settings: Settings, redis: Redis, storage: ObjectStorage, fetchers: dict[bool, Fetcher]
+) -> Iterator[Build]:
+    """Makes notifiers with other settings."""
+    built = []
+
+    def build(other_storage: ObjectStorage | None = None, **changed: Any) -> Notifier:
+        used = settings.model_copy(update=changed)
+        built.append(
+            Notifier(
+                store=JobStore(redis, used),
+                storage=other_storage or storage,
+                keys=KeyRing(redis, used.api_key_pepper),
+                doorbell=Doorbell(make_celery(used, role="notifier")),
+                fetcher=fetchers[used.allow_private_addresses],
+                settings=used,
+            )
+        )
+        return built[-1]
+
+    yield build
+    for notifier in built:
+        notifier.close()
+
+
+@pytest.fixture
+def notifier(build: Build) -> Notifier:
+    return build()
+
+
+# --- deliveries ---
+
+
+def test_a_stuck_receiver_holds_up_no_other_and_gets_one_connection(
+    store: JobStore, notifier: Notifier, receiver: Origin
+) -> None:
+    stuck, free = Origin(), threading.Event()
+
+    def answer_when_free() -> Iterator[bytes]:
+        free.wait(10)
+        yield http("200 OK")
+
+    stuck.answers["/hook"] = answer_when_free
+    for _ in range(5):
+        finish(store, stuck.url("/hook"))
+    healthy = [finish(store, receiver.url("/hook")) for _ in range(5)]
+    assert notifier.tick_deliveries() == 10
+    eventually(lambda: all(only_delivery(store, job)["state"] == "delivered" for job in healthy))
+    assert len(stuck.requests) == 1
+    free.set()
+    notifier.close()
+    stuck.close()
+
+
+def test_a_long_queue_for_one_receiver_is_worked_off_without_a_pause(
+    store: JobStore, notifier: Notifier, receiver: Origin
+) -> None:
+    jobs = [finish(store, receiver.url("/hook")) for _ in range(3 * FULL)]
+
+    def done() -> bool:
+        notifier.tick_deliveries()
+        return store.counts()["deliveries_pending"] == 0
+
+    eventually(done)
+    assert {only_delivery(store, job)["state"] for job in jobs} == {"delivered"}
+    assert len({headers(request)["webhook-id"] for request in receiver.requests}) == len(jobs)
+
+
+# --- dispatch and reaping ---
+
+
+def test_a_waiting_job_is_rung_for_and_not_again_at_once(
+    store: JobStore, notifier: Notifier, redis: Redis
+) -> None:
+    job_id = take(store)
+    assert notifier.tick_dispatch() == 0  # who took it has rung already
+    redis.zadd(f"fm:due:normal:{MODEL}", {job_id: 0})
+    assert notifier.tick_dispatch() == 1
+    assert notifier.tick_dispatch() == 0
+    (message,) = redis.lrange(restore_queue(MODEL, Priority.NORMAL), 0, -1)
+    assert job_id in json.dumps(json.loads(message)["headers"])
+
+
+def test_one_round_rings_for_more_jobs_than_one_batch(
+    store: JobStore, notifier: Notifier, redis: Redis
+) -> None:
+    redis.zadd(f"fm:due:normal:{MODEL}", {take(store): 0 for _ in range(BATCH + 1)})
+    assert notifier.tick_dispatch() == BATCH + 1
+    assert redis.llen(restore_queue(MODEL, Priority.NORMAL)) == BATCH + 1
+
+
+def test_the_job_of_a_dead_worker_waits_again(
+    store: JobStore, redis: Redis, settings: Settings, notifier: Notifier
+) -> None:
+    brief = settings.model_copy(update={"lease_s": 0.05})
+    job_id = take(store)
+    assert JobStore(redis, brief).claim(job_id, "worker-1")
+    eventually(lambda: notifier.tick_reap() == [(job_id, Status.QUEUED)])
+    assert store.get(TENANT, job_id).status is Status.QUEUED
+    assert notifier.tick_dispatch() == 1
+
+
+def test_a_starting_notifier_first_lets_workers_beat_for_one_lease(
+    store: JobStore, redis: Redis, settings: Settings, build: Build
+) -> None:
+    job_id = take(store)
+    assert JobStore(redis, settings.model_copy(update={"lease_s": 0.01})).claim(job_id, "worker-1")
+    for lease_s, after in [(60, Status.RUNNING), (0.1, Status.QUEUED)]:
+        stop = threading.Event()
+        patient = build(lease_s=lease_s)
+        running = threading.Thread(target=patient.run, args=[stop])
+        running.start()
+        if after is Status.QUEUED:
+            eventually(lambda: store.get(TENANT, job_id).status is Status.QUEUED)
+        else:
+            time.sleep(1.5)  # one whole round of all duties
+        stop.set()
+        running.join()
+        assert store.get(TENANT, job_id).status is after
+
+
+# --- expiry ---
+
+
+def test_an_expired_job_goes_with_all_its_objects_and_no_others(
+    store: JobStore, storage: ObjectStorage, notifier: Notifier, redis: Redis
+) -> None:
+    old, young = finish(store), finish(store)
+    kept = [
+        storage.put(result_key(TENANT, young, "t1", "image.png"), b"x", "image/png").key,
+        storage.put(file_key(TENANT, "own.png"), b"x", "image/png").key,
+    ]
+    for key in (
+        input_key(TENANT, old),
+        result_key(TENANT, old, "t1", "image.png"),
+        result_key(TENANT, old, "t2", "image.png"),
+    ):
+        storage.put(key, b"x", "image/png")
+    redis.zadd("fm:expiry", {old: 0})
+    assert notifier.tick_expiry() == 1
+    assert notifier.tick_expiry() == 0
+    assert sorted(stored.key for stored in storage.list("")) == sorted(kept)
+    with pytest.raises(NotFound):
+        store.get(TENANT, old)
+    assert store.get(TENANT, young).id == young
+
+
+def test_without_storage_the_record_stays_so_that_the_objects_are_not_forgotten(
+    store: JobStore, settings: Settings, redis: Redis, build: Build
+) -> None:
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))  # and nobody listens
+        away = f"http://127.0.0.1:{reserved.getsockname()[1]}"
+        notifier = build(ObjectStorage(settings.model_copy(update={"s3_endpoint_url": away})))
+        job_id = finish(store)
+        redis.zadd("fm:expiry", {job_id: 0})
+        with pytest.raises(Unavailable):
+            notifier.tick_expiry()
+    assert store.get(TENANT, job_id).id == job_id
+
+
+# --- gauges ---
+
+
+def test_gauges_tell_how_much_there_is(store: JobStore, notifier: Notifier) -> None:
+    finish(store, "http://127.0.0.1:9/hook")
+    take(store)
+    running = take(store)
+    store.claim(running, "worker-1")
+    notifier.tick_gauges()
+    labels = {"model": MODEL, "priority": "normal"}
+    assert REGISTRY.get_sample_value("facemend_jobs_queued", labels) == 1
+    assert REGISTRY.get_sample_value("facemend_jobs_running") == 1
+    assert REGISTRY.get_sample_value("facemend_deliveries_pending") == 1

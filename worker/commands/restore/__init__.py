@@ -1,0 +1,1 @@
+"""``facemend restore``: photos on this machine, no server."""

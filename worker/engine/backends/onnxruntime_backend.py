@@ -1,0 +1,92 @@
+"""ONNX Runtime: float32 on CPU or CUDA, and TensorRT through its provider."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+import torch
+
+from shared.errors import ModelUnavailable
+from worker.engine.backends import INSTALL, Images, to_answers, to_images
+from worker.engine.backends.graph_inputs import Inputs, turned
+from worker.engine.batching.batcher import Answer
+from worker.engine.controls import DEFAULT, Controls
+from worker.imaging.decode import Pixels
+
+_PROVIDERS = {
+    ("onnxruntime", "cpu"): "CPUExecutionProvider",
+    ("onnxruntime", "cuda"): "CUDAExecutionProvider",
+    ("tensorrt", "cuda"): "TensorrtExecutionProvider",
+}
+
+
+class OnnxRuntimeBackend:
+    """An exported graph in a session of its own."""
+
+    def __init__(
+        self, file: Path, device: torch.device, precision: str, name: str = "onnxruntime"
+    ) -> None:
+        self.name, self.precision = name, precision
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.log_severity_level = 3  # errors; they are raised anyway
+        provider = _provider(name, device)
+        chosen = [(provider, _provider_options(name, device, precision, file))]
+        try:
+            self._session = onnxruntime.InferenceSession(file, options, providers=chosen)
+        except Exception as error:  # noqa: BLE001 - its errors share no other base
+            raise ModelUnavailable(f"{name} cannot load {file}: {error!s:.300}") from None
+        if provider not in self._session.get_providers():  # it has fallen back without a word
+            raise ModelUnavailable(f"{name} cannot use {device}: see its own message above")
+        self.in_px = int(self._session.get_inputs()[0].shape[-1])
+        self.out_px = int(self._session.get_outputs()[0].shape[-1])
+        self._inputs = Inputs((each.name, each.shape) for each in self._session.get_inputs())
+
+    @property
+    def takes_seed(self) -> bool:
+        """Only the super-resolving form draws noise."""
+        return self._inputs.takes_seed
+
+    def infer(self, images: Images, seed: int = 0, controls: Controls = DEFAULT) -> Images:
+        """See `backends.Backend`."""
+        inputs = self._inputs.of(images, seed, controls) | turned(controls)
+        try:
+            answer: Images = self._session.run(None, inputs)[0]
+        except Exception as error:  # its errors share no other base
+            raise RuntimeError(f"{self.name}: {error}") from error
+        return answer
+
+    def run(
+        self, crops: Sequence[Pixels], seed: int = 0, controls: Controls = DEFAULT
+    ) -> list[Answer]:
+        """See `backends.Backend`."""
+        return to_answers(self.infer(to_images(crops), seed, controls))
+
+
+def _provider(name: str, device: torch.device) -> str:
+    provider = _PROVIDERS.get((name, device.type))
+    if provider is None:
+        raise ModelUnavailable(f"backend {name} does not run on {device}")
+    if provider not in onnxruntime.get_available_providers():
+        cure = "pip install onnxruntime-gpu" if name == "onnxruntime" else INSTALL[name]
+        raise ModelUnavailable(f"this ONNX Runtime has no {provider}; {cure}")
+    return provider
+
+
+def _provider_options(
+    name: str, device: torch.device, precision: str, file: Path
+) -> dict[str, Any]:
+    if device.type == "cpu":
+        return {}
+    options: dict[str, Any] = {"device_id": device.index or 0}
+    if name == "onnxruntime":
+        return options | {"use_tf32": 0}
+    return options | {
+        "trt_fp16_enable": precision == "fp16",
+        "trt_bf16_enable": precision == "bf16",
+        "trt_engine_cache_enable": True,
+        "trt_engine_cache_path": str(file.parent),
+    }

@@ -1,0 +1,130 @@
+"""OpenVINO on the CPU: float32, and bfloat16 where the hardware has it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache, cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino
+import torch
+
+from shared.errors import ModelUnavailable
+from worker.engine.backends import INPUT, NOISE_SCALE, TRUNCATION, Images, to_answers, to_images
+from worker.engine.backends.graph_inputs import Inputs
+from worker.engine.batching.batcher import Answer
+from worker.engine.controls import DEFAULT, Controls
+from worker.imaging.decode import Pixels
+
+_HINTS = {"fp32": "f32", "bf16": "bf16"}
+
+
+class OpenVinoBackend:
+    """An exported graph, compiled for this CPU at any batch size."""
+
+    name = "openvino"
+
+    def __init__(self, file: Path, device: torch.device, precision: str) -> None:
+        if device.type != "cpu" or precision not in _HINTS:
+            raise ModelUnavailable(f"backend openvino does not run {precision} on {device}")
+        self.precision = precision
+        if precision == "bf16" and "BF16" not in _core().get_property(
+            "CPU", "OPTIMIZATION_CAPABILITIES"
+        ):
+            raise ModelUnavailable("backend openvino: this CPU has no bf16 arithmetic")
+        config = {
+            "INFERENCE_PRECISION_HINT": _HINTS[precision],
+            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        self._compile = partial(_compile, file, config)
+        alone = self._compile(batch=1)
+        ends = (alone.input(INPUT), alone.output(0))
+        self.in_px, self.out_px = (int(each.get_shape()[3]) for each in ends)
+        self._alone = _Request(alone)
+
+    @cached_property
+    def _together(self) -> _Request:
+        """For any size of batch. One face at a time goes 8 % faster where that is known."""
+        return _Request(self._compile(batch=-1))
+
+    @cached_property
+    def _turned(self) -> _Request:
+        """Takes controls. All else goes 8 % faster where they are known to be 1."""
+        return _Request(self._compile(batch=-1, controls=True))
+
+    @property
+    def takes_seed(self) -> bool:
+        """Only the super-resolving form draws noise."""
+        return self._alone.inputs.takes_seed
+
+    def infer(self, images: Images, seed: int = 0, controls: Controls = DEFAULT) -> Images:
+        """See `backends.Backend`."""
+        if controls != DEFAULT:
+            return self._turned(images, seed, controls)
+        request = self._alone if len(images) == 1 else self._together
+        return request(images, seed, controls)
+
+    def run(
+        self, crops: Sequence[Pixels], seed: int = 0, controls: Controls = DEFAULT
+    ) -> list[Answer]:
+        """See `backends.Backend`."""
+        return to_answers(self.infer(to_images(crops), seed, controls))
+
+
+def convert(graph: bytes, file: Path) -> None:
+    """Write an ONNX graph in OpenVINO's own form: ``file`` (``.xml``) and a ``.bin`` beside it."""
+    openvino.save_model(_core().read_model(graph), file, compress_to_fp16=False)
+
+
+class _Request:
+    """A compiled model with the room for its answers."""
+
+    def __init__(self, compiled: Any) -> None:
+        self.inputs = Inputs((each.any_name, _shape(each)) for each in compiled.inputs)
+        self._request = compiled.create_infer_request()
+
+    def __call__(self, images: Images, seed: int, controls: Controls) -> Images:
+        inputs = list(self.inputs.of(images, seed, controls).values())  # by place: it renames some
+        answer = self._request.infer(inputs, share_inputs=True)[0]
+        return np.array(answer, np.float32)  # the next answer is written to the same place
+
+
+def _shape(port: Any) -> tuple[int, ...]:
+    """Of all but the images every length is known."""
+    return tuple(each.get_length() if each.is_static else 0 for each in port.get_partial_shape())
+
+
+@cache
+def _core() -> Any:
+    """One for the process, for as long as that lives.
+
+    Each brings an alternate signal stack. When the first of two goes before the second, that one
+    puts back the first's, which is not there any more: the next signal ends the process at once.
+    """
+    return openvino.Core()
+
+
+def _compile(file: Path, config: dict[str, Any], *, batch: int, controls: bool = False) -> Any:
+    try:
+        core = _core()
+        model = core.read_model(file)
+        size = model.input(INPUT).get_partial_shape()[3]
+        model.reshape({INPUT: [batch, 3, size, size]})
+        if controls:
+            _free_controls(model)
+        return core.compile_model(model, "CPU", config)
+    except RuntimeError as error:
+        raise ModelUnavailable(f"openvino cannot load {file}: {error!s:.300}") from None
+
+
+def _free_controls(model: Any) -> None:
+    """Make inputs of the constants that stand for them: OpenVINO knows no default for an input."""
+    for node in model.get_ordered_ops():
+        if (name := node.get_friendly_name()) in {NOISE_SCALE, TRUNCATION}:
+            parameter = openvino.op.Parameter(openvino.Type.f32, openvino.Shape([1]))
+            parameter.output(0).set_names({name})
+            node.output(0).replace(parameter.output(0))
+            model.add_parameters([parameter])

@@ -1,0 +1,1 @@
+"""Batches of faces: one thread owns the device."""

@@ -1,0 +1,1 @@
+"""Faces in a photo: detect, select, align, judge and paste back."""

@@ -1,0 +1,1 @@
+"""GPEN: configuration, layers, generator and discriminator."""

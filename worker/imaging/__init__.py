@@ -1,0 +1,1 @@
+"""Photos as bytes and as pixels: decode, encode, colour profiles, geometry. No torch."""

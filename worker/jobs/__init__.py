@@ -1,0 +1,1 @@
+"""One job in the worker: claim, fetch, restore, publish, finish."""

@@ -1,0 +1,1 @@
+"""The notifier process: webhooks, the dispatcher, the reaper and periodic sweeps."""

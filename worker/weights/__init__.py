@@ -1,0 +1,1 @@
+"""Weight files: the catalogue, downloads and checked loading."""
