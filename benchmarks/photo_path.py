@@ -35,8 +35,8 @@ from worker.imaging.geometry import (
     transform,
     uncrop,
 )
-from worker.training.dataset import load_photos
-from worker.training.degradations import RECIPES, VALIDATION, Recipe, degrade
+from worker.training.data.photos import load_photos
+from worker.training.data.degradations import RECIPES, VALIDATION, Recipe, degrade
 from worker.weights.catalogue import STARTER
 
 RESULTS = Path(__file__).parent / "results"

@@ -34,10 +34,10 @@ from worker.engine.gpen.networks import (
 from worker.training import losses
 from worker.training.adversary import Adversary
 from worker.training.checkpoint import read_checkpoint, save_checkpoint
-from worker.training.dataset import draw_batch, load_photos
-from worker.training.degradations import TRAINING
-from worker.training.evaluate import Exam, mean_psnr, restore_all
-from worker.training.identity import start_from_identity
+from worker.training.data.degradations import TRAINING
+from worker.training.data.photos import draw_batch, load_photos
+from worker.training.identity_start import start_from_identity
+from worker.training.measure.validation import Exam, mean_psnr, restore_all
 from worker.training.options import TrainConfig, parse
 from worker.training.parallel import Figures, Parallel
 

@@ -78,7 +78,11 @@ class Guard:
 
 def likeness(first: Embedding, second: Embedding) -> float:
     """1 for the same embedding, 0.5 at the distance that tells persons apart, 0 at its double."""
-    distance = float(np.linalg.norm(first - second))
+    return likeness_of(float(np.linalg.norm(first - second)))
+
+
+def likeness_of(distance: float) -> float:
+    """Return the likeness at a distance of two embeddings; see ``likeness``."""
     return max(0.0, 1.0 - distance * (1.0 - SAME_PERSON) / SAME_PERSON_DISTANCE)
 
 

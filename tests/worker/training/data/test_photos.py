@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from shared.errors import DatasetError
-from worker.training.dataset import draw_batch, load_photos, to_images, to_tensor
-from worker.training.degradations import TRAINING
+from worker.training.data.degradations import TRAINING
+from worker.training.data.photos import draw_batch, load_photos, to_images, to_tensor
 
 
 def photo(level: int, size: int = 32) -> bytes:

@@ -13,11 +13,11 @@ from shared.errors import DatasetError
 from tests.worker.engine.small_models import save_model
 from worker.engine import Restorer, load_restorer
 from worker.engine.faces.identity import Embedder
-from worker.training.dataset import Photos
-from worker.training.degradations import RECIPES
-from worker.training.evaluate import degrade_all, mean_psnr
-from worker.training.metrics import psnr
-from worker.training.quality import Judge, Row, Table, of_model, of_pictures
+from worker.training.data.degradations import RECIPES
+from worker.training.data.photos import Photos
+from worker.training.measure.metrics import psnr
+from worker.training.measure.quality import Judge, Row, Table, of_model, of_pictures
+from worker.training.measure.validation import degrade_all, mean_psnr
 
 Image = NDArray[np.uint8]
 

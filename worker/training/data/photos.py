@@ -18,7 +18,7 @@ from numpy.random import Generator
 from torch import Tensor
 
 from shared.errors import DatasetError
-from worker.training.degradations import Image, Recipe, degrade
+from worker.training.data.degradations import Image, Recipe, degrade
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 

@@ -17,8 +17,8 @@ from torch.nn import functional
 
 from shared.errors import DatasetError, WeightsInvalid, WeightsMissing
 from worker.engine.faces.torchvision_ops import import_torchvision
-from worker.training.dataset import to_tensor
-from worker.training.degradations import Image
+from worker.training.data.degradations import Image
+from worker.training.data.photos import to_tensor
 from worker.weights.files import load_state
 
 _BATCH = 8
