@@ -1,13 +1,14 @@
 """Weights on disk: a training's whole state, and the small file that is served.
 
-A checkpoint is a torch file laid out like the published ones (`g_ema`, `g`, `d`, optimisers), read
+A checkpoint is a torch file laid out like the published ones (`g_ema`, `g`, `d`, optimizers), read
 without running anything in it. The exported file is safetensors in half precision.
 """
 
 from __future__ import annotations
 
+import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from shared.errors import WeightsInvalid
+from shared.errors import TrainingFailed, WeightsInvalid
 from worker.engine.gpen.networks import Generator, load_generator
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
-    """Write whole or not at all: a kill in the middle leaves the previous file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    torch.save(dict(state), partial)
-    partial.replace(path)
+    """Write the file whole or not at all: a kill in the middle leaves the previous file.
+
+    Raises TrainingFailed if it cannot be written; the previous file stays as it is.
+    """
+    _write_whole(path, lambda partial: torch.save(dict(state), partial))
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -48,13 +49,32 @@ def read_generator(path: Path) -> Generator:
 
 
 def export_generator(generator: nn.Module, path: Path, metadata: Mapping[str, str]) -> None:
-    """Half-precision safetensors with metadata; loading it brings float32 back."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
+    """Write half-precision safetensors with metadata; loading them brings float32 back.
+
+    Raises WeightsInvalid for weights that do not fit into half precision, and TrainingFailed if
+    the file cannot be written.
+    """
     tensors = {key: _half(key, tensor) for key, tensor in generator.state_dict().items()}
-    save_file(tensors, partial, metadata=dict(metadata))
-    partial.chmod(0o644)  # safetensors writes for the owner alone; a service runs as someone else
-    partial.replace(path)
+
+    def write(partial: Path) -> None:
+        save_file(tensors, partial, metadata=dict(metadata))
+        partial.chmod(0o644)  # safetensors writes for the owner alone; a service runs as another
+
+    _write_whole(path, write)
+
+
+def _write_whole(path: Path, write: Callable[[Path], None]) -> None:
+    partial = path.with_suffix(".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(partial)
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors wrap OSError
+        partial.unlink(missing_ok=True)
+        kept = f"; {path} is as it was before" if path.is_file() else ""
+        raise TrainingFailed(f"{path} cannot be written: {error!s:.200}{kept}") from error
 
 
 def _half(key: str, tensor: Tensor) -> Tensor:

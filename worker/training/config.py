@@ -44,8 +44,11 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 #: Options that may differ between a training and its resumption: they change no step's result.
 FREE_ON_RESUME = frozenset(
-    "photos validation pairs out init resume steps minutes stop_after threads loaders device "
-    "log_every validate_every save_every save_minutes sample_rows compile tensorboard".split()
+    {
+        *("photos", "validation", "pairs", "out", "init", "resume", "steps", "minutes"),
+        *("stop_after", "threads", "loaders", "device", "log_every", "validate_every"),
+        *("save_every", "save_minutes", "sample_rows", "compile", "tensorboard"),
+    }
 )
 _CHOICES = {
     "schedule": ("cosine", "constant"),
@@ -65,8 +68,12 @@ class TrainConfig:
     photos: Path = field(metadata={"help": "folder or ZIP of aligned, square face photos"})
     validation: Path = field(metadata={"help": "the same, of other people"})
     out: Path = field(metadata={"help": "folder for checkpoints, log and samples"})
-    pairs: Path | None = _option(None, "folder or ZIP of degraded photos, named as the sharp ones")
-    init: Path | None = _option(None, "start from these weights; a smaller network is grown")
+    pairs: Path | None = field(
+        default=None, metadata={"help": "folder or ZIP of degraded photos, named as the sharp ones"}
+    )
+    init: Path | None = field(
+        default=None, metadata={"help": "start from these weights; a smaller network is grown"}
+    )
     resume: bool = _option(False, "go on from OUT/checkpoint.pt")
     size: int = _option(256, "pixels of a face, a power of two")
     channel_multiplier: int = _option(1, "width from 64 px upwards")
@@ -89,7 +96,9 @@ class TrainConfig:
     adversarial: float = _option(0.0, "weight of the adversarial loss; adds a discriminator")
     identity: float = _option(0.0, "weight of the distance of dlib's face embeddings")
     perceptual: float = _option(0.0, "weight of the distance in a network's features")
-    perceptual_weights: Path | None = _option(None, "weights of torchvision's mobilenet_v2")
+    perceptual_weights: Path | None = field(
+        default=None, metadata={"help": "weights of torchvision's mobilenet_v2"}
+    )
     discriminator_narrow: float = _option(0.25, "width of the discriminator")
     penalty: float = _option(1.0, "R1 penalty of the discriminator")
     penalty_every: int = _option(16, "steps between two penalties")
@@ -212,4 +221,3 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(read, dict):
         raise SettingsInvalid(f"{path} must hold options by name")
     return {str(key).replace("-", "_"): value for key, value in read.items()}
-

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from shared.errors import SettingsInvalid
-from worker.engine.gpen.networks import Generator, GpenConfig
 from worker.engine.gpen.layers import ModulatedConv2d
+from worker.engine.gpen.networks import Generator, GpenConfig
 
 # leaky_relu of x minus that of -x, times sqrt(2): 1.2 sqrt(2) x.
 _GAIN = 1.2 * math.sqrt(2.0)

@@ -33,10 +33,10 @@ _MISSING = (
     "comparing persons needs packages that are not installed; "
     "run: pip install dlib-bin face-recognition-models"
 )
-_SIDE_PX = 150
+CHIP_SIDE_PX = 150
 #: Our five landmarks in the square that the network was trained on, which dlib cuts by five other
 #: points: mean over 110 upright portraits that were cut by dlib, rounded (they scatter by 2 px).
-_TEMPLATE = np.array([(46.7, 44.0), (101.7, 44.1), (74.5, 76.3), (50.4, 101.4), (99.2, 101.2)])
+CHIP_POINTS = np.array([(46.7, 44.0), (101.7, 44.1), (74.5, 76.3), (50.4, 101.4), (99.2, 101.2)])
 
 
 class Embedder:
@@ -48,7 +48,7 @@ class Embedder:
 
     def embed(self, image: Pixels, landmarks: NDArray[np.float64]) -> Embedding:
         """128 numbers for the face at ``landmarks`` (5, 2) in ``image``, uint8 RGB (H, W, 3)."""
-        face = crop(image, similarity(landmarks, _TEMPLATE), _SIDE_PX)
+        face = crop(image, similarity(landmarks, CHIP_POINTS), CHIP_SIDE_PX)
         with self._turn:
             return np.array(self._network.compute_face_descriptor(np.ascontiguousarray(face)))
 
