@@ -33,6 +33,12 @@ class LazyGroup(click.Group):
         "rebuild": ("worker.commands.rebuild:rebuild", "Bring jobs back that Redis has lost."),
         "models": ("worker.commands.models:models", "List, download and check model weights."),
         "evaluate": ("worker.commands.evaluate:evaluate", "Measure a model, or restored photos."),
+        "train": ("worker.commands.train:train", "Train a restorer from an archive of faces."),
+        "align": ("worker.commands.align:align", "Cut aligned faces out of raw photos."),
+        "degradations": (
+            "worker.commands.train:degradations",
+            "Show how a training degrades photos.",
+        ),
         "export": ("worker.commands.export:export", "Write a model for other runtimes."),
         "bench": ("worker.commands.bench:bench", "Find the fastest backend on this machine."),
         "doctor": ("worker.commands.doctor:doctor", "What is installed, and what to do next."),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -242,28 +242,33 @@ def _enlarge(settings: Settings) -> Candidate:
     return enlarged_by(load_enlarger(settings.models_dir, device, settings.precision))
 
 
-def _judge(settings: Settings, request: _Request, where: str) -> Judge:
+def judge_of_aligned_faces(settings: Settings, where: str = "ffhq") -> Judge:
+    """Return what measures identity, if its packages are installed, and sharpness."""
     from worker.engine.devices import choose_device
     from worker.engine.faces.identity import load_embedder
     from worker.engine.load import load_detector
-    from worker.training.measure.perceptual import Fid, Lpips
     from worker.training.measure.quality import Judge
 
-    alexnet, heads, fid = request.lpips_weights, request.lpips_heads, request.fid_weights
-    if (alexnet is None) != (heads is None):
-        raise WeightsMissing("LPIPS needs both --lpips-weights and --lpips-heads")
     try:
         embedder = load_embedder()
     except OptionUnavailable as error:
         click.echo(f"evaluate: identity is not measured: {error.detail}", err=True)
         embedder = None
     detector = load_detector(settings.models_dir, choose_device(settings.device))
-    return Judge(
-        embedder=embedder,
-        landmarks=_landmarks(detector, where),
+    landmarks = _landmarks(detector, where)
+    return Judge(embedder=embedder, landmarks=landmarks, features=detector.features)
+
+
+def _judge(settings: Settings, request: _Request, where: str) -> Judge:
+    from worker.training.measure.perceptual import Fid, Lpips
+
+    alexnet, heads, fid = request.lpips_weights, request.lpips_heads, request.fid_weights
+    if (alexnet is None) != (heads is None):
+        raise WeightsMissing("LPIPS needs both --lpips-weights and --lpips-heads")
+    return replace(
+        judge_of_aligned_faces(settings, where),
         lpips=Lpips(alexnet, heads) if alexnet and heads else None,
         fid=Fid(fid) if fid else None,
-        features=detector.features,
     )
 
 

@@ -15,6 +15,7 @@ from rich.table import Column, Table
 from shared.errors import FacemendError, ModelUnavailable, WeightsMissing
 from shared.settings import Settings, load_settings
 from worker.commands.failure import EXIT_MODEL, errors_as_exit_codes, line_of
+from worker.commands.promote import promote
 from worker.weights.catalogue import CATALOGUE, Entry
 from worker.weights.download import pull
 from worker.weights.files import expected_sha256, find_entry, verify
@@ -27,6 +28,7 @@ facemend models list
 facemend models pull gpen-bfr-512
 facemend models pull gpen-bfr-512 --from s3://bucket/weights
 facemend models verify
+facemend models promote mine-2 --over mine --photos val.zip
 
 Weights lie in FACEMEND_MODELS_DIR. Exit codes: 0 all well, 2 wrong command, 3 weights missing or
 wrong.
@@ -36,6 +38,9 @@ wrong.
 @click.group(help=_HELP)
 def models() -> None:
     """Hold the commands below."""
+
+
+models.add_command(promote)
 
 
 @models.command("list")

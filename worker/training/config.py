@@ -50,6 +50,10 @@ FREE_ON_RESUME = frozenset(
         *("save_every", "save_minutes", "sample_rows", "compile", "tensorboard"),
     }
 )
+_POSITIVE = (
+    *("steps", "batch", "micro_batch", "minutes", "penalty_every", "size", "narrow", "threads"),
+    *("log_every", "validate_every", "save_every", "learning_rate"),
+)
 _CHOICES = {
     "schedule": ("cosine", "constant"),
     "precision": ("auto", "fp32", "bf16", "fp16"),
@@ -117,9 +121,7 @@ class TrainConfig:
     tensorboard: bool = _option(False, "write TensorBoard events too")
 
     def __post_init__(self) -> None:
-        positive = ("steps", "batch", "micro_batch", "minutes", "penalty_every", "size", "narrow")
-        positive += ("log_every", "validate_every", "save_every", "threads", "learning_rate")
-        for name in positive:
+        for name in _POSITIVE:
             if not getattr(self, name) > 0:
                 raise SettingsInvalid(f"{name} must be above zero, not {getattr(self, name)}")
         for name, allowed in _CHOICES.items():

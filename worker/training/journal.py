@@ -77,4 +77,4 @@ def _open_tensorboard(folder: Path) -> Any:
         raise OptionUnavailable(
             "TensorBoard is not installed; run: pip install tensorboard"
         ) from None
-    return SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
+    return SummaryWriter(str(folder))

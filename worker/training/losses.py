@@ -71,7 +71,8 @@ def identity_loss(embedding: FaceEmbedding, restored: Tensor, sharp: Tensor) -> 
     with torch.no_grad():
         goal = embedding(sharp)
     # The root's slope has no end at 0.
-    return (embedding(restored) - goal).square().sum(1).add(1e-4).sqrt().mean()
+    distances: Tensor = (embedding(restored) - goal).square().sum(1).add(1e-4).sqrt()
+    return distances.mean()
 
 
 class PerceptualFeatures(nn.Module):
@@ -82,9 +83,9 @@ class PerceptualFeatures(nn.Module):
     mean: Tensor
     spread: Tensor
 
-    def __init__(self, layers: nn.Sequential) -> None:
+    def __init__(self, layers: Sequence[nn.Module]) -> None:
         super().__init__()
-        self.layers = layers[: self._DEPTHS[-1] + 1]
+        self.layers = nn.ModuleList(list(layers)[: self._DEPTHS[-1] + 1])
         for name, values in (("mean", (0.485, 0.456, 0.406)), ("spread", (0.229, 0.224, 0.225))):
             self.register_buffer(name, torch.tensor(values)[:, None, None], persistent=False)
 

@@ -17,7 +17,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from shared.errors import TrainingFailed
 from worker.training.checkpoint import save_checkpoint
@@ -81,7 +81,7 @@ class Training:
         self._forward = torch.compile(state.generator) if config.compile else state.generator
         self._began = time.monotonic() - state.elapsed_s
         self._saved = time.monotonic()
-        models = [state.generator, state.averaged]
+        models: list[nn.Module] = [state.generator, state.averaged]
         models += [state.adversary.model] if state.adversary else []
         processes.share_weights([each for model in models for each in model.parameters()])
 
@@ -141,9 +141,9 @@ class Training:
             self._apply(state.adversary.model, state.adversary.optimizer)
         return figures
 
-    def _apply(self, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> bool:
+    def _apply(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> bool:
         """Step, unless the gradient overflowed in fp16: then halve the loss scale and skip."""
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        norm = nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         if not self.processes.any(not math.isfinite(norm)):
             optimizer.step()
             return True

@@ -1,4 +1,4 @@
-"""From raw photos to aligned, square crops to learn from, with a manifest that says what became of each."""
+"""From raw photos to aligned, square crops, with a manifest that says what became of each."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from shared.errors import DatasetError, InputError
 from worker.engine.faces.detector import DetectedFace
 from worker.imaging.decode import decode
 from worker.imaging.geometry import crop, scale_of, similarity, template_points, transform
+from worker.imaging.limits import Limits
 from worker.training.data.degradations import Image
 from worker.training.data.photos import SUFFIXES
 
@@ -90,7 +91,7 @@ def _crops(
     file: Path, name: str, detector: Detector, options: AlignOptions
 ) -> Iterator[tuple[Line, Image | None]]:
     try:
-        pixels = decode(file.read_bytes()).pixels
+        pixels = decode(file.read_bytes(), Limits()).pixels
     except (InputError, OSError) as error:
         yield Line(name, None, "", f"cannot be read: {error}"), None
         return
