@@ -22,6 +22,7 @@ from shared.errors import FacemendError, SettingsInvalid
 from worker.engine.devices import choose_device, is_out_of_memory
 from worker.training.checkpoint import export_generator
 from worker.training.config import TrainConfig, make_config
+from worker.training.data.photos import load_photos
 from worker.training.state import CHECKPOINT, State, start
 from worker.training.train import train
 
@@ -87,6 +88,8 @@ def sprint(
     ``overrides`` are options of a training. Raises what ``train`` raises.
     """
     config = _config(folder, minutes, overrides)
+    for path in (config.photos, config.validation):  # before the machine's time is spent
+        load_photos(path, config.size)
     if "batch" not in overrides and not config.resume:
         config = replace(config, batch=best_batch(config, report, largest=largest_batch))
         config = replace(config, micro_batch=config.batch)
