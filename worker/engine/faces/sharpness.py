@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from worker.imaging.decode import Pixels
 
 #: A face with a larger share of fine detail, and less noise, is left alone.
-LEAST_FINE_SHARE, MOST_NOISE = 0.24, 4.0
+LEAST_FINE_SHARE, MOST_NOISE = 0.20, 4.0
 _FINE_PX, _COARSE_PX = 1.0, 4.0
 _PLAIN = 0.1  # of the detail's levels: there is none, only rounding
 # Ideal where neighbours lie on a plane: what it answers is noise or an edge (Immerkaer, "Fast noise
