@@ -35,9 +35,9 @@ from worker.imaging.geometry import (
     transform,
     uncrop,
 )
-from worker.training.dataset import load_photos
-from worker.training.degradations import RECIPES, VALIDATION, Recipe, degrade
-from worker.training.metrics import psnr
+from worker.training.data.degradations import RECIPES, VALIDATION, Recipe, degrade
+from worker.training.data.photos import load_photos
+from worker.training.measure.metrics import psnr
 from worker.weights.catalogue import STARTER
 
 RESULTS = Path(__file__).parent / "results"

@@ -14,7 +14,7 @@ from benchmarks.peer import Peer
 from benchmarks.report import Report
 from benchmarks.timing import Times, time_in_turns
 from worker.engine.backends.backend import Backend
-from worker.training.metrics import psnr
+from worker.training.measure.metrics import psnr
 
 _PEER = "peer: weights per face, grouped convolutions, NCHW"
 _MIN_SPEEDUPS = {256: (3.0, 7.0), 512: (3.0, 8.0)}  # over the peer: exact mode, fast mode

@@ -21,7 +21,7 @@ FacemendError
 ├── ControlError        stops a run without ending the job; never stored with a job
 │   └── LeaseLost, JobCanceled, Draining, EngineCrashed, EngineLost
 └── CommandError        stops a process or a command; its detail is for the person who started it
-    └── SettingsInvalid, StackFailed, DatasetError
+    └── SettingsInvalid, StackFailed, DatasetError, TrainingFailed
 
 ``code`` is the last part of a problem's ``type`` (RFC 9457); docs/http-api.md documents each one.
 ``retryable`` says whether the same job may succeed later without a change.
@@ -367,3 +367,9 @@ class DatasetError(CommandError):
     """A folder or archive of photos cannot be used. The detail says what to do."""
 
     title = "The photos cannot be used"
+
+
+class TrainingFailed(CommandError):
+    """A training cannot go on. The detail names the checkpoint that is still good."""
+
+    title = "The training cannot go on"

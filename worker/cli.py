@@ -40,6 +40,12 @@ class LazyGroup(click.Group):
         ),
         "models": ("worker.commands.models:models", "List, download and verify model weights."),
         "evaluate": ("worker.commands.evaluate:evaluate", "Measure a model, or restored pictures."),
+        "train": ("worker.commands.train:train", "Train a restorer from an archive of faces."),
+        "align": ("worker.commands.align:align", "Cut aligned faces out of raw photos."),
+        "degradations": (
+            "worker.commands.train:degradations",
+            "Show how a training degrades photos.",
+        ),
         "export": ("worker.commands.export:export", "Write a model to a file for another runtime."),
         "bench": ("worker.commands.bench:bench", "Find the fastest backend on this machine."),
         "doctor": (

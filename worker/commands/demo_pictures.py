@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from shared.errors import StackFailed
-from worker.training.degradations import Recipe, degrade
+from worker.training.data.degradations import Recipe, degrade
 
 # One fixed spoiling, of the kind an old scan or a messenger does: blur, a third of the size,
 # grain, JPEG.

@@ -15,6 +15,7 @@ from rich.table import Column, Table
 from shared.errors import FacemendError, ModelUnavailable, WeightsMissing
 from shared.settings import Settings, load_settings
 from worker.commands.exit_codes import EXIT_MODEL, errors_as_exit_codes, exit_codes_help, line_of
+from worker.commands.promote import promote
 from worker.weights.catalogue import CATALOGUE, ModelEntry, find_entry
 from worker.weights.download import pull
 from worker.weights.sources import choose_source
@@ -27,6 +28,7 @@ facemend models list
 facemend models pull gpen-bfr-512
 facemend models pull gpen-bfr-512 --from s3://bucket/weights
 facemend models verify
+facemend models promote mine-2 --over mine --photos val.zip
 
 The weights are in FACEMEND_MODELS_DIR. Exit codes: 0 success, 2 wrong command or setting, 3 weights
 missing or wrong.
@@ -39,6 +41,9 @@ _EPILOG = exit_codes_help(EXIT_MODEL)
 @click.group(help=_HELP)
 def models() -> None:
     """The group of the commands below; its help is ``_HELP``."""
+
+
+models.add_command(promote)
 
 
 @models.command("list", epilog=_EPILOG)

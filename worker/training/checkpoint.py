@@ -1,13 +1,14 @@
 """Weights on disk: a training's whole state, and the small file that is served.
 
-A checkpoint is a torch file laid out like the published ones (`g_ema`, `g`, `d`, optimisers), read
+A checkpoint is a torch file laid out like the published ones (`g_ema`, `g`, `d`, optimizers), read
 without running anything in it. The exported file is safetensors in half precision.
 """
 
 from __future__ import annotations
 
+import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,16 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from shared.atomic_file import replaced_atomically
-from shared.errors import WeightsInvalid
+from shared.errors import TrainingFailed, WeightsInvalid
 from worker.engine.gpen.networks import Generator, load_generator
 
 
 def save_checkpoint(path: Path, state: Mapping[str, Any]) -> None:
-    """Write the whole state or nothing: a kill in the middle leaves the previous file."""
-    with replaced_atomically(path) as unfinished:
-        torch.save(dict(state), unfinished)
+    """Write the file whole or not at all: a kill in the middle leaves the previous file.
+
+    Raises TrainingFailed if it cannot be written; the previous file stays as it is.
+    """
+    _write_whole(path, lambda partial: torch.save(dict(state), partial))
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -47,11 +50,29 @@ def read_generator(path: Path) -> Generator:
 
 
 def export_generator(generator: nn.Module, path: Path, metadata: Mapping[str, str]) -> None:
-    """Half-precision safetensors with metadata; loading it brings float32 back."""
+    """Write half-precision safetensors with metadata; loading them brings float32 back.
+
+    Raises WeightsInvalid for weights that do not fit into half precision, and TrainingFailed if
+    the file cannot be written.
+    """
     tensors = {key: _half(key, tensor) for key, tensor in generator.state_dict().items()}
-    with replaced_atomically(path) as unfinished:
-        save_file(tensors, unfinished, metadata=dict(metadata))
-        unfinished.chmod(0o644)  # safetensors writes for its owner; a service is another user
+
+    def write(partial: Path) -> None:
+        save_file(tensors, partial, metadata=dict(metadata))
+        partial.chmod(0o644)  # safetensors writes for the owner alone; a service runs as another
+
+    _write_whole(path, write)
+
+
+def _write_whole(path: Path, write: Callable[[Path], None]) -> None:
+    try:
+        with replaced_atomically(path) as unfinished:
+            write(unfinished)
+            with unfinished.open("rb") as file:
+                os.fsync(file.fileno())
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors wrap OSError
+        kept = f"; {path} is as it was before" if path.is_file() else ""
+        raise TrainingFailed(f"{path} cannot be written: {error!s:.200}{kept}") from error
 
 
 def _half(key: str, tensor: Tensor) -> Tensor:

@@ -87,3 +87,59 @@ def test_missing_models_and_weights_are_errors_without_output(
     assert result.exit_code == 3
     assert says in result.stderr
     assert not result.stdout
+
+
+def test_the_bars_are_measured_for_three_recipes_and_written_into_a_card(
+    photos: Path, tmp_path: Path
+) -> None:
+    save_model(tmp_path, "same", unchanging=True)
+    card = tmp_path / "card.md"
+    result = call(
+        *("--photos", photos, "--model", "same", "--bars", "--json", "--card", card),
+        FACEMEND_MODELS_DIR=str(tmp_path),
+        FACEMEND_DEVICE="cpu",
+    )
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert [each["recipe"] for each in report["recipes"]] == ["light", "x4", "x8"]
+    assert not report["passed"]
+    assert "PSNR" in report["recipes"][1]["misses"]
+    assert report["recipes"][1]["restored"]["gradient"] > 0
+    assert "| x4 | degraded |" in card.read_text()
+
+
+def test_a_blind_comparison_is_written_and_counted(photos: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        save_model(tmp_path, name, unchanging=True)
+    look = tmp_path / "look"
+    result = call(
+        *("--photos", photos, "--model", "one", "--over", "two", "--blind", look),
+        *("--counts", 1, 1, 0),
+        FACEMEND_MODELS_DIR=str(tmp_path),
+        FACEMEND_DEVICE="cpu",
+    )
+    assert result.exit_code == 0, result.output
+    assert sorted(path.name for path in look.iterdir()) == [
+        "ballot.csv",
+        "key.json",
+        "sheet-01.png",
+        "sheet-02.png",
+    ]
+    (look / "ballot.csv").write_text("sheet,best first\n01,CAB\n")
+    counted = json.loads(call("--tally", look, "--json").stdout)["preferences"]
+    assert {each["sheets"] for each in counted} == {1}
+    assert sum(each["won"] for each in counted if each["group"] == "all") == 3
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (["--photos", "a", "--bars", "--blind", "b"], "--bars or --blind"),
+        (["--restored", "a", "--reference", "b", "--bars"], "restore --photos themselves"),
+        (["--tally", "nowhere"], "cannot be read as the key"),
+    ],
+)
+def test_ways_that_do_not_go_together_are_refused(more: list[str], says: str) -> None:
+    result = call(*more)
+    assert result.exit_code == 2
+    assert says in result.stderr

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from worker.engine.gpen.networks import Generator, GpenConfig
-from worker.training.identity import start_from_identity
+from worker.training.identity_start import start_from_identity
 
 #: The smallest that can be made to answer its input.
 SQUARE = GpenConfig(128, 128, 1, 0.05)

@@ -99,6 +99,14 @@ class FaceDetector:
             faces = [_steadier(face, smaller, _UNSTEADY_PX / scale) for face in faces]
         return tuple(sorted(faces, key=lambda face: (face.box, face.score)))
 
+    def features(self, image: NDArray[np.uint8]) -> list[Tensor]:
+        """Return the backbone's maps (1, C, h, w), finest first, of ``image`` at its own size."""
+        mean = torch.tensor(_MEAN_BGR, device=self._device)
+        bgr = torch.from_numpy(np.ascontiguousarray(image[:, :, ::-1])).to(self._device) - mean
+        with self._turn, torch.inference_mode():
+            found: Any = self._network.body(bgr.permute(2, 0, 1)[None])
+        return [each.float().cpu() for each in found.values()]
+
     def _detect_at(
         self, image: NDArray[np.uint8], long_side_px: int, threshold: float
     ) -> list[DetectedFace]:

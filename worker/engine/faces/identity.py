@@ -33,10 +33,10 @@ _MISSING = (
     "min_identity needs packages that are not installed; "
     "run: pip install dlib-bin face-recognition-models"
 )
-_SIDE_PX = 150
+CHIP_SIDE_PX = 150
 #: The five landmarks in the crop that the network was trained on. dlib aligns by five other points,
 #: so these are means over 110 upright portraits that dlib aligned; they scatter by 2 px.
-_TEMPLATE = np.array([(46.7, 44.0), (101.7, 44.1), (74.5, 76.3), (50.4, 101.4), (99.2, 101.2)])
+CHIP_POINTS = np.array([(46.7, 44.0), (101.7, 44.1), (74.5, 76.3), (50.4, 101.4), (99.2, 101.2)])
 
 
 class Embedder:
@@ -48,7 +48,7 @@ class Embedder:
 
     def embed(self, image: Pixels, landmarks: NDArray[np.float64]) -> Embedding:
         """Return 128 numbers for the face at ``landmarks`` (5, 2) in uint8 RGB (H, W, 3)."""
-        face = crop(image, similarity(landmarks, _TEMPLATE), _SIDE_PX)
+        face = crop(image, similarity(landmarks, CHIP_POINTS), CHIP_SIDE_PX)
         with self._turn:
             return np.array(self._network.compute_face_descriptor(np.ascontiguousarray(face)))
 
@@ -82,7 +82,11 @@ class IdentityCheck:
 
 def identity_similarity(first: Embedding, second: Embedding) -> float:
     """Return 1 for equal embeddings, 0.5 at `SAME_PERSON_DISTANCE`, 0 at twice that distance."""
-    distance = float(np.linalg.norm(first - second))
+    return similarity_at(float(np.linalg.norm(first - second)))
+
+
+def similarity_at(distance: float) -> float:
+    """Return the `identity_similarity` of two embeddings at this distance."""
     return max(0.0, 1.0 - distance * (1.0 - SAME_PERSON) / SAME_PERSON_DISTANCE)
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from worker.imaging.decode import Pixels
 
 #: A face with a larger share of fine detail and less noise is not restored.
-MIN_FINE_SHARE, MAX_NOISE = 0.24, 4.0
+MIN_FINE_SHARE, MAX_NOISE = 0.20, 4.0
 _FINE_PX, _COARSE_PX = 1.0, 4.0
 _MIN_DETAIL = 0.1  # in levels; less is only rounding
 # The response is 0 on a plane, so it is noise or an edge (Immerkaer, "Fast noise variance

@@ -24,7 +24,7 @@ from worker.engine.faces.identity import (
 )
 from worker.engine.load import load_detector
 from worker.imaging.decode import Photo
-from worker.training.degradations import LIGHT, degrade
+from worker.training.data.degradations import LIGHT, degrade
 
 pytest.importorskip("dlib", reason="the extra identity is not installed")
 

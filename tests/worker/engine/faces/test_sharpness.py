@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from tests.worker.engine.photos import gradient
 from worker.engine.faces.sharpness import sharpness
-from worker.training.dataset import load_photos
-from worker.training.degradations import HEAVY, LIGHT, VALIDATION, degrade
+from worker.training.data.degradations import HEAVY, LIGHT, VALIDATION, degrade
+from worker.training.data.photos import load_photos
 
 NOISE = np.random.default_rng(2)
 

@@ -1,8 +1,4 @@
-"""Aligned face photos, held in memory, and the batches drawn from them.
-
-A batch is a function of seed and step alone: a resumed training sees what it would have seen, and
-no state of a loader has to be saved.
-"""
+"""Aligned face photos, held in memory, and the small variations that make more of them."""
 
 from __future__ import annotations
 
@@ -18,9 +14,9 @@ from numpy.random import Generator
 from torch import Tensor
 
 from shared.errors import DatasetError
-from worker.training.degradations import Image, Recipe, degrade
+from worker.training.data.degradations import Image
 
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
 
 @dataclass(frozen=True)
@@ -38,11 +34,17 @@ class Photos:
         return len(self.images)
 
 
-def load_photos(path: Path, size: int | None = None) -> Photos:
-    """Read a folder or a ZIP of aligned photos and bring each to size x size, or to the first's."""
+def load_photos(path: Path, size: int | None = None, *, least_share: float = 0.25) -> Photos:
+    """Read a folder or a ZIP of aligned photos and bring each to size x size, or to the first's.
+
+    Raises DatasetError for a folder without photos, and for a photo that cannot be read, is not
+    square, or is smaller than ``least_share`` of the size: nothing can be learned from it.
+    """
     found = {}
     for name, image in _images_in(path):
         size = size or len(image)
+        if len(image) < least_share * size:
+            raise DatasetError(f"{name} is {len(image)} px: too small to be a sharp {size} px face")
         found[name] = _square(name, image, size)
     names = tuple(sorted(found))
     return Photos(names, tuple(found[name] for name in names))
@@ -52,15 +54,6 @@ def load_images(path: Path) -> dict[str, Image]:
     """Read a folder or a ZIP of photos as they are, by name, in the order of their names."""
     found = dict(_images_in(path))
     return {name: found[name] for name in sorted(found)}
-
-
-def draw_batch(
-    photos: Photos, recipe: Recipe, count: int, seed: int, step: int
-) -> tuple[Tensor, Tensor]:
-    """Degraded and sharp images, (count, 3, S, S) each, varied by flips, small moves and light."""
-    rng = np.random.default_rng((seed, step))
-    sharp = [_vary(photos.images[i], rng) for i in rng.integers(len(photos), size=count)]
-    return to_tensor([degrade(image, rng, recipe) for image in sharp]), to_tensor(sharp)
 
 
 def to_tensor(images: list[Image]) -> Tensor:
@@ -75,7 +68,7 @@ def to_images(batch: Tensor) -> list[Image]:
     return list(scaled.to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy())
 
 
-def _vary(image: Image, rng: Generator) -> Image:
+def varied(image: Image, rng: Generator) -> Image:
     """Mirror, shift, turn and scale a little, and change the light: 659 photos are few."""
     size = len(image)
     if rng.random() < 0.5:
@@ -89,6 +82,13 @@ def _vary(image: Image, rng: Generator) -> Image:
         source, matrix, (size, size), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101
     )
     return _relight(np.asarray(moved, dtype=np.uint8), rng)
+
+
+def varied_pair(low: Image, sharp: Image, rng: Generator) -> tuple[Image, Image]:
+    """Mirror both or neither: anything else would add damage of its own."""
+    if rng.random() < 0.5:
+        low, sharp = low[:, ::-1], sharp[:, ::-1]
+    return np.ascontiguousarray(low), np.ascontiguousarray(sharp)
 
 
 def _relight(image: Image, rng: Generator) -> Image:
@@ -111,7 +111,7 @@ def _images_in(path: Path) -> Iterator[tuple[str, Image]]:
         number += 1
         yield name, _decode(name, data)
     if not number:
-        raise DatasetError(f"{path} holds no image (looked for {', '.join(sorted(_SUFFIXES))})")
+        raise DatasetError(f"{path} holds no image (looked for {', '.join(sorted(SUFFIXES))})")
 
 
 def _decode(name: str, data: bytes) -> Image:
@@ -136,11 +136,11 @@ def _read_zip(path: Path) -> Iterator[tuple[str, bytes]]:
         raise DatasetError(f"{path} is neither a folder nor a ZIP archive")
     with zipfile.ZipFile(path) as archive:
         for name in archive.namelist():
-            if Path(name).suffix.lower() in _SUFFIXES:
+            if Path(name).suffix.lower() in SUFFIXES:
                 yield name, archive.read(name)
 
 
 def _read_folder(path: Path) -> Iterator[tuple[str, bytes]]:
     for file in path.rglob("*"):
-        if file.suffix.lower() in _SUFFIXES:
+        if file.suffix.lower() in SUFFIXES:
             yield file.relative_to(path).as_posix(), file.read_bytes()

@@ -1,4 +1,4 @@
-"""Photos come from folders and archives alike; a batch depends on seed and step alone."""
+"""Photos come from folders and archives alike, and unusable ones are refused by name."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import pytest
 import torch
 
 from shared.errors import DatasetError
-from worker.training.dataset import draw_batch, load_photos, to_images, to_tensor
-from worker.training.degradations import TRAINING
+from worker.training.data.photos import load_photos, to_images, to_tensor
 
 
 def photo(level: int, size: int = 32) -> bytes:
@@ -55,16 +54,9 @@ def test_photos_are_rgb_and_brought_to_size(folder: Path) -> None:
     assert load_photos(folder, 64).images[0].shape == (64, 64, 3)
 
 
-def test_a_batch_depends_on_seed_and_step_alone(folder: Path) -> None:
-    photos = load_photos(folder, 32)
-    first, again = (draw_batch(photos, TRAINING, 4, seed=1, step=5) for _ in range(2))
-    other = draw_batch(photos, TRAINING, 4, seed=1, step=6)
-    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
-    assert not torch.equal(first[0], other[0])
-    low, sharp = first
-    assert low.shape == sharp.shape == (4, 3, 32, 32)
-    assert low.dtype == torch.float32
-    assert low.abs().max() <= 1.0
+def test_a_photo_that_is_much_too_small_is_refused(folder: Path) -> None:
+    with pytest.raises(DatasetError, match=r"0\.png is 32 px: too small to be a sharp 256 px face"):
+        load_photos(folder, 256)
 
 
 def test_images_survive_the_way_to_tensors_and_back(folder: Path) -> None:

@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 
 from shared.errors import DatasetError
 from worker.engine import FaceOptions, FaceRecord, Restorer
-from worker.engine.faces.identity import SAME_PERSON, Embedder, identity_similarity
+from worker.engine.faces.identity import SAME_PERSON, SAME_PERSON_DISTANCE, Embedder, similarity_at
 from worker.imaging.decode import Photo
-from worker.training.dataset import Photos
-from worker.training.degradations import RECIPES, Image
-from worker.training.evaluate import SEED, degrade_all, measure
-from worker.training.perceptual import Fid, Lpips
+from worker.training.data.degradations import RECIPES, Image
+from worker.training.data.photos import Photos
+from worker.training.measure.perceptual import Fid, Lpips
+from worker.training.measure.sharpness import Features, feature_distance, gradient_ratio
+from worker.training.measure.validation import SEED, degrade_all, measure
 
 _IN_FLIGHT = 4
 _MIN_SIDE_PX = 16
@@ -36,7 +37,9 @@ class Row:
     """One set of images against the references; None: not measured.
 
     `psnr_db` is None for equal images too. `identity` is the mean likeness of the persons,
-    `recognised` the share of faces at or above the likeness that tells persons apart.
+    `recognised` the share of faces at or above the likeness that tells persons apart; `distance`
+    and `lost` are the same two in dlib's distances: the lower, the nearer. `gradient` is the
+    sharpness over the original's, `features` the distance in a face detector's features.
     """
 
     name: str
@@ -44,6 +47,10 @@ class Row:
     ssim: float | None = None
     identity: float | None = None
     recognised: float | None = None
+    distance: float | None = None
+    lost: float | None = None
+    gradient: float | None = None
+    features: float | None = None
     lpips: float | None = None
     fid: float | None = None
 
@@ -53,6 +60,10 @@ _COLUMNS = (
     ("ssim", "SSIM", ".4f"),
     ("identity", "identity", ".3f"),
     ("recognised", f"identity ≥ {SAME_PERSON}", ".0%"),
+    ("distance", "distance", ".3f"),
+    ("lost", "lost", ".0%"),
+    ("gradient", "gradient", ".2f"),
+    ("features", "features", ".3f"),
     ("lpips", "LPIPS", ".4f"),
     ("fid", "FID", ".2f"),
 )
@@ -98,6 +109,7 @@ class Judge:
     landmarks: FindLandmarks = lambda _: None
     lpips: Lpips | None = None
     fid: Fid | None = None
+    features: Features | None = None
 
     def row(self, name: str, images: Sequence[Image], references: Sequence[Image]) -> Row:
         """Compare images with references of the same size, pair by pair.
@@ -107,14 +119,14 @@ class Judge:
         if min(min(image.shape[:2]) for image in references) < _MIN_SIDE_PX:
             raise DatasetError(f"pictures of less than {_MIN_SIDE_PX} px cannot be compared")
         figures = measure(images, references)
-        likenesses = self.likenesses(images, references)
         return Row(
             name=name,
             psnr_db=figures.psnr_db if math.isfinite(figures.psnr_db) else None,
             ssim=figures.ssim,
             lpips=self._lpips(images, references),
             fid=round(self.fid.distance(images, references), 3) if self.fid else None,
-            **_identity(likenesses),
+            **_identity(self.distances(images, references)),
+            **self._sharpness(images, references),
         )
 
     def _lpips(self, images: Sequence[Image], references: Sequence[Image]) -> float | None:
@@ -123,26 +135,48 @@ class Judge:
         pairs = zip(images, references, strict=True)
         return round(statistics.fmean(self.lpips.distance(*pair) for pair in pairs), 4)
 
-    def likenesses(self, images: Sequence[Image], references: Sequence[Image]) -> list[float]:
-        """Of each pair whose reference shows a face; empty where nothing compares persons."""
+    def distances(self, images: Sequence[Image], references: Sequence[Image]) -> list[float]:
+        """Return the embedder's distance of each pair whose reference shows a face.
+
+        The list is empty without an embedder.
+        """
         if self.embedder is None:
             return []
         found = []
         for image, reference in zip(images, references, strict=True):
             points = self.landmarks(reference)
             if points is not None:
-                pair = (self.embedder.embed(each, points) for each in (image, reference))
-                found.append(identity_similarity(*pair))
+                ours, theirs = (self.embedder.embed(each, points) for each in (image, reference))
+                found.append(float(np.linalg.norm(ours - theirs)))
         return found
 
+    def _sharpness(self, images: Sequence[Image], references: Sequence[Image]) -> dict[str, float]:
+        """Only for square crops: elsewhere the face would have to be cut out first."""
+        if self.features is None or any(len(each) != each.shape[1] for each in references):
+            return {}
+        gradients, distances = [], []
+        for image, reference in zip(images, references, strict=True):
+            points = self.landmarks(reference)
+            if points is not None:
+                gradients.append(gradient_ratio(image, reference, points))
+                distances.append(feature_distance(image, reference, self.features))
+        if not gradients:
+            return {}
+        return {
+            "gradient": round(statistics.fmean(gradients), 4),
+            "features": round(statistics.fmean(distances), 4),
+        }
 
-def _identity(likenesses: Sequence[float]) -> dict[str, float]:
-    if not likenesses:
+
+def _identity(distances: Sequence[float]) -> dict[str, float]:
+    if not distances:
         return {}
-    recognised = sum(each >= SAME_PERSON for each in likenesses) / len(likenesses)
+    lost = sum(each > SAME_PERSON_DISTANCE for each in distances) / len(distances)
     return {
-        "identity": round(statistics.fmean(likenesses), 4),
-        "recognised": round(recognised, 4),
+        "identity": round(statistics.fmean(similarity_at(each) for each in distances), 4),
+        "recognised": round(1.0 - lost, 4),
+        "distance": round(statistics.fmean(distances), 4),
+        "lost": round(lost, 4),
     }
 
 
@@ -176,7 +210,9 @@ def of_model(
     rows = [judge.row("degraded", given, sharp), judge.row("restored", restored, sharp)]
     told = [face.identity_similarity for face in faces if face.identity_similarity is not None]
     if told:
-        rows.append(Row("ledger: restored against degraded", **_identity(told)))
+        name, same = "ledger: restored against degraded", sum(each >= SAME_PERSON for each in told)
+        identity, recognised = round(statistics.fmean(told), 4), round(same / len(told), 4)
+        rows.append(Row(name, identity=identity, recognised=recognised))
     info = restorer.info
     about = {
         "photos": len(sharp),

@@ -12,7 +12,7 @@ from torch import nn
 
 from shared.errors import DatasetError, WeightsInvalid, WeightsMissing
 from worker.engine.faces.torchvision_compat import import_torchvision
-from worker.training.perceptual import Fid, Lpips, frechet
+from worker.training.measure.perceptual import Fid, Lpips, frechet
 
 HEADS = (64, 192, 384, 256, 256)
 AlexnetFiles = tuple[Path, Path]

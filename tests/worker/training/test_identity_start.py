@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from worker.engine.gpen.networks import Generator, GpenConfig
-from worker.training.identity import start_from_identity
+from worker.training.identity_start import start_from_identity
 
 
 def test_an_untrained_generator_answers_its_input() -> None:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from worker.training.metrics import psnr, ssim
+from worker.training.measure.metrics import psnr, ssim
 
 
 @pytest.fixture

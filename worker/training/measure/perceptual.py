@@ -17,8 +17,8 @@ from torch.nn import functional
 
 from shared.errors import DatasetError, WeightsInvalid, WeightsMissing
 from worker.engine.faces.torchvision_compat import import_torchvision
-from worker.training.dataset import to_tensor
-from worker.training.degradations import Image
+from worker.training.data.degradations import Image
+from worker.training.data.photos import to_tensor
 from worker.weights.safe_loading import load_state
 
 _BATCH = 8
@@ -33,7 +33,7 @@ class Lpips:
 
     def __init__(self, alexnet: Path, heads: Path) -> None:
         """`alexnet`: torchvision's weights; `heads`: the authors' linear layers, version 0.1."""
-        self._network = _torchvision("alexnet", alexnet).features
+        self._network = torchvision_network("alexnet", alexnet).features
         state = _state(heads)
         keys = [f"lin{index}.model.1.weight" for index in range(len(_ACTIVATIONS))]
         missing = [key for key in keys if key not in state]
@@ -72,7 +72,7 @@ class Fid:
     """
 
     def __init__(self, inception: Path) -> None:
-        self._network = _torchvision(
+        self._network = torchvision_network(
             "inception_v3", inception, transform_input=False, init_weights=False
         )
         self._network.fc = nn.Identity()
@@ -108,7 +108,7 @@ def frechet(first: NDArray[np.float64], second: NDArray[np.float64]) -> float:
     return max(0.0, float(shift @ shift + (a**2).sum() + (b**2).sum() - 2 * shared))
 
 
-def _torchvision(name: str, path: Path, **options: Any) -> Any:
+def torchvision_network(name: str, path: Path, **options: Any) -> Any:
     """One of torchvision's networks with these weights, strictly."""
     state = _state(path)
     import_torchvision()

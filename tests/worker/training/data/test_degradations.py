@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from worker.training.degradations import (
+from worker.training.data.degradations import (
     TRAINING,
     VALIDATION,
     Image,
@@ -15,7 +15,7 @@ from worker.training.degradations import (
     gaussian_kernel,
     motion_kernel,
 )
-from worker.training.metrics import psnr
+from worker.training.measure.metrics import psnr
 
 NOTHING = Recipe(blur_px=(0.05, 0.05), shrink=(1.0, 1.0), noise=(0.0, 0.0), jpeg=(100, 100))
 

@@ -13,11 +13,11 @@ from shared.errors import DatasetError
 from tests.worker.engine.small_models import save_model
 from worker.engine import Restorer, load_restorer
 from worker.engine.faces.identity import Embedder
-from worker.training.dataset import Photos
-from worker.training.degradations import RECIPES
-from worker.training.evaluate import degrade_all, mean_psnr
-from worker.training.metrics import psnr
-from worker.training.quality import Judge, Row, Table, of_model, of_pictures
+from worker.training.data.degradations import RECIPES
+from worker.training.data.photos import Photos
+from worker.training.measure.metrics import psnr
+from worker.training.measure.quality import Judge, Row, Table, of_model, of_pictures
+from worker.training.measure.validation import degrade_all, mean_psnr
 
 Image = NDArray[np.uint8]
 
@@ -82,7 +82,7 @@ def test_equal_pictures_have_no_psnr_and_json_stays_json(
     assert json.loads(json.dumps(table.as_dict(), allow_nan=False))["rows"][0]["ssim"] == 1.0
 
 
-def test_identity_is_the_mean_likeness_of_the_faces_found() -> None:
+def test_identity_is_the_mean_similarity_at_the_faces_found() -> None:
     """0.12 brighter is a distance of 0.12, a likeness of 0.9; 0.72 is 0.4, below the limit."""
     dark, places = np.zeros((64, 64, 3), np.uint8), iter([np.eye(5, 2) * 20, None, np.eye(5, 2)])
     brighter = [np.full_like(dark, round(255 * by)) for by in (0.12, 0.5, 0.72)]

@@ -1,8 +1,7 @@
-"""An evaluation is fixed by photos and seed, and its command prints and draws it."""
+"""A validation is fixed by photos and seed."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import cv2
@@ -11,16 +10,16 @@ import pytest
 from PIL import Image
 
 from worker.engine.gpen.networks import Generator, GpenConfig
-from worker.training.checkpoint import export_generator
-from worker.training.dataset import Photos, load_photos
-from worker.training.evaluate import (
+from worker.training.data.photos import Photos, load_photos
+from worker.training.identity_start import start_from_identity
+from worker.training.measure.validation import (
+    ValidationSet,
     contact_sheet,
     degrade_all,
-    evaluate,
-    main,
+    measure,
     restore_all,
+    write_png,
 )
-from worker.training.identity import start_from_identity
 
 
 @pytest.fixture
@@ -61,14 +60,17 @@ def test_restoring_in_batches_changes_nothing(photos: Photos, generator: Generat
     assert max(np.abs(a.astype(int) - b).max() for a, b in zip(one, all_at_once, strict=True)) <= 1
 
 
-def test_a_generator_that_does_nothing_gains_nothing(photos: Photos, generator: Generator) -> None:
-    report, rows = evaluate(generator, photos)
-    assert report.gain_db == pytest.approx(0.0, abs=0.05)
-    assert report.before.ssim == pytest.approx(report.after.ssim, abs=0.01)
-    assert (report.photos, report.size) == (3, 32)
+def test_a_generator_that_changes_nothing_gains_nothing(
+    photos: Photos, generator: Generator
+) -> None:
+    known = ValidationSet.of(photos)
+    restored = known.restore(generator)
+    after = measure(restored, photos.images)
+    assert after.psnr_db == pytest.approx(known.before.psnr_db, abs=0.05)
+    assert after.ssim == pytest.approx(known.before.ssim, abs=0.01)
+    rows = known.rows(restored)
     assert [row.shape for row in rows] == [(32, 96, 3)] * 3
     assert np.array_equal(rows[1][:, 64:], photos.images[1])
-    assert f"| restored | {report.after.psnr_db:.2f} |" in report.markdown()
 
 
 def test_a_contact_sheet_is_filled_up_with_black(photos: Photos) -> None:
@@ -77,25 +79,9 @@ def test_a_contact_sheet_is_filled_up_with_black(photos: Photos) -> None:
     assert sheet[32:, 32:].max() == 0
 
 
-@pytest.mark.parametrize("form", ["json", "markdown"])
-def test_the_command_prints_figures_and_draws_a_sheet(
-    folder: Path, generator: Generator, form: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    weights, sheet = folder.parent / "model.safetensors", folder.parent / "out" / "sheet.png"
-    export_generator(generator, weights, {})
-    flags = ["--json"] if form == "json" else []
-    call = ["--weights", str(weights), "--photos", str(folder), "--sheet", str(sheet), *flags]
-    assert main(call) == 0
-    printed = capsys.readouterr().out
-    if form == "json":
-        assert json.loads(printed)["before"]["psnr_db"] > 5
-    else:
-        assert "| 3 photos at 32 px |" in printed
-    with Image.open(sheet) as image:
-        assert image.size == (192, 64)
-
-
-def test_the_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    absent = str(tmp_path / "absent.pt")
-    assert main(["--weights", absent, "--photos", str(tmp_path)]) == 2
-    assert "evaluate: no weights at" in capsys.readouterr().err
+def test_a_sheet_is_written_in_rgb(tmp_path: Path) -> None:
+    red = np.zeros((4, 4, 3), np.uint8)
+    red[..., 0] = 255
+    write_png(red, tmp_path / "out" / "red.png")
+    with Image.open(tmp_path / "out" / "red.png") as image:
+        assert image.getpixel((1, 1)) == (255, 0, 0)

@@ -40,7 +40,10 @@ VALIDATION = Recipe((1.0, 3.0), (4.0, 8.0), (2.0, 10.0), (40, 80))
 # A photo out of a phone that was passed on once; and one that is nearly lost.
 LIGHT = Recipe((0.4, 1.0), (1.0, 2.0), (0.0, 3.0), (75, 95))
 HEAVY = Recipe((2.0, 4.0), (6.0, 10.0), (5.0, 12.0), (30, 60))
-RECIPES = {"light": LIGHT, "validation": VALIDATION, "heavy": HEAVY}
+# A face of a quarter, and of an eighth, of the crop's resolution: the bars are measured by them.
+X4 = Recipe((0.8, 1.6), (4.0, 4.0), (2.0, 6.0), (60, 85))
+X8 = Recipe((1.5, 3.0), (8.0, 8.0), (2.0, 6.0), (60, 85))
+RECIPES = {"light": LIGHT, "validation": VALIDATION, "heavy": HEAVY, "x4": X4, "x8": X8}
 
 
 def degrade(sharp: Image, rng: Generator, recipe: Recipe) -> Image:

@@ -1,0 +1,1 @@
+"""Photos to learn from: reading, spoiling and aligning them."""

@@ -1,0 +1,1 @@
+"""How good a restorer is: figures, tables, sheets and comparisons."""
