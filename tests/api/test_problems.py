@@ -16,9 +16,7 @@ from shared.jobs.store import JobStore
 Problem = Callable[[Any], tuple[int, str]]
 
 
-@pytest.mark.parametrize(
-    "path", ["/nothing", "/v1", "/v1/restorations/", "//v1/restorations", "/v2/restorations"]
-)
+@pytest.mark.parametrize("path", ["/nothing", "/v1", "//v1/restorations", "/v2/restorations"])
 def test_an_unknown_route_is_a_problem(client: Any, problem: Problem, path: str) -> None:
     assert problem(client.get(path)) == (404, "not-found")
 
