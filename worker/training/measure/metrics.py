@@ -5,7 +5,9 @@ Both accept two uint8 images of the same shape, H x W x 3; higher is better.
 
 from __future__ import annotations
 
+import importlib
 import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +19,10 @@ _SIGMA, _WINDOW_PX = 1.5, 11
 
 def psnr(image: Image, reference: Image) -> float:
     """Return the peak signal-to-noise ratio in dB over all channels; infinite for equal images."""
-    from skimage.metrics import peak_signal_noise_ratio  # noqa: PLC0415  # with scipy
-
     _check(image, reference)
     if np.array_equal(image, reference):
         return math.inf
-    return float(peak_signal_noise_ratio(reference, image, data_range=255))
+    return float(_metrics().peak_signal_noise_ratio(reference, image, data_range=255))
 
 
 def ssim(image: Image, reference: Image) -> float:
@@ -30,11 +30,9 @@ def ssim(image: Image, reference: Image) -> float:
 
     It is the mean over the channels and over the pixels whose window lies inside the image.
     """
-    from skimage.metrics import structural_similarity  # noqa: PLC0415  # with scipy
-
     _check(image, reference)
     return float(
-        structural_similarity(
+        _metrics().structural_similarity(
             reference,
             image,
             data_range=255,
@@ -44,6 +42,11 @@ def ssim(image: Image, reference: Image) -> float:
             use_sample_covariance=False,
         )
     )
+
+
+def _metrics() -> Any:
+    """scikit-image's metrics, imported at the first use: with scipy, which takes a second."""
+    return importlib.import_module("skimage.metrics")
 
 
 def _check(image: Image, reference: Image) -> None:
