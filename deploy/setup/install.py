@@ -72,7 +72,7 @@ def environment_key(environ: Mapping[str, str]) -> str:
     digest = hashlib.sha256()
     pins = [
         line
-        for name in ("dev.lock", "bare.lock")
+        for name in ("dev.lock", "bare-dev.lock", "bare.lock")
         for line in (REQUIREMENTS / name).read_text().splitlines()
         if not line.lstrip().startswith("#")
     ]
@@ -95,10 +95,9 @@ def make_environment(folder: Path) -> None:
         python = _bare_environment(folder)
         torch_build.install(python, os.environ)
         print("installing the locked packages", flush=True)
-        lock = str(REQUIREMENTS / "dev.lock")
-        run_pip(python, ["install", "--require-hashes", "--no-deps", "-r", lock])
-        lock = str(REQUIREMENTS / "bare.lock")
-        run_pip(python, ["install", "--require-hashes", "--no-deps", "-r", lock])
+        for name in ("dev.lock", "bare.lock", "bare-dev.lock"):
+            lock = str(REQUIREMENTS / name)
+            run_pip(python, ["install", "--require-hashes", "--no-deps", "-r", lock])
         summary = f"{_size_mb(folder):,} MB, created in {time.monotonic() - started:.0f} s"
         (folder / "complete").write_text(summary + "\n")
         print(f"environment: {summary}", flush=True)

@@ -25,11 +25,12 @@ LOCKS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("pyproject.toml", "requirements/torch.in", "requirements/build.in"),
         (
             *("api", "worker", "background", "identity", "onnx", "openvino"),
-            *("embedded", "demo", "heif", "training", "dev"),
+            *("embedded", "demo", "heif", "training", "c2pa", "otel", "sentry", "spandrel", "dev"),
         ),
     ),
     "build.lock": (("requirements/build.in",), ()),
     "bare.lock": (("requirements/bare.in",), ()),
+    "bare-dev.lock": (("requirements/bare-dev.in",), ()),
     "s3.lock": (("requirements/s3.in",), ()),
 }
 #: Packages that are left out: they are installed in another way, or not at all.
@@ -66,7 +67,7 @@ def main() -> None:
             argv += [f"--extra={extra}" for extra in extras]
             argv += ["--universal", "--python-version=3.11", "--generate-hashes", "--quiet"]
             argv += ["--no-header", "--no-emit-index-url", f"--output-file={target}"]
-            argv += ["--no-deps"] if name == "bare.lock" else [f"--overrides={overrides}"]
+            argv += ["--no-deps"] if name.startswith("bare") else [f"--overrides={overrides}"]
             argv += ["--upgrade"] if "--upgrade" in sys.argv else []
             _run(argv)
             head = f"# Made by `make lock` from {fingerprint()}\n"

@@ -52,8 +52,9 @@ def align(
 ) -> None:
     """Cut every face of the photos in SOURCE into TARGET, and write TARGET/manifest.csv.
 
-    The manifest has a line for each face, with the reason if it was skipped. Exit codes: 0 some
-    faces were cut, 1 none was, 2 wrong command or folder, 3 detector.
+    The manifest has a line for each face, with the reason if it was skipped.
+
+    Exit codes: 0 some faces were cut, 1 none was, 2 wrong command or folder, 3 detector.
     """
     from worker.engine.devices import choose_device
     from worker.engine.load import load_detector

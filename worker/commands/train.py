@@ -80,7 +80,10 @@ def train(file: Path | None, preset: str | None, **flags: Any) -> None:
 def degradations(
     *, photos: Path, kind: str, out: Path, rows: int, columns: int, size: int, seed: int
 ) -> None:
-    """Draw a contact sheet: each photo, and copies as a training would degrade them."""
+    """Draw a contact sheet: each photo, and copies as a training would degrade them.
+
+    Exit codes: 0 the sheet was written, 1 it could not be written, 2 wrong command or photos.
+    """
     from worker.training.data.degraders import degradation_sheet, degrader_named
     from worker.training.data.photos import load_photos
     from worker.training.measure.validation import write_png
