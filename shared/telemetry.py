@@ -69,7 +69,7 @@ BATCH_WAIT_SECONDS = Histogram(
 )
 FACES = Counter("facemend_faces", "Faces found, by the result for the face.", ["model", "status"])
 DOORBELLS = Counter(
-    "facemend_doorbells", "Doorbells rung, by process and outcome.", ["by", "outcome"]
+    "facemend_doorbells", "Doorbells sent, by process and outcome.", ["by", "outcome"]
 )
 MESSAGES_DISCARDED = Counter(
     "facemend_messages_discarded", "Messages in the queue that were no doorbell.", ["reason"]

@@ -112,9 +112,9 @@ def retry_job(caller: ApiKey, job_id: str, services: Services) -> Job:
     services.store.check_room(before.tenant, before.model, before.priority)
     new = _of(before, caller)
     services.manifests.write(new, before.generation + 1)
-    bell = services.doorbell.message(new.id, new.model, new.priority)
+    message = services.doorbell.message(new.id, new.model, new.priority)
     try:
-        return services.store.retry(caller.tenant, job_id, before.generation, bell)
+        return services.store.retry(caller.tenant, job_id, before.generation, message)
     except QueueFull:
         # Only after QueueFull: otherwise the manifest may belong to an earlier request.
         services.manifests.remove(new.tenant, new.id, before.generation + 1)

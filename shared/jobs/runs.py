@@ -85,9 +85,9 @@ class Runs:
         self._settings = settings
 
     def due(self, limit: int = 100) -> list[DueJob]:
-        """Return queued jobs whose doorbells should ring now, by priority. Count them as rung."""
+        """Return queued jobs whose doorbells should ring now, by priority. Count these as sent."""
         answer = self._scripts.run(
-            "due_doorbells", limit=limit, ring_again_s=RING_AGAIN_S, max_bells=MAX_DOORBELLS
+            "due_doorbells", limit=limit, ring_again_s=RING_AGAIN_S, max_doorbells=MAX_DOORBELLS
         )
         return [DueJob(job_id, model, Priority(rank)) for job_id, model, rank in answer]
 
@@ -101,7 +101,7 @@ class Runs:
         token = secrets.token_hex(16)
         answer = self._scripts.run(
             "claim",
-            rung_id=job_id,
+            doorbell_id=job_id,
             worker=worker[:64],
             token=token,
             lease_s=self._settings.lease_s,

@@ -52,10 +52,10 @@ class JobStore:
 
     # --- creating and reading jobs ----------------------------------------------------------
 
-    def create(self, new: NewJob, bell: str | None = None) -> Job:
+    def create(self, new: NewJob, message: str | None = None) -> Job:
         """Create a job in one step: idempotency check, quota, record, indexes and doorbell.
 
-        ``bell`` (see ``Doorbell.message``) rings if the queue has room for it. Raises QueueFull;
+        ``message`` (see ``Doorbell.message``) rings if the queue has room for it. Raises QueueFull;
         IdempotencyInProgress if the reservation has ended or belongs to another request; Conflict
         if the id is or was in use.
         """
@@ -80,8 +80,8 @@ class JobStore:
             fingerprint=fingerprint,
             key_id=new.key_id,
             input_bytes=new.source.get("bytes", 0),
-            bell=bell,
-            max_bells=MAX_DOORBELLS,
+            message=message,
+            max_doorbells=MAX_DOORBELLS,
         )
         match answer:
             case "full":
@@ -149,13 +149,13 @@ class JobStore:
         return to_job(job_id, answer)
 
     def retry(
-        self, tenant: str, job_id: str, generation: int | None = None, bell: str | None = None
+        self, tenant: str, job_id: str, generation: int | None = None, message: str | None = None
     ) -> Job:
         """Queue a failed or canceled job once more under its id, as if it were new.
 
         ``generation`` is the one that the caller has seen and written the next manifest for.
-        ``bell`` rings as in ``create``. Raises NotFound; QueueFull; Conflict for a job of another
-        generation, in another state, or past its expiry.
+        ``message`` rings as in ``create``. Raises NotFound; QueueFull; Conflict for a job of
+        another generation, in another state, or past its expiry.
         """
         answer = self._scripts.run(
             "retry",
@@ -166,8 +166,8 @@ class JobStore:
             max_age_s=self._settings.max_queue_age_s,
             call=secrets.token_hex(4),
             generation=generation,
-            bell=bell,
-            max_bells=MAX_DOORBELLS,
+            message=message,
+            max_doorbells=MAX_DOORBELLS,
         )
         match answer:
             case None:

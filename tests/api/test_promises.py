@@ -138,10 +138,10 @@ def test_a_request_that_creates_its_record_late_finds_the_restored_job(
     taken: list[NewJob] = []
 
     class Hanging(JobStore):
-        def create(self, new: NewJob, bell: str = "") -> Any:
+        def create(self, new: NewJob, message: str = "") -> Any:
             taken.append(new)
             Rebuilder(self, storage).restore_all()
-            return super().create(new, bell)
+            return super().create(new, message)
 
     slow = dataclasses.replace(services, store=Hanging.connect(services.settings))
     answer = submit(type(client)(create_app(slow).test_client(), client.secret))

@@ -107,13 +107,13 @@ class JobRunner:
         except Unavailable as error:
             _log.warning("crashes not refunded for %s: %s", ", ".join(refunds), error.detail)
 
-    def _claim(self, rung_id: str, *, stored: bool) -> Claim | None:
+    def _claim(self, doorbell_id: str, *, stored: bool) -> Claim | None:
         """Claim a job for which there is a place. ``stored``: the caller holds a device place."""
         with self.fetches.claiming:
             if self.drain.begun:
                 return None  # the record still says queued, so the dispatcher rings again
             places = self.fetches.available(stored=stored)
-            claim = self.store.runs.claim(rung_id, self.name, places)
+            claim = self.store.runs.claim(doorbell_id, self.name, places)
             if claim is not None:
                 self.claims[claim.token] = claim
                 if _is_remote(claim):
@@ -142,9 +142,9 @@ class JobRunner:
         if self.fetches.free(claim):
             _start(self._fetch_next, claim.job.id)
 
-    def _fetch_next(self, rung_id: str) -> None:
+    def _fetch_next(self, doorbell_id: str) -> None:
         try:
-            claim = self._claim(rung_id, stored=False)
+            claim = self._claim(doorbell_id, stored=False)
         except Unavailable as error:
             _log.warning("no next photo is fetched: %s", error.detail)
         else:

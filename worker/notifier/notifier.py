@@ -163,16 +163,16 @@ class Notifier:
 
     def tick_dispatch(self) -> int:
         """Ring for queued jobs that are due; return the number of rings. Raises Unavailable."""
-        rung = 0
+        sent = 0
         for job in _batches(self._store.runs.due):
             try:
                 self._doorbell.ring(job.id, job.model, job.priority)
             except Unavailable:
                 DOORBELLS.labels("notifier", "failed").inc()
                 raise
-            DOORBELLS.labels("notifier", "rung").inc()
-            rung += 1
-        return rung
+            DOORBELLS.labels("notifier", "sent").inc()
+            sent += 1
+        return sent
 
     def tick_reap(self) -> list[tuple[str, Status]]:
         """Requeue or fail the jobs of dead workers; return their new states. Raises Unavailable."""

@@ -85,13 +85,13 @@ local function dequeue(job)
   leave_line(job)
 end
 
--- Puts a doorbell into its queue if there is one and the queue holds fewer than `max_bells`; the
+-- Puts a doorbell into its queue if there is one and the queue holds fewer than `max_doorbells`; the
 -- dispatcher rings for the other jobs. A doorbell stands for the queue, not for a job (see claim.lua), so
 -- no job waits longer because its own doorbell is missing.
-local function ring(job, bell, max_bells)
+local function ring(job, message, max_doorbells)
   local list = doorbell_list(queue_of(job))
-  if bell and redis.call('LLEN', list) < max_bells then
-    redis.call('LPUSH', list, bell)
+  if message and redis.call('LLEN', list) < max_doorbells then
+    redis.call('LPUSH', list, message)
   end
 end
 

@@ -15,8 +15,8 @@
 --   fingerprint: text?       digest of the request that made the reservation
 --   key_id: text             the API key, for the usage
 --   input_bytes: number
---   bell: text?              Celery message that rings
---   max_bells: number        doorbells that a queue may hold
+--   message: text?           Celery message that rings
+--   max_doorbells: number    doorbells that a queue may hold
 -- Returns: the fields of the new record; or why there is none: 'exists', 'full', 'reservation'
 local record = key('job', id)
 local owner = redis.call('HGET', record, 'tenant')
@@ -38,5 +38,5 @@ end
 write_job(job, now(), spec, start_before_s, deadline_s, ttl_s)
 count_usage(key_id, {created = 1, input_bytes = input_bytes})
 enqueue(job, 0, 1)
-ring(job, bell, max_bells)
+ring(job, message, max_doorbells)
 return redis.call('HGETALL', record)

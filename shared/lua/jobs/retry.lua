@@ -3,13 +3,13 @@
 -- Arguments:
 --   id: text
 --   tenant: text
---   deadline_s: number     seconds in which it must end
---   max_queued: number     quota: jobs of the tenant that may wait
---   max_age_s: number      quota: how long one of them may have waited; 0: no limit
---   call: text             names this call, so that it can be repeated
---   generation: number?    the generation that the caller expects
---   bell: text?            Celery message that rings
---   max_bells: number      doorbells that a queue may hold
+--   deadline_s: number      seconds in which it must end
+--   max_queued: number      quota: jobs of the tenant that may wait
+--   max_age_s: number       quota: how long one of them may have waited; 0: no limit
+--   call: text              names this call, so that it can be repeated
+--   generation: number?     the generation that the caller expects
+--   message: text?          Celery message that rings
+--   max_doorbells: number   doorbells that a queue may hold
 -- Returns: the view of the job; 'full'; why it cannot run again: its state, 'retried' or 'expired'; false
 --   if the tenant has no such job
 local job = load_job(id)
@@ -33,5 +33,5 @@ redis.call('HSET', record, 'generation', job.generation + 1, 'retried_at', times
 redis.call('ZADD', key('deadlines'), deadline, id)
 job.since = timestamp(at)
 enqueue(job, 0, 1)
-ring(job, bell, max_bells)
+ring(job, message, max_doorbells)
 return job_view(id)

@@ -1,9 +1,9 @@
 -- Starts the next job of a queue for one worker: counts the start and grants the lease. The queue is that
--- of the job that rang. The job that rang need not be queued itself: a doorbell only says that there may
--- be work.
+-- of the job which the doorbell names. That job need not be queued itself: a doorbell only says that there
+-- may be work.
 --
 -- Arguments:
---   rung_id: text         id of the job that rang
+--   doorbell_id: text     id of the job that the doorbell names
 --   worker: text          name of the worker
 --   token: text           fencing token of the new run
 --   lease_s: number       seconds until the lease ends
@@ -17,9 +17,9 @@ if mine then  -- the response was lost
   if not load_run(mine, token) then return false end
   return {mine, job_view(mine)}
 end
-local of = redis.call('HMGET', key('job', rung_id), 'model', 'priority')
+local of = redis.call('HMGET', key('job', doorbell_id), 'model', 'priority')
 if not of[1] then return false end
-local rung = {id = rung_id, model = of[1], priority = of[2]}
+local doorbell = {id = doorbell_id, model = of[1], priority = of[2]}
 local at = now()
 local limits = places and cjson.decode(places)
 
@@ -72,7 +72,7 @@ local function startable(name)
     if not id then return nil end
     local job = load_job(id)
     if not job or job.status ~= 'queued' then  -- its keys were changed by hand
-      dequeue({id = id, tenant = tenant, model = rung.model, priority = rung.priority})
+      dequeue({id = id, tenant = tenant, model = doorbell.model, priority = doorbell.priority})
     elseif at < tonumber(job.deadline) then
       return has_place(job) and job or next_with_place(name)
     else
@@ -81,12 +81,12 @@ local function startable(name)
   end
 end
 
-local name = queue_of(rung)
+local name = queue_of(doorbell)
 local job = startable(name)
 if not job then return false end
 
-if rung.id ~= job.id then  -- its doorbell was used for another job, so it is due for a new one
-  redis.call('ZADD', key('due', name), 'XX', timestamp(at), rung.id)
+if doorbell.id ~= job.id then  -- its doorbell was used for another job, so it is due for a new one
+  redis.call('ZADD', key('due', name), 'XX', timestamp(at), doorbell.id)
 end
 
 local record = key('job', job.id)

@@ -1,10 +1,10 @@
--- Finds queued jobs whose doorbells should ring now, and counts them as rung. A queue that already holds a
+-- Finds queued jobs whose doorbells should ring now, and counts those as sent. A queue that already holds a
 -- doorbell for each of its jobs, or very many, gets none: its workers are busy.
 --
 -- Arguments:
---   limit: number          doorbells at most
---   ring_again_s: number   seconds until the doorbell of a job rings again
---   max_bells: number      doorbells that a queue may hold
+--   limit: number           doorbells at most
+--   ring_again_s: number    seconds until the doorbell of a job rings again
+--   max_doorbells: number   doorbells that a queue may hold
 -- Returns: triples of an id, a model and a priority
 local at, due = now(), {}
 
@@ -18,7 +18,7 @@ end
 local names = redis.call('SMEMBERS', key('queues'))
 local function ring_queue(name, priority, model)
   local ready = redis.call('ZCARD', key('due', name))
-  local room = math.min(ready, max_bells) - redis.call('LLEN', doorbell_list(name))
+  local room = math.min(ready, max_doorbells) - redis.call('LLEN', doorbell_list(name))
   room = math.min(room, limit - #due)
   if room > 0 then
     for _, id in ipairs(due_ids(key('due', name), at, room)) do

@@ -177,7 +177,7 @@ def test_a_queue_full_of_doorbells_gets_no_more_and_keeps_others_ringing(
     redis.zadd("fm:due:high:starter", {new.id: 0 for new in jobs})
     redis.zadd("fm:due:normal:big", {other.id: 0})
     queue_name = restore_queue("starter", Priority.HIGH)
-    redis.rpush(queue_name, "bell", "bell", "bell")  # of whichever job: each starts one
+    redis.rpush(queue_name, "doorbell", "doorbell", "doorbell")  # of whichever job: each starts one
     assert [job.id for job in store.runs.due()] == [other.id]
     redis.lpop(queue_name)
     assert len(store.runs.due()) == 1
@@ -190,7 +190,7 @@ def test_the_number_of_doorbells_in_a_queue_is_bounded(
     flood = {f"job_{number}": 9e9 for number in range(MAX_DOORBELLS)}
     redis.zadd("fm:due:normal:starter", flood | {job.id: 0})
     queue_name = restore_queue("starter", Priority.NORMAL)
-    redis.rpush(queue_name, *["bell"] * MAX_DOORBELLS)
+    redis.rpush(queue_name, *["doorbell"] * MAX_DOORBELLS)
     store.create(new_job(), "another")
     assert redis.llen(queue_name) == MAX_DOORBELLS
     assert store.runs.due() == []

@@ -29,8 +29,8 @@ def put(store: JobStore, new_job: NewJobs) -> Put:
     return put
 
 
-def claimed(store: JobStore, bell: str, places: Places) -> str | None:
-    claim = store.runs.claim(bell, "w", places)
+def claimed(store: JobStore, doorbell: str, places: Places) -> str | None:
+    claim = store.runs.claim(doorbell, "w", places)
     return claim and claim.job.id
 
 
@@ -50,29 +50,29 @@ def test_a_fetch_place_is_only_for_a_photo_at_a_url(store: JobStore, put: Put) -
 
 
 def test_a_tenant_with_enough_fetches_is_passed_over(store: JobStore, put: Put) -> None:
-    bell = put("acme", "https://photos.example/1")
+    doorbell = put("acme", "https://photos.example/1")
     other = put("globex", "https://photos.example/2")
-    assert claimed(store, bell, Places(full_tenants=["acme"])) == other
-    assert claimed(store, bell, Places(full_tenants=["acme"])) is None
+    assert claimed(store, doorbell, Places(full_tenants=["acme"])) == other
+    assert claimed(store, doorbell, Places(full_tenants=["acme"])) is None
 
 
 @pytest.mark.parametrize(
     "url", ["https://Photos.Example/2", "http://photos.example:8080?2", " http://photos.example#2"]
 )
 def test_a_host_with_enough_fetches_is_passed_over(store: JobStore, put: Put, url: str) -> None:
-    bell, other = put("acme", url), put("globex", "https://other.example/photos.example/")
+    doorbell, other = put("acme", url), put("globex", "https://other.example/photos.example/")
     assert host_of(url) == "photos.example"
-    assert claimed(store, bell, Places(full_hosts=["photos.example"])) == other
-    assert claimed(store, bell, Places(full_hosts=["photos.example"])) is None
+    assert claimed(store, doorbell, Places(full_hosts=["photos.example"])) == other
+    assert claimed(store, doorbell, Places(full_hosts=["photos.example"])) is None
 
 
 def test_many_tenants_without_a_place_do_not_hide_the_next_one(store: JobStore, put: Put) -> None:
     tenants = [f"slow{number}" for number in range(10)]
     for tenant in tenants:
         for _ in range(20):
-            bell = put(tenant, "https://photos.example/1")
+            doorbell = put(tenant, "https://photos.example/1")
     stored = put("other")
-    assert claimed(store, bell, Places(urls=False)) == stored
+    assert claimed(store, doorbell, Places(urls=False)) == stored
 
 
 def test_a_tenant_that_is_passed_over_saves_up_no_turns(

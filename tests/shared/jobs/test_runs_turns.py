@@ -80,7 +80,7 @@ def test_a_repeated_call_after_a_lost_response_returns_the_same(
     """redis-py sends a script again if the connection breaks before the response."""
     first, second = queue("acme", 2)
     arguments = {
-        "rung_id": second,
+        "doorbell_id": second,
         "worker": "w",
         "token": "t" * 32,
         "lease_s": 10,
@@ -178,7 +178,7 @@ def test_a_full_list_of_doorbells_does_not_delay_the_next_try_of_a_job(
     claim = store.runs.claim(job, "w")
     assert claim
     store.runs.release(job, claim.token, Release.TRANSIENT, delay_s=60)
-    redis.rpush("restore.starter.normal", "bell")
+    redis.rpush("restore.starter.normal", "doorbell")
     redis.zadd("fm:later", {job: 0})
     assert store.runs.due() == []
     assert store.runs.claim(job, "w") is not None
@@ -256,7 +256,7 @@ def test_a_flood_makes_a_small_tenant_wait_at_most_twice_as_long(
 def test_the_position_is_the_order_in_which_jobs_start(store: JobStore, queue: Queue) -> None:
     """Tenants with and without credit, several priorities, and a job that waits for a retry."""
     random = Random(7)
-    tenants = ("acme", "bell", "carl")
+    tenants = ("acme", "bob", "carl")
     for round_ in range(12):
         jobs = [
             (tenant, job_id)

@@ -173,8 +173,8 @@ def test_a_repeated_call_after_a_lost_response_returns_the_same(
         "max_age_s": 0,
         "call": "call",
         "generation": None,
-        "bell": None,
-        "max_bells": 1000,
+        "message": None,
+        "max_doorbells": 1000,
     }
     once, again = (store._scripts.run("retry", **arguments) for _ in range(2))
     assert once == again

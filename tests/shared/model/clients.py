@@ -47,7 +47,7 @@ class Submission(Caller):
 
     def create(self) -> None:
         try:
-            self.world.store.create(_new_job(self.client, self.job_id), bell=self.job_id)
+            self.world.store.create(_new_job(self.client, self.job_id), message=self.job_id)
         except QueueFull:
             self.todo = deque(["clean", "abandon"])
         except IdempotencyInProgress:
@@ -96,7 +96,7 @@ class RetryRequest(Caller):
     def retry(self) -> None:
         try:
             self.world.store.retry(
-                self.history.tenant, self.history.job_id, self.job.generation, bell=self.job.id
+                self.history.tenant, self.history.job_id, self.job.generation, message=self.job.id
             )
         except QueueFull:
             self.todo = deque(["remove_manifest"])

@@ -59,7 +59,7 @@ MUTANTS = (
         Guarantee.ALONE,
         Guarantee.STAYS,
         patches=(
-            Patch("claim", "local job = startable(name)", "local job = load_job(rung.id)"),
+            Patch("claim", "local job = startable(name)", "local job = load_job(doorbell.id)"),
             Patch("transitions", "if not NEXT_STATES[job.status][to] then", "if false then"),
         ),
     ),

@@ -145,15 +145,15 @@ class StoreAndModel(RuleBasedStateMachine):
         for job in 2 * self.jobs[-4:]:
             self.answer_doorbell(job)
 
-    def answer_doorbell(self, rung: ReferenceJob) -> None:
+    def answer_doorbell(self, doorbell: ReferenceJob) -> None:
         """A doorbell may start any job of its queue; the model does not know whose turn it is."""
         queue = [
             job
             for job in self.remaining
-            if job.status is Status.QUEUED and job.new.priority is rung.new.priority
+            if job.status is Status.QUEUED and job.new.priority is doorbell.new.priority
         ]
-        claim = self.store.runs.claim(rung.new.id, "w")
-        if rung.erased or not queue:
+        claim = self.store.runs.claim(doorbell.new.id, "w")
+        if doorbell.erased or not queue:
             assert claim is None
             return
         assert claim is not None

@@ -73,7 +73,7 @@ def without_zeros(metrics: Metrics) -> dict[str, int]:
     return {name: value for name, value in metrics.items() if value}
 
 
-def test_every_gauge_is_true_through_a_day_in_small(
+def test_every_gauge_equals_a_recount_at_each_step_of_a_day(
     store: JobStore, redis: Redis, target: Callable[[], Target]
 ) -> None:
     notifiers = [target(), target()]

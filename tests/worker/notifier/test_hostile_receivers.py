@@ -66,7 +66,7 @@ def ids(receiver: Origin) -> set[str]:
     return {headers(request)["webhook-id"] for request in receiver.requests}
 
 
-def test_one_that_is_down_is_asked_again_by_the_schedule_until_it_is_back(
+def test_a_receiver_that_is_down_is_tried_by_the_schedule_until_it_is_back(
     store: JobStore, outbox: Outbox, redis: Redis, send_due: SendDue, receiver: Origin
 ) -> None:
     receiver.answers["/hook"] = b""  # takes the connection and says nothing
@@ -85,7 +85,7 @@ def test_one_that_is_down_is_asked_again_by_the_schedule_until_it_is_back(
     assert ids(receiver) == {delivery["event_id"]}
 
 
-def test_one_that_drips_its_answer_is_cut_off(
+def test_a_receiver_that_sends_its_answer_too_slowly_is_cut_off(
     store: JobStore, outbox: Outbox, send_due: SendDue, receiver: Origin
 ) -> None:
     receiver.answers["/hook"] = lambda: itertools.chain([b"HTTP/1.1 200 O"], receiver.drip(b"K"))
@@ -97,7 +97,7 @@ def test_one_that_drips_its_answer_is_cut_off(
 
 
 @pytest.mark.parametrize("status", ["301", "302", "303", "307", "308"])
-def test_one_that_redirects_inside_is_not_followed(
+def test_a_redirect_to_a_private_address_is_not_followed(
     store: JobStore, outbox: Outbox, send_due: SendDue, receiver: Origin, status: str
 ) -> None:
     inside = Origin()
@@ -111,7 +111,7 @@ def test_one_that_redirects_inside_is_not_followed(
     assert only_delivery(outbox, job_id)["state"] == "pending"
 
 
-def test_one_that_asks_for_patience_gets_it(
+def test_a_receiver_that_answers_429_is_not_tried_before_its_retry_after(
     store: JobStore, outbox: Outbox, redis: Redis, send_due: SendDue, receiver: Origin
 ) -> None:
     receiver.answers["/hook"] = http("429 Slowly", b"", "Retry-After: 7200")
@@ -122,7 +122,7 @@ def test_one_that_asks_for_patience_gets_it(
     assert only_delivery(outbox, job_id)["next_try_at"] >= time.time() + 7000
 
 
-def test_one_that_took_it_but_whose_answer_was_lost_gets_the_same_id_again(
+def test_a_delivery_whose_answer_was_lost_is_sent_again_with_the_same_id(
     store: JobStore, outbox: Outbox, redis: Redis, send_due: SendDue, receiver: Origin
 ) -> None:
     receiver.answers["/hook"] = b"HTTP/1.1 2"
@@ -167,7 +167,7 @@ def endless() -> Iterator[bytes]:
 BOMB = http("200 OK", gzip.compress(bytes(50_000_000)), "Content-Encoding: gzip")
 
 
-def test_answers_without_end_and_bombs_cost_no_memory(
+def test_endless_and_highly_compressed_answers_do_not_grow_the_memory(
     store: JobStore, outbox: Outbox, receiver: Origin, notifier: subprocess.Popen[bytes]
 ) -> None:
     def all_told(path: str) -> None:
@@ -184,7 +184,7 @@ def test_answers_without_end_and_bombs_cost_no_memory(
     assert memory_kb(notifier, "VmHWM") - before_kb <= MOST_MEMORY_KB
 
 
-def test_stuck_dripping_and_refusing_ones_hold_up_no_healthy_one(
+def test_stuck_slow_and_refusing_receivers_do_not_delay_a_healthy_one(
     store: JobStore, outbox: Outbox, receiver: Origin, notifier: subprocess.Popen[bytes]
 ) -> None:
     free, stuck = threading.Event(), [Origin() for _ in range(8)]

@@ -27,7 +27,7 @@ def process(store: JobStore, storage: ObjectStorage, ring: KeyRing) -> Callable[
     return lambda: KeyBackup(ring, storage, Installation(store.recovery, storage))
 
 
-def test_it_writes_when_something_has_changed_and_only_then(
+def test_a_copy_is_written_only_if_a_key_has_changed(
     process: Callable[[], KeyBackup], ring: KeyRing, storage: ObjectStorage
 ) -> None:
     copies = process()
@@ -44,7 +44,7 @@ def test_it_writes_when_something_has_changed_and_only_then(
     assert not process().save()  # another process finds it written
 
 
-def test_an_emptied_redis_never_empties_the_copy(
+def test_an_emptied_redis_does_not_empty_the_copy(
     process: Callable[[], KeyBackup], ring: KeyRing, redis: Redis, storage: ObjectStorage
 ) -> None:
     _, token = ring.create("acme", "shop")
@@ -61,7 +61,7 @@ def test_an_emptied_redis_never_empties_the_copy(
 
 
 @pytest.mark.parametrize("restarted", [False, True])
-def test_a_redis_put_back_in_time_gets_back_what_it_has_forgotten(
+def test_keys_that_an_older_redis_lacks_are_restored_from_the_copy(
     process: Callable[[], KeyBackup], ring: KeyRing, redis: Redis, restarted: bool
 ) -> None:
     old, old_token = ring.create("acme", "old")
@@ -81,5 +81,5 @@ def test_a_redis_put_back_in_time_gets_back_what_it_has_forgotten(
         ring.authenticate(old_token)
 
 
-def test_without_a_copy_there_is_nothing_to_restore(process: Callable[[], KeyBackup]) -> None:
+def test_without_a_copy_no_key_is_restored(process: Callable[[], KeyBackup]) -> None:
     assert process().restore() == 0

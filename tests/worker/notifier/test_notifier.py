@@ -75,7 +75,7 @@ def notifier(build: Build) -> Notifier:
 # --- deliveries ---
 
 
-def test_a_stuck_receiver_holds_up_no_other_and_gets_one_connection(
+def test_a_stuck_receiver_does_not_delay_others_and_gets_one_connection(
     store: JobStore, outbox: Outbox, notifier: Notifier, receiver: Origin
 ) -> None:
     stuck, free = Origin(), threading.Event()
@@ -96,7 +96,7 @@ def test_a_stuck_receiver_holds_up_no_other_and_gets_one_connection(
     stuck.close()
 
 
-def test_a_long_queue_for_one_receiver_is_worked_off_without_a_pause(
+def test_many_deliveries_for_one_receiver_are_sent_without_a_pause(
     store: JobStore, outbox: Outbox, notifier: Notifier, receiver: Origin
 ) -> None:
     jobs = [end_job(store, receiver.url("/hook")) for _ in range(3 * FULL)]
@@ -113,11 +113,11 @@ def test_a_long_queue_for_one_receiver_is_worked_off_without_a_pause(
 # --- dispatch and reaping ---
 
 
-def test_a_waiting_job_is_rung_for_and_not_again_at_once(
+def test_a_waiting_job_gets_one_doorbell_and_no_second_one_at_once(
     store: JobStore, notifier: Notifier, redis: Redis
 ) -> None:
     job_id = queue_job(store)
-    assert notifier.tick_dispatch() == 0  # who took it has rung already
+    assert notifier.tick_dispatch() == 0  # its creation has sent a doorbell already
     redis.zadd(f"fm:due:normal:{MODEL}", {job_id: 0})
     assert notifier.tick_dispatch() == 1
     assert notifier.tick_dispatch() == 0
@@ -125,7 +125,7 @@ def test_a_waiting_job_is_rung_for_and_not_again_at_once(
     assert job_id in json.dumps(json.loads(message)["headers"])
 
 
-def test_one_round_rings_for_more_jobs_than_one_batch(
+def test_one_round_sends_doorbells_for_more_jobs_than_one_batch(
     store: JobStore, notifier: Notifier, redis: Redis
 ) -> None:
     redis.zadd(f"fm:due:normal:{MODEL}", {queue_job(store): 0 for _ in range(BATCH + 1)})
@@ -133,7 +133,7 @@ def test_one_round_rings_for_more_jobs_than_one_batch(
     assert redis.llen(restore_queue(MODEL, Priority.NORMAL)) == BATCH + 1
 
 
-def test_the_job_of_a_dead_worker_waits_again(
+def test_the_job_of_a_dead_worker_is_queued_again(
     store: JobStore, redis: Redis, settings: Settings, notifier: Notifier
 ) -> None:
     brief = settings.model_copy(update={"lease_s": 0.05})
@@ -144,7 +144,7 @@ def test_the_job_of_a_dead_worker_waits_again(
     assert notifier.tick_dispatch() == 1
 
 
-def test_a_starting_notifier_first_lets_workers_beat_for_one_lease(
+def test_a_starting_notifier_waits_one_lease_before_it_takes_jobs_from_workers(
     store: JobStore, redis: Redis, settings: Settings, build: Build
 ) -> None:
     job_id = queue_job(store)
@@ -168,7 +168,7 @@ def test_a_starting_notifier_first_lets_workers_beat_for_one_lease(
 # --- expiry ---
 
 
-def test_an_expired_job_goes_with_all_its_objects_and_no_others(
+def test_an_expired_job_is_deleted_with_all_its_objects_and_no_others(
     store: JobStore, storage: ObjectStorage, notifier: Notifier, redis: Redis
 ) -> None:
     old, young = end_job(store), end_job(store)
@@ -191,7 +191,7 @@ def test_an_expired_job_goes_with_all_its_objects_and_no_others(
     assert store.get(TENANT, young).id == young
 
 
-def test_without_storage_the_record_stays_so_that_the_objects_are_not_forgotten(
+def test_an_expired_record_stays_while_the_storage_is_down(
     store: JobStore, settings: Settings, redis: Redis, build: Build
 ) -> None:
     with socket.socket() as reserved:

@@ -36,7 +36,7 @@ def start(stack_settings: dict[str, Any], **more: str) -> subprocess.Popen[bytes
     )
 
 
-def test_the_process_delivers_and_stops_cleanly_when_told(
+def test_the_process_delivers_and_ends_with_code_0_after_sigterm(
     store: JobStore, outbox: Outbox, redis: Redis, stack_settings: dict[str, Any], receiver: Origin
 ) -> None:
     job_id = end_job(store, receiver.url("/hook"))
@@ -59,7 +59,7 @@ def _handlers_as_before() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_handlers_as_before")
-def test_a_signal_between_any_two_steps_of_a_waiting_thread_is_heard() -> None:
+def test_a_signal_that_interrupts_a_waiting_thread_stops_it() -> None:
     stop = stop_on_signals()
     with stop._cond:  # type: ignore[attr-defined]  # where wait() holds it, too
         os.kill(os.getpid(), signal.SIGTERM)
@@ -88,7 +88,7 @@ def test_a_stopping_process_waits_for_the_webhook_that_is_being_sent(
     assert only_delivery(outbox, job_id)["state"] == "delivered"
 
 
-def test_a_notifier_killed_between_send_and_record_leaves_the_same_event_to_be_sent_again(
+def test_an_event_is_sent_again_if_the_notifier_was_killed_before_it_recorded_the_attempt(
     store: JobStore,
     outbox: Outbox,
     stack_settings: dict[str, Any],
@@ -124,7 +124,7 @@ def test_a_notifier_killed_between_send_and_record_leaves_the_same_event_to_be_s
     assert first == second == only_delivery(outbox, job_id)["event_id"]
 
 
-def test_it_goes_on_when_redis_comes_back(
+def test_the_notifier_continues_when_redis_comes_back(
     tmp_path: Path, settings: Settings, receiver: Origin
 ) -> None:
     with Valkey(tmp_path / "valkey") as own:
@@ -147,7 +147,7 @@ def test_it_goes_on_when_redis_comes_back(
     ("name", "value"),
     [("FACEMEND_API_KEY_PEPPER", ""), ("FACEMEND_WEBHOOK_TIMEOUT_S", "soon")],
 )
-def test_a_wrong_setting_is_told_in_words(
+def test_a_wrong_setting_ends_the_process_with_its_name(
     stack_settings: dict[str, Any], name: str, value: str
 ) -> None:
     with start(stack_settings, **{name: value}) as process:
@@ -157,7 +157,9 @@ def test_a_wrong_setting_is_told_in_words(
     assert b"Traceback" not in reported
 
 
-def test_it_refuses_a_redis_that_forgets(tmp_path: Path, stack_settings: dict[str, Any]) -> None:
+def test_the_notifier_refuses_a_redis_that_evicts_keys(
+    tmp_path: Path, stack_settings: dict[str, Any]
+) -> None:
     with Valkey(tmp_path / "valkey") as own:
         client = Redis.from_url(own.admin_url)
         client.config_set("maxmemory", "100mb")

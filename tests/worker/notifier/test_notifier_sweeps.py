@@ -18,7 +18,7 @@ from tests.waiting import eventually
 from worker.notifier.notifier import Notifier
 
 
-def test_a_notifier_sweeps_and_copies_keys_without_being_asked(
+def test_a_running_notifier_sweeps_and_copies_keys(
     store: JobStore, outbox: Outbox, storage: ObjectStorage, redis: Redis, settings: Settings
 ) -> None:
     keys = KeyRing(Scripts(redis), settings.api_key_pepper)

@@ -22,7 +22,7 @@ from worker.notifier.sweeper import Sweeper
 # --- results --------------------------------------------------------------------------------
 
 
-def test_of_a_jobs_runs_only_the_one_that_counts_keeps_its_objects(
+def test_only_the_run_that_ended_a_job_keeps_its_objects(
     store: JobStore, objects: LaterStorage, sweeper: Sweeper, admit: Admit
 ) -> None:
     new = admit()
@@ -40,7 +40,7 @@ def test_of_a_jobs_runs_only_the_one_that_counts_keeps_its_objects(
     assert sweeper.sweep_objects() == 0
 
 
-def test_a_run_killed_between_its_result_and_its_end_leaves_nothing(
+def test_the_objects_of_a_run_that_was_killed_before_its_end_are_deleted(
     store: JobStore, objects: LaterStorage, sweeper: Sweeper, admit: Admit
 ) -> None:
     new = admit()
@@ -64,7 +64,7 @@ def test_a_job_without_a_result_keeps_no_objects(
     assert {key for key in keys(objects) if "/results/" in key} == set()
 
 
-def test_after_an_erase_nothing_is_left_even_if_a_zombie_writes_late(
+def test_after_an_erasure_the_objects_of_a_late_run_are_deleted_too(
     store: JobStore, objects: LaterStorage, sweeper: Sweeper, admit: Admit
 ) -> None:
     new = admit()
@@ -76,7 +76,7 @@ def test_after_an_erase_nothing_is_left_even_if_a_zombie_writes_late(
     assert keys(objects) == set()
 
 
-def test_objects_that_nobody_has_ever_heard_of_go_when_they_are_old(
+def test_old_objects_that_belong_to_no_job_are_deleted(
     objects: LaterStorage, sweeper: Sweeper
 ) -> None:
     unheard = new_job()
@@ -88,9 +88,7 @@ def test_objects_that_nobody_has_ever_heard_of_go_when_they_are_old(
     assert keys(objects) == set()
 
 
-def test_what_a_tenant_has_put_there_itself_is_never_touched(
-    objects: LaterStorage, sweeper: Sweeper
-) -> None:
+def test_a_tenants_own_objects_are_never_deleted(objects: LaterStorage, sweeper: Sweeper) -> None:
     own = [file_key(TENANT, name) for name in ("a.png", "inputs/b.png", "results/job_1/t/c.png")]
     put(objects, *own, "elsewhere/d.png")
     objects.later_s = 365 * 24 * HOUR
@@ -102,7 +100,7 @@ def test_what_a_tenant_has_put_there_itself_is_never_touched(
 # --- photos ---------------------------------------------------------------------------------
 
 
-def test_a_photo_goes_after_a_day_but_not_before_its_job_has_ended(
+def test_a_photo_is_deleted_after_a_day_but_not_before_its_job_has_ended(
     store: JobStore, objects: LaterStorage, sweeper: Sweeper, admit: Admit
 ) -> None:
     waiting, running, ended, canceled = (admit() for _ in range(4))
@@ -136,7 +134,7 @@ def test_a_sweep_stops_when_the_process_does(
 # --- a Redis that does not know -------------------------------------------------------------
 
 
-def test_an_emptied_redis_dooms_nothing(
+def test_nothing_is_deleted_after_redis_was_emptied(
     store: JobStore, objects: LaterStorage, sweeper: Sweeper, admit: Admit, redis: Redis
 ) -> None:
     new = admit()
@@ -152,7 +150,7 @@ def test_an_emptied_redis_dooms_nothing(
     assert redis.keys("*") == []
 
 
-def test_a_redis_emptied_in_the_middle_of_a_sweep_dooms_nothing(
+def test_nothing_is_deleted_if_redis_is_emptied_during_a_sweep(
     store: JobStore, objects: LaterStorage, sweeper: Sweeper, admit: Admit, redis: Redis
 ) -> None:
     class Emptied(LaterStorage):

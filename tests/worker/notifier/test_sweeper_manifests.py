@@ -17,7 +17,7 @@ from tests.worker.later import FAILED, HOUR, LaterStorage, claim, keys
 from worker.notifier.sweeper import Sweeper
 
 
-def test_the_manifest_of_an_unfinished_job_stays_that_of_an_ended_one_goes(
+def test_only_manifests_of_unfinished_jobs_are_kept(
     store: JobStore, objects: LaterStorage, sweeper: Sweeper, admit: Admit
 ) -> None:
     waiting, running, failed, canceled, erased = (admit() for _ in range(5))
@@ -33,7 +33,7 @@ def test_the_manifest_of_an_unfinished_job_stays_that_of_an_ended_one_goes(
     assert left == {manifest_key(TENANT, new.id, 1) for new in (waiting, running)}
 
 
-def test_a_retried_job_keeps_the_manifest_of_its_new_generation_alone(
+def test_a_retried_job_keeps_only_the_manifest_of_its_new_generation(
     store: JobStore, objects: LaterStorage, sweeper: Sweeper, admit: Admit
 ) -> None:
     new = admit()
@@ -46,7 +46,7 @@ def test_a_retried_job_keeps_the_manifest_of_its_new_generation_alone(
     assert store.get(TENANT, new.id).status is Status.QUEUED
 
 
-def test_a_job_that_redis_has_lost_is_brought_back_but_none_that_is_being_admitted(
+def test_a_lost_record_is_restored_once_its_admission_must_be_over(
     store: JobStore, objects: LaterStorage, sweeper: Sweeper, admit: Admit, redis: Redis
 ) -> None:
     other, lost = admit(), new_job()
@@ -62,7 +62,7 @@ def test_a_job_that_redis_has_lost_is_brought_back_but_none_that_is_being_admitt
     assert store.get(TENANT, other.id).attempt == 0
 
 
-def test_an_admission_that_was_slower_than_the_sweep_finds_its_own_job(
+def test_a_slow_admission_gets_the_job_that_the_sweep_restored(
     store: JobStore, objects: LaterStorage, sweeper: Sweeper
 ) -> None:
     new = new_job()
@@ -90,7 +90,7 @@ def test_a_lost_retry_is_made_again(
     assert left == {manifest_key(TENANT, new.id, 2)}
 
 
-def test_a_request_that_was_sent_again_makes_one_job(
+def test_a_repeated_request_creates_one_job(
     store: JobStore, objects: LaterStorage, sweeper: Sweeper, admit: Admit
 ) -> None:
     keyed = {"idempotency_key": "once", "idempotency_fingerprint": "f"}
@@ -103,7 +103,7 @@ def test_a_request_that_was_sent_again_makes_one_job(
     assert manifest_key(TENANT, dead_end.id, 1) not in keys(objects)
 
 
-def test_a_manifest_that_cannot_be_read_holds_up_no_other(
+def test_an_unreadable_manifest_does_not_delay_others(
     store: JobStore,
     objects: LaterStorage,
     sweeper: Sweeper,
