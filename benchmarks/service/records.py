@@ -19,6 +19,7 @@ from shared.jobs.store import JobStore
 from shared.redis.client import connect
 from shared.redis.scripts import Scripts
 from shared.settings import Settings
+from shared.storage.keys import input_key, result_key
 
 _MODEL = "facemend-starter"
 _MAX_SCRIPT_MS, _MAX_BYTES, _MAX_SLOWER = 1.0, 2048.0, 1.2
@@ -30,12 +31,14 @@ def measure_scripts(report: Report, folder: Path, binary: str | None) -> None:
     """Measure Redis' own time for each script, and its memory for each finished job."""
     with _store(folder / "scripts", binary) as (store, client):
         server = _server(client)
-        for job_id in [_create(store) for _ in range(_ROUND)]:
-            _finish(store, job_id)
+        for job_id in [create_job(store) for _ in range(_ROUND)]:
+            finish_job(store, job_id)
         before_bytes = _memory(client)
         costs: dict[str, float] = {}
         ids: list[str] = []
-        costs["create"] = _cost_ms(client, lambda: ids.extend(_create(store) for _ in range(_JOBS)))
+        costs["create"] = _cost_ms(
+            client, lambda: ids.extend(create_job(store) for _ in range(_JOBS))
+        )
         claims: list[Any] = []
         costs["claim"] = _cost_ms(
             client, lambda: claims.extend(store.runs.claim(job_id, "worker-1") for job_id in ids)
@@ -45,7 +48,10 @@ def measure_scripts(report: Report, folder: Path, binary: str | None) -> None:
         )
         costs["finish"] = _cost_ms(
             client,
-            lambda: [store.runs.finish(each.job.id, each.token, _OUTCOME) for each in claims],
+            lambda: [
+                store.runs.finish(each.job.id, each.token, done(each.job.id, each.token))
+                for each in claims
+            ],
         )
         bytes_per_job = (_memory(client) - before_bytes) / _JOBS
     report.section(
@@ -68,13 +74,13 @@ def measure_depth(report: Report, folder: Path, binary: str | None) -> None:
         for _ in range(_JOBS // _ROUND):
             for name, (store, _) in ((str(_FEW), few), (str(_MANY), many)):
                 start_s = time.perf_counter()
-                ids = [_create(store) for _ in range(_ROUND)]
+                ids = [create_job(store) for _ in range(_ROUND)]
                 created_s = time.perf_counter()
                 claims = [store.runs.claim(job_id, "worker-1") for job_id in ids]
                 claimed_s = time.perf_counter()
                 for claim in claims:
                     assert claim is not None  # noqa: S101 - it was queued
-                    store.runs.finish(claim.job.id, claim.token, _OUTCOME)
+                    store.runs.finish(claim.job.id, claim.token, done(claim.job.id, claim.token))
                 times.setdefault(f"submit {name}", []).append(created_s - start_s)
                 times.setdefault(f"claim {name}", []).append(claimed_s - created_s)
                 store.runs.due()
@@ -109,10 +115,11 @@ def _server(client: Redis) -> str:
 
 def _fill(store: JobStore, count: int) -> None:
     for _ in range(count):
-        _create(store)
+        create_job(store)
 
 
-def _create(store: JobStore) -> str:
+def create_job(store: JobStore) -> str:
+    """Queue a job with an uploaded photo; return its id."""
     job_id = new_id("job")
     store.create(
         NewJob(
@@ -122,16 +129,18 @@ def _create(store: JobStore) -> str:
             model=_MODEL,
             priority=Priority.NORMAL,
             request=_REQUEST,
-            source={"key": f"tenants/acme/inputs/{job_id}", "etag": "9" * 32},
+            source={"key": input_key("acme", job_id), "etag": "9" * 32},
         )
     )
     return job_id
 
 
-def _finish(store: JobStore, job_id: str) -> None:
+def finish_job(store: JobStore, job_id: str) -> str:
+    """Run a queued job; return the token of its run."""
     claim = store.runs.claim(job_id, "worker-1")
     assert claim is not None  # noqa: S101 - it was queued
-    store.runs.finish(job_id, claim.token, _OUTCOME)
+    store.runs.finish(job_id, claim.token, done(job_id, claim.token))
+    return claim.token
 
 
 def _cost_ms(client: Redis, calls: Callable[[], object]) -> float:
@@ -155,14 +164,6 @@ _REQUEST: dict[str, Any] = {
     "priority": "normal",
     "metadata": {"album": "1927"},
 }
-_PICTURE = {
-    "key": f"tenants/acme/results/job_{'0' * 32}/{'f' * 32}/restored.png",
-    "width": 1328,
-    "height": 568,
-    "format": "png",
-    "bytes": 1_204_331,
-    "sha256": "8" * 64,
-}
 _FACE = {
     "index": 0,
     "box": [100.25, 50.5, 190.75, 170.0],
@@ -173,14 +174,26 @@ _FACE = {
     "identity_similarity": None,
     "crop": None,
 }
-_OUTCOME = Outcome(
-    Status.SUCCEEDED,
-    result={
-        "image": _PICTURE,
-        "comparison": None,
-        "faces": [_FACE],
-        "model": {"name": _MODEL, "sha256": "a" * 64, "precision": "fp32", "backend": "torch"},
-        "background": None,
-    },
-    timings_ms={"queue": 3, "fetch": 9, "detect": 40, "restore": 90, "paste": 4, "publish": 20},
-)
+
+
+def done(job_id: str, token: str) -> Outcome:
+    """Return the outcome of a run that restored one face."""
+    picture = {
+        "key": result_key("acme", job_id, token, "restored.png"),
+        "width": 1328,
+        "height": 568,
+        "format": "png",
+        "bytes": 1_204_331,
+        "sha256": "8" * 64,
+    }
+    return Outcome(
+        Status.SUCCEEDED,
+        result={
+            "image": picture,
+            "comparison": None,
+            "faces": [_FACE],
+            "model": {"name": _MODEL, "sha256": "a" * 64, "precision": "fp32", "backend": "torch"},
+            "background": None,
+        },
+        timings_ms={"queue": 3, "fetch": 9, "detect": 40, "restore": 90, "paste": 4, "publish": 20},
+    )

@@ -180,9 +180,13 @@ class JobStore:
 
     # --- erasing ----------------------------------------------------------------------------
 
-    def expired(self, limit: int = 100) -> list[Job]:
-        """Return finished jobs that were kept long enough. Erase their objects, then the record."""
-        answer = self._scripts.run("find_expired", limit=limit)
+    def claim_expired(self, limit: int = 100, claim_s: float = 60.0) -> list[Job]:
+        """Return finished jobs that were kept long enough.
+
+        The caller erases their objects, and then calls ``expire``. For ``claim_s`` seconds no other
+        caller gets these jobs. They cannot be retried any more.
+        """
+        answer = self._scripts.run("claim_expired", limit=limit, claim_s=claim_s)
         return [to_job(job_id, view) for job_id, view in answer]
 
     def erase(self, tenant: str, job_id: str) -> Status | None:
@@ -196,10 +200,10 @@ class JobStore:
         return Status(answer) if answer else None
 
     def expire(self, tenant: str, job_id: str) -> bool:
-        """Remove a job that was kept long enough, as ``erase`` does.
+        """Remove a job of ``claim_expired``, as ``erase`` does.
 
         Deliveries that are not delivered yet stay, and show the job without its result. Returns
-        False if there is no such job or it was started again.
+        False if there is no such job, or nobody has claimed it.
         """
         return bool(self._erase(tenant, job_id, expired=True))
 

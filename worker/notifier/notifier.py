@@ -28,7 +28,6 @@ from shared.redis.client import connect
 from shared.redis.scripts import Scripts
 from shared.settings import Settings, load_settings
 from shared.storage.bucket import ObjectStorage
-from shared.storage.keys import job_prefixes
 from shared.telemetry import (
     DOORBELLS,
     JOBS_REAPED,
@@ -38,6 +37,7 @@ from shared.telemetry import (
 from shared.tenants.api_keys import KeyRing
 from shared.webhooks.outbox import Outbox
 from worker.notifier.delivery_scheduler import DeliveryScheduler
+from worker.notifier.expiry import Expiry
 from worker.notifier.gauges import ServiceGauges
 from worker.notifier.key_backup import KeyBackup
 from worker.notifier.sweeper import Sweeper
@@ -106,6 +106,7 @@ class Notifier:
             input_ttl_s=settings.input_ttl_s,
             stopping=self._stopping,
         )
+        self._expiry = Expiry(store, storage, stopping=self._stopping)
         self._key_backup = KeyBackup(keys, storage, Installation(store.recovery, storage))
 
     def run(self, stop: Event) -> None:
@@ -121,7 +122,7 @@ class Notifier:
             # away, before they count as dead.
             _PeriodicTask("reap", self.tick_reap, grace_s=self._settings.lease_s),
             _PeriodicTask("deliveries", self.tick_deliveries),
-            _PeriodicTask("expiry", self.tick_expiry),
+            _PeriodicTask("expiry", self._expiry.erase_expired),
             _PeriodicTask("gauges", self.tick_gauges, every_s=GAUGES_EVERY_S),
             _PeriodicTask("keys", self._key_backup.save, every_s=KEYS_EVERY_S),
             _PeriodicTask("manifests", self._sweeper.sweep_manifests, every_s=MANIFESTS_EVERY_S),
@@ -195,20 +196,6 @@ class Notifier:
             if not batch:
                 break
         return taken
-
-    def tick_expiry(self) -> int:
-        """Erase expired jobs; return their number. Raises Unavailable.
-
-        Objects are deleted before the record, so that a crash in between leaves no orphans.
-        """
-        erased = 0
-        for job in _batches(self._store.expired):
-            if self._stop.is_set():
-                break
-            for prefix in job_prefixes(job.tenant, job.id):
-                self._storage.delete(stored.key for stored in self._storage.list(prefix))
-            erased += self._store.expire(job.tenant, job.id)
-        return erased
 
     def tick_gauges(self) -> None:
         """Count queue, running jobs and deliveries again for the gauges. Raises Unavailable."""

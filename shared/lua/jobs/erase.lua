@@ -5,15 +5,15 @@
 --   id: text
 --   tenant: text
 --   tombstone_s: text    seconds for which the id stays blocked
---   expired: flag        only if the job has ended and was not started again; its deliveries that are
---                        not delivered yet stay
+--   expired: flag        only if claim_expired returned it; its deliveries that are not delivered yet
+--                        stay
 -- Returns: the state that the job had; false if there is no such job
 local job = load_job(id)
 if not job or job.tenant ~= tenant then return false end
-if expired and not redis.call('ZSCORE', key('expiry'), id) then return false end
+if expired and not redis.call('ZSCORE', key('expiring'), id) then return false end
 if job.status == 'queued' then dequeue(job) end
 if job.token then redis.call('DEL', key('claim', job.token)) end
-for _, index in ipairs({'leases', 'deadlines', 'expiry'}) do
+for _, index in ipairs({'leases', 'deadlines', 'expiry', 'expiring'}) do
   redis.call('ZREM', key(index), id)
 end
 redis.call('ZREM', key('tenant', tenant, 'jobs'), id)

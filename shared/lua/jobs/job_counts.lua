@@ -11,7 +11,7 @@ for _, name in ipairs(redis.call('SMEMBERS', key('queues'))) do
 end
 counts[#counts + 1] = {'queued', queued}
 counts[#counts + 1] = {'running', redis.call('ZCARD', key('leases'))}
-counts[#counts + 1] = {'kept', redis.call('ZCARD', key('expiry'))}
+counts[#counts + 1] = {'kept', redis.call('ZCARD', key('expiry')) + redis.call('ZCARD', key('expiring'))}
 local pending = 0
 for _, name in ipairs(redis.call('ZRANGE', key('deliveries'), 0, -1)) do
   pending = pending + redis.call('ZCARD', key('lane', name))

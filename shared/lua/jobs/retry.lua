@@ -19,7 +19,7 @@ if generation and job.generation ~= generation then return 'retried' end
 if not NEXT_STATES[job.status].queued or job.status == 'running' then return job.status end
 -- The objects of an expired job may be deleted at this moment.
 local expires = redis.call('ZSCORE', key('expiry'), id)
-if expires and tonumber(expires) <= now() then return 'expired' end
+if not expires or tonumber(expires) <= now() then return 'expired' end
 if over_quota(job, max_queued, max_age_s) then return 'full' end
 
 local record, at = key('job', id), now()

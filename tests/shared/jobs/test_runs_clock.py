@@ -129,7 +129,7 @@ def test_an_index_entry_without_a_record_does_not_block_other_jobs(
         redis.zadd(f"fm:{index}", {"job_gone": 0})
     redis.zadd("fm:leases", {claim.job.id: 1})
     assert store.runs.reap(limit=5) == [(claim.job.id, Status.QUEUED)]
-    assert store.expired(5) == []
+    assert store.claim_expired(5) == []
     assert [job.id for job in store.runs.due(5)] == [claim.job.id]
 
 

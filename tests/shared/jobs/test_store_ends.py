@@ -129,9 +129,9 @@ def test_an_ended_job_expires_when_its_time_is_over(
 ) -> None:
     claim = claimed(store, new_job())
     store.runs.finish(claim.job.id, claim.token, DONE)
-    assert store.expired(10) == []
+    assert store.claim_expired(10) == []
     redis.zadd("fm:expiry", {claim.job.id: redis_time(redis)})
-    assert store.expired(10) == [store.get("acme", claim.job.id)]
+    assert store.claim_expired(10) == [store.get("acme", claim.job.id)]
 
 
 @pytest.mark.parametrize("state", ["queued", "running", "ended"])

@@ -46,7 +46,7 @@ def test_a_retried_job_is_like_a_new_one(
     assert job.created_at == before.created_at
     assert job.version > before.version
     redis.zadd("fm:expiry", {new.id: 0}, xx=True)
-    assert store.expired() == []
+    assert store.claim_expired() == []
 
 
 def test_it_runs_and_ends_again(store: JobStore, new_job: NewJobs) -> None:
@@ -130,7 +130,7 @@ def test_an_expired_job_cannot_be_retried(store: JobStore, new_job: NewJobs, red
     """The notifier may be deleting its photo."""
     failed(store, new := new_job())
     redis.zadd("fm:expiry", {new.id: redis_time(redis)})
-    (job,) = store.expired()
+    (job,) = store.claim_expired()
     with pytest.raises(Conflict, match="expired"):
         store.retry("acme", new.id)
     assert store.get("acme", new.id) == job

@@ -34,7 +34,7 @@ class StepOrders:
         "remove_manifest",
     )
     delivery: tuple[str, ...] = ("take", "send", "record_attempt")
-    expiry: tuple[str, ...] = ("find_expired", "delete_objects", "delete_record")
+    expiry: tuple[str, ...] = ("claim_expired", "delete_objects", "delete_record")
     retry: tuple[str, ...] = ("read", "manifest", "retry")
     erasure: tuple[str, ...] = (
         "cancel",

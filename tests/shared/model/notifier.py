@@ -79,8 +79,8 @@ class Expiry(Caller):
     def __init__(self, world: World) -> None:
         super().__init__(world, world.step_orders.expiry)
 
-    def find_expired(self) -> None:
-        found = self.world.store.expired(1)
+    def claim_expired(self) -> None:
+        found = self.world.store.claim_expired(1, claim_s=0.0)
         if not found:
             self.todo.clear()
             return

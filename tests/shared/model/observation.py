@@ -33,7 +33,7 @@ for i, name in ipairs(names) do
 end
 return {found, indexes}
 """
-INDEXES = ("leases", "deadlines", "expiry")
+INDEXES = ("leases", "deadlines", "expiry", "expiring")
 OF_TENANTS = tuple(f"tenant:{name}:{index}" for name in TENANTS for index in ("queued", "jobs"))
 
 
@@ -49,7 +49,9 @@ def read_all(world: World, job_ids: Collection[str]) -> Observation:
     names = (*INDEXES, *OF_TENANTS)
     found, indexes = world.scripts.run("read_all", count=len(job_ids), names=[*job_ids, *names])
     jobs = {job_id: to_job(job_id, view) for job_id, view in found}
-    return Observation(jobs, dict(zip(names, map(set, indexes), strict=True)))
+    members = dict(zip(names, map(set, indexes), strict=True))
+    members["expiry"] |= members.pop("expiring")  # an ended job is in one of the two
+    return Observation(jobs, members)
 
 
 def check_all(world: World) -> None:

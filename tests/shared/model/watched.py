@@ -17,7 +17,7 @@ CALLS = {
     "retry": "retry",
     "erase": "delete_record",
     "expire": "delete_record",
-    "expired": "find_expired",
+    "claim_expired": "claim_expired",
     "take": "take",
     "record_attempt": "record_attempt",
 }

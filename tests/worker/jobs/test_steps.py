@@ -9,19 +9,13 @@ from redis import Redis
 
 from shared.jobs.job import Job
 from shared.jobs.store import JobStore
-from shared.net.fetcher import Fetcher
-from shared.queue.celery_queue import Doorbell, make_celery
-from shared.redis.scripts import Scripts
-from shared.settings import Settings
 from shared.storage.bucket import ObjectStorage
 from shared.storage.keys import input_key
-from shared.tenants.api_keys import KeyRing
-from shared.webhooks.outbox import Outbox
 from tests.jobs import TENANT, end_job
 from tests.shared.model.caller import StepOrders
 from tests.shared.model.watched import Watched, WatchedStorage
 from worker.jobs.runner import JobRunner
-from worker.notifier.notifier import Notifier
+from worker.notifier.expiry import Expiry
 
 
 def test_a_result_is_stored_and_sealed_before_it_is_told_and_the_promise_goes_last(
@@ -43,26 +37,11 @@ def test_a_result_is_stored_and_sealed_before_it_is_told_and_the_promise_goes_la
 
 
 def test_what_is_expired_loses_its_objects_first_so_that_a_record_says_what_is_left(
-    redis: Redis,
-    store: JobStore,
-    outbox: Outbox,
-    storage: ObjectStorage,
-    settings: Settings,
+    redis: Redis, store: JobStore, storage: ObjectStorage
 ) -> None:
     job_id, steps = end_job(store), list[str]()
     storage.put(input_key(TENANT, job_id), b"photo", "image/png")
     redis.zadd("fm:expiry", {job_id: 0})
-    notifier = Notifier(
-        store=Watched(store, steps),
-        outbox=outbox,
-        storage=WatchedStorage(storage, steps),
-        keys=KeyRing(Scripts(redis), settings.api_key_pepper),
-        doorbell=Doorbell(make_celery(settings, role="notifier")),
-        fetcher=Fetcher(allow_private="all"),
-        settings=settings,
-    )
-    try:
-        assert notifier.tick_expiry() == 1
-    finally:
-        notifier.close()
+    expiry = Expiry(Watched(store, steps), WatchedStorage(storage, steps))
+    assert expiry.erase_expired() == 1
     assert tuple(steps) == StepOrders().expiry

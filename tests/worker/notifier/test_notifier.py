@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +10,6 @@ import pytest
 from prometheus_client import REGISTRY
 from redis import Redis
 
-from shared.errors import NotFound, Unavailable
 from shared.jobs.job import Priority, Status
 from shared.jobs.store import JobStore
 from shared.net.fetcher import Fetcher
@@ -19,7 +17,6 @@ from shared.queue.celery_queue import Doorbell, make_celery, restore_queue
 from shared.redis.scripts import Scripts
 from shared.settings import PRIVATE_ADDRESSES, Settings
 from shared.storage.bucket import ObjectStorage
-from shared.storage.keys import file_key, input_key, result_key
 from shared.tenants.api_keys import KeyRing
 from shared.webhooks.outbox import Outbox
 from tests.jobs import MODEL, TENANT, end_job, new_job, only_delivery, queue_job
@@ -163,46 +160,6 @@ def test_a_starting_notifier_waits_one_lease_before_it_takes_jobs_from_workers(
         stop.set()
         running.join()
         assert store.get(TENANT, job_id).status is after
-
-
-# --- expiry ---
-
-
-def test_an_expired_job_is_deleted_with_all_its_objects_and_no_others(
-    store: JobStore, storage: ObjectStorage, notifier: Notifier, redis: Redis
-) -> None:
-    old, young = end_job(store), end_job(store)
-    kept = [
-        storage.put(result_key(TENANT, young, "t1", "image.png"), b"x", "image/png").key,
-        storage.put(file_key(TENANT, "own.png"), b"x", "image/png").key,
-    ]
-    for key in (
-        input_key(TENANT, old),
-        result_key(TENANT, old, "t1", "image.png"),
-        result_key(TENANT, old, "t2", "image.png"),
-    ):
-        storage.put(key, b"x", "image/png")
-    redis.zadd("fm:expiry", {old: 0})
-    assert notifier.tick_expiry() == 1
-    assert notifier.tick_expiry() == 0
-    assert sorted(stored.key for stored in storage.list("")) == sorted(kept)
-    with pytest.raises(NotFound):
-        store.get(TENANT, old)
-    assert store.get(TENANT, young).id == young
-
-
-def test_an_expired_record_stays_while_the_storage_is_down(
-    store: JobStore, settings: Settings, redis: Redis, build: Build
-) -> None:
-    with socket.socket() as reserved:
-        reserved.bind(("127.0.0.1", 0))  # and nobody listens
-        away = f"http://127.0.0.1:{reserved.getsockname()[1]}"
-        notifier = build(ObjectStorage(settings.model_copy(update={"s3_endpoint_url": away})))
-        job_id = end_job(store)
-        redis.zadd("fm:expiry", {job_id: 0})
-        with pytest.raises(Unavailable):
-            notifier.tick_expiry()
-    assert store.get(TENANT, job_id).id == job_id
 
 
 # --- gauges ---
