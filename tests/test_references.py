@@ -332,9 +332,13 @@ def test_each_python_module_that_is_run_is_there() -> None:
 
 
 def _is_runnable(line: str) -> bool:
-    """A flag may be written as the field of a dataclass from which it is made."""
+    """A flag may be written as the field of a dataclass from which it is made.
+
+    In the wheel each module has ``facemend.`` before its name in the checkout.
+    """
     module, *words = line.split()
     path = module.replace(".", "/")
+    path = "client/facemend" if path == "facemend" else path.removeprefix("facemend/")
     if not {f"{path}.py", f"{path}/__main__.py"} & files():
         return module in {"pip", "pytest", "venv"}
     folder = path.rpartition("/")[0] or path

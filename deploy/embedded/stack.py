@@ -36,14 +36,15 @@ from shared.tenants.api_keys import KeyRing
 TENANT = "local"
 _STATE = "stack.json"
 _PRIVATE = "FACEMEND_ALLOW_PRIVATE_ADDRESSES"
-_ROOT = Path(__file__).resolve().parents[2]
+#: The folder of the package that is first in this module's name: child processes import from it.
+_ROOT = Path(__file__).resolve().parents[__name__.count(".")]
 _READY_S = 180.0  # the worker loads torch and warms its model, on a machine that may be busy
 _BACKOFF_S = (1.0, 2.0, 5.0, 15.0, 30.0)
 _STEADY_S = 60.0  # a process that ran so long restarts after the shortest wait
 #: A process that ends so often, each time within ``_STEADY_S``, will not run without help.
 _CRASH_LOOP = 3
 _PROCESSES = {
-    "api": ["api"],
+    "api": ["api.__main__"],
     "worker": ["worker.app"],
     "notifier": ["worker.notifier"],
 }

@@ -20,8 +20,8 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha1
-from importlib import resources
 from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import Any
 
 import redis
@@ -29,6 +29,7 @@ import redis
 from shared.redis.client import redis_errors
 
 _Argument = str | float | None
+_FOLDER = Path(__file__).parents[1] / "lua"
 
 #: Files of functions that scripts share. Each one uses functions of those before it.
 INCLUDES = ("common", "fair_queue", "outbox", "transitions")
@@ -131,14 +132,14 @@ def _exchange(connection: Any, command: tuple[_Argument, ...]) -> Any:
 
 def load_scripts(folder: Traversable | None = None) -> dict[str, Script]:
     """Read the scripts in ``folder`` (default: ``shared/lua``) and the folders in it."""
-    texts = _texts(folder or resources.files("shared") / "lua")
+    texts = _texts(folder or _FOLDER)
     common = "".join(texts.pop(name) for name in INCLUDES)
     return {name: _script(name, text, common) for name, text in texts.items()}
 
 
 def includes() -> str:
     """Return all functions that scripts share."""
-    texts = _texts(resources.files("shared") / "lua" / "includes")
+    texts = _texts(_FOLDER / "includes")
     return "".join(texts[name] for name in INCLUDES)
 
 

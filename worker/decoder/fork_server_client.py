@@ -24,11 +24,11 @@ _START_TIMEOUT_S = 60.0
 _GRACE_S = 5.0  # beyond the time that the fork server gives a child
 _MESSAGE_BYTES = 4096
 _ENVIRONMENT = {"LC_ALL": "C.UTF-8", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-_PROGRAM = """
+_PROGRAM = f"""
 import json, sys
 config = json.loads(sys.argv[1])
 sys.path[:] = config["path"]
-from worker.decoder.fork_server import main
+from {__package__}.fork_server import main
 main(config)
 """
 

@@ -1,0 +1,1 @@
+"""Facemend: the client of the HTTP API."""
