@@ -215,9 +215,9 @@ class InputTimeout(InputError):
 
 
 class InputUnreachable(InputTimeout):
-    """Nothing responds at the photo's address. Its server may be back soon."""
+    """Nothing responds at the photo's address, or its server is overloaded or broken for now."""
 
-    title = "The photo's server cannot be reached"
+    title = "The photo's server is not available"
 
 
 class InputChanged(InputError):

@@ -108,7 +108,10 @@ def check_address(address: Address, *, allow_private: PrivateAddresses) -> None:
     if allow_private == "all" or (allow_private == "loopback" and address.is_loopback):
         return
     if _is_private(address):
-        raise InputForbidden("The address is private; only public addresses are allowed")
+        allowed = (
+            "public addresses and loopback" if allow_private == "loopback" else "public addresses"
+        )
+        raise InputForbidden(f"The address is private; only {allowed} are allowed")
 
 
 def check_name(name: str, *, allow_private: PrivateAddresses) -> None:
@@ -126,7 +129,8 @@ def check_name(name: str, *, allow_private: PrivateAddresses) -> None:
     if allow_private == "all" or (allow_private == "loopback" and labels[-1] == "localhost"):
         return
     if len(labels) == 1 or labels[-1] in _LOCAL_DOMAINS:
-        raise InputForbidden("The address's host name is local; only public hosts are allowed")
+        allowed = "public hosts and localhost" if allow_private == "loopback" else "public hosts"
+        raise InputForbidden(f"The address's host name is local; only {allowed} are allowed")
 
 
 def _unwrap(address: Address) -> Address:

@@ -79,6 +79,8 @@ class Deadline:
         self._check = check
         self._received_bytes = 0
         self._in_body = False
+        #: Whether the server has ended the connection.
+        self.closed = False
         self._min_bytes = 0.0  # in one period of the body
         self._period_end_s = self._end_s
 
@@ -249,7 +251,9 @@ class DeadlineStream(httpcore.NetworkStream):
         try:
             data = self._deadline.wait(receive)
         except OSError as error:
+            self._deadline.closed = True
             raise httpcore.ReadError(str(error)) from None
+        self._deadline.closed = not data
         self._deadline.received(len(data))
         return data
 
@@ -264,6 +268,7 @@ class DeadlineStream(httpcore.NetworkStream):
             while rest:
                 rest = rest[self._deadline.wait(send) :]
         except OSError as error:
+            self._deadline.closed = True
             raise httpcore.WriteError(str(error)) from None
 
     def close(self) -> None:
@@ -291,6 +296,7 @@ class DeadlineStream(httpcore.NetworkStream):
             self._deadline.wait(shake_hands)
         except (OSError, ValueError) as error:
             secured.close()
+            self._deadline.closed = isinstance(error, ssl.SSLEOFError | ConnectionError)
             raise httpcore.ConnectError(str(error)) from None
         except BaseException:
             secured.close()

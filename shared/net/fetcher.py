@@ -20,7 +20,13 @@ from urllib.parse import SplitResult, quote, urljoin, urlsplit
 import httpcore
 import idna
 
-from shared.errors import InputForbidden, InputNotFound, InputTimeout, InputTooLarge
+from shared.errors import (
+    InputForbidden,
+    InputNotFound,
+    InputTimeout,
+    InputTooLarge,
+    InputUnreachable,
+)
 from shared.net.addresses import check_address, check_name, literal
 from shared.net.connection import CheckedBackend, Deadline, Resolver, SystemResolver
 from shared.settings import PrivateAddresses
@@ -29,6 +35,8 @@ MAX_URL_CHARS = 2048
 MAX_REDIRECTS = 3
 DEFAULT_PORT = {"http": 80, "https": 443}
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
+#: A server with such a status may respond otherwise soon (RFC 9110, RFC 8470, RFC 6585).
+_PASSING = frozenset({408, 425, 429, *range(500, 600)})
 _PUBLIC_PORTS = frozenset({80, 443, *range(8000, 9000)})
 _FORBIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\\]")
 _HOST_FORBIDDEN = re.compile(r"[\s\u2028\u2029]")
@@ -158,7 +166,8 @@ class Fetcher:
 
         Raises InputForbidden, InputNotFound (any status but 200, bad TLS, no HTTP), InputTooLarge
         past ``max_bytes``, InputTimeout if the server is too slow or everything together takes
-        longer than ``timeout_s``, and InputUnreachable if nothing responds.
+        longer than ``timeout_s``, and InputUnreachable if nothing responds, the connection breaks,
+        or the server is overloaded or broken (429, 5xx).
         """
         deadline = Deadline(timeout_s, head_s=head_s, check=check)
         for _ in range(1 + MAX_REDIRECTS):
@@ -218,14 +227,17 @@ class Fetcher:
                 yield response
         except (httpcore.NetworkError, httpcore.ProtocolError):
             # The response may contain a secret, so the detail has nothing of it.
-            raise InputNotFound(
-                "The server's response is incomplete or not valid HTTP(S)"
-            ) from None
+            if deadline.closed:
+                raise InputUnreachable(
+                    "The server closed the connection before its response was complete"
+                ) from None
+            raise InputNotFound("The server's response is not valid HTTP(S)") from None
 
 
 def _photo_bytes(response: httpcore.Response, max_bytes: int) -> bytes:
     if response.status != 200:
-        raise InputNotFound(f"The server responded with status {response.status}")
+        kind = InputUnreachable if response.status in _PASSING else InputNotFound
+        raise kind(f"The server responded with status {response.status}")
     if (_header(response, b"content-encoding") or "identity").lower() != "identity":
         raise InputNotFound(
             "The server sent the photo compressed, although the request excluded this"

@@ -199,7 +199,7 @@ def _models(settings: Settings) -> Iterator[Finding]:
             "",
             name,
             "ok",
-            f"{info.backend} {info.precision} on {info.device}, {info.ms_per_face} ms a face, "
+            f"{info.backend} {info.precision} on {info.device}, {info.ms_per_face} ms per face, "
             f"detector {info.detector}",
         )
 

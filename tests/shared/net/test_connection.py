@@ -165,6 +165,38 @@ def test_a_certificate_of_an_unknown_authority_is_refused(tls_origin: Origin) ->
     assert tls_origin.requests == []
 
 
+def test_a_server_that_hangs_up_in_the_tls_handshake_is_a_passing_fault(
+    origin: Origin,
+) -> None:
+    def hang_up() -> None:
+        opened, _ = listening.accept()
+        opened.recv(1000)
+        opened.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = threading.Thread(target=hang_up)
+        server.start()
+        with pytest.raises(InputUnreachable):
+            get(Fetcher(allow_private="all"), f"https://127.0.0.1:{listening.getsockname()[1]}/")
+        server.join()
+
+
+def test_a_server_without_tls_at_an_https_address_is_not_found(origin: Origin) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer_in_the_clear() -> None:
+            opened, _ = listening.accept()
+            with opened:
+                opened.sendall(http("400 Bad Request"))
+                opened.recv(1000)
+
+        server = threading.Thread(target=answer_in_the_clear)
+        server.start()
+        with pytest.raises(InputNotFound):
+            get(Fetcher(allow_private="all"), f"https://127.0.0.1:{listening.getsockname()[1]}/")
+        server.join()
+
+
 def test_a_tls_handshake_that_never_comes_ends_with_the_deadline() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"https://127.0.0.1:{silent.getsockname()[1]}/"

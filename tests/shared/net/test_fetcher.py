@@ -12,6 +12,7 @@ from shared.errors import (
     InputNotFound,
     InputTimeout,
     InputTooLarge,
+    InputUnreachable,
     JobCanceled,
 )
 from shared.net import connection
@@ -226,14 +227,25 @@ def test_only_200_is_a_photo(origin: Origin, fetcher: Fetcher, status: str, secr
         get(fetcher, origin.url("/a"))
 
 
-@pytest.mark.parametrize("status", ["401 Unauthorized", "404 Not Found", "500 Oh", "503 Later"])
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 406, 410, 451])
 def test_an_error_has_the_status_and_no_text_of_the_server(
-    origin: Origin, fetcher: Fetcher, status: str
+    origin: Origin, fetcher: Fetcher, status: int
 ) -> None:
     origin.answers["/a"] = http(f"{status} hush", b"hush", "X-Hush: hush")
     with pytest.raises(InputNotFound) as caught:
         get(fetcher, origin.url("/a"))
-    assert status[:3] in caught.value.detail
+    assert str(status) in caught.value.detail
+    assert "hush" not in str(caught.value.problem())
+
+
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504, 520, 599])
+def test_a_server_that_is_overloaded_or_broken_is_a_passing_fault(
+    origin: Origin, fetcher: Fetcher, status: int
+) -> None:
+    origin.answers["/a"] = http(f"{status} hush", b"hush", "Retry-After: 1")
+    with pytest.raises(InputUnreachable, match=str(status)) as caught:
+        get(fetcher, origin.url("/a"))
+    assert (caught.value.code, caught.value.retryable) == ("input-timeout", True)
     assert "hush" not in str(caught.value.problem())
 
 
@@ -241,10 +253,26 @@ def test_an_error_has_the_status_and_no_text_of_the_server(
     "answer",
     [
         b"",
+        b"HTTP/1.1 20",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhush",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhu",
+    ],
+)
+def test_a_connection_that_ends_too_early_is_a_passing_fault(
+    origin: Origin, fetcher: Fetcher, answer: bytes
+) -> None:
+    origin.answers["/a"] = answer
+    with pytest.raises(InputUnreachable, match="closed the connection") as caught:
+        get(fetcher, origin.url("/a"))
+    assert "hush" not in str(caught.value.problem())
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
         b"hush this is no HTTP\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nhush\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhush!",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhush",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nhush\r\n",
         b"HTTP/1.1 200 OK\r\nX: " + b"hush" * 100_000,
     ],

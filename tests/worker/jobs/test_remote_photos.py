@@ -26,10 +26,12 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\n"
 
 @pytest.fixture
 def origin(png: bytes) -> Iterator[Origin]:
-    """``/photo.png`` arrives at once, and ``/slow.png`` never."""
+    """``/photo.png`` arrives at once, ``/slow.png`` never; the others are errors."""
     server = Origin()
     server.answers["/photo.png"] = http("200 OK", png)
     server.answers["/slow.png"] = lambda: itertools.chain([HEAD], server.drip())
+    server.answers["/busy.png"] = http("503 Service Unavailable")
+    server.answers["/gone.png"] = http("410 Gone")
     yield server
     server.close()
 
@@ -116,8 +118,8 @@ def test_a_fetched_photo_waits_for_the_device(
     eventually(lambda: len(restorer.photos) == 3)
 
 
-@pytest.mark.parametrize("path", ["/slow.png", "nobody listens"])
-def test_a_slow_or_missing_server_is_tried_twice_at_most(
+@pytest.mark.parametrize("path", ["/slow.png", "/busy.png", "nobody listens"])
+def test_a_slow_busy_or_missing_server_is_tried_twice_at_most(
     *,
     worker: JobRunner,
     submit_url: Callable[[str], Job],
@@ -141,6 +143,17 @@ def test_a_slow_or_missing_server_is_tried_twice_at_most(
     assert failed.error is not None
     assert (failed.error["code"], failed.error["retryable"]) == ("input-timeout", True)
     assert failed.attempt == 2
+
+
+def test_a_photo_that_its_server_does_not_have_is_asked_for_once(
+    worker: JobRunner, submit_url: Callable[[str], Job], store: JobStore
+) -> None:
+    job = submit_url("/gone.png")
+    worker.restore(job.id)
+    eventually(lambda: status(store, job) is Status.FAILED)
+    failed = store.get(job.tenant, job.id)
+    assert failed.error is not None
+    assert (failed.error["code"], failed.attempt) == ("input-not-found", 1)
 
 
 def test_a_draining_worker_releases_a_job_that_waits_for_its_photo(
