@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.errors import SettingsInvalid
@@ -29,7 +29,11 @@ class Settings(BaseSettings):
     """The settings of a process, made once by ``load_settings`` and passed in. Frozen."""
 
     model_config = SettingsConfigDict(
-        env_prefix="FACEMEND_", env_file=".env", extra="ignore", frozen=True
+        env_prefix="FACEMEND_",
+        env_file=".env",
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
     )
 
     # Redis: job records, queues, deliveries.
@@ -50,7 +54,8 @@ class Settings(BaseSettings):
     # API.
     api_key_pepper: SecretStr = SecretStr("")
     api_bind: str = "127.0.0.1:8000"
-    api_prefix: str = ""  # /photos, where a proxy serves the API below that path
+    # /photos, if a proxy serves the API below that path; SCRIPT_NAME is its name in WSGI servers.
+    api_prefix: str = Field("", validation_alias=AliasChoices("FACEMEND_API_PREFIX", "SCRIPT_NAME"))
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()  # whose X-Forwarded-… is believed
     api_threads: Count = 16
     api_timeout_s: Seconds = 2.5  # for all calls of a request to Redis and S3 together

@@ -175,7 +175,7 @@ def _announce(worker: JobRunner) -> None:
     """Announce the models of this worker every few seconds, until it drains."""
     while not worker.drain.begun:
         try:
-            worker.store.workers.announce(worker.name, worker.engine.models)
+            worker.store.workers.announce(worker.name, worker.engine.models, worker.device.count)
         except Unavailable as error:
             _log.warning("not announced: %s", error.detail)
         time.sleep(_ANNOUNCE_S)

@@ -253,7 +253,7 @@ def _etag(job: Job, url_ttl_s: int) -> str:
 
     So after a 304, the URLs of the client are valid for at least half of their life.
     """
-    parts: list[Any] = [job.version, job.queue_position, job.queue_eta_s]
+    parts: list[Any] = [job.version, job.queue_position, job.queue_eta_s, job.queue_eta_reason]
     if job.result is not None:
         parts.append(int(time.time() // (url_ttl_s / 2)))
     return ".".join("" if part is None else str(part) for part in parts)

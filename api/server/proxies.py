@@ -19,7 +19,9 @@ class Proxies:
     def __init__(self, settings: Settings) -> None:
         self._prefix = settings.api_prefix.rstrip("/")
         if not _PREFIX.fullmatch(self._prefix):
-            raise SettingsInvalid(f"FACEMEND_API_PREFIX: {self._prefix} is not a path like /photos")
+            raise SettingsInvalid(
+                f"FACEMEND_API_PREFIX (or SCRIPT_NAME): {self._prefix} is not a path like /photos"
+            )
         try:
             self._trusted = [ipaddress.ip_network(each) for each in settings.trusted_proxies]
         except ValueError as error:

@@ -27,7 +27,6 @@ from shared.storage.bucket import Storage
 def represent(job: Job, storage: Storage) -> Restoration:
     """Return the resource. Its URLs are presigned now, with the time at which they expire."""
     request = job.request
-    position = job.queue_position
     return Restoration(
         id=job.id,
         status=job.status,
@@ -41,12 +40,20 @@ def represent(job: Job, storage: Storage) -> Restoration:
         output=request.get("output", {}),
         metadata=request.get("metadata", {}),
         progress=_progress(job),
-        queue=None if position is None else QueueView(position=position, eta_s=job.queue_eta_s),
+        queue=_queue(job),
         result=None if job.result is None else _result(job, job.result, storage),
         error=None if job.error is None else Problem.model_validate(job.error),
         warnings=list(job.warnings),
         timings_ms=job.timings_ms,
         expires_at=_instant_or_none(job.expires_at),
+    )
+
+
+def _queue(job: Job) -> QueueView | None:
+    if job.queue_position is None:
+        return None
+    return QueueView(
+        position=job.queue_position, eta_s=job.queue_eta_s, eta_reason=job.queue_eta_reason
     )
 
 

@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from shared.jobs.job import TERMINAL_EVENT, Event, Priority, Stage, Status
+from shared.jobs.job import TERMINAL_EVENT, Event, Priority, Stage, Status, WaitUnknown
 from shared.restore_options import RestoreOptions
 
 #: ``shared.net.fetcher`` judges the text, with the code input-forbidden.
@@ -203,8 +203,11 @@ class ProgressView(Resource):
 
 
 class QueueView(Resource):
+    """``eta_reason`` says why ``eta_s`` is null."""
+
     position: int
     eta_s: float | None
+    eta_reason: WaitUnknown | None
 
 
 class Restoration(Resource):

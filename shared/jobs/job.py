@@ -6,7 +6,7 @@ import os
 import time
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 
 class Status(StrEnum):
@@ -113,6 +113,11 @@ class Progress:
         return start + int(background * (self.enlarged or 0) + (70 - background) * faces)
 
 
+#: Why it is not known when a queued job starts: no live worker serves its model, or no job of the
+#: model has succeeded yet.
+WaitUnknown = Literal["no-worker", "not-measured"]
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """One job as the record has it. Times are Unix seconds by Redis' clock.
@@ -121,8 +126,8 @@ class Job:
     webhook's secret), ``source`` where the bytes are: ``{"key": …, "etag": …}`` for a stored
     object or ``{"url": …}``. ``result`` holds object keys, never presigned addresses.
     ``queue_position`` (1: next) and ``queue_eta_s`` are known only of a queued job that
-    ``JobStore.get`` has read. ``request_id`` is that of the HTTP request that created the job, or
-    empty.
+    ``JobStore.get`` has read; ``queue_eta_reason`` says why there is no estimate. ``request_id`` is
+    that of the HTTP request that created the job, or empty.
     """
 
     id: str
@@ -146,6 +151,7 @@ class Job:
     timings_ms: dict[str, int] = field(default_factory=dict)
     queue_position: int | None = None
     queue_eta_s: float | None = None
+    queue_eta_reason: WaitUnknown | None = None
     version: int = 0  # grows with every write; the ETag is made of it
     request_id: str = ""
 

@@ -54,6 +54,10 @@ class NewJob:
         )
 
 
+#: Entries of ``timings_ms`` that are no work in a place of a device.
+_NO_PLACE = frozenset({"queue", "fetch", "total"})
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """How a run ended. ``status`` is terminal, ``error`` is a problem (RFC 9457)."""
@@ -68,6 +72,11 @@ class Outcome:
     def faces_restored(self) -> int:
         faces = (self.result or {}).get("faces", ())
         return sum(face.get("status") == "restored" for face in faces)
+
+    @property
+    def busy_ms(self) -> int:
+        """How long the run had a place of a device. A photo may be fetched before it has one."""
+        return sum(ms for stage, ms in self.timings_ms.items() if stage not in _NO_PLACE)
 
 
 def to_json(value: object) -> str:

@@ -139,6 +139,7 @@ class Runs:
                 status=outcome.status,
                 outcome=outcome_json(outcome),
                 faces=outcome.faces_restored,
+                busy_ms=outcome.busy_ms,
             )
         )
 

@@ -24,7 +24,7 @@ from shared.jobs.job import Job, Priority, Status
 from shared.jobs.record import NewJob, to_job, to_new_job
 from shared.jobs.recovery import Recovery
 from shared.jobs.runs import MAX_DOORBELLS, Runs
-from shared.jobs.workers import Workers
+from shared.jobs.workers import MeanWork, Workers
 from shared.redis.client import connect, redis_errors
 from shared.redis.scripts import Scripts
 from shared.settings import Settings
@@ -115,12 +115,14 @@ class JobStore:
             raise NotFound
         if not queue:
             return job
-        ahead, jobs, faces = queue
-        mean_faces = int(faces) / int(jobs) if jobs else None
+        ahead, jobs, faces, busy_ms = queue
+        work = MeanWork(int(faces) / int(jobs), int(busy_ms) / int(jobs) / 1000) if jobs else None
+        wait = self.workers.wait(job.model, ahead, work)
         return replace(
             job,
             queue_position=ahead + 1,
-            queue_eta_s=self.workers.wait_s(job.model, ahead, mean_faces),
+            queue_eta_s=wait.seconds,
+            queue_eta_reason=wait.unknown,
         )
 
     def versions(self, job_ids: Sequence[str]) -> dict[str, tuple[int, Status]]:

@@ -55,6 +55,17 @@ def test_a_file_sets_what_the_environment_does_not(
     assert (settings.lease_s, settings.beat_s) == (7, 2)
 
 
+@pytest.mark.parametrize("name", ["FACEMEND_API_PREFIX", "SCRIPT_NAME"])
+def test_script_name_is_another_name_of_the_prefix(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "/photos")
+    assert load_settings().api_prefix == "/photos"
+    monkeypatch.setenv("FACEMEND_API_PREFIX", "/own")
+    assert load_settings().api_prefix == "/own"
+    assert load_settings(api_prefix="/given").api_prefix == "/given"
+
+
 def test_overrides_win(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FACEMEND_LEASE_S", "7")
     assert load_settings(lease_s=9).lease_s == 9

@@ -34,7 +34,7 @@ class DevicePlaces:
     """
 
     def __init__(self, count: int) -> None:
-        self._count = count
+        self.count = count
         self._in_use: Counter[Line] = Counter()
         self._waiting: dict[Line, deque[object]] = {line: deque() for line in Line}
         self._last = Line.FETCHED
@@ -57,7 +57,7 @@ class DevicePlaces:
     @property
     def for_doorbells(self) -> int:
         """How many doorbells may be heard at once: one at least, which then waits for its turn."""
-        return max(1, self._count - self._in_use[Line.FETCHED])
+        return max(1, self.count - self._in_use[Line.FETCHED])
 
     def _enter(self, line: Line, check: Callable[[], None]) -> None:
         ticket, waiting = object(), self._waiting[line]
@@ -74,7 +74,7 @@ class DevicePlaces:
                 self._changed.notify_all()
 
     def _is_next(self, ticket: object, line: Line) -> bool:
-        if self._in_use.total() >= self._count or self._waiting[line][0] is not ticket:
+        if self._in_use.total() >= self.count or self._waiting[line][0] is not ticket:
             return False
         others = any(waiting for other, waiting in self._waiting.items() if other is not line)
         return not others or self._last is not line

@@ -78,13 +78,14 @@ local function count_usage(key_id, counts)
   end
 end
 
--- Counts a job that succeeded, for the mean number of faces of a job of its model (jobs/read.lua). Only
--- the last few hundred jobs make a difference: at 1,000 both numbers are halved.
-local function count_faces(model, faces)
-  local mean = key('faces', model)
-  redis.call('HINCRBY', mean, 'faces', faces)
-  if redis.call('HINCRBY', mean, 'jobs', 1) < 1000 then return end
-  redis.call('HSET', mean, 'jobs', 500, 'faces', math.floor(redis.call('HGET', mean, 'faces') / 2))
+-- Counts the work of a job that succeeded, for the means of a job of its model (jobs/read.lua). Only the
+-- last few hundred jobs make a difference: at 1,000 all numbers are halved.
+local function count_work(model, work)
+  local sums = key('work', model)
+  local faces = redis.call('HINCRBY', sums, 'faces', work.faces)
+  local busy_ms = redis.call('HINCRBY', sums, 'busy_ms', work.busy_ms)
+  if redis.call('HINCRBY', sums, 'jobs', 1) < 1000 then return end
+  redis.call('HSET', sums, 'jobs', 500, 'faces', math.floor(faces / 2), 'busy_ms', math.floor(busy_ms / 2))
 end
 
 -- Returns the ids in an index of times that are due at `at`, at most `limit`. An id without a record (its

@@ -48,8 +48,9 @@ local function change_state(job, to)
   job.status = to
 end
 
--- Ends a job: state, outcome, expiry, usage, event and delivery. `faces`: the number of restored faces.
-local function end_job(job, status, outcome, faces)
+-- Ends a job: state, outcome, expiry, usage, event and delivery. `work`: the number of restored faces and
+-- the milliseconds in a place of a device; nil if they are not known.
+local function end_job(job, status, outcome, work)
   local at = now()
   change_state(job, status)
   local expires = timestamp(at + tonumber(job.ttl_s))
@@ -61,8 +62,8 @@ local function end_job(job, status, outcome, faces)
   redis.call('ZREM', key('deadlines'), job.id)
   redis.call('ZADD', key('expiry'), expires, job.id)
   local spec = job_spec(job)
-  count_usage(spec.key_id, {[status] = 1, faces = faces or 0})
-  if status == 'succeeded' then count_faces(job.model, faces or 0) end
+  count_usage(spec.key_id, {[status] = 1, faces = work and work.faces or 0})
+  if work and status == 'succeeded' then count_work(job.model, work) end
   deliver_event(job, spec.webhook, status, at)
 end
 

@@ -53,7 +53,7 @@ enqueue(job, 0, 0)
 if outcome then
   redis.call('HSET', record, 'attempt', 1, 'started_at', timestamp(now()))
   change_state(job, 'running')
-  end_job(job, result, outcome, 0)
+  end_job(job, result, outcome)
   redis.call('HSET', record, 'token', token)
 end
 return result

@@ -4,15 +4,17 @@
 --   id: text
 --   token: text
 --   status: text
---   outcome: text    JSON
---   faces: number    restored faces, for the usage
+--   outcome: text      JSON
+--   faces: number      restored faces
+--   busy_ms: number    time in a place of a device
 -- Returns: 1 if the job has ended by this run, 0 if the run is fenced
 local job = load_job(id)
 if not job or job.token ~= token then return 0 end
 if job.status ~= 'running' then return 1 end  -- ended by this run: the response was lost
+local work = {faces = faces, busy_ms = busy_ms}
 if job.cancel then
-  status, outcome, faces = 'canceled', cjson.encode({timings_ms = cjson.decode(outcome).timings_ms}), 0
+  status, outcome, work = 'canceled', cjson.encode({timings_ms = cjson.decode(outcome).timings_ms}), nil
 end
-end_job(job, status, outcome, faces)
+end_job(job, status, outcome, work)
 redis.call('HSET', key('job', id), 'token', token)  -- shows whose result it is
 return 1

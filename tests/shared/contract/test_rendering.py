@@ -68,3 +68,4 @@ def test_a_queued_job_shows_its_position_and_the_estimated_wait(storage: ObjectS
     shown = represent(job(queue_position=3, queue_eta_s=1.5), storage)
     assert shown.queue is not None
     assert (shown.queue.position, shown.queue.eta_s) == (3, 1.5)
+    assert shown.queue.eta_reason is None

@@ -151,7 +151,7 @@ def test_an_erased_job_leaves_only_a_tombstone(
     was = {"queued": Status.QUEUED, "running": Status.RUNNING, "ended": Status.SUCCEEDED}
     assert store.erase("acme", new.id) is was[state]
     assert store.erase("acme", new.id) is None
-    left = {*redis.keys("*")} - {"fm:queues", "fm:usage:key_1", "fm:faces:starter"}
+    left = {*redis.keys("*")} - {"fm:queues", "fm:usage:key_1", "fm:work:starter"}
     assert left == {f"fm:gone:{new.id}"}
     assert 0 < redis.ttl(f"fm:gone:{new.id}") <= 86_400
 

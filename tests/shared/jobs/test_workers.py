@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from redis import Redis
 
-from shared.jobs.job import Status
+from shared.jobs.job import Job, Status
 from shared.jobs.record import NewJob, Outcome
 from shared.jobs.store import JobStore
 from shared.jobs.workers import SILENT_S, ServedModel
@@ -71,10 +71,23 @@ def test_unknown_fields_of_a_newer_worker_are_ignored(store: JobStore, redis: Re
 # --- estimates of the wait -----------------------------------------------------------------------
 
 
-def succeed(store: JobStore, new: NewJob, faces: int) -> None:
+def succeed(store: JobStore, new: NewJob, faces: int, busy_ms: int = 0) -> None:
     claim = claimed(store, new)
     result = {"faces": [{"status": "restored"}] * faces, "image": {"key": "k"}}
-    assert store.runs.finish(new.id, claim.token, Outcome(Status.SUCCEEDED, result=result))
+    stages = {"detect": busy_ms // 2, "paste": busy_ms // 2}
+    timings_ms = {"queue": 10**6, "fetch": 10**6, **stages, "total": 10**7}
+    outcome = Outcome(Status.SUCCEEDED, result=result, timings_ms=timings_ms)
+    assert store.runs.finish(new.id, claim.token, outcome)
+
+
+def waits(store: JobStore, jobs: Sequence[Job]) -> list[float | None]:
+    return [store.get("acme", job.id).queue_eta_s for job in jobs]
+
+
+def why_unknown(store: JobStore, job: Job) -> str | None:
+    found = store.get("acme", job.id)
+    assert found.queue_eta_s is None
+    return found.queue_eta_reason
 
 
 def test_the_wait_is_the_faces_ahead_by_the_speed_of_all_workers(
@@ -83,28 +96,46 @@ def test_the_wait_is_the_faces_ahead_by_the_speed_of_all_workers(
     for faces in (2, 6):
         succeed(store, new_job(), faces)
     jobs = [store.create(new_job()) for _ in range(4)]
-    assert store.get("acme", jobs[3].id).queue_eta_s is None  # no worker is live
     store.workers.announce("a-1", [replace(STARTER, ms_per_face=1000.0)])
     store.workers.announce("b-1", [replace(STARTER, ms_per_face=500.0), BIG])
-    fresh = store_with()  # a store reads the workers once in some seconds
-    waits = [fresh.get("acme", job.id).queue_eta_s for job in jobs]
-    assert waits == [0.0, 1.3, 2.7, 4.0]  # four faces a job, three faces a second
+    assert waits(store_with(), jobs) == [0.0, 1.3, 2.7, 4.0]  # four faces a job, three a second
 
 
-def test_without_a_measured_speed_or_a_finished_job_the_wait_is_unknown(
+def test_jobs_that_need_longer_than_their_faces_wait_for_the_places_of_all_workers(
+    store: JobStore, store_with: Callable[[], JobStore], new_job: Callable[..., NewJob]
+) -> None:
+    for busy_ms in (2000, 4000):
+        succeed(store, new_job(), 0, busy_ms)
+    jobs = [store.create(new_job()) for _ in range(3)]
+    store.workers.announce("a-1", [STARTER], places=4)
+    store.workers.announce("b-1", [STARTER, BIG], places=2)
+    assert waits(store_with(), jobs) == [0.0, 0.5, 1.0]  # three seconds a job, six places
+
+
+def test_without_a_live_worker_of_the_model_the_wait_is_unknown(
+    store: JobStore, store_with: Callable[[], JobStore], new_job: Callable[..., NewJob]
+) -> None:
+    succeed(store, new_job(), 1)
+    job = store.create(new_job())
+    assert why_unknown(store, job) == "no-worker"
+    store.workers.announce("b-1", [BIG])
+    assert why_unknown(store_with(), job) == "no-worker"
+
+
+def test_before_a_job_of_the_model_has_succeeded_the_wait_is_unknown(
     store: JobStore, new_job: Callable[..., NewJob]
 ) -> None:
     store.workers.announce("a-1", [STARTER, BIG])
-    first = store.create(new_job())
-    assert store.get("acme", first.id).queue_eta_s is None  # no job has ended
+    assert why_unknown(store, store.create(new_job())) == "not-measured"
     succeed(store, new_job(model="big"), 1)
-    slow = store.create(new_job(model="big"))
-    assert store.get("acme", slow.id).queue_eta_s is None  # its speed is not measured
+    big = store.get("acme", store.create(new_job(model="big")).id)
+    assert (big.queue_eta_s, big.queue_eta_reason) == (0.0, None)
 
 
-def test_the_mean_of_faces_forgets_old_jobs(
+def test_the_mean_of_the_work_forgets_old_jobs(
     store: JobStore, new_job: Callable[..., NewJob], redis: Redis
 ) -> None:
-    redis.hset("fm:faces:starter", mapping={"jobs": 999, "faces": 1999})
-    succeed(store, new_job(), 1)
-    assert redis.hgetall("fm:faces:starter") == {"jobs": "500", "faces": "1000"}
+    redis.hset("fm:work:starter", mapping={"jobs": 999, "faces": 1999, "busy_ms": 3000})
+    succeed(store, new_job(), 1, 100)
+    sums = {"jobs": "500", "faces": "1000", "busy_ms": "1550"}
+    assert redis.hgetall("fm:work:starter") == sums
