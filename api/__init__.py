@@ -9,7 +9,7 @@ from api import auth, context, payload, problems, rate_limit, request_log
 from api.context import Services
 from api.jobs.submission import MULTIPART_OVERHEAD_BYTES
 from api.openapi import SECURITY_SCHEMES, Application, info
-from api.routes import deliveries, events, models, operations, restorations, usage
+from api.routes import deliveries, events, models, operations, restorations, uploads, usage
 from api.web import pages
 
 __all__ = ["Services", "create_app"]
@@ -41,6 +41,7 @@ def create_app(services: Services) -> Application:
     for blueprint in (
         restorations.blueprint,
         events.blueprint,
+        uploads.blueprint,
         deliveries.blueprint,
         models.blueprint,
         usage.blueprint,

@@ -55,6 +55,7 @@ _UPLOAD: dict[str, Any] = {
     },
 }
 _FROM_STORAGE: dict[str, Any] = {"input": {"key": "holiday/1912.jpg"}}
+_UPLOADED: dict[str, Any] = {"input": {"upload_id": "upl_01933b8e6a7c7d3e8f00112233445566"}}
 _FROM_WEB: dict[str, Any] = {
     "input": {"url": "https://example.com/portrait.jpg"},
     "options": {"faces": "largest", "strength": 0.8},
@@ -70,6 +71,7 @@ REQUEST_BODY: dict[str, Any] = {
         JSON: {
             "schema": {"$ref": "#/components/schemas/RestorationRequest"},
             "examples": {
+                "upload": {"summary": "A photo that was uploaded before", "value": _UPLOADED},
                 "object": {"summary": "A photo in the object storage", "value": _FROM_STORAGE},
                 "web": {"summary": "A photo on the web, with a webhook", "value": _FROM_WEB},
             },
@@ -91,6 +93,17 @@ TEST_BODY: dict[str, Any] = {
         JSON: {
             "schema": {"$ref": "#/components/schemas/WebhookTestRequest"},
             "example": {"url": "https://example.com/hooks/facemend"},
+        }
+    },
+}
+
+#: The body of POST /v1/uploads.
+UPLOAD_BODY: dict[str, Any] = {
+    "required": True,
+    "content": {
+        JSON: {
+            "schema": {"$ref": "#/components/schemas/UploadRequest"},
+            "example": {"content_type": "image/jpeg", "bytes": 2_400_000},
         }
     },
 }
@@ -205,6 +218,7 @@ def info() -> Info:
 
 _PHRASES = {
     200: "Done",
+    201: "Created",
     202: "Accepted",
     304: "Nothing has changed since that ETag",
     503: "Not ready",

@@ -16,7 +16,7 @@ from typing import Self, TypeVar
 from shared.errors import Unavailable
 from shared.redis.request_deadline import limit_s, waiting
 from shared.settings import Settings
-from shared.storage.bucket import ObjectStorage, StoredObject
+from shared.storage.bucket import ObjectStorage, PresignedPost, StoredObject
 
 Result = TypeVar("Result")
 
@@ -55,6 +55,13 @@ class RequestStorage:
 
     def presign(self, key: str, *, filename: str | None = None) -> tuple[str, datetime]:
         return self._storage.presign(key, filename=filename)  # contacts nobody
+
+    def presign_post(
+        self, key: str, *, content_type: str, max_bytes: int, ttl_s: int
+    ) -> PresignedPost:
+        return self._storage.presign_post(  # contacts nobody
+            key, content_type=content_type, max_bytes=max_bytes, ttl_s=ttl_s
+        )
 
     def delete(self, keys: Iterable[str]) -> None:
         self._wait(partial(self._storage.delete, keys))

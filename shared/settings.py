@@ -60,6 +60,7 @@ class Settings(BaseSettings):
     api_threads: Count = 16
     api_timeout_s: Seconds = 2.5  # for all calls of a request to Redis and S3 together
     upload_timeout_s: Seconds = 60.0  # to receive a whole request
+    upload_ttl_s: Annotated[int, Field(ge=60, le=86_400)] = 3_600  # to send and submit a photo
     max_upload_bytes: Count = 1_000_000_000  # of all bodies that are arriving; they are in TMPDIR
     rate_limit: Annotated[int, Field(ge=0)] = 6_000  # requests of one key in a window; 0: no limit
     rate_window_s: Count = 60

@@ -15,6 +15,7 @@ from typing import Any
 from api.context import Services
 from api.jobs import photo_check as photos
 from api.jobs.submission import Submission
+from api.jobs.uploads import check_unused, find_upload, job_of_upload
 from shared.errors import (
     Conflict,
     FacemendError,
@@ -43,6 +44,7 @@ from shared.tenants.api_keys import ApiKey
 _log = logging.getLogger(__name__)
 #: Share of the request deadline that a refused request may use in addition, to clean up.
 _CLEANUP_SHARE = 0.1
+_UPLOAD_BUSY_S = 5
 _VISIBLE = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
 
 
@@ -154,7 +156,8 @@ def _accept(
 ) -> Job:
     model = _check_model(submission.parameters.model, services)
     _check_addresses(submission, caller, services)
-    job_id = new_id("job")
+    upload_id = submission.input and submission.input.upload_id
+    job_id = job_of_upload(upload_id) if upload_id else new_id("job")
     source = _source(submission, caller, job_id, services)
     parameters = submission.parameters
     webhook = parameters.webhook.model_dump(mode="json") if parameters.webhook else None
@@ -172,7 +175,7 @@ def _accept(
         idempotency_fingerprint=submission.fingerprint if idempotency_key else None,
         request_id=request_id,
     )
-    services.manifests.write(new)
+    _write_manifest(new, services)
     try:
         job = services.store.create(new, services.doorbell.message(job_id, model, new.priority))
     except (QueueFull, IdempotencyInProgress):
@@ -181,11 +184,21 @@ def _accept(
         if submission.image is not None:
             services.storage.delete([source["key"]])
         raise
-    except Refused:
+    except (Conflict, Refused):  # Conflict: the job that used the upload has ended
         services.manifests.remove(new.tenant, new.id)  # the job was not accepted
         raise
     JOBS_CREATED.labels(model=job.model, priority=job.priority).inc()
     return job
+
+
+def _write_manifest(new: NewJob, services: Services) -> None:
+    """Raises Conflict if another request has used the upload, whose id the job has."""
+    try:
+        services.manifests.write(new)
+    except Conflict:
+        check_unused(new.id, new.tenant, services)
+        # The other request is not done, or it was interrupted: then the sweeper makes its job.
+        raise IdempotencyInProgress("Another request uses this upload.", _UPLOAD_BUSY_S) from None
 
 
 def _of(job: Job, caller: ApiKey) -> NewJob:
@@ -260,6 +273,8 @@ def _source(
     assert submission.input is not None  # noqa: S101  # a Submission has one of the two
     if submission.input.url is not None:
         return {"url": submission.input.url}
+    if submission.input.upload_id is not None:
+        return _stored(find_upload(submission.input.upload_id, caller.tenant, services))
     try:
         key = file_key(caller.tenant, submission.input.key or "")
     except ObjectKeyInvalid as error:

@@ -102,6 +102,7 @@ class ListQuery(BaseModel):
         **problems(
             errors.MalformedRequest,
             errors.NotFound,
+            errors.Conflict,
             errors.IdempotencyInProgress,
             errors.PayloadTooLarge,
             errors.UnsupportedMediaType,
@@ -120,8 +121,8 @@ class ListQuery(BaseModel):
 def submit() -> Response:
     """Restore the faces of a photo.
 
-    The photo is a part of a multipart body, an object in the storage (`input.key`) or a file on the
-    web (`input.url`).
+    The photo is a part of a multipart body, an upload (`input.upload_id`), an object in the storage
+    (`input.key`) or a file on the web (`input.url`).
     """
     services = current_services()
     idempotency_key = check_idempotency_key(request.headers.get("Idempotency-Key"))

@@ -27,7 +27,7 @@ blueprint = Blueprint("web", __name__)
 
 _PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: {storage};"
-    " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    " connect-src 'self' {storage}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 # The script of the reference adds style elements. It may connect to this service only.
 _REFERENCE_POLICY = (

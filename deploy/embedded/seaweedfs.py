@@ -99,6 +99,7 @@ class SeaweedFS:
             "-master.resumeState=false",  # it would reuse old addresses, but ports may change
             "-webdav=false",
             "-admin.ui=false",
+            "-s3.allowedOrigins=*",  # web pages send uploads; the form or the URL is the permission
             "-s3.port.iceberg=0",
             "-s3.port.lance=0",
             "-volume.preStopSeconds=0",

@@ -26,6 +26,8 @@ from shared.restore_options import RestoreOptions
 Url = Annotated[str, StringConstraints(min_length=8)]
 #: ``shared.storage.keys`` judges the text.
 Key = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+#: ``api.jobs.uploads`` makes it.
+UploadId = Annotated[str, StringConstraints(pattern=r"^upl_[0-9a-f]{32}$")]
 ImageFormat = Literal["png", "jpeg", "webp"]
 
 
@@ -51,11 +53,14 @@ class Input(Request):
 
     url: Url | None = None
     key: Key | None = None
+    upload_id: UploadId | None = None
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
-        if (self.url is None) == (self.key is None):
-            raise ValueError("give exactly one of url and key (or send the photo as multipart)")
+        if [self.url, self.key, self.upload_id].count(None) != 2:
+            raise ValueError(
+                "give exactly one of url, key and upload_id (or send the photo as multipart)"
+            )
         return self
 
 

@@ -45,6 +45,15 @@ class StoredObject:
     age_s: float | None = field(default=None, compare=False)
 
 
+@dataclass(frozen=True, slots=True)
+class PresignedPost:
+    """A form that stores one object: its address, its fields, and the time (UTC) it expires."""
+
+    url: str
+    fields: dict[str, str]
+    expires_at: datetime
+
+
 class Storage(Protocol):
     """What callers need of a bucket. ``ObjectStorage`` says what each method does and raises."""
 
@@ -57,6 +66,10 @@ class Storage(Protocol):
     def head(self, key: str) -> StoredObject: ...
 
     def presign(self, key: str, *, filename: str | None = None) -> tuple[str, datetime]: ...
+
+    def presign_post(
+        self, key: str, *, content_type: str, max_bytes: int, ttl_s: int
+    ) -> PresignedPost: ...
 
     def delete(self, keys: Iterable[str]) -> None: ...
 
@@ -169,6 +182,23 @@ class ObjectStorage:
             "get_object", Params=parameters, ExpiresIn=self._url_ttl_s
         )
         return url, expires_at
+
+    def presign_post(
+        self, key: str, *, content_type: str, max_bytes: int, ttl_s: int
+    ) -> PresignedPost:
+        """Return a form that stores this object and no other, of this type, and not empty.
+
+        It is valid for ``ttl_s`` seconds. The storage refuses everything else by the policy in it.
+        """
+        expires_at = datetime.now(UTC) + timedelta(seconds=ttl_s)
+        post = self._public.generate_presigned_post(
+            self._bucket,
+            key,
+            Fields={"Content-Type": content_type},
+            Conditions=[{"Content-Type": content_type}, ["content-length-range", 1, max_bytes]],
+            ExpiresIn=ttl_s,
+        )
+        return PresignedPost(post["url"], post["fields"], expires_at)
 
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects; a missing one is not an error. Raises Unavailable."""

@@ -157,4 +157,4 @@ def objects(later_storage: LaterStorage, storage: ObjectStorage) -> LaterStorage
 
 @pytest.fixture
 def sweeper(store: JobStore, objects: LaterStorage) -> Sweeper:
-    return Sweeper(store, objects, input_ttl_s=24 * HOUR)
+    return Sweeper(store, objects, input_ttl_s=24 * HOUR, upload_ttl_s=HOUR)

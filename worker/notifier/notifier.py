@@ -104,6 +104,7 @@ class Notifier:
             store,
             storage,
             input_ttl_s=settings.input_ttl_s,
+            upload_ttl_s=settings.upload_ttl_s,
             stopping=self._stopping,
         )
         self._expiry = Expiry(store, storage, stopping=self._stopping)

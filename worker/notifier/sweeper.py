@@ -39,12 +39,14 @@ class Sweeper:
         storage: ObjectStorage,
         *,
         input_ttl_s: float,
+        upload_ttl_s: float,
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         """A sweep ends early once ``stopping`` returns true."""
         self._recovery = store.recovery
         self._storage = storage
         self._input_ttl_s = input_ttl_s
+        self._upload_ttl_s = upload_ttl_s
         self._stopping = stopping
         self._manifests = Manifests(storage)
         self._installation = Installation(store.recovery, storage)
@@ -113,7 +115,8 @@ class Sweeper:
         """Return whether no job can need this photo any more."""
         age_s = stored.age_s or 0.0
         if known.status is None:
-            return known.erased or age_s >= _OBJECT_MIN_AGE_S
+            # It may be an upload that is still to be submitted.
+            return known.erased or age_s >= _OBJECT_MIN_AGE_S + self._upload_ttl_s
         return known.status.terminal and age_s >= self._input_ttl_s
 
     def _look_up(

@@ -89,7 +89,9 @@ class World:
         self.scripts = scripts
         self.storage = MemoryStorage(lambda: self.clock.now)
         self.manifests = Manifests(self.storage)
-        self.sweeper = Sweeper(self.store, self.storage, input_ttl_s=settings.input_ttl_s)
+        self.sweeper = Sweeper(
+            self.store, self.storage, input_ttl_s=settings.input_ttl_s, upload_ttl_s=0
+        )
         self.requested: dict[str, Client] = {}
         self.doorbells = Doorbells(redis)
         self.ledger = Ledger(self.clock, self.settings.lease_s, self.settings.job_deadline_s)
