@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from redis import Redis
 
 from api import Services
 from api.jobs.photo_check import IMAGE_TYPES
@@ -20,6 +21,7 @@ from shared.storage.keys import MANIFESTS, input_key
 from tests.api.conftest import Authorised, Enrol
 from tests.jobs import new_job
 from tests.shared.conftest import at_once
+from worker.notifier.rebuilder import Rebuilder
 
 Problem = Callable[[Any], tuple[int, str]]
 Send = Callable[..., httpx.Response]
@@ -53,6 +55,14 @@ def send(photo: bytes) -> Send:
     return send
 
 
+@pytest.fixture
+def sent(client: Authorised, create: Any, send: Send) -> dict[str, Any]:
+    """An upload of ``client`` whose photo was sent."""
+    upload: dict[str, Any] = create(client)
+    assert send(upload).status_code == 204
+    return upload
+
+
 def submit(client: Authorised, upload: dict[str, Any], **kwargs: Any) -> Any:
     body = {"input": {"upload_id": upload["upload_id"]}}
     return client.post("/v1/restorations", json=body, **kwargs)
@@ -71,20 +81,18 @@ def test_a_photo_that_was_sent_with_the_form_can_be_restored(
 
 
 def test_the_job_is_bound_to_the_bytes_that_were_there_when_it_was_submitted(
-    client: Authorised, create: Any, send: Send, store: JobStore, storage: ObjectStorage
+    client: Authorised, sent: dict[str, Any], store: JobStore, storage: ObjectStorage
 ) -> None:
-    upload = create(client)
-    send(upload)
+    upload = sent
     job = store.get("acme", submit(client, upload).get_json()["id"])
     stored = storage.head(job.source["key"])
     assert job.source == {"key": stored.key, "etag": stored.etag, "bytes": stored.bytes}
 
 
 def test_erasing_the_job_erases_the_photo(
-    client: Authorised, create: Any, send: Send, storage: ObjectStorage
+    client: Authorised, sent: dict[str, Any], storage: ObjectStorage
 ) -> None:
-    upload = create(client)
-    send(upload)
+    upload = sent
     job_id = submit(client, upload).get_json()["id"]
     assert client.open(f"/v1/restorations/{job_id}", method="DELETE").status_code == 204
     assert list(storage.list("tenants/")) == []
@@ -114,10 +122,9 @@ def test_a_web_page_may_send_it_and_read_the_answer(
 
 
 def test_an_upload_is_used_once(
-    client: Authorised, create: Any, send: Send, problem: Problem, storage: ObjectStorage
+    client: Authorised, sent: dict[str, Any], problem: Problem, storage: ObjectStorage
 ) -> None:
-    upload = create(client)
-    send(upload)
+    upload = sent
     first = submit(client, upload).get_json()["id"]
     again = submit(client, upload)
     assert problem(again) == (409, "conflict")
@@ -126,10 +133,9 @@ def test_an_upload_is_used_once(
 
 
 def test_of_many_requests_at_once_one_uses_the_upload(
-    client: Authorised, create: Any, send: Send, store: JobStore
+    client: Authorised, sent: dict[str, Any], store: JobStore
 ) -> None:
-    upload = create(client)
-    send(upload)
+    upload = sent
     answers = at_once(6, lambda _: submit(client, upload))
     codes = sorted(answer.status_code for answer in answers)
     assert codes == [202, 409, 409, 409, 409, 409]
@@ -137,10 +143,9 @@ def test_of_many_requests_at_once_one_uses_the_upload(
 
 
 def test_an_upload_whose_job_was_erased_cannot_be_used_again(
-    client: Authorised, create: Any, send: Send, problem: Problem, storage: ObjectStorage
+    client: Authorised, sent: dict[str, Any], send: Send, problem: Problem, storage: ObjectStorage
 ) -> None:
-    upload = create(client)
-    send(upload)
+    upload = sent
     job_id = submit(client, upload).get_json()["id"]
     client.open(f"/v1/restorations/{job_id}", method="DELETE")
     send(upload)
@@ -149,20 +154,18 @@ def test_an_upload_whose_job_was_erased_cannot_be_used_again(
 
 
 def test_the_same_request_with_an_idempotency_key_is_answered_again(
-    client: Authorised, create: Any, send: Send
+    client: Authorised, sent: dict[str, Any]
 ) -> None:
-    upload = create(client)
-    send(upload)
+    upload = sent
     first, again = (submit(client, upload, headers={"Idempotency-Key": "a"}) for _ in range(2))
     assert first.get_json()["id"] == again.get_json()["id"]
     assert again.headers["Idempotent-Replayed"] == "true"
 
 
 def test_a_request_that_was_interrupted_before_its_record_can_be_sent_again_later(
-    client: Authorised, create: Any, send: Send, problem: Problem, services: Services
+    client: Authorised, sent: dict[str, Any], problem: Problem, services: Services
 ) -> None:
-    upload = create(client)
-    send(upload)
+    upload = sent
     job_id = upload["upload_id"].replace("upl_", "job_")
     services.manifests.write(new_job(id=job_id))  # and then the process died
     answer = submit(client, upload, headers={"Idempotency-Key": "a"})
@@ -171,20 +174,15 @@ def test_a_request_that_was_interrupted_before_its_record_can_be_sent_again_late
 
 
 def test_an_upload_that_the_full_queue_refused_can_be_used_later(
-    client: Authorised,
-    create: Any,
-    send: Send,
-    problem: Problem,
-    store: JobStore,
-    monkeypatch: pytest.MonkeyPatch,
+    client: Authorised, sent: dict[str, Any], problem: Problem, services: Services
 ) -> None:
-    upload = create(client)
-    send(upload)
-    refuse = pytest.MonkeyPatch()
-    refuse.setattr(JobStore, "create", lambda *_: (_ for _ in ()).throw(QueueFull()))
-    assert problem(submit(client, upload)) == (429, "queue-full")
-    refuse.undo()
-    assert submit(client, upload).status_code == 202
+    def refuse(*_: object) -> None:
+        raise QueueFull
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(services.store, "create", refuse)
+        assert problem(submit(client, sent)) == (429, "queue-full")
+    assert submit(client, sent).status_code == 202
 
 
 @pytest.mark.parametrize("upload_id", ["upl_" + "0" * 32, "upl_" + "f" * 32])
@@ -203,20 +201,18 @@ def test_an_upload_that_was_not_sent_is_not_found(
 
 
 def test_an_upload_of_another_tenant_is_not_found(
-    client: Authorised, enrol: Enrol, create: Any, send: Send, problem: Problem
+    client: Authorised, enrol: Enrol, sent: dict[str, Any], create: Any, problem: Problem
 ) -> None:
-    upload = create(client)
-    send(upload)
+    upload = sent
     mine, theirs = submit(enrol("globex"), upload), submit(client, create(client))
     assert problem(mine) == (422, "input-not-found")
     assert mine.get_json()["detail"] == theirs.get_json()["detail"]
 
 
 def test_an_upload_expires(
-    client: Authorised, create: Any, send: Send, problem: Problem, monkeypatch: pytest.MonkeyPatch
+    client: Authorised, sent: dict[str, Any], problem: Problem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    upload = create(client)
-    send(upload)
+    upload = sent
     now = time.time
     monkeypatch.setattr("api.jobs.uploads.time.time", lambda: now() + 3_601)
     answer = submit(client, upload)
@@ -273,13 +269,9 @@ def test_the_accepted_types_are_those_that_a_submission_recognises() -> None:
 
 
 def test_a_job_from_an_upload_survives_the_loss_of_redis(
-    client: Authorised, create: Any, send: Send, store: JobStore, storage: ObjectStorage, redis: Any
+    client: Authorised, sent: dict[str, Any], store: JobStore, storage: ObjectStorage, redis: Redis
 ) -> None:
-    from worker.notifier.rebuilder import Rebuilder
-
-    upload = create(client)
-    send(upload)
-    job_id = submit(client, upload).get_json()["id"]
+    job_id = submit(client, sent).get_json()["id"]
     redis.flushdb()
     Rebuilder(store, storage).restore_all()
     assert store.get("acme", job_id).source["key"] == input_key("acme", job_id)
