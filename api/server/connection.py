@@ -23,7 +23,14 @@ from api.preflight import body_limit
 from api.problems import MEDIA_TYPE
 from api.server.body import MEMORY_BYTES, Body, Pace
 from api.server.call import Answer, call
-from api.server.head import MAX_HEAD_BYTES, check_head, declared_bytes, environ_of, has_body
+from api.server.head import (
+    MAX_HEAD_BYTES,
+    check_head,
+    check_path,
+    declared_bytes,
+    environ_of,
+    has_body,
+)
 from api.server.resources import Resources
 from shared.errors import (
     FacemendError,
@@ -102,6 +109,7 @@ class Connection:
                 return False
             environ = environ_of(head, self._peer, self._address)
             self._resources.proxies.apply(environ)
+            check_path(environ)
             with Body(self._resources) as body:
                 await self._receive(head, environ, body)
                 answer = await self._answer(environ)

@@ -31,6 +31,11 @@ POST = b"POST /v1/restorations HTTP/1.1\r\nHost: x\r\nContent-Type: application/
         GET + b"Host: a:80:80\r\n\r\n",
         GET + b"Host: a:99999\r\n\r\n",
         GET + b"Host: [::1\r\n\r\n",
+        GET + b"Host: [1:2:3:4:5:6:7:8:9]\r\n\r\n",
+        GET + b"Host: [::1]a\r\n\r\n",
+        GET + b"Host: %zz\r\n\r\n",
+        GET + b"Host: a, b\r\n\r\n",
+        GET + b"Host: \xc3\xa9\r\n\r\n",
         GET + b"Host: a\r\nHost: a\r\n\r\n",
         GET + b"Host: a\r\nno colon\r\n\r\n",
         GET + b"Host: a\r\nX : a\r\n\r\n",
@@ -38,6 +43,8 @@ POST = b"POST /v1/restorations HTTP/1.1\r\nHost: x\r\nContent-Type: application/
         b"GET /healthz HTTP/2.0\r\nHost: x\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"GET /\r\n\r\n",
+        b"get /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /healthz#a HTTP/1.1\r\nHost: x\r\n\r\n",
         b"GET healthz HTTP/1.1\r\nHost: x\r\n\r\n",
         b"CONNECT a:80 HTTP/1.1\r\nHost: x\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
@@ -93,6 +100,9 @@ def test_half_a_head_is_malformed(served: Served) -> None:
         b"GET /healthz HTTP/1.0\r\n\r\n",
         GET + b"Host: [::1]:8000\r\n\r\n",
         b"\r\n" + GET + b"Host: x\r\n\r\n",
+        GET + b"Host: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        GET + b"Host: x\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n",
+        b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
     ],
 )
 def test_what_is_valid_http_is_served(served: Served, data: bytes) -> None:
@@ -100,6 +110,12 @@ def test_what_is_valid_http_is_served(served: Served, data: bytes) -> None:
     assert status == 200
     assert fields["date"]
     assert "server" not in fields
+
+
+@pytest.mark.parametrize("path", ["//healthz", "//metrics", "///v1/models", "/photos//healthz"])
+def test_a_path_that_begins_with_two_slashes_is_not_found(serves: Serves, path: str) -> None:
+    served = serves(api_prefix="/photos")
+    assert problem_of(served.say(served.head("GET", path))) == (404, "not-found")
 
 
 def test_a_head_request_gets_no_body(served: Served) -> None:
