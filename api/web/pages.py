@@ -1,7 +1,8 @@
-"""Web pages: the demo page, the reference of the HTTP API, and their security headers."""
+"""Web pages: the page for photos, the operator's view, the API reference, security headers."""
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import cast
@@ -20,6 +21,7 @@ from flask import (
 from flask_openapi3.openapi import OpenAPI
 
 from api.context import current_services
+from api.web.languages import LANGUAGES, language_of, words
 from shared.errors import Internal
 from shared.settings import Settings
 
@@ -36,6 +38,7 @@ _REFERENCE_POLICY = (
     " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _DEFAULT_POLICY = "default-src 'none'; frame-ancestors 'none'"
+_STATIC = Path(__file__).parent / "static"
 _REFERENCE_PACKAGE = "flask_openapi3_scalar"
 
 
@@ -46,16 +49,14 @@ def install(app: Flask) -> None:
 
 @blueprint.get("/")
 def page() -> Response:
-    """The demo page: upload a photo, compare before and after."""
-    return _html(
-        "page.html", _PAGE_POLICY.format(storage=_storage_origin(current_services().settings))
-    )
+    """The page: many photos, before and after, faces to choose."""
+    return _shell("page")
 
 
 @blueprint.get("/docs")
 def reference() -> Response:
     """The reference: the OpenAPI document for people. It works without internet access."""
-    return _html("reference.html", _REFERENCE_POLICY)
+    return _html(render_template("reference.html"), _REFERENCE_POLICY)
 
 
 @blueprint.get("/docs/assets/<path:filename>")
@@ -73,8 +74,34 @@ def document() -> Response:
     return jsonify(found)
 
 
-def _html(template: str, policy: str) -> Response:
-    response = Response(render_template(template), content_type="text/html; charset=utf-8")
+def _shell(name: str) -> Response:
+    """Render a page in the language of the request, with links to its modules."""
+    language = language_of(request)
+    content = render_template(
+        f"{name}.html",
+        name=name,
+        language=language,
+        languages=LANGUAGES,
+        words=words(language),
+        modules=_modules(name),
+    )
+    response = _html(
+        content, _PAGE_POLICY.format(storage=_storage_origin(current_services().settings))
+    )
+    response.headers["Content-Language"] = language
+    response.headers["Vary"] = "Accept-Language, Cookie"
+    return response
+
+
+@cache
+def _modules(name: str) -> list[str]:
+    """Return the modules of a page, so that the browser loads them at once, not one by one."""
+    files = [*(_STATIC / "common").glob("*.js"), *(_STATIC / name).glob("*.js")]
+    return sorted(str(file.relative_to(_STATIC)) for file in files)
+
+
+def _html(content: str, policy: str) -> Response:
+    response = Response(content, content_type="text/html; charset=utf-8")
     response.headers["Content-Security-Policy"] = policy
     return response
 

@@ -19,7 +19,7 @@ def concrete(route: str) -> tuple[str, str]:
     method, path = route.split(" ")
     path = path.replace("<job_id>", "job_" + "0" * 32)
     path = path.replace("<delivery_id>", "dlv_" + "0" * 32)
-    return method, path.replace("<path:filename>", "page.css")
+    return method, path.replace("<path:filename>", "icon.svg")
 
 
 def test_every_route_is_in_the_scope_table(app: Application) -> None:

@@ -35,7 +35,7 @@ def test_the_prefix_of_the_settings_is_kept(serves: Serves) -> None:
     job = location(served)
     assert served.say(served.head("GET", job))[0] == 200
     _, _, page = served.say(served.head("GET", "/photos/"))
-    assert b'src="/photos/static/page.js"' in page
+    assert b'src="/photos/static/page/main.js"' in page
     assert b'name="facemend-root" content="/photos"' in page
     _, _, document = served.say(served.head("GET", "/photos/openapi.json"))
     assert json.loads(document)["servers"] == [{"url": "/photos"}]

@@ -198,7 +198,7 @@ def test_a_sharp_face_is_kept_and_has_that_reason(
     sharp = Photo.of_pixels(astronaut_pixels)
     done = restorer.restore(sharp, FaceOptions())
     assert [(face.status, face.reason) for face in done.faces] == [("skipped", "already-sharp")]
-    assert "Sharp already and left as it is (see skip_sharp): face 0." in done.warnings
+    assert "1 face is left as before: sharp already." in done.warnings
     np.testing.assert_array_equal(done.photo.pixels, sharp.pixels)
     blurred = Photo.of_pixels(np.asarray(cv2.GaussianBlur(astronaut_pixels, (0, 0), 4), np.uint8))
     done = restorer.restore(blurred, FaceOptions())

@@ -22,15 +22,14 @@ def result_warnings(
 
 
 def _below_threshold(count: int) -> list[str]:
-    text = "What may be a face scores below detection_threshold: see faces."
-    return [text] if count else []
+    what = "1 possible face is" if count == 1 else f"{count} possible faces are"
+    return [f"{what} left as before: too uncertain to be restored."] if count else []
 
 
 def _already_sharp(records: Sequence[FaceRecord]) -> list[str]:
-    sharp = [str(one.index) for one in records if one.reason == reasons.ALREADY_SHARP]
-    if not sharp:
-        return []
-    return [f"Sharp already and left as it is (see skip_sharp): face {', '.join(sharp)}."]
+    count = sum(one.reason == reasons.ALREADY_SHARP for one in records)
+    what = "1 face is" if count == 1 else f"{count} faces are"
+    return [f"{what} left as before: sharp already."] if count else []
 
 
 def _unknown_indexes(count: int, options: FaceOptions) -> list[str]:
