@@ -12,11 +12,11 @@ import click
 from benchmarks.report import Report
 from benchmarks.service.device_utilization import measure_device_utilization
 from benchmarks.service.expiry import measure_expiry
-from benchmarks.service.records import measure_depth, measure_scripts
+from benchmarks.service.records import measure_depth, measure_many_workers, measure_scripts
 from benchmarks.service.submission import measure_submission
 
 RESULTS = Path(__file__).parents[1] / "results"
-_SECTIONS = ("submit", "scripts", "depth", "expiry", "utilization")
+_SECTIONS = ("submit", "scripts", "depth", "workers", "expiry", "utilization")
 
 
 @click.command()
@@ -43,6 +43,8 @@ def main(*, sections: tuple[str, ...], repetitions: int, redis: str | None, out:
             measure_scripts(report, folder, redis)
         if "depth" in chosen:
             measure_depth(report, folder, redis)
+        if "workers" in chosen:
+            measure_many_workers(report, folder, redis)
         if "expiry" in chosen:
             measure_expiry(report, folder / "expiry")
         if "utilization" in chosen:

@@ -16,6 +16,7 @@ from deploy.embedded.valkey import Valkey
 from shared.jobs.job import Priority, Status, new_id
 from shared.jobs.record import NewJob, Outcome
 from shared.jobs.store import JobStore
+from shared.jobs.workers import ServedModel
 from shared.redis.client import connect
 from shared.redis.scripts import Scripts
 from shared.settings import Settings
@@ -25,6 +26,7 @@ _MODEL = "facemend-starter"
 _MAX_SCRIPT_MS, _MAX_BYTES, _MAX_SLOWER = 1.0, 2048.0, 1.2
 _FEW, _MANY = 100, 100_000
 _JOBS, _ROUND = 2000, 50
+_WORKERS, _MAX_SERVED_MS = 1000, 0.3
 
 
 def measure_scripts(report: Report, folder: Path, binary: str | None) -> None:
@@ -62,6 +64,25 @@ def measure_scripts(report: Report, folder: Path, binary: str | None) -> None:
     for name in ("claim", "finish"):
         report.require(f"{name}, time of Redis", costs[name], "<=", _MAX_SCRIPT_MS, " ms")
     report.require("memory of a finished job", bytes_per_job, "<=", _MAX_BYTES, " bytes")
+
+
+def measure_many_workers(report: Report, folder: Path, binary: str | None) -> None:
+    """Measure what each submission asks about models, with one worker and with a thousand."""
+    rows = []
+    with _store(folder / "workers", binary) as (store, client):
+        for count in (1, _WORKERS):
+            for number in range(count):
+                store.workers.announce(f"host{number}-1", _SERVED)
+            calls = [_elapsed_ms(store.workers.served_models) for _ in range(500)]
+            announce = [
+                _elapsed_ms(lambda: store.workers.announce("host0-1", _SERVED)) for _ in range(500)
+            ]
+            rows.append((count, statistics.median(calls), statistics.median(announce)))
+        server = _server(client)
+    report.section("Many workers", f"Milliseconds a call, three models each. {server}")
+    report.table("workers", ("workers", "served models", "announce"), rows)
+    name = f"served models with {_WORKERS} workers"
+    report.require(name, rows[-1][1], "<=", _MAX_SERVED_MS, " ms")
 
 
 def measure_depth(report: Report, folder: Path, binary: str | None) -> None:
@@ -152,6 +173,12 @@ def _cost_ms(client: Redis, calls: Callable[[], object]) -> float:
     return float(sum(each["usec"] for each in runs) / sum(each["calls"] for each in runs) / 1000)
 
 
+def _elapsed_ms(call: Callable[[], object]) -> float:
+    start_s = time.perf_counter()
+    call()
+    return 1000 * (time.perf_counter() - start_s)
+
+
 def _memory(client: Redis) -> int:
     memory: Any = client.info("memory")
     return int(memory["used_memory_dataset"])
@@ -164,6 +191,10 @@ _REQUEST: dict[str, Any] = {
     "priority": "normal",
     "metadata": {"album": "1927"},
 }
+_SERVED = [
+    ServedModel(name, "e" * 64, 256, "Apache-2.0", "fp32", "openvino", 48.5)
+    for name in ("facemend-starter", "gpen-bfr-256", "gpen-bfr-512")
+]
 _FACE = {
     "index": 0,
     "box": [100.25, 50.5, 190.75, 170.0],

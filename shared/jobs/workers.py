@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -15,8 +13,8 @@ from shared.redis.scripts import Scripts
 
 #: A worker that did not announce itself for so long is counted as gone.
 SILENT_S = 15.0
-#: Estimates of waiting times read the workers again after so long, not for each job.
-_REREAD_S = 5.0
+#: A smaller sum of speeds is the rounding error of speeds that were added and taken away.
+_MIN_FACES_PER_S = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,33 +53,24 @@ class Wait:
     unknown: WaitUnknown | None = None
 
 
-@dataclass(slots=True)
-class _Capacity:
-    """Of all live workers of a model: faces in a second (if measured), and device places."""
-
-    faces_per_s: float = 0.0
-    places: int = 0
-
-
 class Workers:
     """``JobStore.workers``."""
 
     def __init__(self, scripts: Scripts) -> None:
         self._scripts = scripts
-        self._capacities: dict[str, _Capacity] = {}
-        self._read_at_s = -_REREAD_S
 
     def announce(self, worker: str, models: Sequence[ServedModel], places: int = 1) -> None:
         """Say what a worker serves, and how many jobs it runs at once.
 
-        Repeat it well within ``SILENT_S``. Raises Unavailable.
+        ``worker`` is ``{host}-{process}``. Repeat it well within ``SILENT_S``. Raises Unavailable.
         """
         content = to_json([asdict(model) | {"places": places} for model in models])
-        self._scripts.run("announce", worker=worker, models=content, silent_s=SILENT_S)
+        host = worker.rpartition("-")[0]
+        self._scripts.run("announce", worker=worker, host=host, models=content, silent_s=SILENT_S)
 
     def alive(self, host: str) -> bool:
         """Return whether a worker named ``{host}-…`` is alive. Raises Unavailable."""
-        return any(worker.rpartition("-")[0] == host for worker in self.names())
+        return bool(self._scripts.run("host_is_alive", host=host, silent_s=SILENT_S))
 
     def names(self) -> list[str]:
         """Return the names of live workers, the latest announcement first. Raises Unavailable."""
@@ -99,36 +88,24 @@ class Workers:
         difference. The whole jobs, with decoding, detection and coding, need the jobs ahead times
         their mean time by the places of all live workers (Little's law). Raises Unavailable.
         """
-        now_s = time.monotonic()
-        if now_s - self._read_at_s >= _REREAD_S:
-            self._capacities, self._read_at_s = self._read_capacities(), now_s
-        capacity = self._capacities.get(model)
+        capacity = self._scripts.run("model_capacity", model=model, silent_s=SILENT_S)
         if capacity is None:
             return Wait(unknown="no-worker")
         if work is None:
             return Wait(unknown="not-measured")
-        one_job_s = work.busy_s / capacity.places
-        if capacity.faces_per_s:
-            one_job_s = max(one_job_s, work.faces / capacity.faces_per_s)
+        places, faces_per_s = int(capacity[0]), float(capacity[1])
+        one_job_s = work.busy_s / places
+        if faces_per_s > _MIN_FACES_PER_S:
+            one_job_s = max(one_job_s, work.faces / faces_per_s)
         return Wait(round(jobs_ahead * one_job_s, 1))
 
-    def _read_capacities(self) -> dict[str, _Capacity]:
-        found: dict[str, _Capacity] = defaultdict(_Capacity)
-        for content in self._scripts.run("served_models", silent_s=SILENT_S):
-            for model in json.loads(content):
-                capacity = found[model["name"]]
-                capacity.places += model.get("places", 1)
-                if model["ms_per_face"]:
-                    capacity.faces_per_s += 1000 / model["ms_per_face"]
-        return dict(found)
-
     def served_models(self) -> list[ServedModel]:
-        """Return one entry for each model name, the latest, sorted by name. Raises Unavailable."""
-        found: dict[str, ServedModel] = {}
-        for content in self._scripts.run("served_models", silent_s=SILENT_S):
-            for model in map(_served_model, json.loads(content)):
-                found.setdefault(model.name, model)
-        return sorted(found.values(), key=lambda model: model.name)
+        """Return one entry for each model name, the latest, sorted by name. Raises Unavailable.
+
+        The cost depends on the number of models, not on that of workers.
+        """
+        found = self._scripts.run("served_models", silent_s=SILENT_S)
+        return sorted((_served_model(json.loads(each)) for each in found), key=lambda it: it.name)
 
 
 def _served_model(content: dict[str, Any]) -> ServedModel:

@@ -3,5 +3,4 @@
 -- Arguments:
 --   worker: text
 -- Returns: nothing
-redis.call('ZREM', key('workers'), worker)
-redis.call('HDEL', key('workers', 'models'), worker)
+remove_worker(worker)

@@ -3,5 +3,5 @@
 -- Arguments:
 --   silent_s: number    seconds after which a worker is counted as gone
 -- Returns: names, the latest announcement first
-local since = '(' .. timestamp(now() - silent_s)
-return redis.call('ZREVRANGEBYSCORE', key('workers'), '+inf', since)
+remove_silent_workers(silent_s)
+return redis.call('ZREVRANGE', key('workers'), 0, -1)

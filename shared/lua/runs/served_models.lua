@@ -1,11 +1,7 @@
--- Lists the models of the workers that announced themselves lately.
+-- Lists the models that at least one live worker serves.
 --
 -- Arguments:
 --   silent_s: number    seconds after which a worker is counted as gone
--- Returns: one JSON text for each worker, the latest announcement first
-local found = {}
-local since = timestamp(now() - silent_s)
-for _, worker in ipairs(redis.call('ZREVRANGEBYSCORE', key('workers'), '+inf', '(' .. since)) do
-  found[#found + 1] = redis.call('HGET', key('workers', 'models'), worker)
-end
-return found
+-- Returns: one JSON text for each model, as it was announced last
+remove_silent_workers(silent_s)
+return redis.call('HVALS', key('models', 'latest'))

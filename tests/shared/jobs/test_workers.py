@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from random import Random
 
+import pytest
 from redis import Redis
 
 from shared.jobs.job import Job, Status
@@ -18,7 +21,9 @@ BIG = replace(STARTER, name="big", size_px=512, ms_per_face=None)
 
 
 def fall_silent(redis: Redis, worker: str) -> None:
-    redis.zadd("fm:workers", {worker: redis_time(redis) - SILENT_S})
+    silent = redis_time(redis) - SILENT_S
+    redis.zadd("fm:workers", {worker: silent})
+    redis.zadd("fm:workers:hosts", {worker.rpartition("-")[0]: silent})
 
 
 def test_models_of_all_live_workers_are_served_each_once(store: JobStore) -> None:
@@ -51,6 +56,53 @@ def test_silent_workers_are_forgotten(store: JobStore, redis: Redis) -> None:
     fall_silent(redis, "a-1")
     store.workers.announce("b-1", [BIG])
     assert redis.hkeys("fm:workers:models") == ["b-1"]
+    assert redis.hgetall("fm:models:workers") == {"big": "1"}
+
+
+def test_a_model_is_served_until_its_last_worker_is_gone(store: JobStore) -> None:
+    for worker in ("a-1", "b-1", "b-1"):
+        store.workers.announce(worker, [STARTER])
+    store.workers.forget("a-1")
+    store.workers.forget("a-1")
+    assert store.workers.served_models() == [STARTER]
+    store.workers.forget("b-1")
+    assert store.workers.served_models() == []
+
+
+def test_a_worker_that_changes_its_models_serves_only_the_new_ones(store: JobStore) -> None:
+    store.workers.announce("a-1", [STARTER])
+    store.workers.announce("a-1", [BIG])
+    assert store.workers.served_models() == [BIG]
+
+
+def test_the_summary_of_models_equals_a_recount(store: JobStore, redis: Redis) -> None:
+    """Any order of announcements, changes and losses: seeded, so it can be repeated."""
+    draw = Random(5)
+    models = [
+        replace(STARTER, name=name, ms_per_face=ms) for name in "xyz" for ms in (None, 4.0, 8.0)
+    ]
+    for _ in range(300):
+        worker = f"host-{draw.randrange(6)}"
+        match draw.randrange(4):
+            case 0:
+                store.workers.forget(worker)
+            case 1:
+                fall_silent(redis, worker)
+            case _:
+                names = draw.sample("xyz", draw.randrange(4))
+                store.workers.announce(
+                    worker, [draw.choice([m for m in models if m.name == name]) for name in names]
+                )
+    store.workers.names()  # removes the silent ones
+    served = [m for said in redis.hvals("fm:workers:models") for m in json.loads(said)]
+    speeds = {
+        name: sum(1000 / m["ms_per_face"] for m in served if m["name"] == name and m["ms_per_face"])
+        for name in {m["name"] for m in served}
+    }
+    assert {m.name for m in store.workers.served_models()} == set(speeds)
+    assert {
+        name: float(redis.hget("fm:models:faces_per_s", name) or 0) for name in speeds
+    } == pytest.approx(speeds)
 
 
 def test_a_host_is_alive_while_one_of_its_workers_reports(store: JobStore, redis: Redis) -> None:
@@ -63,8 +115,8 @@ def test_a_host_is_alive_while_one_of_its_workers_reports(store: JobStore, redis
 
 def test_unknown_fields_of_a_newer_worker_are_ignored(store: JobStore, redis: Redis) -> None:
     store.workers.announce("a-1", [STARTER])
-    said = redis.hget("fm:workers:models", "a-1")
-    redis.hset("fm:workers:models", "a-1", said.replace("{", '{"colour":"blue",'))
+    said = redis.hget("fm:models:latest", "starter")
+    redis.hset("fm:models:latest", "starter", said.replace("{", '{"colour":"blue",'))
     assert store.workers.served_models() == [STARTER]
 
 
@@ -91,35 +143,35 @@ def why_unknown(store: JobStore, job: Job) -> str | None:
 
 
 def test_the_wait_is_the_faces_ahead_by_the_speed_of_all_workers(
-    store: JobStore, store_with: Callable[[], JobStore], new_job: Callable[..., NewJob]
+    store: JobStore, new_job: Callable[..., NewJob]
 ) -> None:
     for faces in (2, 6):
         succeed(store, new_job(), faces)
     jobs = [store.create(new_job()) for _ in range(4)]
     store.workers.announce("a-1", [replace(STARTER, ms_per_face=1000.0)])
     store.workers.announce("b-1", [replace(STARTER, ms_per_face=500.0), BIG])
-    assert waits(store_with(), jobs) == [0.0, 1.3, 2.7, 4.0]  # four faces a job, three a second
+    assert waits(store, jobs) == [0.0, 1.3, 2.7, 4.0]  # four faces a job, three a second
 
 
 def test_jobs_that_need_longer_than_their_faces_wait_for_the_places_of_all_workers(
-    store: JobStore, store_with: Callable[[], JobStore], new_job: Callable[..., NewJob]
+    store: JobStore, new_job: Callable[..., NewJob]
 ) -> None:
     for busy_ms in (2000, 4000):
         succeed(store, new_job(), 0, busy_ms)
     jobs = [store.create(new_job()) for _ in range(3)]
     store.workers.announce("a-1", [STARTER], places=4)
     store.workers.announce("b-1", [STARTER, BIG], places=2)
-    assert waits(store_with(), jobs) == [0.0, 0.5, 1.0]  # three seconds a job, six places
+    assert waits(store, jobs) == [0.0, 0.5, 1.0]  # three seconds a job, six places
 
 
 def test_without_a_live_worker_of_the_model_the_wait_is_unknown(
-    store: JobStore, store_with: Callable[[], JobStore], new_job: Callable[..., NewJob]
+    store: JobStore, new_job: Callable[..., NewJob]
 ) -> None:
     succeed(store, new_job(), 1)
     job = store.create(new_job())
     assert why_unknown(store, job) == "no-worker"
     store.workers.announce("b-1", [BIG])
-    assert why_unknown(store_with(), job) == "no-worker"
+    assert why_unknown(store, job) == "no-worker"
 
 
 def test_before_a_job_of_the_model_has_succeeded_the_wait_is_unknown(
