@@ -21,6 +21,7 @@ from shared.errors import (
 from shared.jobs.cursor import decode, encode
 from shared.jobs.idempotency import FULL_S, Idempotency, digest, reservation_key
 from shared.jobs.job import Job, Priority, Status
+from shared.jobs.leadership import Leadership
 from shared.jobs.record import NewJob, to_job, to_new_job
 from shared.jobs.recovery import Recovery
 from shared.jobs.runs import MAX_DOORBELLS, Runs
@@ -224,12 +225,9 @@ class JobStore:
         """
         return dict(self._scripts.run("job_counts"))
 
-    def hold_export(self, holder: str, lease_s: float) -> bool:
-        """Return whether ``holder`` may export the gauges of the service for ``lease_s``.
-
-        With ``lease_s`` 0, give the lease back.
-        """
-        return bool(self._scripts.run("hold_export", holder=holder, lease_s=lease_s))
+    def leadership(self, task: str, lease_s: float) -> Leadership:
+        """Return a lease on a task of the whole service, which is not held yet."""
+        return Leadership(self._scripts, task, lease_s)
 
     def ping(self) -> None:
         """Raises Unavailable if Redis does not respond."""

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import secrets
-import time
 from collections.abc import Iterator, Mapping
 
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from shared.errors import Unavailable
 from shared.jobs.job import Priority
 from shared.jobs.store import JobStore
 from shared.settings import Settings
@@ -29,31 +26,23 @@ class ServiceGauges(Collector):
     def __init__(
         self, store: JobStore, settings: Settings, lease_s: float = EXPORT_LEASE_S
     ) -> None:
-        self._store, self._lease_s = store, lease_s
-        self._holder = secrets.token_hex(8)
+        self._store = store
+        self._leadership = store.leadership("export", lease_s)
         self._counts: Mapping[str, int] = {}
-        self._valid_until_s = 0.0
         # An emptied queue is exported as 0: a series that ends keeps its last value in many graphs.
         served = {settings.default_model, *settings.served_models}
         self._queues = {(model, str(priority)) for model in served for priority in Priority}
 
     def refresh(self) -> None:
         """Count again, if no other notifier exports. Raises Unavailable."""
-        valid_until_s = time.monotonic() + self._lease_s  # before the lease ends in Redis
-        if not self._store.hold_export(self._holder, self._lease_s):
-            self._valid_until_s = 0.0
+        if not self._leadership.hold():
             return
         self._counts = self._store.counts()
         self._queues |= {_queue(name) for name in self._counts if name.startswith("queued.")}
-        self._valid_until_s = valid_until_s
 
     def close(self) -> None:
         """Let another notifier export the gauges at once. Never raises."""
-        self._valid_until_s = 0.0
-        try:
-            self._store.hold_export(self._holder, 0)
-        except Unavailable:
-            return  # the lease ends by itself
+        self._leadership.give_back()
 
     def describe(self) -> list[Metric]:
         """Return nothing: the registry then does not count at registration."""
@@ -61,7 +50,7 @@ class ServiceGauges(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Called by the registry for each scrape."""
-        if time.monotonic() >= self._valid_until_s:
+        if not self._leadership.held or not self._counts:
             return
         counts = self._counts
         queued = GaugeMetricFamily(

@@ -50,6 +50,8 @@ EVERY_S = 1.0
 GAUGES_EVERY_S = 5.0
 KEYS_EVERY_S = 5.0
 MANIFESTS_EVERY_S = 60.0
+#: Sweeps list the whole bucket, so one notifier does them. Another one takes over after this time.
+SWEEP_LEASE_S = 20.0
 EXIT_SETTINGS = 2
 
 T = TypeVar("T")
@@ -100,12 +102,13 @@ class Notifier:
         self._scheduler = DeliveryScheduler(
             webhook_delivery.deliver, keep_s=settings.webhook_timeout_s
         )
+        self._sweeping = store.leadership("sweep", SWEEP_LEASE_S)
         self._sweeper = Sweeper(
             store,
             storage,
             input_ttl_s=settings.input_ttl_s,
             upload_ttl_s=settings.upload_ttl_s,
-            stopping=self._stopping,
+            stopping=lambda: self._stop.is_set() or not self._sweeping.held,
         )
         self._expiry = Expiry(store, storage, stopping=self._stopping)
         self._key_backup = KeyBackup(keys, storage, Installation(store.recovery, storage))
@@ -126,8 +129,9 @@ class Notifier:
             _PeriodicTask("expiry", self._expiry.erase_expired),
             _PeriodicTask("gauges", self.tick_gauges, every_s=GAUGES_EVERY_S),
             _PeriodicTask("keys", self._key_backup.save, every_s=KEYS_EVERY_S),
-            _PeriodicTask("manifests", self._sweeper.sweep_manifests, every_s=MANIFESTS_EVERY_S),
-            _PeriodicTask("objects", self._sweeper.sweep_objects, every_s=self._settings.sweep_s),
+            _PeriodicTask("leadership", self._sweeping.hold, every_s=SWEEP_LEASE_S / 4),
+            _PeriodicTask("manifests", self.sweep_manifests, every_s=MANIFESTS_EVERY_S),
+            _PeriodicTask("objects", self.sweep_objects, every_s=self._settings.sweep_s),
         )
         threads = [Thread(target=self._repeat, args=[task], name=task.name) for task in tasks]
         for thread in threads:
@@ -160,6 +164,7 @@ class Notifier:
         """Wait for the webhooks that are being sent, and leave the gauges to other notifiers."""
         self._scheduler.close()
         self.gauges.close()
+        self._sweeping.give_back()
 
     # --- tasks ------------------------------------------------------------------------------
 
@@ -197,6 +202,14 @@ class Notifier:
             if not batch:
                 break
         return taken
+
+    def sweep_manifests(self) -> int:
+        """Sweep manifests if this notifier leads; see ``Sweeper``. Raises Unavailable."""
+        return self._sweeper.sweep_manifests() if self._sweeping.hold() else 0
+
+    def sweep_objects(self) -> int:
+        """Sweep objects if this notifier leads; see ``Sweeper``. Raises Unavailable."""
+        return self._sweeper.sweep_objects() if self._sweeping.hold() else 0
 
     def tick_gauges(self) -> None:
         """Count queue, running jobs and deliveries again for the gauges. Raises Unavailable."""

@@ -132,7 +132,7 @@ def test_a_notifier_whose_lease_is_over_exports_nothing(
 ) -> None:
     gauges = ServiceGauges(store, settings, lease_s=0.001)
     gauges.refresh()
-    while redis.exists("fm:export"):
+    while redis.exists("fm:leader:export"):
         pass
     assert [*gauges.collect()] == []
 

@@ -10,13 +10,14 @@ import pytest
 from prometheus_client import REGISTRY
 from redis import Redis
 
-from shared.jobs.job import Priority, Status
+from shared.jobs.job import Priority, Status, new_id
 from shared.jobs.store import JobStore
 from shared.net.fetcher import Fetcher
 from shared.queue.celery_queue import Doorbell, make_celery, restore_queue
 from shared.redis.scripts import Scripts
 from shared.settings import PRIVATE_ADDRESSES, Settings
 from shared.storage.bucket import ObjectStorage
+from shared.storage.keys import manifest_key
 from shared.tenants.api_keys import KeyRing
 from shared.webhooks.outbox import Outbox
 from tests.jobs import MODEL, TENANT, end_job, new_job, only_delivery, queue_job
@@ -160,6 +161,23 @@ def test_a_starting_notifier_waits_one_lease_before_it_takes_jobs_from_workers(
         stop.set()
         running.join()
         assert store.get(TENANT, job_id).status is after
+
+
+# --- sweeps ---
+
+
+def test_one_notifier_sweeps_and_another_takes_over(
+    storage: ObjectStorage, build: Build, redis: Redis
+) -> None:
+    first, second = build(), build()
+    first.sweep_manifests()
+    orphan = manifest_key(TENANT, new_id("job"), 1)
+    storage.put(orphan, b"{}", "application/json")
+    redis.set(f"fm:gone:{orphan.split('/')[-1].split('.')[0]}", 1)  # it was erased
+    assert second.sweep_manifests() == 0
+    assert second.sweep_objects() == 0
+    first.close()
+    assert second.sweep_manifests() == 1
 
 
 # --- gauges ---
