@@ -84,7 +84,7 @@ def test_the_sweeper_deletes_what_a_dead_run_of_the_job_left(
     put(storage, result_key(TENANT, job_id, "dead", "image.png"))
     redis.zadd("fm:expiry", {job_id: 0})
     assert expiry.erase_expired() == 1
-    Sweeper(store, storage, input_ttl_s=0).sweep_objects()
+    Sweeper(store, storage, input_ttl_s=0, upload_ttl_s=0).sweep_objects()
     assert keys(storage) == []
 
 
