@@ -9,7 +9,7 @@ from api import auth, context, payload, problems, rate_limit, request_log
 from api.context import Services
 from api.jobs.submission import MULTIPART_OVERHEAD_BYTES
 from api.openapi import SECURITY_SCHEMES, Application, info
-from api.routes import deliveries, events, models, operations, restorations, uploads, usage
+from api.routes import deliveries, events, models, operations, restorations, tokens, uploads, usage
 from api.web import pages
 
 __all__ = ["Services", "create_app"]
@@ -42,6 +42,7 @@ def create_app(services: Services) -> Application:
         restorations.blueprint,
         events.blueprint,
         uploads.blueprint,
+        tokens.blueprint,
         deliveries.blueprint,
         models.blueprint,
         usage.blueprint,

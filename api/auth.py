@@ -31,6 +31,7 @@ SCOPES: Mapping[str, str | None] = {
     "GET /v1/restorations/<job_id>/events": READ,
     "GET /v1/restorations/<job_id>/deliveries": READ,
     "POST /v1/uploads": WRITE,
+    "POST /v1/tokens": WRITE,
     "GET /v1/deliveries": READ,
     "GET /v1/deliveries/<delivery_id>": READ,
     "POST /v1/deliveries/<delivery_id>/redeliver": WRITE,

@@ -108,6 +108,17 @@ UPLOAD_BODY: dict[str, Any] = {
     },
 }
 
+#: The body of POST /v1/tokens.
+TOKEN_BODY: dict[str, Any] = {
+    "required": True,
+    "content": {
+        JSON: {
+            "schema": {"$ref": "#/components/schemas/TokenRequest"},
+            "example": {"scopes": ["restorations:write"], "jobs": 20, "expires_in_s": 900},
+        }
+    },
+}
+
 #: Request headers of POST /v1/restorations.
 SUBMIT_HEADERS: list[dict[str, Any]] = [
     {

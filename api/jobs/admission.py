@@ -19,6 +19,7 @@ from api.jobs.uploads import check_unused, find_upload, job_of_upload
 from shared.errors import (
     Conflict,
     FacemendError,
+    Forbidden,
     IdempotencyInProgress,
     InputError,
     InputNotFound,
@@ -87,7 +88,7 @@ def admit(
         job = _accept(submission, caller, None, services, request_id)
         return Admission(job, replayed=False, wait_s=wait_s)
     first = store.idempotency.begin(
-        caller.id, idempotency_key, submission.fingerprint, room_for, wait_s
+        caller.owner_id, idempotency_key, submission.fingerprint, room_for, wait_s
     )
     if first is not None:
         wait_s = first.wait_s if wait_s is None else wait_s
@@ -103,8 +104,8 @@ def admit(
 def retry_job(caller: ApiKey, job_id: str, services: Services) -> Job:
     """Put a failed or canceled job back into the queue.
 
-    Raises NotFound, Conflict for a job in another state, InputNotFound if its photo is gone, and
-    QueueFull.
+    Raises NotFound, Conflict for a job in another state, InputNotFound if its photo is gone,
+    QueueFull, and Forbidden if a token may create no more jobs.
     """
     before = services.store.get(caller.tenant, job_id)
     if before.status not in {Status.FAILED, Status.CANCELED}:
@@ -116,11 +117,18 @@ def retry_job(caller: ApiKey, job_id: str, services: Services) -> Job:
     services.manifests.write(new, before.generation + 1)
     message = services.doorbell.message(new.id, new.model, new.priority)
     try:
-        return services.store.retry(caller.tenant, job_id, before.generation, message)
-    except QueueFull:
-        # Only after QueueFull: otherwise the manifest may belong to an earlier request.
+        return services.store.retry(
+            caller.tenant, job_id, before.generation, message, token_id=_token_id(caller)
+        )
+    except (QueueFull, Forbidden):
+        # Only after these errors: otherwise the manifest may belong to an earlier request.
         services.manifests.remove(new.tenant, new.id, before.generation + 1)
         raise
+
+
+def _token_id(caller: ApiKey) -> str | None:
+    """Return the id of a key that may create only some jobs, else None."""
+    return caller.id if caller.parent else None
 
 
 def known_models(services: Services) -> frozenset[str]:
@@ -142,7 +150,7 @@ def _abandon(services: Services, caller: ApiKey, idempotency_key: str) -> None:
         with services.deadline.start(
             share=_CLEANUP_SHARE
         ):  # the deadline of the request may be over
-            services.store.idempotency.abandon(caller.id, idempotency_key)
+            services.store.idempotency.abandon(caller.owner_id, idempotency_key)
     except Unavailable:
         _log.warning("Idempotency-Key not released; it expires within a minute")
 
@@ -154,6 +162,8 @@ def _accept(
     services: Services,
     request_id: str,
 ) -> Job:
+    if caller.jobs_left == 0:
+        raise Forbidden("This token may create no more jobs.")  # before its photo is stored
     model = _check_model(submission.parameters.model, services)
     _check_addresses(submission, caller, services)
     upload_id = submission.input and submission.input.upload_id
@@ -164,7 +174,8 @@ def _accept(
     new = NewJob(
         id=job_id,
         tenant=caller.tenant,
-        key_id=caller.id,
+        key_id=caller.owner_id,
+        token_id=_token_id(caller),
         model=model,
         priority=parameters.priority,
         request=submission.record | {"model": model},
@@ -178,7 +189,7 @@ def _accept(
     _write_manifest(new, services)
     try:
         job = services.store.create(new, services.doorbell.message(job_id, model, new.priority))
-    except (QueueFull, IdempotencyInProgress):
+    except (QueueFull, IdempotencyInProgress, Forbidden):
         # Only after these errors: after a timeout, the job may exist and need both.
         services.manifests.remove(new.tenant, new.id)
         if submission.image is not None:
@@ -206,7 +217,7 @@ def _of(job: Job, caller: ApiKey) -> NewJob:
     return NewJob(
         id=job.id,
         tenant=job.tenant,
-        key_id=caller.id,
+        key_id=caller.owner_id,
         model=job.model,
         priority=job.priority,
         request=job.request,

@@ -29,10 +29,10 @@ blueprint = APIBlueprint(
 def usage() -> Response:
     """Jobs, faces and bytes of this API key since it was created, and its limits."""
     services, key = current_services(), caller()
-    used = services.usage.of(key.tenant, key.id)
+    used = services.usage.of(key.tenant, key.owner_id)
     body = Usage(
         tenant=key.tenant,
-        key_id=key.id,
+        key_id=key.owner_id,
         jobs=JobCounts(
             created=used.created,
             succeeded=used.succeeded,

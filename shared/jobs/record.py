@@ -21,7 +21,8 @@ class NewJob:
 
     ``idempotency_fingerprint`` is the one that ``Idempotency.begin`` got. With it, a reservation
     that has ended and now belongs to another request is never bound to this job. ``request_id`` is
-    that of the HTTP request, for the log lines of every process that has the job.
+    that of the HTTP request, for the log lines of every process that has the job. ``token_id``: the
+    token (a short-lived API key) that creates the job, if one does.
     """
 
     id: str
@@ -36,6 +37,7 @@ class NewJob:
     idempotency_key: str | None = None
     idempotency_fingerprint: str | None = None
     request_id: str = ""
+    token_id: str | None = None
 
     @cached_property
     def spec(self) -> str:

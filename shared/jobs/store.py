@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from shared.errors import (
     Conflict,
+    Forbidden,
     IdempotencyInProgress,
     NotFound,
     QueueFull,
@@ -34,6 +35,7 @@ from shared.settings import Settings
 SCANNED = 500
 #: The id of an erased job is blocked for so long, so that no late writer restores the job.
 TOMBSTONE_S = 86_400
+_SPENT = "This token may create no more jobs."
 
 
 class JobStore:
@@ -58,7 +60,7 @@ class JobStore:
 
         ``message`` (see ``Doorbell.message``) rings if the queue has room for it. Raises QueueFull;
         IdempotencyInProgress if the reservation has ended or belongs to another request; Conflict
-        if the id is or was in use.
+        if the id is or was in use; Forbidden if the token may create no more jobs.
         """
         reservation = fingerprint = None
         if new.idempotency_key is not None:
@@ -80,6 +82,7 @@ class JobStore:
             reservation=reservation,
             fingerprint=fingerprint,
             key_id=new.key_id,
+            token_id=new.token_id,
             input_bytes=new.source.get("bytes", 0),
             message=message,
             max_doorbells=MAX_DOORBELLS,
@@ -89,6 +92,8 @@ class JobStore:
                 raise QueueFull(retry_after_s=FULL_S)
             case "reservation":
                 raise IdempotencyInProgress
+            case "spent":
+                raise Forbidden(_SPENT)
             case "exists":
                 raise Conflict("There is or was a job of this id")
         return to_new_job(new, answer)
@@ -152,13 +157,20 @@ class JobStore:
         return to_job(job_id, answer)
 
     def retry(
-        self, tenant: str, job_id: str, generation: int | None = None, message: str | None = None
+        self,
+        tenant: str,
+        job_id: str,
+        generation: int | None = None,
+        message: str | None = None,
+        *,
+        token_id: str | None = None,
     ) -> Job:
         """Queue a failed or canceled job once more under its id, as if it were new.
 
         ``generation`` is the one that the caller has seen and written the next manifest for.
-        ``message`` rings as in ``create``. Raises NotFound; QueueFull; Conflict for a job of
-        another generation, in another state, or past its expiry.
+        ``message`` rings as in ``create``, and ``token_id`` counts. Raises NotFound; QueueFull;
+        Forbidden as ``create`` does; Conflict for a job of another generation, in another state, or
+        past its expiry.
         """
         answer = self._scripts.run(
             "retry",
@@ -169,6 +181,7 @@ class JobStore:
             max_age_s=self._settings.max_queue_age_s,
             call=secrets.token_hex(4),
             generation=generation,
+            token_id=token_id,
             message=message,
             max_doorbells=MAX_DOORBELLS,
         )
@@ -177,6 +190,8 @@ class JobStore:
                 raise NotFound
             case "full":
                 raise QueueFull(retry_after_s=FULL_S)
+            case "spent":
+                raise Forbidden(_SPENT)
             case str():
                 raise Conflict(f"The job is {answer}; only a failed or canceled one runs again")
         return to_job(job_id, answer)

@@ -22,7 +22,14 @@ from typing import Any, Self, cast
 
 from pydantic import SecretStr
 
-from shared.errors import InvalidRequest, NotFound, SettingsInvalid, Unauthorized, Unavailable
+from shared.errors import (
+    Forbidden,
+    InvalidRequest,
+    NotFound,
+    SettingsInvalid,
+    Unauthorized,
+    Unavailable,
+)
 from shared.jobs.job import new_id
 from shared.redis.client import connect, redis_errors
 from shared.redis.keys import redis_key, tenant_key
@@ -42,12 +49,25 @@ _TENANT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
+    """A key, or a token: a short-lived key that another key, its ``parent``, has created.
+
+    Only a token has ``jobs_left``, and ``expires_at`` when it is created. Times are Unix seconds.
+    """
+
     id: str
     tenant: str
     name: str
     scopes: frozenset[str]
     created_at: float
     revoked: bool
+    parent: str | None = None
+    expires_at: float | None = None
+    jobs_left: int | None = None
+
+    @property
+    def owner_id(self) -> str:
+        """The key to which usage and idempotency keys belong: of a token, its parent."""
+        return self.parent or self.id
 
 
 class KeyRing:
@@ -78,9 +98,7 @@ class KeyRing:
             raise InvalidRequest("A tenant has 1 to 63 characters of a-z, 0-9, - and _")
         if not granted or granted - ALL_SCOPES:
             raise InvalidRequest(f"Scopes are {', '.join(sorted(ALL_SCOPES))}")
-        key_id = new_id("key")
-        body = _PREFIX + key_id.removeprefix("key_") + _random_letters(_SECRET_LENGTH)
-        token = body + _checksum(body)
+        key_id, token = _new_token()
         created_at = float(
             self._scripts.run(
                 "add_key",
@@ -92,6 +110,52 @@ class KeyRing:
             )
         )
         return ApiKey(key_id, tenant, name, granted, created_at, revoked=False), token
+
+    def create_token(
+        self, parent: ApiKey, scopes: Iterable[str], *, jobs: int, expires_in_s: int
+    ) -> tuple[ApiKey, str]:
+        """Create a short-lived key of the same tenant. Return it and its token.
+
+        It creates at most ``jobs`` jobs. It ends after ``expires_in_s`` seconds, and is invalid
+        while its parent is revoked. It is in no list and no backup.
+
+        Raises Forbidden for a scope that the parent does not have, or if the parent is a token;
+        Unauthorized if the parent was revoked meanwhile; Unavailable.
+        """
+        granted = frozenset(scopes)
+        if parent.parent is not None:
+            raise Forbidden("A token cannot create tokens.")
+        if missing := granted - parent.scopes:
+            raise Forbidden(f"This key does not have {', '.join(sorted(missing))} itself.")
+        key_id, token = _new_token()
+        times = self._scripts.run(
+            "add_token",
+            id=key_id,
+            parent=parent.id,
+            tenant=parent.tenant,
+            name=f"token of {parent.id}",
+            scopes=" ".join(sorted(granted)),
+            digest=self._digest(token),
+            jobs=jobs,
+            expires_in_s=expires_in_s,
+        )
+        if times is None:
+            raise Unauthorized
+        created_at, expires_at = map(float, times)
+        return (
+            ApiKey(
+                id=key_id,
+                tenant=parent.tenant,
+                name=f"token of {parent.id}",
+                scopes=granted,
+                created_at=created_at,
+                revoked=False,
+                parent=parent.id,
+                expires_at=expires_at,
+                jobs_left=jobs,
+            ),
+            token,
+        )
 
     def authenticate(self, token: str) -> ApiKey:
         """Return the key of ``token``, like ``admit``, without counting a request."""
@@ -236,7 +300,16 @@ def _api_key(key_id: str, record: dict[str, str]) -> ApiKey:
         scopes=frozenset(record["scopes"].split()),
         created_at=float(record["created_at"]),
         revoked="revoked" in record,
+        parent=record.get("parent"),
+        jobs_left=int(record["jobs_left"]) if "jobs_left" in record else None,
     )
+
+
+def _new_token() -> tuple[str, str]:
+    """Return a new id and a token with it."""
+    key_id = new_id("key")
+    body = _PREFIX + key_id.removeprefix("key_") + _random_letters(_SECRET_LENGTH)
+    return key_id, body + _checksum(body)
 
 
 def _random_letters(count: int) -> str:

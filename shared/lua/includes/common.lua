@@ -71,6 +71,17 @@ local function load_run(id, token)
   return nil
 end
 
+-- Takes jobs from the number that a token (a short-lived API key) may still create. Returns whether they
+-- were left. `token_id`: nil for a key without such a limit.
+local function spend_jobs(token_id, jobs)
+  if not token_id then return true end
+  local record = key('key', token_id)
+  local left = tonumber(redis.call('HGET', record, 'jobs_left') or '0')  -- 0: it has just ended
+  if left < jobs then return false end
+  redis.call('HINCRBY', record, 'jobs_left', -jobs)
+  return true
+end
+
 -- Adds to the usage of an API key, which shared/tenants/usage.py reads. `counts`: numbers by field.
 local function count_usage(key_id, counts)
   for field, number in pairs(counts) do

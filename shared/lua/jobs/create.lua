@@ -14,10 +14,11 @@
 --   reservation: text?       key of the idempotency reservation
 --   fingerprint: text?       digest of the request that made the reservation
 --   key_id: text             the API key, for the usage
+--   token_id: text?          the token that creates the job, if one does
 --   input_bytes: number
 --   message: text?           Celery message that rings
 --   max_doorbells: number    doorbells that a queue may hold
--- Returns: the fields of the new record; or why there is none: 'exists', 'full', 'reservation'
+-- Returns: the fields of the new record; or why there is none: 'exists', 'full', 'reservation', 'spent'
 local record = key('job', id)
 local owner = redis.call('HGET', record, 'tenant')
 if owner == tenant and redis.call('GET', record .. ':spec') == spec then
@@ -30,6 +31,9 @@ if reservation then
   local held = redis.call('HMGET', reservation, 'fingerprint', 'job')
   if not held[1] or held[2] then return 'reservation' end
   if fingerprint and held[1] ~= fingerprint then return 'reservation' end
+end
+if not spend_jobs(token_id, 1) then return 'spent' end
+if reservation then
   redis.call('HSET', reservation, 'job', id)
   redis.call('HDEL', reservation, 'call')
   redis.call('EXPIRE', reservation, 86400)

@@ -8,9 +8,10 @@
 --   max_age_s: number       quota: how long one of them may have waited; 0: no limit
 --   call: text              names this call, so that it can be repeated
 --   generation: number?     the generation that the caller expects
+--   token_id: text?         the token that retries the job, if one does
 --   message: text?          Celery message that rings
 --   max_doorbells: number   doorbells that a queue may hold
--- Returns: the view of the job; 'full'; why it cannot run again: its state, 'retried' or 'expired'; false
+-- Returns: the view of the job; 'full'; 'spent'; why it cannot run again: its state, 'retried' or 'expired'; false
 --   if the tenant has no such job
 local job = load_job(id)
 if not job or job.tenant ~= tenant then return false end
@@ -21,6 +22,7 @@ if not NEXT_STATES[job.status].queued or job.status == 'running' then return job
 local expires = redis.call('ZSCORE', key('expiry'), id)
 if not expires or tonumber(expires) <= now() then return 'expired' end
 if over_quota(job, max_queued, max_age_s) then return 'full' end
+if not spend_jobs(token_id, 1) then return 'spent' end
 
 local record, at = key('job', id), now()
 local deadline = timestamp(at + math.min(deadline_s, tonumber(job.start_before or deadline_s)))

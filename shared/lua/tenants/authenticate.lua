@@ -26,7 +26,11 @@ local function count()
 end
 
 local record = key('key', id)
-local known = redis.call('HMGET', record, 'digest', 'revoked')
-local counted = {}
+local known = redis.call('HMGET', record, 'digest', 'revoked', 'parent')
+local fields, counted = redis.call('HGETALL', record), {}
+if known[3] and redis.call('HEXISTS', key('key', known[3]), 'revoked') == 1 then  -- it ends with its parent
+  known[2] = '1'
+  fields[#fields + 1], fields[#fields + 2] = 'revoked', '1'
+end
 if quota > 0 and known[1] == digest and not known[2] then counted = count() end
-return {redis.call('EXISTS', key('keys')), redis.call('HGETALL', record), counted}
+return {redis.call('EXISTS', key('keys')), fields, counted}
