@@ -53,11 +53,11 @@ def _is_within(name: str, packages: set[str]) -> bool:
 
 _IMPORT_EVERYTHING = """
 import importlib, os, pkgutil, sys
-import api, deploy, shared, worker
+import api, deploy, facemend, shared, worker
 
 names = [
     module.name
-    for package in (api, deploy, shared, worker)
+    for package in (api, deploy, facemend, shared, worker)
     for module in pkgutil.walk_packages(package.__path__, package.__name__ + ".")
 ]
 for name in names:

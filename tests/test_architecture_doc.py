@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-SOURCES = ("api", "deploy", "shared", "worker")
+SOURCES = ("api", "client", "deploy", "shared", "worker")
 
 
 def documented() -> Iterator[str]:

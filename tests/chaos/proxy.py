@@ -38,7 +38,8 @@ class Weather:
     reset: bool = False  # each connection is reset at its first bytes
     truncate_bytes: int | None = None  # so much of each answer arrives, then the end
     busy_share: float = 0.0  # get 503 instead of being passed on
-    lost_answer_share: float = 0.0  # PUTs: executed, but the response never arrives
+    lost_answer_share: float = 0.0  # executed, but the response never arrives
+    lost_verbs: tuple[bytes, ...] = (b"PUT ",)  # the requests that this happens to
 
 
 FINE = Weather()
@@ -182,7 +183,8 @@ class _Talk:
                 self._writer.write(_BUSY)
                 await self._writer.drain()
                 return False
-            if data.startswith(b"PUT ") and self._proxy._chance(weather.lost_answer_share):
+            lossy = data.startswith(weather.lost_verbs)
+            if lossy and self._proxy._chance(weather.lost_answer_share):
                 self._proxy.faults += 1
                 self._lose = True
         await _slowly(self._there, data, weather.bandwidth_bytes_s)

@@ -1,0 +1,154 @@
+"""What the service sends, as typed models. A field that this version does not know is kept out.
+
+Times are aware ``datetime`` values in UTC. Boxes and landmarks are in pixels of the upright photo.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Status = Literal["queued", "running", "succeeded", "failed", "canceled"]
+TERMINAL: frozenset[str] = frozenset({"succeeded", "failed", "canceled"})
+
+_OPEN = Field(union_mode="left_to_right")
+#: The known values; a newer service may have more.
+Stage = Annotated[
+    Literal["fetching", "detecting", "restoring", "pasting", "publishing"] | str, _OPEN
+]
+ImageFormat = Annotated[Literal["png", "jpeg", "webp"] | str, _OPEN]
+FaceStatus = Annotated[Literal["restored", "skipped", "failed"] | str, _OPEN]
+
+
+class Model(BaseModel):
+    """Base of all models: immutable; unknown fields are ignored."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Problem(Model):
+    """An error (RFC 9457). docs/http-api.md has the cause and the cure of each ``code``."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    retryable: bool
+    instance: str | None = None
+    request_id: str | None = None
+    errors: list[dict[str, str]] | None = None
+
+
+class StoredImage(Model):
+    """A picture of a job. ``url`` is presigned: it needs no key, until ``url_expires_at``."""
+
+    url: str | None
+    key: str
+    width: int
+    height: int
+    format: ImageFormat
+    bytes: int
+    sha256: str
+    url_expires_at: datetime | None
+
+
+class FaceCrop(Model):
+    before_url: str
+    after_url: str
+
+
+class Face(Model):
+    """The result for one face. ``reason``: why it was not restored."""
+
+    index: int
+    box: tuple[float, float, float, float]
+    landmarks: list[tuple[float, float]]
+    score: float
+    status: FaceStatus
+    reason: str | None
+    identity_similarity: float | None = None
+    crop: FaceCrop | None = None
+
+
+class ModelUsed(Model):
+    name: str
+    sha256: str
+    precision: str
+    backend: str
+
+
+class BackgroundUsed(Model):
+    """The network that enlarged the picture ``scale`` times."""
+
+    name: str
+    sha256: str
+    precision: str
+    scale: int
+    averaged: bool
+
+
+class Result(Model):
+    image: StoredImage
+    comparison: StoredImage | None = None
+    faces: list[Face]
+    model: ModelUsed
+    background: BackgroundUsed | None = None
+
+
+class Progress(Model):
+    stage: Stage
+    faces_done: int
+    faces_total: int | None
+    percent: int
+
+
+class Queue(Model):
+    """``position`` 1 starts next. ``eta_s``: estimated seconds until the job starts."""
+
+    position: int
+    eta_s: float | None
+
+
+class Restoration(Model):
+    """A job: one photo to restore."""
+
+    id: str
+    object: Literal["restoration"] = "restoration"
+    status: Status
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    attempt: int
+    model: str
+    options: dict[str, Any]
+    input: dict[str, Any]
+    output: dict[str, Any]
+    metadata: dict[str, str]
+    progress: Progress | None
+    queue: Queue | None
+    result: Result | None
+    error: Problem | None
+    warnings: list[str]
+    timings_ms: dict[str, int]
+    expires_at: datetime | None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the job succeeded, failed or was canceled."""
+        return self.status in TERMINAL
+
+
+class RestorationPage(Model):
+    data: list[Restoration]
+    next_cursor: str | None
+
+
+class Event(Model):
+    """One change of a job: ``status`` or ``progress``. ``id`` continues a stream after it."""
+
+    id: str
+    type: str
+    job: Restoration

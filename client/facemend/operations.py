@@ -1,0 +1,260 @@
+"""The operations of a client, without input and output; see ``facemend.steps``."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Unpack
+from urllib.parse import quote
+
+from facemend.calls import Tries, call, read_model
+from facemend.errors import Conflict, JobCanceled, JobFailed, NotFound, UnexpectedAnswer
+from facemend.following import Following
+from facemend.models import Restoration, RestorationPage, Status
+from facemend.parameters import Options, Output, Priority, Webhook
+from facemend.photo import Photo
+from facemend.steps import Answer, Request, Steps, handing_to
+from facemend.transfers import Which, check_suffix, fetch, picture_of, replaced
+
+OnProgress = Callable[[Restoration], object]
+
+_ROOT = "/v1/restorations"
+
+
+@dataclass(frozen=True, slots=True)
+class Operations:
+    """``patience_s``: how long a request is tried again while the service is away or busy.
+
+    ``poll_s``: how long one request waits for the end of a job, at most 60.
+    """
+
+    patience_s: float = 60.0
+    poll_s: float = 25.0
+
+    def submit(
+        self,
+        photo: Photo | None = None,
+        *,
+        url: str | None = None,
+        key: str | None = None,
+        upload_id: str | None = None,
+        model: str | None = None,
+        output: Output | None = None,
+        webhook: Webhook | None = None,
+        priority: Priority | None = None,
+        start_before_s: int | None = None,
+        metadata: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+        **options: Unpack[Options],
+    ) -> Steps[Restoration]:
+        """Submit one photo and return its job, which is queued.
+
+        Give ``photo`` (a path, bytes, or an open file), ``url``, ``key`` (an object of yours in the
+        storage of the service) or ``upload_id``. The other arguments are the fields of a request;
+        those of ``options`` are named directly: ``strength=0.8``.
+
+        The request has an idempotency key, yours or a random one. So it is safe to send it again,
+        and the client does: a lost answer never makes two jobs. Raises ProblemError, Unreachable,
+        OSError if the photo cannot be read, and ValueError for two photos or none.
+        """
+        fields = _given(
+            model=model,
+            options=dict(options) or None,
+            output=output,
+            webhook=webhook,
+            priority=priority,
+            start_before_s=start_before_s,
+            metadata=None if metadata is None else dict(metadata),
+        )
+        source = _given(url=url, key=key, upload_id=upload_id)
+        if len(source) + (photo is not None) != 1:
+            raise ValueError("give exactly one of photo, url, key and upload_id")
+        headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+        if photo is None:
+            body = {**fields, "input": source}
+            request = Request(method="POST", url=_ROOT, headers=headers, json=body)
+        else:
+            form = {"request": json.dumps(fields)} if fields else {}
+            request = Request(method="POST", url=_ROOT, headers=headers, form=form, photo=photo)
+        return read_model(Restoration, (yield from self._call(request)))
+
+    def restore(
+        self,
+        photo: Photo | None = None,
+        *,
+        url: str | None = None,
+        key: str | None = None,
+        upload_id: str | None = None,
+        model: str | None = None,
+        output: Output | None = None,
+        webhook: Webhook | None = None,
+        priority: Priority | None = None,
+        start_before_s: int | None = None,
+        metadata: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+        timeout_s: float | None = None,
+        on_progress: OnProgress | None = None,
+        **options: Unpack[Options],
+    ) -> Steps[Restoration]:
+        """Restore one photo, wait, and return the result, which can be saved.
+
+        The arguments are those of ``submit`` and ``wait``. Without ``output``, the result is a PNG,
+        which keeps every pixel. Raises what both raise, and JobFailed or JobCanceled if the job
+        ends without a result.
+        """
+        job = yield from self.submit(
+            photo,
+            url=url,
+            key=key,
+            upload_id=upload_id,
+            model=model,
+            output=output or {"format": "png"},
+            webhook=webhook,
+            priority=priority,
+            start_before_s=start_before_s,
+            metadata=metadata,
+            idempotency_key=idempotency_key,
+            **options,
+        )
+        return succeeded((yield from self.wait(job, timeout_s=timeout_s, on_progress=on_progress)))
+
+    def get(self, job: Restoration | str) -> Steps[Restoration]:
+        """Return the job as it is now, with new presigned addresses. Raises NotFound."""
+        answer = yield from self._call(Request(method="GET", url=_path(job)))
+        return read_model(Restoration, answer)
+
+    def wait(
+        self,
+        job: Restoration | str,
+        *,
+        timeout_s: float | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> Steps[Restoration]:
+        """Wait until the job has ended and return it, whether it succeeded, failed or was canceled.
+
+        ``on_progress`` is called with the job at each change. ``timeout_s``: raise WaitTimeout
+        after that time (with ``on_progress``, up to 15 s later); the job goes on.
+        """
+        if isinstance(job, Restoration) and job.ended:
+            return job
+        following = self._following(job, timeout_s)
+        if on_progress is None:
+            return (yield from following.poll(self.poll_s))
+        told = on_progress
+        return (yield from handing_to(lambda event: told(event.job), following.events()))
+
+    def events(self, job: Restoration | str, *, last_event_id: str = "") -> Steps[Restoration]:
+        """Iterate over the changes of a job, as Events, until it has ended.
+
+        A broken connection is made again, and no change is repeated. ``last_event_id``: begin
+        after this event.
+        """
+        return (yield from self._following(job, None).events(last_event_id))
+
+    def cancel(self, job: Restoration | str) -> Steps[Restoration]:
+        """Cancel a job: a queued one at once, a running one at its next stage. Raises Conflict."""
+        return (yield from self._change(job, "cancel", {"canceled"}))
+
+    def retry(self, job: Restoration | str) -> Steps[Restoration]:
+        """Run a failed or canceled job again, under the same id. Raises Conflict."""
+        return (yield from self._change(job, "retry", {"queued", "running"}))
+
+    def erase(self, job: Restoration | str) -> Steps[None]:
+        """Erase a job in any state: its record, its photo and its pictures. Raises NotFound."""
+        tries = Tries()
+        try:
+            yield from self._call(Request(method="DELETE", url=_path(job)), tries)
+        except NotFound:
+            if not tries.again:  # else the first request erased it, and its answer was lost
+                raise
+
+    def list(
+        self,
+        *,
+        status: Status | None = None,
+        model: str | None = None,
+        limit: int = 20,
+        cursor: str | None = None,
+    ) -> Steps[RestorationPage]:
+        """Return one page of your jobs, newest first.
+
+        ``cursor`` is the ``next_cursor`` of the page before.
+        """
+        params = _given(status=status, model=model, limit=limit, cursor=cursor)
+        answer = yield from self._call(Request(method="GET", url=_ROOT, params=params))
+        return read_model(RestorationPage, answer)
+
+    def save(
+        self,
+        job: Restoration | str,
+        target: str | os.PathLike[str] | IO[bytes],
+        *,
+        which: Which = "image",
+    ) -> Steps[Path | None]:
+        """Write a picture of a job that succeeded to a path, or to a file that can be read again.
+
+        Returns the path. A path is replaced only once the whole picture has arrived and its hash is
+        right; its folder is made. An address that has expired is renewed. Raises ValueError if the
+        name of the file does not fit the format, OSError, ResultDamaged.
+        """
+        found = job if isinstance(job, Restoration) else (yield from self.get(job))
+        picture = picture_of(found, which)
+        if not isinstance(target, str | os.PathLike):
+            yield from self._fetch(found, target, which)
+            return None
+        path = Path(target)
+        check_suffix(path, picture)
+        with replaced(path) as file:
+            yield from self._fetch(found, file, which)
+        return path
+
+    def _fetch(self, job: Restoration, file: IO[bytes], which: Which) -> Steps[None]:
+        try:
+            yield from fetch(picture_of(job, which), file, self.patience_s)
+        except UnexpectedAnswer:  # the address has expired
+            fresh = yield from self.get(job)
+            yield from fetch(picture_of(fresh, which), file, self.patience_s)
+
+    def _following(self, job: Restoration | str, timeout_s: float | None) -> Following:
+        job_id = job if isinstance(job, str) else job.id
+        return Following(job_id, _path(job), self.patience_s, timeout_s)
+
+    def _change(self, job: Restoration | str, verb: str, wanted: set[str]) -> Steps[Restoration]:
+        """Cancel or retry. After a lost answer, a conflict may be with our own first request."""
+        tries = Tries()
+        try:
+            answer = yield from self._call(
+                Request(method="POST", url=f"{_path(job)}/{verb}"), tries
+            )
+        except Conflict:
+            found = (yield from self.get(job)) if tries.again else None
+            if found is None or found.status not in wanted:
+                raise
+            return found
+        return read_model(Restoration, answer)
+
+    def _call(self, request: Request, tries: Tries | None = None) -> Steps[Answer]:
+        return (yield from call(request, self.patience_s, tries))
+
+
+def succeeded(job: Restoration) -> Restoration:
+    """Return the job if it has a result. Raises JobFailed, JobCanceled."""
+    if job.status == "canceled":
+        raise JobCanceled(job)
+    if job.result is None:
+        raise JobFailed(job)
+    return job
+
+
+def _given(**fields: Any) -> dict[str, Any]:
+    """The fields that have a value; the service fills in the others."""
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _path(job: Restoration | str) -> str:
+    job_id = job if isinstance(job, str) else job.id
+    return f"{_ROOT}/{quote(job_id, safe='')}"
