@@ -14,129 +14,92 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from facemend.async_client import (
-        AsyncClient as AsyncClient,
-    )
-    from facemend.async_client import (
-        AsyncRestored as AsyncRestored,
-    )
-    from facemend.client import (
-        Client as Client,
-    )
-    from facemend.client import (
-        Restored as Restored,
-    )
+    from facemend.async_client import AsyncClient, AsyncRestored
+    from facemend.client import Client, Restored
     from facemend.errors import (
-        ClientError as ClientError,
-    )
-    from facemend.errors import (
-        Conflict as Conflict,
-    )
-    from facemend.errors import (
-        Forbidden as Forbidden,
-    )
-    from facemend.errors import (
-        IdempotencyInProgress as IdempotencyInProgress,
-    )
-    from facemend.errors import (
-        IdempotencyMismatch as IdempotencyMismatch,
-    )
-    from facemend.errors import (
-        InputProblem as InputProblem,
-    )
-    from facemend.errors import (
-        InvalidRequest as InvalidRequest,
-    )
-    from facemend.errors import (
-        JobCanceled as JobCanceled,
-    )
-    from facemend.errors import (
-        JobFailed as JobFailed,
-    )
-    from facemend.errors import (
-        MethodNotAllowed as MethodNotAllowed,
-    )
-    from facemend.errors import (
-        ModelUnavailable as ModelUnavailable,
-    )
-    from facemend.errors import (
-        NotFound as NotFound,
-    )
-    from facemend.errors import (
-        PayloadTooLarge as PayloadTooLarge,
-    )
-    from facemend.errors import (
-        ProblemError as ProblemError,
-    )
-    from facemend.errors import (
-        QueueFull as QueueFull,
-    )
-    from facemend.errors import (
-        RateLimited as RateLimited,
-    )
-    from facemend.errors import (
-        ResultDamaged as ResultDamaged,
-    )
-    from facemend.errors import (
-        ServiceError as ServiceError,
-    )
-    from facemend.errors import (
-        SignatureInvalid as SignatureInvalid,
-    )
-    from facemend.errors import (
-        Unauthorized as Unauthorized,
-    )
-    from facemend.errors import (
-        Unavailable as Unavailable,
-    )
-    from facemend.errors import (
-        UnexpectedAnswer as UnexpectedAnswer,
-    )
-    from facemend.errors import (
-        Unreachable as Unreachable,
-    )
-    from facemend.errors import (
-        UnsupportedMediaType as UnsupportedMediaType,
-    )
-    from facemend.errors import (
-        WaitTimeout as WaitTimeout,
+        ClientError,
+        Conflict,
+        Forbidden,
+        IdempotencyInProgress,
+        IdempotencyMismatch,
+        InputProblem,
+        InvalidRequest,
+        JobCanceled,
+        JobFailed,
+        MethodNotAllowed,
+        ModelUnavailable,
+        NotFound,
+        PayloadTooLarge,
+        ProblemError,
+        QueueFull,
+        RateLimited,
+        ResultDamaged,
+        ServiceError,
+        SignatureInvalid,
+        Unauthorized,
+        Unavailable,
+        UnexpectedAnswer,
+        Unreachable,
+        UnsupportedMediaType,
+        WaitTimeout,
     )
     from facemend.models import (
-        Event as Event,
+        Event,
+        Face,
+        Problem,
+        Restoration,
+        RestorationPage,
+        Result,
+        StoredImage,
+        Upload,
     )
-    from facemend.models import (
-        Face as Face,
-    )
-    from facemend.models import (
-        Problem as Problem,
-    )
-    from facemend.models import (
-        Restoration as Restoration,
-    )
-    from facemend.models import (
-        RestorationPage as RestorationPage,
-    )
-    from facemend.models import (
-        Result as Result,
-    )
-    from facemend.models import (
-        StoredImage as StoredImage,
-    )
-    from facemend.parameters import (
-        Options as Options,
-    )
-    from facemend.parameters import (
-        Output as Output,
-    )
-    from facemend.parameters import (
-        Webhook as Webhook,
-    )
-    from facemend.webhooks import (
-        WebhookEvent as WebhookEvent,
-    )
-    from facemend.webhooks import (
-        verify_webhook as verify_webhook,
-    )
+    from facemend.parameters import Options, Output, Webhook
+    from facemend.webhooks import WebhookEvent, verify_webhook
+
+__all__ = [
+    "AsyncClient",
+    "AsyncRestored",
+    "Client",
+    "ClientError",
+    "Conflict",
+    "Event",
+    "Face",
+    "Forbidden",
+    "IdempotencyInProgress",
+    "IdempotencyMismatch",
+    "InputProblem",
+    "InvalidRequest",
+    "JobCanceled",
+    "JobFailed",
+    "MethodNotAllowed",
+    "ModelUnavailable",
+    "NotFound",
+    "Options",
+    "Output",
+    "PayloadTooLarge",
+    "Problem",
+    "ProblemError",
+    "QueueFull",
+    "RateLimited",
+    "Restoration",
+    "RestorationPage",
+    "Restored",
+    "Result",
+    "ResultDamaged",
+    "ServiceError",
+    "SignatureInvalid",
+    "StoredImage",
+    "Unauthorized",
+    "Unavailable",
+    "UnexpectedAnswer",
+    "Unreachable",
+    "UnsupportedMediaType",
+    "Upload",
+    "WaitTimeout",
+    "Webhook",
+    "WebhookEvent",
+    "verify_webhook",
+]
 
 _NAMES = {
     "async_client": ("AsyncClient", "AsyncRestored"),
@@ -176,6 +139,7 @@ _NAMES = {
         "RestorationPage",
         "Result",
         "StoredImage",
+        "Upload",
     ),
     "parameters": ("Options", "Output", "Webhook"),
     "webhooks": ("WebhookEvent", "verify_webhook"),

@@ -210,6 +210,7 @@ class Client:
 
     submit = _Method(Operations.submit, run)
     restore = _Method(Operations.restore, _restored)
+    upload = _Method(Operations.upload, run)
     get = _Method(Operations.get, run)
     wait = _Method(Operations.wait, run)
     events = _Method(Operations.events, _events)

@@ -19,6 +19,7 @@ Stage = Annotated[
     Literal["fetching", "detecting", "restoring", "pasting", "publishing"] | str, _OPEN
 ]
 ImageFormat = Annotated[Literal["png", "jpeg", "webp"] | str, _OPEN]
+WaitUnknown = Annotated[Literal["no-worker", "not-measured"] | str, _OPEN]
 FaceStatus = Annotated[Literal["restored", "skipped", "failed"] | str, _OPEN]
 
 
@@ -106,10 +107,14 @@ class Progress(Model):
 
 
 class Queue(Model):
-    """``position`` 1 starts next. ``eta_s``: estimated seconds until the job starts."""
+    """``position`` 1 starts next. ``eta_s``: estimated seconds until the job starts.
+
+    ``eta_reason`` says why ``eta_s`` is None.
+    """
 
     position: int
     eta_s: float | None
+    eta_reason: WaitUnknown | None
 
 
 class Restoration(Model):
@@ -144,6 +149,17 @@ class Restoration(Model):
 class RestorationPage(Model):
     data: list[Restoration]
     next_cursor: str | None
+
+
+class Upload(Model):
+    """A place for one photo in the storage. Submit it with ``upload_id`` before ``expires_at``."""
+
+    upload_id: str
+    object: Literal["upload"] = "upload"
+    url: str
+    method: Literal["POST"] = "POST"
+    fields: dict[str, str]
+    expires_at: datetime
 
 
 class Event(Model):

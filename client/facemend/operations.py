@@ -14,9 +14,9 @@ from urllib.parse import quote
 from facemend.calls import Tries, call, read_model
 from facemend.errors import Conflict, JobCanceled, JobFailed, NotFound, UnexpectedAnswer
 from facemend.following import Following
-from facemend.models import Restoration, RestorationPage, Status
+from facemend.models import Restoration, RestorationPage, Status, Upload
 from facemend.parameters import Options, Output, Priority, Webhook
-from facemend.photo import Photo
+from facemend.photo import Photo, content_type_of, size_bytes
 from facemend.steps import Answer, Request, Steps, handing_to
 from facemend.transfers import Which, check_suffix, fetch, picture_of, replaced
 
@@ -54,8 +54,8 @@ class Operations:
         """Submit one photo and return its job, which is queued.
 
         Give ``photo`` (a path, bytes, or an open file), ``url``, ``key`` (an object of yours in the
-        storage of the service) or ``upload_id``. The other arguments are the fields of a request;
-        those of ``options`` are named directly: ``strength=0.8``.
+        storage of the service) or ``upload_id`` (of ``upload``). The other arguments are the fields
+        of a request; those of ``options`` are named directly: ``strength=0.8``.
 
         The request has an idempotency key, yours or a random one. So it is safe to send it again,
         and the client does: a lost answer never makes two jobs. Raises ProblemError, Unreachable,
@@ -121,6 +121,29 @@ class Operations:
             **options,
         )
         return succeeded((yield from self.wait(job, timeout_s=timeout_s, on_progress=on_progress)))
+
+    def upload(self, photo: Photo, *, content_type: str | None = None) -> Steps[Upload]:
+        """Send a photo straight to the storage, without the API in between: for large files.
+
+        Give the ``upload_id`` of what is returned to ``submit`` or ``restore``, once.
+        ``content_type``: the photo's type, if its first bytes do not tell. Raises OSError,
+        ValueError for a file that is no photo, ProblemError, Unreachable.
+        """
+        kind = content_type or content_type_of(photo)
+        wanted = {"content_type": kind, "bytes": size_bytes(photo)}
+        answer = yield from self._call(Request(method="POST", url="/v1/uploads", json=wanted))
+        upload = read_model(Upload, answer)
+        yield from self._call(
+            Request(
+                method=upload.method,
+                url=upload.url,
+                form=upload.fields,
+                photo=photo,
+                photo_part="file",
+                photo_type=kind,
+            )
+        )
+        return upload
 
     def get(self, job: Restoration | str) -> Steps[Restoration]:
         """Return the job as it is now, with new presigned addresses. Raises NotFound."""

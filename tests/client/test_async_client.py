@@ -65,6 +65,13 @@ def test_an_open_file_is_sent(use: Use, photo: Path) -> None:
     assert use(work).input["bytes"] == photo.stat().st_size
 
 
+def test_a_photo_is_sent_straight_to_the_storage(use: Use, photo: Path) -> None:
+    async def work(client: AsyncClient) -> facemend.Restoration:
+        return await client.submit(upload_id=(await client.upload(photo)).upload_id)
+
+    assert use(work).status == "queued"
+
+
 def test_events_are_iterated(use: Use, worker: Worker, photo: Path) -> None:
     async def work(client: AsyncClient) -> list[str]:
         seen = []

@@ -60,6 +60,22 @@ def test_an_object_of_the_storage_is_named_by_its_key(
     assert client.submit(key="album/1912.jpg").input == {"key": "album/1912.jpg"}
 
 
+def test_a_photo_is_sent_straight_to_the_storage(
+    client: Client, working: Worker, photo: Path, jobs: Jobs
+) -> None:
+    upload = client.upload(photo)
+    restored = client.restore(upload_id=upload.upload_id)
+    assert restored.job.input == {"upload_id": upload.upload_id}
+    assert jobs()[0].id == restored.job.id
+    with pytest.raises(facemend.Conflict, match="used already"):
+        client.submit(upload_id=upload.upload_id)
+
+
+def test_a_file_that_is_no_photo_is_not_uploaded(client: Client) -> None:
+    with pytest.raises(ValueError, match="no JPEG"):
+        client.upload(b"text")
+
+
 @pytest.mark.parametrize("given", [{}, {"photo": b"x", "url": "https://example.com/a.jpg"}])
 def test_two_photos_or_none_are_an_error_before_anything_is_sent(
     client: Client, given: dict[str, Any]

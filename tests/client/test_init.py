@@ -25,6 +25,7 @@ def test_type_checkers_and_the_interpreter_see_the_same_names() -> None:
     assert {
         name: f"facemend.{module}" for name, module in facemend._MODULE_OF.items()
     } == declared()
+    assert sorted(facemend._MODULE_OF) == sorted(facemend.__all__)
 
 
 @pytest.mark.parametrize("name", facemend._MODULE_OF)
