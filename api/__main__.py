@@ -10,7 +10,7 @@ from api import Services, create_app
 from api.server import Server
 from shared.errors import Unavailable
 from shared.settings import load_settings
-from shared.telemetry import configure_logging
+from shared.telemetry import configure_logging, identify_process
 
 _log = logging.getLogger("api")
 
@@ -19,6 +19,7 @@ def main() -> None:
     """Raises SettingsInvalid."""
     settings = load_settings()
     configure_logging(settings, "api")
+    identify_process("api")
     services = Services.connect(settings)
     try:
         services.store.check_policy()

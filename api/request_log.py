@@ -16,7 +16,7 @@ from flask import Flask, Response, g, request
 
 from api.context import current_services
 from api.jobs.long_poll import WaitResponse
-from shared.telemetry import REQUEST_SECONDS, REQUESTS, bind
+from shared.telemetry import REQUEST_SECONDS, REQUESTS, bind, request_exemplar
 from shared.tenants.api_keys import ApiKey
 
 _log = logging.getLogger(__name__)
@@ -74,7 +74,8 @@ def _end(response: Response) -> Response:
     route = rule.rule if rule else "unknown"  # never the path of the client
     method = given if given in _METHODS else "other"
     REQUESTS.labels(method, route, str(status)).inc()
-    REQUEST_SECONDS.labels(method, route).observe(took_s)
+    exemplar = request_exemplar(g.request_id)
+    REQUEST_SECONDS.labels(method, route).observe(took_s, exemplar)
     action, facts = f"{method} {route}", {"status": status, **_who()}
     level = logging.DEBUG if route in _PROBES else logging.INFO
     _log.log(level, action, extra={"took_ms": round(took_s * 1000), **facts})

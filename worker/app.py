@@ -22,15 +22,16 @@ from celery import Celery
 from celery.signals import setup_logging, worker_ready, worker_shutting_down
 
 from shared.errors import FacemendError, SettingsInvalid, Unavailable
+from shared.jobs.run_counters import zero_run_counters
 from shared.jobs.store import JobStore
 from shared.net.fetcher import Fetcher
 from shared.queue.celery_queue import RESTORE_TASK, make_celery
 from shared.settings import Settings, load_settings
 from shared.storage.bucket import ObjectStorage
-from shared.telemetry import configure_logging, start_metrics_server
+from shared.telemetry import configure_logging, identify_process, start_metrics_server
 from worker.decoder.decoder import Decoder, photo_limits
-from worker.engine_process import batch_metrics
 from worker.engine_process.supervisor import EngineSupervisor
+from worker.jobs.activity import Activity
 from worker.jobs.lease import Drain
 from worker.jobs.pipeline import Pipeline
 from worker.jobs.places import DevicePlaces, FetchPlaces
@@ -80,14 +81,16 @@ def serve(settings: Settings, load_restorers: LoadRestorers = LOAD_RESTORERS) ->
     cannot start.
     """
     run_preflight(settings)
-    engine = EngineSupervisor(settings, address_of(load_restorers), batch_metrics.count)
+    activity = Activity(settings.device)
+    engine = EngineSupervisor(settings, address_of(load_restorers), activity.count)
     decoder = Decoder(photo_limits(settings))
     try:
         decoder.start()
         engine.start()
         start_metrics_server(settings)
         worker = build(settings, engine, decoder)
-        _listen(worker, _celery(settings, worker), settings)
+        zero_run_counters(model.name for model in engine.models)
+        _listen(worker, activity, _celery(settings, worker), settings)
     finally:
         engine.close()
         decoder.close()
@@ -123,7 +126,7 @@ def _celery(settings: Settings, worker: JobRunner) -> Celery:
     return celery
 
 
-def _listen(worker: JobRunner, celery: Celery, settings: Settings) -> None:
+def _listen(worker: JobRunner, activity: Activity, celery: Celery, settings: Settings) -> None:
     """Run jobs until SIGTERM, or until the engine is lost."""
 
     def begin_drain(**_: object) -> None:
@@ -133,7 +136,7 @@ def _listen(worker: JobRunner, celery: Celery, settings: Settings) -> None:
 
     def announce(**_: object) -> None:
         _log.info("ready: %s", ", ".join(model.name for model in worker.engine.models))
-        threading.Thread(target=_announce, args=(worker,), daemon=True).start()
+        threading.Thread(target=_announce, args=(worker, activity), daemon=True).start()
         threading.Thread(target=_withdraw_without_engine, args=(worker,), daemon=True).start()
 
     setup_logging.connect(_keep_our_logging, weak=False)
@@ -171,11 +174,14 @@ def _exit_in_time(worker: JobRunner, drain_s: float) -> None:
     os._exit(EXIT_AT_FAULT if worker.engine.lost.is_set() else 0)
 
 
-def _announce(worker: JobRunner) -> None:
-    """Announce the models of this worker every few seconds, until it drains."""
+def _announce(worker: JobRunner, activity: Activity) -> None:
+    """Announce the models and the state of this worker every few seconds, until it drains."""
     while not worker.drain.begun:
         try:
-            worker.store.workers.announce(worker.name, worker.engine.models, worker.device.count)
+            state = activity.state(worker.device, worker.fetches)
+            worker.store.workers.announce(
+                worker.name, worker.engine.models, worker.device.count, state
+            )
         except Unavailable as error:
             _log.warning("not announced: %s", error.detail)
         time.sleep(_ANNOUNCE_S)
@@ -191,6 +197,7 @@ def main(ping: bool) -> None:
             alive = JobStore.connect(settings).workers.alive(socket.gethostname())
             sys.exit(0 if alive else 1)
         configure_logging(settings, "worker")
+        identify_process("worker")
         serve(settings)
     except FacemendError as error:
         click.echo(f"worker cannot start: {error.detail}", err=True)

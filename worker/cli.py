@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import io
 import sys
 from typing import ClassVar
 
 import click
 
+from shared.telemetry import program_version
 from worker.engine.backends.no_telemetry import disable_telemetry
 
 _HELP = """Restore faces in old, blurred or compressed photos.
@@ -71,15 +71,8 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, line) for name, (_, line) in self.commands_by_name.items()])
 
 
-def _version() -> str:
-    try:
-        return importlib.metadata.version("facemend")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown (not installed)"
-
-
 @click.group(cls=LazyGroup, help=_HELP, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(_version(), prog_name="facemend")
+@click.version_option(program_version(), prog_name="facemend")
 def main() -> None:
     """Run a command."""
     disable_telemetry()

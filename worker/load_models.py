@@ -25,9 +25,13 @@ def prepare() -> None:
 
 def load_restorers(settings: Settings) -> dict[str, Restorer]:
     """Load and warm each served model. Raises ModelUnavailable."""
+    from worker.engine.devices import choose_device, memory_bytes  # noqa: PLC0415  # with torch
+
+    memory = partial(memory_bytes, choose_device(settings.device))
     restorers = {}
     for name in settings.served_models or (settings.default_model,):
-        restorer = load_model(settings, name, on_batch=partial(batch_metrics.on_batch, name))
+        on_batch = partial(batch_metrics.on_batch, name, memory=memory)
+        restorer = load_model(settings, name, on_batch=on_batch)
         restorer.warm_up()
         restorers[name] = restorer
     return restorers

@@ -6,15 +6,15 @@ import logging
 from collections.abc import Callable
 from typing import Literal
 
-from flask import Response
+from flask import Response, request
 from flask_openapi3.blueprint import APIBlueprint
 from flask_openapi3.models.tag import Tag
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from api.context import current_services
 from api.openapi import returns
 from shared.contract.restorations import Readiness
 from shared.errors import FacemendError
+from shared.telemetry import exposition
 
 _log = logging.getLogger(__name__)
 
@@ -63,14 +63,18 @@ def ready() -> Response:
     summary="Prometheus metrics of this process",
     responses={
         200: {
-            "description": "The text format of Prometheus.",
-            "content": {"text/plain": {"schema": {"type": "string"}}},
+            "description": "OpenMetrics if it is accepted, else the text format of Prometheus.",
+            "content": {
+                "text/plain": {"schema": {"type": "string"}},
+                "application/openmetrics-text": {"schema": {"type": "string"}},
+            },
         }
     },
 )
 def metrics() -> Response:
     """The metrics of this process only: run one process per address, and scale by replicas."""
-    return Response(generate_latest(), content_type=CONTENT_TYPE_LATEST)
+    body, content_type = exposition(request.headers.get("Accept", ""))
+    return Response(body, content_type=content_type)
 
 
 def _state(name: str, ping: Callable[[], None]) -> Literal["ok", "unreachable"]:

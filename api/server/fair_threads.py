@@ -43,6 +43,16 @@ class FairThreads:
         running.add_done_callback(partial(self._ended, client))
         return await running
 
+    @property
+    def running(self) -> int:
+        """The number of calls that run."""
+        return sum(list(self._running.values()))  # a copy: any thread may ask
+
+    @property
+    def waiting(self) -> int:
+        """The number of calls that wait for a thread."""
+        return sum(map(len, list(self._waiting.values())))
+
     def close(self) -> None:
         """Start nothing new. Calls that run end by themselves."""
         self._executor.shutdown(wait=False, cancel_futures=True)

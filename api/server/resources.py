@@ -33,7 +33,7 @@ class Resources:
         self.bodies_of_addresses = Slots(_BODIES, _BODIES_OF_AN_ADDRESS)
         #: Bytes of bodies on their way; one key has half of them at most.
         self.body_bytes = Slots(settings.max_upload_bytes, settings.max_upload_bytes // 2)
-        self._threads = FairThreads(settings.api_threads)
+        self.threads = FairThreads(settings.api_threads)
         self._background = ThreadPoolExecutor(4, thread_name_prefix="background")
         self._disk = ThreadPoolExecutor(2, thread_name_prefix="disk")
 
@@ -42,7 +42,7 @@ class Resources:
     ) -> Result:
         """Run a part of the application, which may wait for Redis and S3, for one request."""
         client = environ.get("HTTP_AUTHORIZATION") or environ["REMOTE_ADDR"]
-        return await self._threads.run(client, call, *args)
+        return await self.threads.run(client, call, *args)
 
     async def in_background(self, call: Callable[..., Result], *args: Any) -> Result:
         """Run what continues an answer: new requests do not stand in line behind it."""
@@ -54,7 +54,7 @@ class Resources:
 
     def close(self) -> None:
         """Start nothing new. Calls that run end by themselves."""
-        self._threads.close()
+        self.threads.close()
         self._background.shutdown(wait=False, cancel_futures=True)
         self._disk.shutdown(wait=False, cancel_futures=True)
         self.watch.close()

@@ -10,9 +10,11 @@ import socket
 import sys
 
 from flask import Flask
+from prometheus_client import REGISTRY
 
 from api.context import Services
 from api.server.connection import Connection
+from api.server.gauges import ServerGauges
 from api.server.resources import Resources
 from shared.errors import SettingsInvalid
 from shared.settings import Settings
@@ -55,9 +57,14 @@ class Server:
             limit=_READ_AHEAD_BYTES,
         )
         _log.info("ready at %s", self.resources.settings.api_bind)
-        await stop.wait()
-        listener.close()
-        await self._drain()
+        gauges = ServerGauges(self.resources, self.connections)
+        REGISTRY.register(gauges)
+        try:
+            await stop.wait()
+            listener.close()
+            await self._drain()
+        finally:
+            REGISTRY.unregister(gauges)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = Connection(self.resources, self._headless, reader, writer)

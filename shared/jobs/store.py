@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from shared.errors import (
@@ -36,6 +36,20 @@ SCANNED = 500
 #: The id of an erased job is blocked for so long, so that no late writer restores the job.
 TOMBSTONE_S = 86_400
 _SPENT = "This token may create no more jobs."
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceLoad:
+    """``oldest_s``: by model and priority, how long the first job could have started already.
+
+    ``waiting_s`` and ``running_s``: by model, the *face-seconds* of its jobs, which is the time
+    that one device needs for their faces. ``webhook_late_s``: how late the first due webhook is.
+    """
+
+    oldest_s: dict[tuple[str, str], float]
+    waiting_s: dict[str, float]
+    running_s: dict[str, float]
+    webhook_late_s: float
 
 
 class JobStore:
@@ -243,6 +257,21 @@ class JobStore:
     def leadership(self, task: str, lease_s: float) -> Leadership:
         """Return a lease on a task of the whole service, which is not held yet."""
         return Leadership(self._scripts, task, lease_s)
+
+    def load(self) -> ServiceLoad:
+        """Return how long jobs and webhooks have waited, and how much work waits and runs."""
+        oldest_s: dict[tuple[str, str], float] = {}
+        work_s: dict[str, dict[str, float]] = {"waiting": {}, "running": {}}
+        webhook_late_s = 0.0
+        for kind, ms, *of in self._scripts.run("service_load"):
+            match kind:
+                case "oldest":
+                    oldest_s[of[0], of[1]] = ms / 1000
+                case "webhook":
+                    webhook_late_s = ms / 1000
+                case _:
+                    work_s[kind][of[0]] = ms / 1000
+        return ServiceLoad(oldest_s, work_s["waiting"], work_s["running"], webhook_late_s)
 
     def ping(self) -> None:
         """Raises Unavailable if Redis does not respond."""

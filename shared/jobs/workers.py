@@ -32,9 +32,40 @@ class ServedModel:
     backend: str
     ms_per_face: float | None
     task: str = "restore"
+    batch: int | None = None  # the best number of faces in a batch, as measured
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerState:
+    """How busy a worker is, as it announces it.
+
+    A *place* is one job that runs at the same time (see ``worker.jobs.places``). ``faces_per_s``
+    and ``busy`` (the share of time in which the device ran batches, 0…1) are those since the
+    announcement before.
+    """
+
+    device: str
+    places: int
+    places_in_use: int
+    fetches: int
+    fetches_in_use: int
+    faces_per_s: float
+    busy: float
+    memory_bytes: int | None = None
+    version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LiveWorker:
+    """A worker that announced itself lately; ``state`` is None for one of an earlier version."""
+
+    name: str
+    models: tuple[ServedModel, ...]
+    state: WorkerState | None
 
 
 _FIELDS = frozenset(field.name for field in fields(ServedModel))
+_STATE_FIELDS = frozenset(field.name for field in fields(WorkerState))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +90,32 @@ class Workers:
     def __init__(self, scripts: Scripts) -> None:
         self._scripts = scripts
 
-    def announce(self, worker: str, models: Sequence[ServedModel], places: int = 1) -> None:
-        """Say what a worker serves, and how many jobs it runs at once.
+    def announce(
+        self,
+        worker: str,
+        models: Sequence[ServedModel],
+        places: int = 1,
+        state: WorkerState | None = None,
+    ) -> None:
+        """Say what a worker serves, how many jobs it runs at once, and what it does.
 
         ``worker`` is ``{host}-{process}``. Repeat it well within ``SILENT_S``. Raises Unavailable.
         """
-        content = to_json([asdict(model) | {"places": places} for model in models])
-        host = worker.rpartition("-")[0]
-        self._scripts.run("announce", worker=worker, host=host, models=content, silent_s=SILENT_S)
+        self._scripts.run(
+            "announce",
+            worker=worker,
+            host=worker.rpartition("-")[0],
+            models=to_json([asdict(model) | {"places": places} for model in models]),
+            state=to_json(asdict(state)) if state else None,
+            silent_s=SILENT_S,
+        )
+
+    def live(self) -> list[LiveWorker]:
+        """Return the live workers with all that they said, by name. Raises Unavailable."""
+        return [
+            LiveWorker(name, tuple(map(_served_model, json.loads(models))), _state(state))
+            for name, models, state in self._scripts.run("list_workers", silent_s=SILENT_S)
+        ]
 
     def alive(self, host: str) -> bool:
         """Return whether a worker named ``{host}-…`` is alive. Raises Unavailable."""
@@ -111,3 +160,11 @@ class Workers:
 def _served_model(content: dict[str, Any]) -> ServedModel:
     """Ignore fields that a newer worker may add."""
     return ServedModel(**{name: value for name, value in content.items() if name in _FIELDS})
+
+
+def _state(text: str | None) -> WorkerState | None:
+    """Ignore fields that a newer worker may add."""
+    if not text:
+        return None
+    content = json.loads(text)
+    return WorkerState(**{name: value for name, value in content.items() if name in _STATE_FIELDS})

@@ -20,6 +20,7 @@ from shared.redis.request_deadline import limit_s, waiting
 from shared.redis.timed_socket import TimedSocket
 from shared.redis.url import RedisUrl
 from shared.settings import Settings
+from shared.telemetry import REDIS_ERRORS
 
 #: Errors of a Redis that cannot serve now. For a script of Redis 6 the word is inside the sentence,
 #: and redis-py has no class for it.
@@ -119,7 +120,10 @@ def redis_errors() -> Iterator[None]:
         except (redis.ResponseError, redis.DataError) as error:
             words = any(word in str(error) for word in _NOT_NOW_WORDS)
             if isinstance(error, _NOT_NOW) or words:
+                REDIS_ERRORS.labels("refused").inc()
                 raise Refused("The job store cannot serve at the moment") from error
+            REDIS_ERRORS.labels("bug").inc()
             raise Internal(f"Redis refused a command: {error}") from error
         except redis.RedisError as error:
+            REDIS_ERRORS.labels("unavailable").inc()
             raise Unavailable("The job store does not respond") from error

@@ -27,6 +27,7 @@ from typing import Any
 import redis
 
 from shared.redis.client import redis_errors
+from shared.telemetry import REDIS_SECONDS, timed
 
 _Argument = str | float | None
 _FOLDER = Path(__file__).parents[1] / "lua"
@@ -98,7 +99,7 @@ class Scripts:
         """
         script = self._scripts[name]
         values = script.values(arguments)
-        with redis_errors():
+        with timed(REDIS_SECONDS.labels(name)), redis_errors():
             try:
                 return self._ask("EVALSHA", script.digest, 0, *values)
             except redis.exceptions.NoScriptError:  # Redis does not know it yet

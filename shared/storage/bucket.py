@@ -24,6 +24,7 @@ from shared.errors import (
     Unavailable,
 )
 from shared.settings import Settings
+from shared.storage.call_metrics import measure_calls
 from shared.storage.fast_put import FastPut
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ class ObjectStorage:
             aws_secret_access_key=_reveal(settings.s3_secret_access_key),
         )
         self._client = _client(session, settings, settings.s3_endpoint_url)
+        measure_calls(self._client)
         public = settings.s3_public_endpoint_url or settings.s3_endpoint_url
         self._public = _client(session, settings, public)  # only signs, never connects
         self._fast_put = FastPut(

@@ -17,6 +17,8 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.utils import get_environ_proxies
 
+from shared.telemetry import S3_SECONDS, timed
+
 
 class FastPut:
     """Writes to one bucket, addressed by path. Thread-safe; connects at the first call."""
@@ -60,7 +62,8 @@ class FastPut:
             connection = self._take(within_s)
             if connection is None:
                 return None
-            return self._send(connection, path, data, dict(request.headers.items()))
+            with timed(S3_SECONDS.labels("PutObject")):
+                return self._send(connection, path, data, dict(request.headers.items()))
         except (OSError, HTTPException):
             return None
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 
 import torch
 
@@ -46,6 +48,19 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[obj
     if precision == "fp32":
         return nullcontext()
     return torch.autocast(device.type, _HALF[precision])
+
+
+def memory_bytes(device: torch.device) -> tuple[int, int]:
+    """Return the memory of the device in bytes: what all processes use of it, and the total.
+
+    For a CPU it is that of this process and of the machine.
+    """
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        return total - free, total
+    page = os.sysconf("SC_PAGE_SIZE")
+    resident = int(Path("/proc/self/statm").read_text().split()[1])
+    return resident * page, os.sysconf("SC_PHYS_PAGES") * page
 
 
 def is_out_of_memory(error: Exception) -> bool:

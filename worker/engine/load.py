@@ -42,7 +42,7 @@ def load_restorer(
     accepted_licences: Collection[str] = (),
     max_batch: int = 16,
     max_batch_wait_ms: float = 5.0,
-    on_batch: OnBatch = lambda _waits_s: None,
+    on_batch: OnBatch = lambda _report: None,
     max_output_pixels: int = MAX_PIXELS,
 ) -> Restorer:
     """Load a model and its face detector onto a device.
@@ -50,7 +50,7 @@ def load_restorer(
     Raises ModelUnavailable (an unknown model, a device that is missing, a backend that is not
     installed or fails its self-check; with ``allow_fallback`` the next backend is tried),
     WeightsMissing, WeightsInvalid or LicenceNotAccepted. The batch size is the best that was
-    measured, and at most ``max_batch``; ``on_batch`` receives the waits of each batch. If the
+    measured, and at most ``max_batch``; ``on_batch`` receives each batch that has run. If the
     weights are in ``models_dir``, the ResNet-50 detector and ParseNet's masks are used. The network
     for backgrounds is loaded at its first use; it makes no picture of more than
     ``max_output_pixels``.

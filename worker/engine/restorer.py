@@ -54,7 +54,7 @@ class Restorer:
         max_batch: int,
         max_batch_wait_ms: float,
         batch_limit: int | None = None,
-        on_batch: OnBatch = lambda _waits_s: None,
+        on_batch: OnBatch = lambda _report: None,
         enlarger: PhotoEnlarger | None = None,
         parser: FaceParser | None = None,
     ) -> None:

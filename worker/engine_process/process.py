@@ -20,6 +20,7 @@ from shared.telemetry import ENGINE_DEATHS
 from worker.decoder import memory_file
 from worker.engine.stage_timer import OnProgress
 from worker.engine_process import protocol
+from worker.engine_process.batch_metrics import DeviceBatch
 from worker.engine_process.crash_attribution import InFlightJob, find_suspects
 from worker.engine_process.protocol import RestoreRequest
 from worker.engine_process.result_file import ResultFile
@@ -106,14 +107,14 @@ class EngineProcess:
         models: list[dict[str, Any]] = message["models"]
         return models
 
-    def receive_batches(self, on_batch: Callable[[str, Sequence[float]], None]) -> None:
+    def receive_batches(self, on_batch: Callable[[DeviceBatch], None]) -> None:
         """Pass on every batch until the process dies."""
         while True:
             message, _ = protocol.receive(self._control)
             if message is None:
                 return
             self._device_steps += 1
-            on_batch(message["model"], message["waits_s"])
+            on_batch(DeviceBatch(**message))
 
     def reap(self) -> str:
         """Wait for the exit of a dying process, and log the crash report.

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from shared.errors import ModelUnavailable, OutOfMemory
 from worker.engine import FaceOptions, FaceRecord, ModelInfo, Restoration
+from worker.engine.batching.batch_report import crops_of
 from worker.engine.stage_timer import OnProgress, StageTimer
 from worker.engine_process.protocol import RestoreRequest
 from worker.engine_process.result_file import ResultFileWriter
@@ -50,7 +51,8 @@ class RequestHandler:
         options = face_options(request)
         require_room(photo, request.output["format"], options.background_scale)
         try:
-            restoration = restorer.restore(photo, options, on_progress)
+            with crops_of(request.job_id):
+                restoration = restorer.restore(photo, options, on_progress)
             restored = sum(face.status == "restored" for face in restoration.faces)
             on_progress("publishing", restored, len(restoration.faces))
             return _write_result(request, photo, restoration, restorer.info)

@@ -13,6 +13,7 @@ from shared.errors import EngineCrashed, EngineLost, FacemendError
 from shared.jobs.workers import ServedModel
 from shared.settings import Settings
 from worker.engine.stage_timer import OnProgress
+from worker.engine_process.batch_metrics import DeviceBatch
 from worker.engine_process.crash_attribution import CrashAttribution
 from worker.engine_process.process import EngineProcess, NotAccepted
 from worker.engine_process.protocol import RestoreRequest
@@ -23,7 +24,7 @@ _log = logging.getLogger(__name__)
 _POLL_S = 0.25
 
 Check = Callable[[], None]
-OnBatch = Callable[[str, Sequence[float]], None]
+OnBatch = Callable[[DeviceBatch], None]
 
 
 class Fault(Enum):
@@ -40,7 +41,7 @@ class EngineSupervisor:
         self,
         settings: Settings,
         load_restorers: str,
-        on_batch: OnBatch = lambda _model, _waits_s: None,
+        on_batch: OnBatch = lambda _batch: None,
     ) -> None:
         self.models: tuple[ServedModel, ...] = ()
         self.lost = threading.Event()  # there is no process, and there will be none

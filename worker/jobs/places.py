@@ -59,6 +59,11 @@ class DevicePlaces:
         """How many doorbells may be heard at once: one at least, which then waits for its turn."""
         return max(1, self.count - self._in_use[Line.FETCHED])
 
+    @property
+    def in_use(self) -> int:
+        """The number of jobs that have a place now."""
+        return self._in_use.total()
+
     def _enter(self, line: Line, check: Callable[[], None]) -> None:
         ticket, waiting = object(), self._waiting[line]
         with self._changed:
@@ -99,6 +104,16 @@ class FetchPlaces:
             per_tenant=settings.fetches_per_tenant,
             per_host=settings.fetches_per_host,
         )
+
+    @property
+    def count(self) -> int:
+        """The number of places."""
+        return self._total
+
+    @property
+    def in_use(self) -> int:
+        """The number of photos that are being fetched now."""
+        return len(self._fetching)
 
     def available(self, *, stored: bool) -> Places:
         """Return for which jobs there is a place. ``stored``: also for photos in the storage."""

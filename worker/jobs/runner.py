@@ -28,7 +28,14 @@ from shared.jobs.record import Outcome
 from shared.jobs.runs import Claim
 from shared.jobs.store import JobStore
 from shared.manifests.manifests import Manifests
-from shared.telemetry import FACES, JOBS_ENDED, JOBS_RELEASED, STAGE_SECONDS, bind
+from shared.telemetry import (
+    FACES,
+    JOBS_ENDED,
+    JOBS_RELEASED,
+    STAGE_SECONDS,
+    bind,
+    request_exemplar,
+)
 from worker.engine.stage_timer import StageTimer
 from worker.engine_process.supervisor import EngineSupervisor, Fault
 from worker.jobs.lease import Drain, Lease
@@ -254,7 +261,8 @@ def _count(job: Job, end: Outcome | _Requeue, status: Status) -> None:
 
 def _count_work(job: Job, outcome: Outcome) -> None:
     for stage, ms in outcome.timings_ms.items():
-        STAGE_SECONDS.labels(model=job.model, stage=stage).observe(ms / 1000)
+        exemplar = request_exemplar(job.request_id)
+        STAGE_SECONDS.labels(model=job.model, stage=stage).observe(ms / 1000, exemplar)
     for face in (outcome.result or {}).get("faces", ()):
         FACES.labels(model=job.model, status=face["status"]).inc()
 

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from shared.jobs.job import Priority
-from shared.jobs.store import JobStore
+from shared.jobs.store import JobStore, ServiceLoad
+from shared.jobs.workers import LiveWorker
 from shared.settings import Settings
 
 #: Another notifier exports the gauges so long after the last refresh of the one that did.
 EXPORT_LEASE_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What the store said at the last refresh."""
+
+    counts: Mapping[str, int]
+    load: ServiceLoad
+    workers: list[LiveWorker]
 
 
 class ServiceGauges(Collector):
@@ -28,17 +40,20 @@ class ServiceGauges(Collector):
     ) -> None:
         self._store = store
         self._leadership = store.leadership("export", lease_s)
-        self._counts: Mapping[str, int] = {}
+        self._read: _Reading | None = None
         # An emptied queue is exported as 0: a series that ends keeps its last value in many graphs.
-        served = {settings.default_model, *settings.served_models}
-        self._queues = {(model, str(priority)) for model in served for priority in Priority}
+        self._models = {settings.default_model, *settings.served_models}
+        self._queues = {(model, str(priority)) for model in self._models for priority in Priority}
 
     def refresh(self) -> None:
         """Count again, if no other notifier exports. Raises Unavailable."""
         if not self._leadership.hold():
             return
-        self._counts = self._store.counts()
-        self._queues |= {_queue(name) for name in self._counts if name.startswith("queued.")}
+        read = _Reading(self._store.counts(), self._store.load(), self._store.workers.live())
+        self._queues |= {_queue(name) for name in read.counts if name.startswith("queued.")}
+        self._models |= {model for model, _ in self._queues} | read.load.running_s.keys()
+        self._models |= {model.name for worker in read.workers for model in worker.models}
+        self._read = read
 
     def close(self) -> None:
         """Let another notifier export the gauges at once. Never raises."""
@@ -50,21 +65,68 @@ class ServiceGauges(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Called by the registry for each scrape."""
-        if not self._leadership.held or not self._counts:
+        read = self._read
+        if read is None or not self._leadership.held:
             return
-        counts = self._counts
-        queued = GaugeMetricFamily(
-            "facemend_jobs_queued", "Jobs in the queue.", labels=["model", "priority"]
+        yield from self._queue_gauges(read)
+        yield from self._work_gauges(read.load)
+        yield from self._worker_gauges(read.workers)
+        yield GaugeMetricFamily(
+            "facemend_jobs_running", "Jobs under a lease.", read.counts["running"]
         )
-        for model, priority in sorted(self._queues):
-            queued.add_metric([model, priority], counts.get(f"queued.{model}.{priority}", 0))
-        yield queued
-        yield GaugeMetricFamily("facemend_jobs_running", "Jobs under a lease.", counts["running"])
         yield GaugeMetricFamily(
             "facemend_deliveries_pending",
             "Webhooks not delivered yet.",
-            counts["deliveries_pending"],
+            read.counts["deliveries_pending"],
         )
+        yield GaugeMetricFamily(
+            "facemend_delivery_late_seconds",
+            "How late the first webhook is that is due and was not sent.",
+            read.load.webhook_late_s,
+        )
+
+    def _queue_gauges(self, read: _Reading) -> Iterator[Metric]:
+        queued = GaugeMetricFamily(
+            "facemend_jobs_queued", "Jobs in the queue.", labels=["model", "priority"]
+        )
+        oldest = GaugeMetricFamily(
+            "facemend_queue_oldest_seconds",
+            "How long the first job of the queue has waited since it could start.",
+            labels=["model", "priority"],
+        )
+        for model, priority in sorted(self._queues):
+            queued.add_metric([model, priority], read.counts.get(f"queued.{model}.{priority}", 0))
+            oldest.add_metric([model, priority], read.load.oldest_s.get((model, priority), 0))
+        yield from (queued, oldest)
+
+    def _work_gauges(self, load: ServiceLoad) -> Iterator[Metric]:
+        work = GaugeMetricFamily(
+            "facemend_face_seconds",
+            "Time that one device needs for the faces of the jobs, by their state.",
+            labels=["model", "state"],
+        )
+        for model in sorted(self._models):
+            work.add_metric([model, "waiting"], load.waiting_s.get(model, 0))
+            work.add_metric([model, "running"], load.running_s.get(model, 0))
+        yield work
+
+    def _worker_gauges(self, workers: list[LiveWorker]) -> Iterator[Metric]:
+        serving = Counter(model.name for worker in workers for model in worker.models)
+        live = GaugeMetricFamily("facemend_workers", "Live workers.", labels=["model"])
+        for model in sorted(self._models):
+            live.add_metric([model], serving[model])
+        places = GaugeMetricFamily(
+            "facemend_worker_places", "Places for jobs on live workers.", labels=["kind"]
+        )
+        in_use = GaugeMetricFamily(
+            "facemend_worker_places_in_use", "Places that jobs have.", labels=["kind"]
+        )
+        states = [worker.state for worker in workers if worker.state]
+        places.add_metric(["device"], sum(state.places for state in states))
+        places.add_metric(["fetch"], sum(state.fetches for state in states))
+        in_use.add_metric(["device"], sum(state.places_in_use for state in states))
+        in_use.add_metric(["fetch"], sum(state.fetches_in_use for state in states))
+        yield from (live, places, in_use)
 
 
 def _queue(name: str) -> tuple[str, str]:

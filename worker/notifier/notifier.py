@@ -20,6 +20,7 @@ from prometheus_client import REGISTRY
 
 from shared.errors import SettingsInvalid, Unavailable
 from shared.jobs.job import Status
+from shared.jobs.run_counters import zero_notifier_counters
 from shared.jobs.store import JobStore
 from shared.manifests.installation import Installation
 from shared.net.fetcher import Fetcher
@@ -32,6 +33,7 @@ from shared.telemetry import (
     DOORBELLS,
     JOBS_REAPED,
     configure_logging,
+    identify_process,
     start_metrics_server,
 )
 from shared.tenants.api_keys import KeyRing
@@ -285,6 +287,8 @@ def main() -> None:
     try:
         settings = load_settings()
         configure_logging(settings, "notifier")
+        identify_process("notifier")
+        zero_notifier_counters()
         notifier = build(settings)
         start_metrics_server(settings)
         notifier.run(stop)

@@ -15,7 +15,7 @@ from shared.jobs.job import Job, log_fields
 from shared.jobs.store import JobStore
 from shared.net.fetcher import Fetcher
 from shared.storage.bucket import ObjectStorage
-from shared.telemetry import DELIVERY_TRIES, ENDPOINTS_CHANGED, bind
+from shared.telemetry import DELIVERY_SECONDS, DELIVERY_TRIES, ENDPOINTS_CHANGED, bind
 from shared.tenants.api_keys import KeyRing
 from shared.webhooks.attempt import Attempt, send
 from shared.webhooks.outbox import TEST_EVENT, AttemptResult, Delivery, DeliveryOutcome, Outbox
@@ -134,6 +134,8 @@ def _result(attempt: Attempt) -> AttemptResult:
 def _report(delivery: Delivery, attempt: Attempt, outcome: DeliveryOutcome) -> None:
     state = "failed" if outcome.state == "pending" else outcome.state
     DELIVERY_TRIES.labels(delivery.event, state).inc()
+    if attempt.sent:
+        DELIVERY_SECONDS.labels(state).observe(attempt.latency_ms / 1000)
     details = {name: value for name, value in attempt.record().items() if name != "at"}
     _logger.info("webhook %s: %s", delivery.event, state, extra=details)
     if outcome.endpoint:

@@ -22,6 +22,7 @@ local function remove_worker(worker)
   local announced = redis.call('HGET', key('workers', 'models'), worker)
   if announced then count_models(announced, -1) end
   redis.call('HDEL', key('workers', 'models'), worker)
+  redis.call('HDEL', key('workers', 'state'), worker)
   redis.call('ZREM', key('workers'), worker)
 end
 

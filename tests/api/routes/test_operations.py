@@ -58,3 +58,14 @@ def test_requests_are_counted_by_route_and_never_by_path(
     assert {"/v1/restorations/<job_id>", "unknown"} <= routes
     assert "scanner" not in text
     assert "job_1111" not in text
+
+
+def test_openmetrics_has_the_request_of_a_time_as_exemplar(anonymous: FlaskClient) -> None:
+    anonymous.get("/healthz", headers={"X-Request-Id": "request-of-the-exemplar"})
+    accept = "application/openmetrics-text; version=1.0.0"
+    answer = anonymous.get("/metrics", headers={"Accept": accept})
+    assert answer.mimetype == "application/openmetrics-text"
+    text = answer.get_data(as_text=True)
+    assert text.endswith("# EOF\n")
+    assert '# {request_id="request-of-the-exemplar"}' in text
+    assert "request-of-the-exemplar" not in anonymous.get("/metrics").get_data(as_text=True)

@@ -13,7 +13,7 @@ from redis import Redis
 from shared.jobs.job import Job, Status
 from shared.jobs.record import NewJob, Outcome
 from shared.jobs.store import JobStore
-from shared.jobs.workers import SILENT_S, ServedModel
+from shared.jobs.workers import SILENT_S, LiveWorker, ServedModel, WorkerState
 from tests.shared.conftest import claimed, redis_time
 
 STARTER = ServedModel("starter", "e" * 64, 128, "Apache-2.0", "fp32", "torch", 12.5)
@@ -191,3 +191,15 @@ def test_the_mean_of_the_work_forgets_old_jobs(
     succeed(store, new_job(), 1, 100)
     sums = {"jobs": "500", "faces": "1000", "busy_ms": "1550"}
     assert redis.hgetall("fm:work:starter") == sums
+
+
+def test_live_workers_are_listed_with_models_and_state(store: JobStore, redis: Redis) -> None:
+    state = WorkerState("cuda:0", 4, 3, 16, 1, faces_per_s=9.5, busy=0.9, memory_bytes=7)
+    store.workers.announce("b-1", [STARTER, BIG], 4, state)
+    store.workers.announce("a-1", [STARTER])  # of a version without a state
+    store.workers.announce("c-1", [STARTER], 4, state)
+    fall_silent(redis, "c-1")
+    assert store.workers.live() == [
+        LiveWorker("a-1", (STARTER,), None),
+        LiveWorker("b-1", (STARTER, BIG), state),
+    ]

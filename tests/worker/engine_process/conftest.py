@@ -43,7 +43,7 @@ def start(settings: Settings) -> Iterator[Callable[..., EngineSupervisor]]:
     engines: list[EngineSupervisor] = []
 
     def start(load: str = "load_restorers", **changes: Any) -> EngineSupervisor:
-        batches = changes.pop("on_batch", lambda _model, _waits_s: None)
+        batches = changes.pop("on_batch", lambda _batch: None)
         changed = settings.model_copy(update=changes)
         engine = EngineSupervisor(changed, f"{RESTORERS}:{load}", batches)
         engines.append(engine)

@@ -13,6 +13,7 @@ from shared.errors import NoFaceFound, WeightsInvalid
 from shared.settings import Settings
 from tests.worker.scripted import MODEL, ScriptedRestorer
 from worker.engine import FaceOptions, Restoration
+from worker.engine.batching.batch_report import BatchReport
 from worker.engine.stage_timer import OnProgress
 from worker.engine_process import batch_metrics
 from worker.imaging.decode import Photo
@@ -56,7 +57,10 @@ class ActingRestorer(ScriptedRestorer):
         while act is Act.WAIT and not self._go.exists():
             on_progress("restoring", 0, 1)
             time.sleep(0.02)
-        batch_metrics.on_batch(MODEL, [0.25, 0.5])
+        report = BatchReport(
+            began_at=1.5, run_s=0.75, waits_s=[0.25, 0.5], owners=["job_1", "job_2"]
+        )
+        batch_metrics.on_batch(MODEL, report, lambda: (3, 4))
         return super().restore(photo, options, on_progress)
 
     def act(self, photo: Photo) -> None:

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,6 +27,7 @@ from tests.worker.engine_process import restorers
 from tests.worker.engine_process.conftest import assert_works, crash_of, go_on, restore
 from tests.worker.engine_process.restorers import Act
 from tests.worker.scripted import MODEL
+from worker.engine_process.batch_metrics import DeviceBatch
 from worker.engine_process.supervisor import EngineSupervisor, Fault
 
 pytestmark = pytest.mark.timeout(60)
@@ -53,16 +54,18 @@ def test_progress_is_reported_step_by_step(engine: EngineSupervisor) -> None:
 def test_the_worker_receives_the_batches_of_the_engine_process(
     start: Callable[..., EngineSupervisor],
 ) -> None:
-    received: list[tuple[str, Sequence[float]]] = []
+    received: list[DeviceBatch] = []
     arrived = threading.Event()
 
-    def on_batch(model: str, waits_s: Sequence[float]) -> None:
-        received.append((model, waits_s))
+    def on_batch(batch: DeviceBatch) -> None:
+        received.append(batch)
         arrived.set()
 
     restore(start(on_batch=on_batch), Act.INVERT)
     assert arrived.wait(5)
-    assert received == [(MODEL, [0.25, 0.5])]
+    assert received == [
+        DeviceBatch(MODEL, 1.5, 0.75, [0.25, 0.5], ["job_1", "job_2"], memory=[3, 4])
+    ]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from shared.errors import DeadlineExceeded, ModelUnavailable, OutOfMemory
+from worker.engine.batching.batch_report import BatchReport, current_owner
 from worker.engine.gpen.controls import DEFAULT_CONTROLS, GeneratorControls
 from worker.imaging.decode import Pixels
 
@@ -17,8 +18,8 @@ from worker.imaging.decode import Pixels
 RestoredCrop = Pixels | None
 #: Runs crops with one seed and one set of controls through the network; keeps their order.
 Run = Callable[[Sequence[Pixels], int, GeneratorControls], Sequence[RestoredCrop]]
-#: Receives for each batch the seconds that each of its crops has waited.
-OnBatch = Callable[[Sequence[float]], None]
+#: Receives each batch that has run.
+OnBatch = Callable[[BatchReport], None]
 
 #: Crops that may wait for each place in a batch; more would only need memory.
 _WAITING_PER_PLACE = 8
@@ -30,6 +31,7 @@ class _Request:
     draw: tuple[int, GeneratorControls]
     came_at_s: float
     deadline_s: float | None
+    owner: str
     future: Future[RestoredCrop] = field(default_factory=Future)
 
     def is_late(self, now_s: float) -> bool:
@@ -49,7 +51,7 @@ class Batcher:
         max_batch: int,
         max_wait_ms: float,
         is_out_of_memory: Callable[[Exception], bool],
-        on_batch: OnBatch = lambda _waits_s: None,
+        on_batch: OnBatch = lambda _report: None,
     ) -> None:
         self._run, self._is_out_of_memory, self._on_batch = run, is_out_of_memory, on_batch
         self._max_batch, self._max_wait_s = max_batch, max_wait_ms / 1000
@@ -96,7 +98,9 @@ class Batcher:
                 raise ModelUnavailable("the model is closed")
             if not self._has_room():
                 raise DeadlineExceeded("no room in the queue of faces before the deadline")
-            request = _Request(crop, (seed, controls), time.monotonic(), deadline_s)
+            request = _Request(
+                crop, (seed, controls), time.monotonic(), deadline_s, current_owner()
+            )
             self._waiting.append(request)
             self._changed.notify_all()
         return request.future
@@ -148,10 +152,17 @@ class Batcher:
         return [request for request in self._waiting if request.draw == first.draw]
 
     def _run_batch(self, batch: list[_Request]) -> None:
-        start_s = time.monotonic()
+        began_at, start_s = time.time(), time.monotonic()
         try:
             results = self._run([request.crop for request in batch], *batch[0].draw)
-            self._on_batch([start_s - request.came_at_s for request in batch])
+            self._on_batch(
+                BatchReport(
+                    began_at=began_at,
+                    run_s=time.monotonic() - start_s,
+                    waits_s=[start_s - request.came_at_s for request in batch],
+                    owners=[request.owner for request in batch],
+                )
+            )
         except Exception as error:  # noqa: BLE001 - the futures raise it
             self._refuse(batch, error)
             return

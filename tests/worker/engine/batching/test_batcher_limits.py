@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import DeadlineExceeded, ModelUnavailable
+from worker.engine.batching.batch_report import BatchReport, crops_of
 from worker.engine.batching.batcher import Batcher, RestoredCrop
 from worker.engine.devices import is_out_of_memory
 from worker.engine.gpen.controls import DEFAULT_CONTROLS, GeneratorControls
@@ -175,15 +176,19 @@ def test_closing_ends_the_wait_for_room(make: Callable[..., Batcher], device: De
 def test_each_batch_is_reported_with_the_waiting_times_of_its_crops(
     make: Callable[..., Batcher], device: Device
 ) -> None:
-    reported: list[Sequence[float]] = []
-    batcher = make(on_batch=reported.append)
+    reports: list[BatchReport] = []
+    batcher = make(on_batch=reports.append)
     device.gate.clear()
-    futures = [batcher.submit(numbered(number)) for number in range(5)]
+    with crops_of("job_1"):
+        futures = [batcher.submit(numbered(number)) for number in range(5)]
     time.sleep(0.02)
     device.gate.set()
     for future in futures:
         future.result(WAIT_S)
     batcher.close()
+    reported = [report.waits_s for report in reports]
+    assert {owner for report in reports for owner in report.owners} == {"job_1"}
+    assert min(report.run_s for report in reports) > 0
     assert sorted(map(len, reported)) in ([1, 2, 2], [1, 1, 1, 2])
     assert max(map(max, reported)) >= 0.01
     assert min(map(min, reported)) >= 0

@@ -1,4 +1,4 @@
-"""Logs and metrics of every process.
+"""Logs of every process.
 
 One event is one line. Fields that are bound with ``bind`` are on every line that is logged in the
 block, also by libraries and by threads that were started with a copy of the context. Secrets are
@@ -17,82 +17,10 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-from prometheus_client import Counter, Histogram, start_http_server
 from pythonjsonlogger.core import RESERVED_ATTRS, merge_record_extra
 from pythonjsonlogger.json import JsonFormatter
 
 from shared.settings import Settings
-
-# --- counters of all processes ------------------------------------------------
-
-_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
-
-REQUESTS = Counter(
-    "facemend_http_requests", "HTTP requests answered.", ["method", "route", "status"]
-)
-REQUEST_SECONDS = Histogram(
-    "facemend_http_request_seconds",
-    "Time to respond to an HTTP request.",
-    ["method", "route"],
-)
-JOBS_CREATED = Counter("facemend_jobs_created", "Jobs accepted.", ["model", "priority"])
-JOBS_ENDED = Counter(
-    "facemend_jobs_ended",
-    "Jobs that reached a terminal state; code is the problem of a failed job.",
-    ["model", "status", "code"],
-)
-JOBS_RELEASED = Counter(
-    "facemend_jobs_released", "Runs that went back into the queue.", ["model", "reason"]
-)
-JOBS_REAPED = Counter("facemend_jobs_reaped", "Jobs whose lease or deadline was over.", ["status"])
-JOBS_REVIVED = Counter(
-    "facemend_jobs_revived",
-    "Jobs rebuilt from a manifest without a record, by their status then.",
-    ["status"],
-)
-SWEPT = Counter("facemend_swept", "Objects without an owner that were deleted.", ["what"])
-ENGINE_DEATHS = Counter("facemend_engine_deaths", "Engine processes that died.", ["cause"])
-STAGE_SECONDS = Histogram(
-    "facemend_stage_seconds", "Time a job spent in a stage.", ["model", "stage"], buckets=_SECONDS
-)
-BATCH_FACES = Histogram(
-    "facemend_batch_faces",
-    "Faces in one batch of the network.",
-    ["model"],
-    buckets=(1, 2, 4, 8, 16, 32, 64),
-)
-BATCH_WAIT_SECONDS = Histogram(
-    "facemend_batch_wait_seconds",
-    "Time a face waited for its batch.",
-    ["model"],
-    buckets=(0.005, *_SECONDS),
-)
-FACES = Counter("facemend_faces", "Faces found, by the result for the face.", ["model", "status"])
-DOORBELLS = Counter(
-    "facemend_doorbells", "Doorbells sent, by process and outcome.", ["by", "outcome"]
-)
-MESSAGES_DISCARDED = Counter(
-    "facemend_messages_discarded", "Messages in the queue that were no doorbell.", ["reason"]
-)
-DELIVERY_TRIES = Counter(
-    "facemend_delivery_tries", "Attempts to deliver a webhook.", ["event", "outcome"]
-)
-ENDPOINTS_CHANGED = Counter(
-    "facemend_endpoints_changed",
-    "Webhook endpoints disabled (gone, failing) or enabled again.",
-    ["to"],
-)
-# Gauges of the whole service are in worker.notifier.gauges: each process that imports a gauge would
-# export it, with the value 0.
-
-
-def start_metrics_server(settings: Settings) -> None:
-    """Serve the metrics of this process on ``settings.metrics_port``; 0 disables it."""
-    if settings.metrics_port:
-        start_http_server(settings.metrics_port, settings.metrics_bind)
-
-
-# --- logs -----------------------------------------------------------------------------------
 
 _bound: ContextVar[dict[str, Any]] = ContextVar("bound", default={})  # noqa: B039  # never changed
 #: Libraries that log requests with all headers and bodies at DEBUG.
