@@ -41,7 +41,7 @@ def zero_notifier_counters() -> None:
     """Export what a notifier counts as 0."""
     for status in (Status.QUEUED, Status.FAILED, Status.CANCELED):
         JOBS_REAPED.labels(status)
-    for outcome in ("rung", "failed"):
+    for outcome in ("sent", "failed"):
         DOORBELLS.labels("notifier", outcome)
     for event in Event:
         for outcome in ("delivered", "failed", "dead"):

@@ -1,0 +1,76 @@
+{{- define "facemend.name" -}}
+{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+
+{{- /* Labels that select the pods of a part. Call with (dict "root" $ "part" "api"). */ -}}
+{{- define "facemend.selector" -}}
+app.kubernetes.io/name: {{ .root.Chart.Name }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .part }}
+{{- end -}}
+
+{{- define "facemend.labels" -}}
+{{ include "facemend.selector" . }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
+{{- end -}}
+
+{{- /* Call with (dict "root" $ "name" .Values.image.api). */ -}}
+{{- define "facemend.image" -}}
+{{- printf "%s%s:%s" .root.Values.image.registry .name (.root.Values.image.tag | default .root.Chart.AppVersion) -}}
+{{- end -}}
+
+{{- define "facemend.secret" -}}
+{{- .Values.secret.existing | default (include "facemend.name" .) -}}
+{{- end -}}
+
+{{- define "facemend.podSecurity" -}}
+automountServiceAccountToken: false
+enableServiceLinks: false
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 10001
+  runAsGroup: 10001
+  fsGroup: 10001
+  seccompProfile: {type: RuntimeDefault}
+{{- with .Values.image.pullSecrets }}
+imagePullSecrets:
+{{- range . }}
+  - name: {{ . }}
+{{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "facemend.containerSecurity" -}}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities: {drop: [ALL]}
+{{- end -}}
+
+{{- /* The settings of every process. */ -}}
+{{- define "facemend.envFrom" -}}
+envFrom:
+  - configMapRef: {name: {{ include "facemend.name" . }}}
+  - secretRef: {name: {{ include "facemend.secret" . }}}
+{{- end -}}
+
+{{- /* Pods start again when the settings change. */ -}}
+{{- define "facemend.podAnnotations" -}}
+facemend.dev/settings: {{ include (print .Template.BasePath "/settings.yaml") . | sha256sum }}
+{{- with .Values.podAnnotations }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{- /* Spread the pods of a part over nodes. */ -}}
+{{- define "facemend.spread" -}}
+topologySpreadConstraints:
+  - maxSkew: 1
+    topologyKey: kubernetes.io/hostname
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels:
+        {{- include "facemend.selector" . | nindent 8 }}
+{{- end -}}

