@@ -9,7 +9,17 @@ from api import auth, context, payload, problems, rate_limit, request_log
 from api.context import Services
 from api.jobs.submission import MULTIPART_OVERHEAD_BYTES
 from api.openapi import SECURITY_SCHEMES, Application, info
-from api.routes import deliveries, events, models, operations, restorations, tokens, uploads, usage
+from api.routes import (
+    deliveries,
+    detections,
+    events,
+    models,
+    operations,
+    restorations,
+    tokens,
+    uploads,
+    usage,
+)
 from api.web import pages
 
 __all__ = ["Services", "create_app"]
@@ -40,6 +50,7 @@ def create_app(services: Services) -> Application:
     pages.install(app)
     for blueprint in (
         restorations.blueprint,
+        detections.blueprint,
         events.blueprint,
         uploads.blueprint,
         tokens.blueprint,

@@ -40,19 +40,23 @@ SECURITY_SCHEMES: dict[str, Any] = {
     }
 }
 
-_UPLOAD: dict[str, Any] = {
-    "title": "RestorationUpload",
-    "type": "object",
-    "required": ["image"],
-    "additionalProperties": False,
-    "properties": {
-        "image": {
-            "type": "string",
-            "format": "binary",
-            "description": f"The file of the photo: {ALLOWED}.",
-        },
-        "request": {"$ref": "#/components/schemas/RestorationParameters"},
-    },
+_IMAGE: dict[str, Any] = {
+    "type": "string",
+    "format": "binary",
+    "description": f"The file of the photo: {ALLOWED}.",
+}
+_UPLOADS: dict[str, Any] = {
+    title: {
+        "title": title,
+        "type": "object",
+        "required": ["image"],
+        "additionalProperties": False,
+        "properties": {"image": _IMAGE, **others},
+    }
+    for title, others in {
+        "RestorationUpload": {"request": {"$ref": "#/components/schemas/RestorationParameters"}},
+        "DetectionUpload": {},
+    }.items()
 }
 _FROM_STORAGE: dict[str, Any] = {"input": {"key": "holiday/1912.jpg"}}
 _UPLOADED: dict[str, Any] = {"input": {"upload_id": "upl_01933b8e6a7c7d3e8f00112233445566"}}
@@ -82,6 +86,21 @@ REQUEST_BODY: dict[str, Any] = {
                 "image": {"contentType": ", ".join(sorted(IMAGE_TYPES))},
                 "request": {"contentType": JSON},
             },
+        },
+    },
+}
+
+#: The body of POST /v1/detections.
+DETECTION_BODY: dict[str, Any] = {
+    "required": True,
+    "content": {
+        JSON: {
+            "schema": {"$ref": "#/components/schemas/DetectionRequest"},
+            "example": _FROM_STORAGE,
+        },
+        MULTIPART: {
+            "schema": {"$ref": "#/components/schemas/DetectionUpload"},
+            "encoding": {"image": {"contentType": ", ".join(sorted(IMAGE_TYPES))}},
         },
     },
 }
@@ -186,10 +205,10 @@ def returns(
     }
 
 
-def linked(responses: Responses, *operations: str) -> Responses:
-    """Link ``responses`` to ``operations``, which accept their ``id`` as ``job_id``."""
+def linked(responses: Responses, *operations: str, parameter: str = "job_id") -> Responses:
+    """Link ``responses`` to ``operations``, which accept their ``id`` as ``parameter``."""
     links = {
-        name: {"operationId": name, "parameters": {"job_id": "$response.body#/id"}}
+        name: {"operationId": name, "parameters": {parameter: "$response.body#/id"}}
         for name in operations
     }
     return {status: response | {"links": links} for status, response in responses.items()}
@@ -269,7 +288,7 @@ def _schemas(collected: Mapping[str, Any]) -> dict[str, Any]:
         ref_template="#/components/schemas/{model}",
     )
     wanted = {name: schema for name, schema in collected.items() if name != "ValidationErrorModel"}
-    return dict(sorted({**wanted, **ours["$defs"], "RestorationUpload": _UPLOAD}.items()))
+    return dict(sorted({**wanted, **ours["$defs"], **_UPLOADS}.items()))
 
 
 def _subclasses(base: type[BaseModel]) -> list[type[BaseModel]]:

@@ -77,10 +77,11 @@ def pointer(*path: str | int) -> str:
 def _pointer(location: Sequence[str | int], kind: str, value: Any) -> str:
     """Follow pydantic's location through ``value``, leaving out the names of union branches."""
     path: list[str | int] = []
-    for part in location:
+    for place, part in enumerate(location, 1):
+        missing = kind == "missing" and place == len(location)
         if _holds(value, part):
             value = value[part]
-        elif not (isinstance(value, dict) and kind == "missing"):
+        elif not (missing and isinstance(value, dict)):
             continue  # the name of a union's branch, or pydantic's "[key]"
         path.append(part)
     return pointer(*path)

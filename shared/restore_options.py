@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, GetCoreSchemaHandler
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, StringConstraints
 from pydantic_core import CoreSchema
 
 
@@ -23,7 +23,18 @@ class _JsonArray:
 
 
 FaceIndexes = Annotated[tuple[int, ...], _JsonArray()]
-FaceChoice = Literal["all", "largest", "center"] | FaceIndexes
+
+
+class FacesOfDetection(BaseModel):
+    """Faces that an earlier detection found in the same photo; ``indexes`` are those it gave."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    detection_id: Annotated[str, StringConstraints(min_length=1, max_length=64)]
+    indexes: FaceIndexes
+
+
+FaceChoice = Literal["all", "largest", "center"] | FaceIndexes | FacesOfDetection
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -34,8 +45,8 @@ class RestoreOptions:
     faces: Annotated[
         FaceChoice,
         Field(
-            description="Which faces to restore: all, largest, center, or indexes from an earlier "
-            "result, counted from left to right."
+            description="Which faces to restore: all, largest, center, indexes from an earlier "
+            "result, counted from left to right, or the faces that a detection found."
         ),
     ] = "all"
     aligned: Annotated[

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from api.context import Services
+from api.jobs import detected_faces
 from api.jobs import photo_check as photos
 from api.jobs.submission import Submission
 from api.jobs.uploads import check_unused, find_upload, job_of_upload
@@ -32,7 +33,7 @@ from shared.errors import (
     Refused,
     Unavailable,
 )
-from shared.jobs.job import Job, Status, new_id
+from shared.jobs.job import Job, Kind, Status, new_id
 from shared.jobs.record import NewJob
 from shared.model_names import CATALOGUE_MODELS
 from shared.net.fetcher import vet
@@ -166,8 +167,8 @@ def _accept(
         raise Forbidden("This token may create no more jobs.")  # before its photo is stored
     model = _check_model(submission.parameters.model, services)
     _check_addresses(submission, caller, services)
-    upload_id = submission.input and submission.input.upload_id
-    job_id = job_of_upload(upload_id) if upload_id else new_id("job")
+    detected = detected_faces.of_request(submission, caller, services)
+    job_id = _job_id(submission)
     source = _source(submission, caller, job_id, services)
     parameters = submission.parameters
     webhook = parameters.webhook.model_dump(mode="json") if parameters.webhook else None
@@ -178,13 +179,14 @@ def _accept(
         token_id=_token_id(caller),
         model=model,
         priority=parameters.priority,
-        request=submission.record | {"model": model},
+        request=submission.record | {"model": model} | detected,
         source=source,
         webhook=webhook,
         start_before_s=parameters.start_before_s,
         idempotency_key=idempotency_key,
         idempotency_fingerprint=submission.fingerprint if idempotency_key else None,
         request_id=request_id,
+        kind=submission.kind,
     )
     _write_manifest(new, services)
     try:
@@ -200,6 +202,17 @@ def _accept(
         raise
     JOBS_CREATED.labels(model=job.model, priority=job.priority).inc()
     return job
+
+
+def _job_id(submission: Submission) -> str:
+    """Return the id of the new job. That of a restoration uses up its upload.
+
+    A detection does not: then the same upload can be restored.
+    """
+    upload_id = submission.input and submission.input.upload_id
+    if upload_id and submission.kind is Kind.RESTORATION:
+        return job_of_upload(upload_id)
+    return new_id(submission.kind.id_prefix)
 
 
 def _write_manifest(new: NewJob, services: Services) -> None:
@@ -225,6 +238,7 @@ def _of(job: Job, caller: ApiKey) -> NewJob:
         webhook=job.request.get("webhook"),
         start_before_s=job.request.get("start_before_s"),
         request_id=job.request_id,
+        kind=job.kind,
     )
 
 

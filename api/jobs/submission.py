@@ -1,4 +1,4 @@
-"""POST /v1/restorations as it comes over the wire: JSON, or multipart with the photo in it."""
+"""Bodies of POST /v1/restorations and /v1/detections: JSON, or multipart with the photo in it."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
 
 from api.payload import Model, pointer, read_json, repeated, validate
+from shared.contract.detections import DetectionRequest
 from shared.contract.restorations import Input, RestorationParameters, RestorationRequest
 from shared.errors import (
     InvalidRequest,
@@ -20,6 +21,7 @@ from shared.errors import (
     PayloadTooLarge,
     UnsupportedMediaType,
 )
+from shared.jobs.job import Kind
 
 JSON, MULTIPART = "application/json", "multipart/form-data"
 IMAGE_PART, REQUEST_PART = "image", "request"
@@ -40,21 +42,30 @@ class Submission:
     parameters: RestorationParameters
     input: Input | None
     image: bytes | None
+    kind: Kind = Kind.RESTORATION
 
     @cached_property
     def record(self) -> dict[str, Any]:
         """The request as the job keeps it; ``input`` of an upload is its size and hash."""
-        request = self.parameters.model_dump(mode="json", exclude={"input"})
+        request: dict[str, Any] = {}
+        if self.kind is Kind.RESTORATION:
+            request = self.parameters.model_dump(mode="json", exclude={"input"})
         if self.image is None:
             given = self.input.model_dump(exclude_none=True) if self.input else {}
         else:
-            given = {"bytes": len(self.image), "sha256": hashlib.sha256(self.image).hexdigest()}
+            given = {"bytes": len(self.image), "sha256": self.image_sha256}
         return request | {"input": given}
+
+    @cached_property
+    def image_sha256(self) -> str | None:
+        """Hash of the file of the photo in hex; None if it is not in the request."""
+        return None if self.image is None else hashlib.sha256(self.image).hexdigest()
 
     @cached_property
     def fingerprint(self) -> str:
         """Equal for requests that mean the same, whatever the order of their fields. Hex."""
-        canonical = json.dumps(self.record, sort_keys=True, separators=(",", ":"))
+        detection = {"kind": self.kind} if self.kind is Kind.DETECTION else {}
+        canonical = json.dumps(self.record | detection, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
 
@@ -70,6 +81,25 @@ def read(request: Request, *, max_input_bytes: int) -> Submission:
         raise UnsupportedMediaType(f"Send {JSON} or {MULTIPART}.")
     parameters = read_document(request, RestorationRequest)
     return Submission(parameters, parameters.input, image=None)
+
+
+def read_detection(request: Request, *, max_input_bytes: int) -> Submission:
+    """Read the body of POST /v1/detections: JSON with ``input``, or multipart with the photo.
+
+    Raises as ``read`` does.
+    """
+    if request.mimetype != MULTIPART:
+        given, image = read_document(request, DetectionRequest).input, None
+    else:
+        _refuse_encoded(request)
+        parts = _split(request, max_input_bytes)
+        if REQUEST_PART in parts:
+            raise InvalidRequest(
+                "A detection has no parameters.",
+                [(pointer(REQUEST_PART), "leave this part out")],
+            )
+        given, image = None, _photo_of(parts, max_input_bytes)[0]
+    return Submission(RestorationParameters(), given, image, Kind.DETECTION)
 
 
 def read_document(request: Request, model: type[Model]) -> Model:
@@ -94,7 +124,12 @@ def _refuse_encoded(request: Request) -> None:
 
 
 def _read_multipart(request: Request, max_input_bytes: int) -> Submission:
-    parts = _split(request, max_input_bytes)
+    image, document = _photo_of(_split(request, max_input_bytes), max_input_bytes)
+    return Submission(validate(RestorationParameters, document), input=None, image=image)
+
+
+def _photo_of(parts: dict[str, bytes], max_input_bytes: int) -> tuple[bytes, Any]:
+    """Return the photo and the JSON of an upload."""
     if IMAGE_PART not in parts:
         raise InvalidRequest(
             "The photo is missing.",
@@ -114,7 +149,7 @@ def _read_multipart(request: Request, max_input_bytes: int) -> Submission:
             "The photo is given twice.",
             [(pointer("input"), "leave it out: the photo is in the part “image”")],
         )
-    return Submission(validate(RestorationParameters, document), input=None, image=image)
+    return image, document
 
 
 def _split(request: Request, max_input_bytes: int) -> dict[str, bytes]:

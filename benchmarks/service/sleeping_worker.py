@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from shared.settings import Settings, load_settings
 from shared.telemetry import configure_logging
 from worker.app import serve
-from worker.engine import FaceOptions, ModelInfo, Restoration
+from worker.engine import Detection, FaceOptions, ModelInfo, Restoration
+from worker.engine.faces.detector import DetectedFace
 from worker.engine.stage_timer import OnProgress
 from worker.engine_process.request_handler import ImageRestorer
 from worker.imaging.decode import Photo
@@ -48,6 +49,7 @@ class SleepingRestorer:
         photo: Photo,
         options: FaceOptions,
         on_progress: OnProgress = lambda _stage, _done, _total: None,
+        faces_found: Sequence[DetectedFace] | None = None,
     ) -> Restoration:
         on_progress("restoring", 0, 1)
         with self._device:
@@ -56,6 +58,11 @@ class SleepingRestorer:
             with self._times.open("a") as times:
                 times.write(f"{start_s} {time.monotonic()}\n")
         return Restoration(photo, (), {"restore": round(1000 * SLEEP_S)})
+
+    def detect(
+        self, photo: Photo, on_progress: OnProgress = lambda _stage, _done, _total: None
+    ) -> Detection:
+        return Detection(())
 
 
 if __name__ == "__main__":

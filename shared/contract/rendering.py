@@ -9,6 +9,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from shared.contract.detections import (
+    Detection,
+    DetectionResult,
+    FacePreview,
+    FoundFace,
+    PhotoView,
+)
 from shared.contract.restorations import (
     Face,
     FaceCrop,
@@ -20,7 +27,7 @@ from shared.contract.restorations import (
     Result,
     StoredImage,
 )
-from shared.jobs.job import Job, Stage, Status
+from shared.jobs.job import Job, Kind, Stage, Status
 from shared.storage.bucket import Storage
 
 
@@ -49,6 +56,26 @@ def represent(job: Job, storage: Storage) -> Restoration:
     )
 
 
+def represent_detection(job: Job, storage: Storage) -> Detection:
+    """Return the resource of a job that finds faces, as ``represent`` does for a restoration."""
+    return Detection(
+        id=job.id,
+        status=job.status,
+        created_at=_instant(job.created_at),
+        started_at=_instant_or_none(job.started_at),
+        finished_at=_instant_or_none(job.finished_at),
+        attempt=job.attempt,
+        input=job.request.get("input", {}),
+        progress=_progress(job),
+        queue=_queue(job),
+        result=None if job.result is None else _detection_result(job.result, storage),
+        error=None if job.error is None else Problem.model_validate(job.error),
+        warnings=list(job.warnings),
+        timings_ms=job.timings_ms,
+        expires_at=_instant_or_none(job.expires_at),
+    )
+
+
 def _queue(job: Job) -> QueueView | None:
     if job.queue_position is None:
         return None
@@ -69,7 +96,8 @@ def _progress(job: Job) -> ProgressView | None:
     """Return how far the job is; for one that failed or was canceled, how far it came."""
     if job.status is Status.SUCCEEDED:
         faces = (job.result or {}).get("faces", ())
-        done = sum(face["status"] == "restored" for face in faces)
+        found_only = job.kind is Kind.DETECTION
+        done = sum(found_only or face["status"] == "restored" for face in faces)
         return ProgressView(
             stage=Stage.PUBLISHING, faces_done=done, faces_total=len(faces), percent=100
         )
@@ -93,6 +121,23 @@ def _result(job: Job, result: Mapping[str, Any], storage: Storage) -> Result:
         model=ModelUsed.model_validate(result["model"]),
         background=result.get("background"),
     )
+
+
+def _detection_result(result: Mapping[str, Any], storage: Storage) -> DetectionResult:
+    return DetectionResult(
+        photo=PhotoView.model_validate(result["photo"]),
+        faces=[_found_face(face, storage) for face in result["faces"]],
+        detector=result["detector"],
+    )
+
+
+def _found_face(face: Mapping[str, Any], storage: Storage) -> FoundFace:
+    stored = face["preview"]
+    url, expires_at = storage.presign(stored["key"])
+    preview = FacePreview(
+        url=url, width=stored["width"], height=stored["height"], url_expires_at=expires_at
+    )
+    return FoundFace.model_validate({**face, "preview": preview})
 
 
 def _image(image: Mapping[str, Any], storage: Storage, name: str) -> StoredImage:

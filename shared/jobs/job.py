@@ -48,6 +48,18 @@ class Priority(StrEnum):
     LOW = "low"
 
 
+class Kind(StrEnum):
+    """What a job does. All kinds have the same states, queues and retries."""
+
+    RESTORATION = "restoration"
+    DETECTION = "detection"  # finds the faces, and restores none
+
+    @property
+    def id_prefix(self) -> str:
+        """The first part of the ids of these jobs (see ``new_id``)."""
+        return {Kind.RESTORATION: "job", Kind.DETECTION: "det"}[self]
+
+
 class Release(StrEnum):
     """Why a running job goes back to ``queued``; each reason has a budget of its own."""
 
@@ -154,6 +166,7 @@ class Job:
     queue_eta_reason: WaitUnknown | None = None
     version: int = 0  # grows with every write; the ETag is made of it
     request_id: str = ""
+    kind: Kind = Kind.RESTORATION
 
     @property
     def log_fields(self) -> dict[str, str]:

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from shared.jobs.compression import pack, unpack
-from shared.jobs.job import Job, Priority, Progress, Stage, Status
+from shared.jobs.job import Job, Kind, Priority, Progress, Stage, Status
 
 #: A record as the scripts return it: the small fields (HGETALL), spec, and outcome if it ended.
 View = tuple[list[str], str, str | None]
@@ -38,6 +38,7 @@ class NewJob:
     idempotency_fingerprint: str | None = None
     request_id: str = ""
     token_id: str | None = None
+    kind: Kind = Kind.RESTORATION
 
     @cached_property
     def spec(self) -> str:
@@ -161,6 +162,7 @@ def _job(
         timings_ms=timings_ms,
         version=int(record["version"]),
         request_id=request_id,
+        kind=Kind(record.get("kind", Kind.RESTORATION)),
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from shared.errors import Unavailable
-from shared.jobs.job import Status
+from shared.jobs.job import Kind, Status
 from shared.redis.client import redis_errors
 from shared.redis.keys import redis_key
 from shared.redis.scripts import Scripts
@@ -30,6 +30,7 @@ class Manifest:
     generation: int
     reservation: str
     fingerprint: str
+    kind: Kind = Kind.RESTORATION
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,7 @@ class Recovery:
             tenant=manifest.tenant,
             model=manifest.model,
             priority=manifest.priority,
+            kind=manifest.kind,
             spec=manifest.spec,
             start_before_s=manifest.start_before_s,
             deadline_s=self._settings.job_deadline_s,

@@ -87,6 +87,7 @@ class JobStore:
             tenant=new.tenant,
             model=new.model,
             priority=new.priority,
+            kind=new.kind,
             spec=new.spec,
             start_before_s=new.start_before_s,
             deadline_s=self._settings.job_deadline_s,

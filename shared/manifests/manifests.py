@@ -20,7 +20,7 @@ from typing import Any
 from shared.errors import Conflict, InputError, Internal, Unavailable
 from shared.jobs.compression import unpack
 from shared.jobs.idempotency import digest, reservation_key
-from shared.jobs.job import log_fields
+from shared.jobs.job import Kind, log_fields
 from shared.jobs.record import NewJob, Outcome, outcome_json, to_json
 from shared.jobs.recovery import Manifest, SealedRun
 from shared.storage.bucket import Storage
@@ -30,7 +30,9 @@ _log = logging.getLogger(__name__)
 _JSON = "application/json"
 _MAX_BYTES = 1_000_000
 _OUTCOME = "outcome.json"
-_KEY = re.compile(rf"{MANIFESTS}([a-z0-9_-]+)/(job_[0-9a-f]{{32}})\.(\d{{1,9}})\.json", re.ASCII)
+_KEY = re.compile(
+    rf"{MANIFESTS}([a-z0-9_-]+)/((?:job|det)_[0-9a-f]{{32}})\.(\d{{1,9}})\.json", re.ASCII
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +136,7 @@ def _dump(new: NewJob, generation: int) -> bytes:
         "tenant": new.tenant,
         "model": new.model,
         "priority": new.priority,
+        "kind": new.kind,
         "start_before_s": new.start_before_s,
         "generation": generation,
         "reservation": reservation_key(new.key_id, new.idempotency_key or "") if keyed else "",
@@ -155,6 +158,7 @@ def _load(data: bytes, ref: ManifestRef) -> Manifest:
         generation=content["generation"],
         reservation=content["reservation"],
         fingerprint=content["fingerprint"],
+        kind=Kind(content.get("kind", Kind.RESTORATION)),
     )
     if (manifest.tenant, manifest.id) != (ref.tenant, ref.job_id):
         raise ValueError("it belongs to another job")

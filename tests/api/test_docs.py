@@ -14,6 +14,7 @@ from api.auth import SCOPES
 from api.openapi import Application
 from shared import errors
 from shared.contract.deliveries import Delivery, DeliveryAttempt, EndpointDisabled, WebhookSecret
+from shared.contract.detections import DetectionResult, FacePreview, FoundFace, PhotoView
 from shared.contract.restorations import (
     Face,
     ModelUsed,
@@ -51,15 +52,14 @@ def requests() -> set[type[FacemendError]]:
 def names(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """Dotted names of the leaves."""
     for name, field in model.model_fields.items():
-        inner = next(
-            (
-                kind
-                for kind in (field.annotation, *getattr(field.annotation, "__args__", ()))
-                if isinstance(kind, type) and issubclass(kind, BaseModel)
-            ),
-            None,
-        )
-        yield from names(inner, f"{prefix}{name}.") if inner else [prefix + name]
+        arms = getattr(field.annotation, "__args__", (field.annotation,))
+        kinds = [arm for arm in arms if arm is not type(None)]
+        # A field that may also be a word or a list is one field.
+        inner = kinds[0] if len(kinds) == 1 else None
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from names(inner, f"{prefix}{name}.")
+        else:
+            yield prefix + name
 
 
 def test_every_route_is_documented_with_its_scope() -> None:
@@ -75,7 +75,7 @@ def test_every_route_of_the_api_has_an_example() -> None:
     for route in SCOPES:
         method, path = route.split(" ")
         if path.startswith("/v1"):
-            shown = path.replace("<job_id>", "$JOB").replace("<delivery_id>", "$DELIVERY")
+            shown = re.sub(r"<(?:\w+_)?(\w+)_id>", lambda name: f"${name[1].upper()}", path)
             assert re.search(rf"curl.*\$URL{re.escape(shown)}[\s\"?]", TEXT), route
             assert method == "GET" or "-X POST" in TEXT or "-F image" in TEXT
 
@@ -126,6 +126,7 @@ def test_every_field_of_a_job_is_documented() -> None:
     [
         *(StoredImage, Face, ModelUsed, ModelView),
         *(Delivery, DeliveryAttempt, EndpointDisabled, WebhookSecret),
+        *(DetectionResult, PhotoView, FoundFace, FacePreview),
     ],
 )
 def test_the_fields_of_inner_objects_are_documented(model: type[BaseModel]) -> None:

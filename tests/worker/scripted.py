@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from shared.contract.restorations import RestorationParameters
@@ -12,7 +12,15 @@ from shared.jobs.job import Progress
 from tests.models import stand_in
 from worker.decoder.decoded_photo import DecodedPhoto
 from worker.decoder.photo_arrays import photo_of
-from worker.engine import FaceOptions, FaceRecord, ModelInfo, Restoration
+from worker.engine import (
+    Detection,
+    FaceOptions,
+    FaceRecord,
+    FoundFace,
+    ModelInfo,
+    Restoration,
+)
+from worker.engine.faces.detector import DetectedFace
 from worker.engine.stage_timer import OnProgress, StageTimer
 from worker.engine_process.protocol import RestoreRequest
 from worker.engine_process.request_handler import ImageRestorer, RequestHandler
@@ -34,6 +42,7 @@ class ScriptedRestorer:
     def __init__(self, during: Callable[[], None] = lambda: None) -> None:
         self.during = during
         self.photos: list[Photo] = []
+        self.faces_found: Sequence[DetectedFace] | None = None
 
     @property
     def info(self) -> ModelInfo:
@@ -43,10 +52,28 @@ class ScriptedRestorer:
         """Called before the photo is inverted, in the thread of its job."""
         self.during()
 
+    def detect(self, photo: Photo, on_progress: OnProgress = lambda *_: None) -> Detection:
+        on_progress("detecting", 0, None)
+        face = FoundFace(
+            index=0,
+            box=(1.0, 2.0, 30.0, 40.0),
+            landmarks=((1.0, 1.0),) * 5,
+            score=0.99,
+            sharpness=0.25,
+            sharp=True,
+            preview=photo.pixels[2:40, 1:30],
+        )
+        return Detection((face,), {"detect": 1}, warnings=("odd light",))
+
     def restore(
-        self, photo: Photo, options: FaceOptions, on_progress: OnProgress = lambda *_: None
+        self,
+        photo: Photo,
+        options: FaceOptions,
+        on_progress: OnProgress = lambda *_: None,
+        faces_found: Sequence[DetectedFace] | None = None,
     ) -> Restoration:
         self.photos.append(photo)
+        self.faces_found = faces_found
         on_progress("detecting", 0, None)
         self.act(photo)
         on_progress("restoring", 1, 1)

@@ -12,12 +12,21 @@ if TYPE_CHECKING:
     from worker.engine.load import load_restorer
     from worker.engine.options import FaceOptions
     from worker.engine.restorer import Restorer
-    from worker.engine.results import BackgroundUsed, FaceRecord, ModelInfo, Restoration
+    from worker.engine.results import (
+        BackgroundUsed,
+        Detection,
+        FaceRecord,
+        FoundFace,
+        ModelInfo,
+        Restoration,
+    )
 
 __all__ = [
     "BackgroundUsed",
+    "Detection",
     "FaceOptions",
     "FaceRecord",
+    "FoundFace",
     "ModelInfo",
     "Restoration",
     "Restorer",
@@ -28,7 +37,14 @@ _NAMES = {
     "load": ("load_restorer",),
     "options": ("FaceOptions",),
     "restorer": ("Restorer",),
-    "results": ("BackgroundUsed", "FaceRecord", "ModelInfo", "Restoration"),
+    "results": (
+        "BackgroundUsed",
+        "Detection",
+        "FaceRecord",
+        "FoundFace",
+        "ModelInfo",
+        "Restoration",
+    ),
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 

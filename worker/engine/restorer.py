@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import replace
@@ -21,7 +21,7 @@ from worker.engine.faces.alignment import AlignedFace, Aligner
 from worker.engine.faces.detector import DetectedFace, FaceDetector
 from worker.engine.faces.face_selection import (
     MIN_REPORTED_SCORE,
-    is_above_threshold,
+    accepted_faces,
     order_faces,
     select_faces,
 )
@@ -33,13 +33,17 @@ from worker.engine.faces.postprocessing import (
     initial_record,
     require_one_restored,
 )
+from worker.engine.faces.preview import preview
 from worker.engine.faces.result_warnings import result_warnings
 from worker.engine.gpen.controls import GeneratorControls
 from worker.engine.options import FaceOptions
-from worker.engine.results import ModelInfo, Restoration
+from worker.engine.results import Detection, FoundFace, ModelInfo, Restoration
 from worker.engine.stage_timer import OnProgress, StageTimer
 from worker.imaging.colorization import to_be_coloured
 from worker.imaging.decode import Photo
+
+#: A detection lists at most so many faces: more would not fit into a message to this process.
+MAX_FOUND = 200
 
 
 class Restorer:
@@ -83,9 +87,11 @@ class Restorer:
         photo: Photo,
         options: FaceOptions,
         on_progress: OnProgress = lambda _stage, _done, _total: None,
+        faces_found: Sequence[DetectedFace] | None = None,
     ) -> Restoration:
         """Restore the faces of one photo; every other pixel stays as it is, or is enlarged.
 
+        ``faces_found`` are the faces that `detect` found in this photo: none are searched again.
         Raises NoFaceFound and IdentityTooLow (only if ``options.strict``), OptionUnavailable if an
         option needs a package that is not installed, OutOfMemory if no face at all could be
         restored for lack of memory, ModelUnavailable after `close`, whatever ``on_progress``
@@ -99,8 +105,8 @@ class Restorer:
             identity_check = IdentityCheck(options.min_identity, strict=options.strict)
         on_progress("detecting", 0, None)
         with timer.stage("detect"):
-            found = self._detect(photo, options)
-        if options.strict and not any(is_above_threshold(face, options) for face in found):
+            found = self._detect(photo, options) if faces_found is None else (*faces_found,)
+        if options.strict and not accepted_faces(found, options):
             raise NoFaceFound
         reasons = select_faces(found, options, *photo.pixels.shape[:2])
         selected = [index for index, reason in enumerate(reasons) if reason is None]
@@ -133,6 +139,38 @@ class Restorer:
             timings_ms=timer.timings_ms(),
             warnings=(*canvas.warnings, *result_warnings(found, records, options)),
             background=background,
+        )
+
+    def detect(
+        self, photo: Photo, on_progress: OnProgress = lambda _stage, _done, _total: None
+    ) -> Detection:
+        """Find the faces of one photo, and restore none. No more than ``MAX_FOUND``.
+
+        Raises what ``on_progress`` raises.
+        """
+        timer = StageTimer("detect")
+        on_progress("detecting", 0, None)
+        with timer.stage("detect"):
+            found = self._detect(photo, FaceOptions())
+            faces = [
+                self._found(index, photo, face) for index, face in enumerate(found[:MAX_FOUND])
+            ]
+        warnings = list(photo.warnings)
+        if len(found) > MAX_FOUND:
+            warnings.append(f"{len(found)} faces were found; the first {MAX_FOUND} are listed.")
+        on_progress("detecting", len(faces), len(faces))
+        return Detection(tuple(faces), timer.timings_ms(), tuple(warnings))
+
+    def _found(self, index: int, photo: Photo, face: DetectedFace) -> FoundFace:
+        measured, sharp = self._aligner.sharpness(photo, face)
+        return FoundFace(
+            index=index,
+            box=face.box,
+            landmarks=tuple((float(x), float(y)) for x, y in face.landmarks),
+            score=face.score,
+            sharpness=measured.fine_share,
+            sharp=sharp,
+            preview=preview(photo.pixels, face),
         )
 
     def warm_up(self) -> None:

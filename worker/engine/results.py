@@ -66,6 +66,32 @@ class Restoration:
 
 
 @dataclass(frozen=True, slots=True)
+class FoundFace:
+    """One face of a detection; ``index``, ``box``, ``landmarks`` and ``score`` as in `FaceRecord`.
+
+    ``sharpness``: share of fine detail, 0…1. ``sharp``: `Restorer.restore` with ``skip_sharp``
+    leaves the face as it is. ``preview``: the face and some of its surroundings, uint8 RGB.
+    """
+
+    index: int
+    box: Box
+    landmarks: Points
+    score: float
+    sharpness: float
+    sharp: bool
+    preview: Pixels
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """The faces of one photo. ``timings_ms`` has ``detect``."""
+
+    faces: tuple[FoundFace, ...]
+    timings_ms: dict[str, int] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ModelInfo:
     """The loaded model and how it runs.
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from shared import errors
 from shared.errors import FacemendError, Internal
+from shared.jobs.job import Kind
 
 _MAX_BYTES = 131_072  # below the largest packet that the kernel accepts
 _MAX_FILES = 2
@@ -28,6 +29,9 @@ _ERRORS: dict[str, type[FacemendError]] = {
 class RestoreRequest:
     """A job for the engine process. ``options`` and ``output`` are those of the API request.
 
+    ``kind`` is a value of ``shared.jobs.job.Kind``; of a detection, ``options`` and ``output`` are
+    empty. ``faces_found``: the faces that an earlier detection found in the photo, each with
+    ``box``, ``landmarks`` and ``score``; without them they are searched.
     ``log_fields`` are on every log line about the job.
     """
 
@@ -36,6 +40,8 @@ class RestoreRequest:
     options: dict[str, Any]
     output: dict[str, Any]
     log_fields: dict[str, str] = field(default_factory=dict)
+    kind: str = Kind.RESTORATION
+    faces_found: list[dict[str, Any]] | None = None
 
 
 def socket_pair() -> tuple[socket.socket, socket.socket]:

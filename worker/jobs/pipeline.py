@@ -12,7 +12,8 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from shared.jobs.job import Job, Progress, Stage, Status
+from shared.errors import InputChanged
+from shared.jobs.job import Job, Kind, Progress, Stage, Status
 from shared.jobs.record import Outcome
 from shared.jobs.runs import Claim
 from shared.net.fetcher import Fetcher
@@ -21,7 +22,7 @@ from worker.decoder.decoded_photo import DecodedPhoto
 from worker.engine.stage_timer import OnProgress, StageTimer
 from worker.engine_process.protocol import RestoreRequest
 from worker.engine_process.result_file import ResultFile
-from worker.jobs.publisher import ResultPublisher
+from worker.jobs.publisher import InputFile, ResultPublisher
 
 _NO_PLACE = nullcontext()
 
@@ -78,8 +79,9 @@ class Pipeline:
     ) -> Outcome:
         """Fetch, decode, restore, publish. ``place`` is entered when the photo has arrived.
 
-        Raises InputError for the photo, EngineError for the model, EngineCrashed, PublishFailed
-        for the result, and what ``context`` raises.
+        Raises InputError for the photo (InputChanged if it is not that of the detection),
+        EngineError for the model, EngineCrashed, PublishFailed for the result, and what
+        ``context`` raises.
         """
         start_s = time.monotonic()
         timer = context.timer
@@ -87,6 +89,8 @@ class Pipeline:
         with timer.stage("fetch"):
             context.report(Progress(Stage.FETCHING))
             data = self._read(claim.job, context)
+            file = InputFile.of(data)
+            _check_photo_of_detection(claim.job, file)
         with place:
             with timer.stage("fetch"):
                 decoded = self.decoder.decode(data)
@@ -95,7 +99,7 @@ class Pipeline:
             with result_file:
                 timer.add_ms(result_file.metadata["timings_ms"])
                 with timer.stage("publish"):
-                    result = self._publish(claim, result_file, context)
+                    result = self._publish(claim, file, result_file, context)
         timings_ms = timer.timings_ms()
         timings_ms["total"] = timings_ms["queue"] + round(1000 * (time.monotonic() - start_s))
         outcome = Outcome(
@@ -124,7 +128,13 @@ class Pipeline:
     def _restore(self, claim: Claim, decoded: DecodedPhoto, context: JobContext) -> ResultFile:
         job = claim.job
         request = RestoreRequest(
-            job.id, job.model, job.request["options"], job.request["output"], job.log_fields
+            job.id,
+            job.model,
+            options=job.request.get("options", {}),
+            output=job.request.get("output", {}),
+            log_fields=job.log_fields,
+            kind=job.kind,
+            faces_found=(job.request.get("detected") or {}).get("faces"),
         )
         progress = _Progress(context, enlarges=request.options.get("background", "keep") != "keep")
         return self.engine.restore(
@@ -132,9 +142,11 @@ class Pipeline:
         )
 
     def _publish(
-        self, claim: Claim, result_file: ResultFile, context: JobContext
+        self, claim: Claim, file: InputFile, result_file: ResultFile, context: JobContext
     ) -> dict[str, Any]:
         publication = ResultPublisher(self.storage, claim.job, claim.token)
+        if claim.job.kind is Kind.DETECTION:
+            return publication.publish_detection(file, result_file)
         result = publication.publish(result_file)
         if claim.job.request["output"]["key"]:
             done = sum(face["status"] == "restored" for face in result["faces"])
@@ -142,6 +154,13 @@ class Pipeline:
             context.report(Progress(Stage.PUBLISHING, done, len(result["faces"])))
             publication.copy_to_tenant(result["image"])
         return result
+
+
+def _check_photo_of_detection(job: Job, file: InputFile) -> None:
+    """Raise InputChanged if the job has the faces of a detection of another photo."""
+    detected = job.request.get("detected")
+    if detected is not None and detected["sha256"] != file.sha256:
+        raise InputChanged("The photo is not the one in which the detection found the faces")
 
 
 class _Progress:

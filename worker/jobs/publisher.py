@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from shared.errors import PublishFailed, Unavailable
 from shared.jobs.job import Job
@@ -18,6 +18,18 @@ from shared.storage.keys import file_key, result_key
 from worker.engine_process.result_file import Picture, ResultFile
 
 _CONTENT_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """The file of a photo as it arrived: its size in bytes, and its SHA-256 in hex."""
+
+    size: int
+    sha256: str
+
+    @classmethod
+    def of(cls, data: bytes) -> Self:
+        return cls(len(data), hashlib.sha256(data).hexdigest())
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +53,21 @@ class ResultPublisher:
             "model": result_file.metadata["model"],
             "background": result_file.metadata["background"],
         }
+
+    def publish_detection(self, file: InputFile, result_file: ResultFile) -> dict[str, Any]:
+        """Store the previews of the faces; return the job's ``result`` as the record has it."""
+        found = result_file.metadata
+        stored = {
+            name: self._store(picture, result_file.read(picture))
+            for name, picture in result_file.pictures.items()
+        }
+        kept = ("key", "width", "height")
+        faces = [
+            {**face, "preview": {name: stored[face["preview"]][name] for name in kept}}
+            for face in found["faces"]
+        ]
+        photo = found["photo"] | {"bytes": file.size, "sha256": file.sha256}
+        return {"photo": photo, "faces": faces, "detector": found["detector"]}
 
     def copy_to_tenant(self, image: dict[str, Any]) -> None:
         """Store the picture under the key that the request names.

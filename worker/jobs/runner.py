@@ -23,7 +23,7 @@ from shared.errors import (
     Poisoned,
     Unavailable,
 )
-from shared.jobs.job import INPUT_BACKOFF_S, TRANSIENT_BACKOFF_S, Job, Release, Status
+from shared.jobs.job import INPUT_BACKOFF_S, TRANSIENT_BACKOFF_S, Job, Kind, Release, Status
 from shared.jobs.record import Outcome
 from shared.jobs.runs import Claim
 from shared.jobs.store import JobStore
@@ -263,6 +263,8 @@ def _count_work(job: Job, outcome: Outcome) -> None:
     for stage, ms in outcome.timings_ms.items():
         exemplar = request_exemplar(job.request_id)
         STAGE_SECONDS.labels(model=job.model, stage=stage).observe(ms / 1000, exemplar)
+    if job.kind is Kind.DETECTION:
+        return
     for face in (outcome.result or {}).get("faces", ()):
         FACES.labels(model=job.model, status=face["status"]).inc()
 

@@ -10,7 +10,7 @@ local NEXT_STATES = {
 }
 
 -- Writes the record of a queued job that was accepted at `at`, and the indexes that do not depend on its
--- state.
+-- state. Only restorations are in the list of a tenant's jobs.
 local function write_job(job, at, spec, start_before_s, deadline_s, ttl_s)
   local record, wait = key('job', job.id), tonumber(deadline_s)
   if start_before_s then
@@ -23,7 +23,11 @@ local function write_job(job, at, spec, start_before_s, deadline_s, ttl_s)
     'deadline', timestamp(at + wait), 'ttl_s', ttl_s)
   redis.call('SET', record .. ':spec', spec)
   redis.call('ZADD', key('deadlines'), timestamp(at + wait), job.id)
-  redis.call('ZADD', key('tenant', job.tenant, 'jobs'), job.since, job.id)
+  if (job.kind or 'restoration') == 'restoration' then
+    redis.call('ZADD', key('tenant', job.tenant, 'jobs'), job.since, job.id)
+  else
+    redis.call('HSET', record, 'kind', job.kind)
+  end
 end
 
 -- Moves a job from the indexes of its state to the next state. Raises an error, before it writes anything,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from worker.engine.faces.detector import DetectedFace
 from worker.engine.faces.paste_mask import face_mask
 from worker.engine.faces.pasting import SMALL_FACE_PX
-from worker.engine.faces.sharpness import sharpness
+from worker.engine.faces.sharpness import Sharpness, sharpness
 from worker.engine.options import FaceOptions
 from worker.imaging.colorization import grey_of
 from worker.imaging.decode import Photo, Pixels
@@ -91,6 +91,13 @@ class Aligner:
             sharp=self._is_sharp(small_crop, options),
             whole_photo=options.aligned,
         )
+
+    def sharpness(self, photo: Photo, face: DetectedFace) -> tuple[Sharpness, bool]:
+        """Measure a face as `align` does; also return whether ``skip_sharp`` would skip it."""
+        affine = similarity(face.landmarks, template_points(self._template, self._in_px))
+        cut = crop(photo.pixels, affine, self._in_px, FaceOptions().resampling)
+        measured = sharpness(cut)
+        return measured, measured.is_enough and not self._colours
 
     def _is_sharp(self, network_input: Pixels, options: FaceOptions) -> bool:
         # A grey face has no colour yet, however sharp it is.

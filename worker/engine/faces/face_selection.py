@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from shared.restore_options import FacesOfDetection
 from worker.engine.faces.detector import DetectedFace
 from worker.engine.faces.skip_reasons import (
     LOW_SCORE,
@@ -40,7 +41,7 @@ def select_faces(
 
     If the options choose more than ``max_faces`` faces, the largest are restored.
     """
-    above = [i for i, face in enumerate(faces) if is_above_threshold(face, options)]
+    above = accepted_faces(faces, options)
     wanted = _wanted(faces, above, options, height_px, width_px)
     large = {i for i in wanted if faces[i].short_side_px >= options.min_face_px}
     by_size = sorted(large, key=lambda i: (-faces[i].short_side_px, i))
@@ -58,9 +59,26 @@ def select_faces(
     return [reason(index) for index in range(len(faces))]
 
 
-def is_above_threshold(face: DetectedFace, options: FaceOptions) -> bool:
-    """Return whether the score is above the threshold; an aligned photo always is a face."""
-    return options.aligned or face.score > options.detection_threshold
+def chosen_indexes(options: FaceOptions) -> Sequence[int]:
+    """Return the indexes that the options name; empty if they name faces in words."""
+    if isinstance(options.faces, FacesOfDetection):
+        return options.faces.indexes
+    return () if isinstance(options.faces, str) else options.faces
+
+
+def accepted_faces(faces: Sequence[DetectedFace], options: FaceOptions) -> list[int]:
+    """Return the indexes of what counts as a face: its score is above the threshold.
+
+    An aligned photo always is a face. What was chosen from a detection also is, whatever its score:
+    a person has looked at it.
+    """
+    of_detection = isinstance(options.faces, FacesOfDetection)
+    chosen = set(chosen_indexes(options)) if of_detection else set()
+    return [
+        index
+        for index, face in enumerate(faces)
+        if options.aligned or face.score > options.detection_threshold or index in chosen
+    ]
 
 
 def _wanted(
@@ -71,7 +89,7 @@ def _wanted(
     width_px: int,
 ) -> set[int]:
     if not isinstance(options.faces, str):
-        return set(above) & set(options.faces)
+        return set(above) & set(chosen_indexes(options))
     if options.faces == "all" or not above:
         return set(above)
     if options.faces == "largest":

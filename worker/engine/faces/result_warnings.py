@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from worker.engine.faces import skip_reasons as reasons
 from worker.engine.faces.detector import DetectedFace
-from worker.engine.faces.face_selection import is_above_threshold
+from worker.engine.faces.face_selection import accepted_faces, chosen_indexes
 from worker.engine.options import FaceOptions
 from worker.engine.results import FaceRecord
 
@@ -15,7 +15,7 @@ def result_warnings(
     found: Sequence[DetectedFace], records: Sequence[FaceRecord], options: FaceOptions
 ) -> list[str]:
     """Return the warnings of one photo; the list may be empty."""
-    if not any(is_above_threshold(face, options) for face in found):
+    if not accepted_faces(found, options):
         done = "unchanged" if options.background == "keep" else "enlarged, nothing else"
         return [f"No face was found: the picture is {done}.", *_below_threshold(len(found))]
     return [*_already_sharp(records), *_unknown_indexes(len(found), options)]
@@ -33,8 +33,6 @@ def _already_sharp(records: Sequence[FaceRecord]) -> list[str]:
 
 
 def _unknown_indexes(count: int, options: FaceOptions) -> list[str]:
-    if isinstance(options.faces, str):
-        return []
-    unknown = sorted(set(options.faces) - set(range(count)))
+    unknown = sorted(set(chosen_indexes(options)) - set(range(count)))
     numbers = ", ".join(map(str, unknown))
     return [f"There is no face {numbers}: {count} were found, from 0."] if unknown else []
