@@ -40,6 +40,7 @@ class Settings(BaseSettings):
     redis_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
     redis_password: SecretStr | None = None  # instead of the one in the URL; as it is
     redis_timeout_s: Seconds = 3.0
+    redis_wait_replicas: Annotated[int, Field(ge=0, le=10)] = 0  # that a submission waits for
 
     # S3-compatible object storage.
     s3_endpoint_url: str | None = None  # None: AWS

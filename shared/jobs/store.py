@@ -30,9 +30,12 @@ from shared.jobs.workers import MeanWork, Workers
 from shared.redis.client import connect, redis_errors
 from shared.redis.scripts import Scripts
 from shared.settings import Settings
+from shared.telemetry import JOBS_UNREPLICATED
 
 #: A page reads at most so many records, so that a filter for a rare status does not block Redis.
 SCANNED = 500
+#: The longest wait of a submission for replicas of Redis, in seconds.
+_REPLICAS_S = 0.2
 #: The id of an erased job is blocked for so long, so that no late writer restores the job.
 TOMBSTONE_S = 86_400
 _SPENT = "This token may create no more jobs."
@@ -111,7 +114,14 @@ class JobStore:
                 raise Forbidden(_SPENT)
             case "exists":
                 raise Conflict("There is or was a job of this id")
+        self._wait_for_replicas()
         return to_new_job(new, answer)
+
+    def _wait_for_replicas(self) -> None:
+        """A job that too few replicas have is accepted: its manifest survives a failover."""
+        wanted = self._settings.redis_wait_replicas
+        if wanted and self._scripts.wait_for_replicas(wanted, _REPLICAS_S) < wanted:
+            JOBS_UNREPLICATED.inc()
 
     def check_room(self, tenant: str, model: str, priority: Priority) -> None:
         """Raises QueueFull if ``create`` would; call it before you store objects for the job."""

@@ -88,6 +88,13 @@ def _transport_options(settings: Settings, role: Role) -> dict[str, object]:
         "queue_order_strategy": "priority",  # in the order of declaration, not round robin
         "priority_steps": [0],  # a queue has one priority, so one Redis list is enough
     }
+    url = RedisUrl.of(settings)
+    if url.service:
+        waits = {"socket_timeout": 1.0, "socket_connect_timeout": 1.0}  # of one Sentinel
+        options |= {
+            "master_name": url.service,
+            "sentinel_kwargs": {**waits, **url.sentinel_credentials},
+        }
     if role != "worker":
         # A request may wait for these.
         options |= {

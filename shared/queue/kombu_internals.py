@@ -93,6 +93,10 @@ class NonRestoringChannel(redis.Channel):
             return True
 
 
+class _NonRestoringSentinelChannel(NonRestoringChannel, redis.SentinelChannel):
+    """The same, for a server that Sentinels watch."""
+
+
 class _Transport(redis.Transport):
     Channel = NonRestoringChannel
 
@@ -103,6 +107,10 @@ class _Transport(redis.Transport):
             raise
         except Exception as error:  # noqa: BLE001  # whatever a foreign message makes of the code
             _discarded("not a message of Celery", error)
+
+
+class _SentinelTransport(_Transport, redis.SentinelTransport):
+    Channel = _NonRestoringSentinelChannel
 
 
 class Consumer(consumer.Consumer):
@@ -150,7 +158,7 @@ class PersistentConnection(Connection):
     """A connection that tries again every few seconds; kombu waits up to 30 s."""
 
     def get_transport_cls(self) -> type[_Transport]:
-        return _Transport
+        return _SentinelTransport if self.transport_cls == "sentinel" else _Transport
 
     def ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
         waits = {"interval_start": 1, "interval_step": 1, "interval_max": MAX_RECONNECT_WAIT_S}

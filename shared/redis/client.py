@@ -1,7 +1,7 @@
 """The Redis connection: time limits that hold, and Redis' errors translated into our own.
 
-Redis is one primary (with replicas if you like), not a cluster: a script touches the record and all
-its indexes in one step, and they do not share a hash slot.
+Redis is one primary (with replicas and Sentinels if you like), not a cluster: a script touches the
+record and all its indexes in one step, and they do not share a hash slot.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
-from redis.connection import AbstractConnection
+from redis.connection import AbstractConnection, parse_url
 from redis.retry import Retry
+from redis.sentinel import Sentinel, SentinelManagedConnection
 
 from shared.errors import Internal, Refused, SettingsInvalid, Unavailable
 from shared.redis.request_deadline import limit_s, waiting
@@ -74,6 +75,16 @@ class _UnixConnection(_DeadlineConnection, redis.UnixDomainSocketConnection):
     """Connects to a socket of this machine."""
 
 
+class _SentinelConnection(_DeadlineConnection, SentinelManagedConnection):
+    """Asks the Sentinels for the primary each time that it connects."""
+
+    def send_packed_command(self, *args: Any, **kwargs: Any) -> None:
+        if self._get_socket() is None:
+            # redis-py would connect to a host that nobody has asked for.
+            self.connect()  # type: ignore[no-untyped-call]
+        super().send_packed_command(*args, **kwargs)
+
+
 _CONNECTIONS: dict[str, Any] = {
     "redis": _TcpConnection,
     "rediss": _TlsConnection,
@@ -90,20 +101,43 @@ def connect(settings: Settings) -> redis.Redis:
     may run twice: the second run of a script returns what the first one did.
     """
     url = RedisUrl.of(settings)
+    options: dict[str, Any] = {
+        "decode_responses": True,
+        "socket_connect_timeout": 0.4 * settings.redis_timeout_s,
+        "socket_timeout": 0.6 * settings.redis_timeout_s,
+        **({} if url.scheme == "unix" else {"socket_keepalive": True}),
+        "health_check_interval": 0,  # would add a round trip that can hang as long as a command
+        "retry": Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
+    }
     try:
-        client = redis.Redis.from_url(
-            url.for_redis_py,
-            connection_class=_CONNECTIONS[url.scheme],
-            decode_responses=True,
-            socket_connect_timeout=0.4 * settings.redis_timeout_s,
-            socket_timeout=0.6 * settings.redis_timeout_s,
-            **({} if url.scheme == "unix" else {"socket_keepalive": True}),
-            health_check_interval=0,  # would add a round trip that can hang as long as a command
-            retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
-        )
+        if url.service:
+            client = _watched_by_sentinels(url, options)
+        else:
+            client = redis.Redis.from_url(
+                url.for_redis_py, connection_class=_CONNECTIONS[url.scheme], **options
+            )
         client.connection_pool.make_connection()  # checks the options; does not connect
     except (TypeError, ValueError, redis.RedisError) as error:
         raise SettingsInvalid(f"FACEMEND_REDIS_URL: an option is wrong: {error}") from None
+    return client
+
+
+def _watched_by_sentinels(url: RedisUrl, options: dict[str, Any]) -> redis.Redis:
+    """Return a client that follows the primary from one server to the next."""
+    own = parse_url(url.for_redis_py)  # type: ignore[no-untyped-call]  # credentials, database and options, each of its type
+    own.pop("host")
+    # A Sentinel that does not respond must leave time to ask the next one.
+    asked_s = {
+        name: options[name] / 2 / len(url.nodes)
+        for name in ("socket_connect_timeout", "socket_timeout")
+    }
+    sentinels = Sentinel(  # type: ignore[no-untyped-call]
+        url.nodes,
+        sentinel_kwargs={**asked_s, **url.sentinel_credentials, "retry": Retry(NoBackoff(), 0)},
+    )
+    client: redis.Redis = sentinels.master_for(  # type: ignore[no-untyped-call]
+        url.service, connection_class=_SentinelConnection, **(own | options)
+    )
     return client
 
 

@@ -14,6 +14,7 @@ The comment at the top of a script declares its arguments, one a line: ``--   li
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import threading
@@ -104,6 +105,14 @@ class Scripts:
                 return self._ask("EVALSHA", script.digest, 0, *values)
             except redis.exceptions.NoScriptError:  # Redis does not know it yet
                 return self._ask("EVAL", script.text, 0, *values)
+
+    def wait_for_replicas(self, count: int, timeout_s: float) -> int:
+        """Wait until ``count`` replicas have what this thread wrote; return how many have it.
+
+        Raises Unavailable.
+        """
+        with redis_errors():
+            return int(self._ask("WAIT", count, math.ceil(1000 * timeout_s)))
 
     def _ask(self, *command: _Argument) -> Any:
         connection = self._connection()

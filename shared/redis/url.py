@@ -18,15 +18,24 @@ _SCHEMES = {
     "valkeys": "rediss",
     "unix": "unix",
     "redis+socket": "unix",  # Celery's spelling
+    "redis+sentinel": "sentinel",
+    "valkey+sentinel": "sentinel",
 }
+#: Options of a URL that are about the Sentinels and not about the server that they watch.
+_SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
 #: Celery's spelling of ``ssl_cert_reqs`` → redis-py's.
 _CERT_REQS = {"CERT_NONE": "none", "CERT_OPTIONAL": "optional", "CERT_REQUIRED": "required"}
+_SENTINEL_PORT = 26379
 _FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 
 
 @dataclass(frozen=True, slots=True)
 class RedisUrl:
-    """``address`` is ``host:port``, or the path of a unix socket."""
+    """``address`` is ``host:port``, the path of a unix socket, or the nodes of a Sentinel.
+
+    Nodes are ``host:port,host:port``; ``service`` is the name under which they watch the server,
+    and empty for the other schemes.
+    """
 
     scheme: str
     address: str
@@ -34,6 +43,7 @@ class RedisUrl:
     password: str
     db: int
     options: Mapping[str, str]
+    service: str = ""
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
@@ -42,14 +52,24 @@ class RedisUrl:
         Raises SettingsInvalid for a URL that cannot work. It recognises a password that is not
         percent-encoded, because the text after its ``/``, ``?`` or ``#`` is not valid there.
         """
+        text = settings.redis_url.get_secret_value()
+        if _SCHEMES.get(text.partition("://")[0].lower()) == "sentinel":
+            return cls._of_sentinel(text, settings)
+        return cls._of_server(text, settings)
+
+    @classmethod
+    def _of_server(cls, text: str, settings: Settings) -> Self:
+        """``redis://user:password@host:port/db?…``, or a socket."""
         try:
-            parts = urlsplit(settings.redis_url.get_secret_value())
+            parts = urlsplit(text)
             port = parts.port or 6379
         except ValueError:
             raise _invalid("the port is not a number from 1 to 65535" + _ENCODE) from None
         scheme = _SCHEMES.get(parts.scheme)
         if scheme is None:
-            raise _invalid("it must begin with redis://, rediss:// (TLS) or unix:// (a socket)")
+            raise _invalid(
+                "it must begin with redis://, rediss:// (TLS), unix:// (a socket) or redis+sentinel://"
+            )
         if parts.fragment:
             raise _invalid("it must not contain a #" + _ENCODE)
         options = dict(parse_qsl(parts.query, keep_blank_values=True))
@@ -62,7 +82,7 @@ class RedisUrl:
             db = options.pop("db", "") or parts.path.strip("/") or "0"
         if not parts.hostname and scheme != "unix":
             raise _invalid("the host is missing")
-        if not (db.isascii() and db.isdecimal()):
+        if not _is_number(db):
             raise _invalid("after the host there must be the number of a database" + _ENCODE)
         own = settings.redis_password
         return cls(
@@ -74,13 +94,61 @@ class RedisUrl:
             _checked(options),
         )
 
+    @classmethod
+    def _of_sentinel(cls, text: str, settings: Settings) -> Self:
+        """``redis+sentinel://user:password@host:port,host:port/service/db?sentinel_password=…``."""
+        _, _, rest = text.partition("://")
+        path, _, query = rest.partition("?")
+        credentials, _, path = path.rpartition("@")
+        nodes, _, place = path.partition("/")
+        service, _, db = place.strip("/").partition("/")
+        if "#" in text or "@" in query:
+            raise _invalid("it must not contain a # or a second @" + _ENCODE)
+        if not service:
+            raise _invalid(
+                "the name of the service is missing: redis+sentinel://host:26379,host:26379/name/0"
+            )
+        if not _is_number(db or "0"):
+            raise _invalid("after the service there must be the number of a database" + _ENCODE)
+        username, _, password = credentials.partition(":")
+        own = settings.redis_password
+        return cls(
+            "sentinel",
+            ",".join(_node(node) for node in nodes.split(",")),
+            unquote(username),
+            unquote(password) if own is None else own.get_secret_value(),
+            int(db or "0"),
+            _checked(dict(parse_qsl(query, keep_blank_values=True))),
+            unquote(service),
+        )
+
+    @property
+    def nodes(self) -> list[tuple[str, int]]:
+        """Host and port of each Sentinel; empty for the other schemes."""
+        if self.scheme != "sentinel":
+            return []
+        parts = [urlsplit(f"//{node}") for node in self.address.split(",")]
+        return [(part.hostname or "", part.port or _SENTINEL_PORT) for part in parts]
+
+    @property
+    def sentinel_credentials(self) -> dict[str, str]:
+        """Arguments of a connection to a Sentinel itself."""
+        return {
+            name.removeprefix("sentinel_"): self.options[name]
+            for name in _SENTINEL_OPTIONS
+            if name in self.options
+        }
+
     @property
     def for_redis_py(self) -> str:
-        """The URL for ``redis.Redis.from_url``."""
+        """The URL for ``redis.Redis.from_url``; of a Sentinel, that of the server without place."""
         if self.scheme == "unix":
             path = f"{self._credentials}{quote(self.address)}"
             return f"unix://{path}?{urlencode({'db': self.db, **self.options})}"
-        query = f"?{urlencode(self.options)}" if self.options else ""
+        options = {n: value for n, value in self.options.items() if n not in _SENTINEL_OPTIONS}
+        query = f"?{urlencode(options)}" if options else ""
+        if self.scheme == "sentinel":
+            return f"redis://{self._credentials}sentinel/{self.db}{query}"
         return f"{self.scheme}://{self._credentials}{self.address}/{self.db}{query}"
 
     @property
@@ -89,6 +157,10 @@ class RedisUrl:
         if self.scheme == "unix":
             path = f"{self._credentials}{quote(self.address)}"
             return f"redis+socket://{path}?virtual_host={self.db}"
+        if self.scheme == "sentinel":
+            first, *others = self.address.split(",")
+            rest = "".join(f";sentinel://{node}" for node in others)
+            return f"sentinel://{self._credentials}{first}/{self.db}{rest}"
         options = {name: value for name, value in self.options.items() if name.startswith("ssl_")}
         query = f"?{urlencode(options)}" if options else ""
         return f"{self.scheme}://{self._credentials}{self.address}/{self.db}{query}"
@@ -105,6 +177,22 @@ _ENCODE = "; percent-encode the password, or give it as FACEMEND_REDIS_PASSWORD"
 
 def _invalid(detail: str) -> SettingsInvalid:
     return SettingsInvalid(f"FACEMEND_REDIS_URL: {detail}")
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal()
+
+
+def _node(text: str) -> str:
+    """Check ``host:port`` of a Sentinel, and add the port if it is missing."""
+    try:
+        parts = urlsplit(f"//{text}")
+        port = parts.port or _SENTINEL_PORT
+    except ValueError:
+        raise _invalid("the port of a Sentinel is not a number from 1 to 65535" + _ENCODE) from None
+    if not parts.hostname:
+        raise _invalid("the host of a Sentinel is missing")
+    return f"{_bracketed(parts.hostname)}:{port}"
 
 
 def _socket(parts: SplitResult) -> str:

@@ -29,6 +29,9 @@ REQUEST_SECONDS = Histogram(
     "Time to respond to an HTTP request.",
     ["method", "route"],
 )
+JOBS_UNREPLICATED = Counter(
+    "facemend_jobs_unreplicated", "Jobs accepted before enough replicas of Redis had them."
+)
 JOBS_CREATED = Counter("facemend_jobs_created", "Jobs accepted.", ["model", "priority"])
 JOBS_ENDED = Counter(
     "facemend_jobs_ended",

@@ -80,6 +80,31 @@ def redis_away(run: Run) -> None:
         _assert_no_mass_rerun(run, service, customer, spare=0)
 
 
+@row(
+    "F28",
+    "Redis' primary killed under load, three times",
+    "failover ≤ 15 s; acknowledged lost 0",
+    limit_s=300,
+)
+def kill_primary(run: Run) -> None:
+    """The replica has nearly every write; manifests bring back what it has not."""
+    with run.service(sentinel=True) as service, Receiver() as receiver:
+        service.start("api", "notifier", "worker")
+        customer = run.customer(service, receiver)
+        watched = service.watched
+        with submitting(customer, every_s=0.3, seconds=0.5):
+            for _ in range(3):
+                time.sleep(run.die.uniform(2.0, 4.0))
+                dead, killed = watched.kill_primary(), time.time()
+                run.row.injected += 1
+                _await_work(run, customer, killed)
+                watched.start_server(dead)
+                eventually(lambda dead=dead: watched.is_replica(dead), 30)  # type: ignore[misc]
+        audit(run.row, service, customer, receiver, timeout_s=180)
+        _judge_errors(run, customer)
+        run.row.note(f"{len(customer.book)} jobs, {len(service.runs())} runs")
+
+
 def _await_work(run: Run, customer: Customer, since: float) -> None:
     """Measure the time until a new job begins, now that Redis is back."""
     job_id = customer.submit(patience_s=30, priority="high")  # ahead of the queued jobs

@@ -31,11 +31,12 @@ class Run:
         *,
         appendfsync: Literal["everysec", "always"] = "everysec",
         small_disk: bool = False,
+        sentinel: bool = False,
         **settings: object,
     ) -> Service:
         """Start a new, empty service for this row."""
         folder = self.folder / f"service-{time.monotonic_ns()}"
-        return Service(folder, self.seed, appendfsync, small_disk, settings)
+        return Service(folder, self.seed, appendfsync, small_disk, sentinel, settings)
 
     def customer(
         self, service: Service, receiver: Receiver | None = None, **kwargs: Any

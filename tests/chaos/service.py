@@ -38,6 +38,7 @@ from shared.webhooks.outbox import Outbox
 from tests.chaos.proxy import Proxy
 from tests.chaos.restorers import MODEL, RUNS
 from tests.chaos.small_disk import SmallDisk
+from tests.sentinel import WatchedRedis
 
 TENANT = "acme"
 _ROOT = Path(__file__).resolve().parents[2]
@@ -91,12 +92,15 @@ class Service:
     """``settings`` are FACEMEND_ settings of all processes, over those that this suite makes.
 
     With ``small_disk``, Redis writes to a disk of its own, where this machine lets us make one.
+    With ``sentinel``, Redis is a primary and a replica that three Sentinels watch. Processes reach
+    it without proxies, because they ask the Sentinels where it is.
     """
 
     folder: Path
     seed: int = 0
     appendfsync: Literal["everysec", "always"] = "everysec"
     small_disk: bool = False
+    sentinel: bool = False
     settings: Mapping[str, object] = field(default_factory=dict)
     parts: list[Part] = field(default_factory=list)
 
@@ -112,10 +116,13 @@ class Service:
         self.valkey = Valkey(
             self.folder / "redis", appendfsync=self.appendfsync, binary=server
         ).start()
+        if self.sentinel:
+            self.watched = WatchedRedis(self.folder / "watched-redis").__enter__()
         self.seaweed = SeaweedFS(self.folder / "s3").start()
         self.own = Settings(_env_file=None, **self._values(self.valkey.port, None))  # type: ignore[arg-type]
         # Only this client may run administrative commands; the service may not.
-        admin = self.own.model_copy(update={"redis_url": SecretStr(self.valkey.admin_url)})
+        admin_url = self.watched.url if self.sentinel else self.valkey.admin_url
+        admin = self.own.model_copy(update={"redis_url": SecretStr(admin_url)})
         self.redis: Redis = connect(admin)
         scripts = Scripts(connect(self.own))
         self.store, self.outbox = JobStore(scripts, self.own), Outbox(scripts)
@@ -134,6 +141,8 @@ class Service:
         self.redis.close()
         self.seaweed.stop()
         self.valkey.stop()
+        if self.sentinel:
+            self.watched.__exit__()
 
     # --- processes ----------------------------------------------------------------------------
 
@@ -217,7 +226,9 @@ class Service:
 
     def _values(self, redis_port: int | None, s3_port: int | None) -> dict[str, object]:
         made: dict[str, object] = {
-            "redis_url": f"redis://:{self.valkey.password}@127.0.0.1:{redis_port}/0",
+            "redis_url": self.watched.url
+            if self.sentinel
+            else f"redis://:{self.valkey.password}@127.0.0.1:{redis_port}/0",
             "s3_endpoint_url": f"http://127.0.0.1:{s3_port or self.seaweed.ports['s3']}",
             "s3_public_endpoint_url": self.seaweed.endpoint_url,
             "s3_bucket": self.seaweed.bucket,
@@ -258,6 +269,7 @@ class Service:
         return [
             self.valkey.password,
             self.valkey.admin_password,
+            *([self.watched.password] if self.sentinel else []),
             self.seaweed.secret_access_key,
             self._pepper,
             *more,
