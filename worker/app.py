@@ -28,7 +28,12 @@ from shared.net.fetcher import Fetcher
 from shared.queue.celery_queue import RESTORE_TASK, make_celery
 from shared.settings import Settings, load_settings
 from shared.storage.bucket import ObjectStorage
-from shared.telemetry import configure_logging, identify_process, start_metrics_server
+from shared.telemetry import (
+    MESSAGES_DISCARDED,
+    configure_logging,
+    identify_process,
+    start_metrics_server,
+)
 from worker.decoder.decoder import Decoder, photo_limits
 from worker.engine_process.supervisor import EngineSupervisor
 from worker.jobs.activity import Activity
@@ -120,6 +125,7 @@ def _celery(settings: Settings, worker: JobRunner) -> Celery:
         else:
             # The message is not requeued, or it would come back at once. The job stays queued, and
             # the dispatcher rings again.
+            MESSAGES_DISCARDED.labels(reason="another version").inc()
             _log.warning("a message of another version is ignored")
 
     celery.task(name=RESTORE_TASK)(restore)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
 
+import httpx
+
+from deploy.embedded.child_process import free_port
 from shared.jobs.job import Priority
-from shared.queue.celery_queue import Doorbell, make_celery
+from shared.queue.celery_queue import RESTORE_TASK, Doorbell, make_celery, restore_queue
 from tests.chaos.audit import audit
 from tests.chaos.customer import Customer
 from tests.chaos.receiver import Receiver
@@ -122,3 +127,68 @@ def kill_notifiers(run: Run) -> None:
             ran = service.runs().count(accepted.order.serial)
             run.row.duplicated += max(0, ran - allowed)
             run.row.require(ran <= allowed, f"{job_id} ran {ran} times, {allowed} were needed")
+
+
+#: What no sender of ours writes: not JSON, not a message, and too deep for a parser.
+_MALFORMED = (b"", b"hello", b"\xff\xfe", b"null", b"[]", b"7", b"{}", b"[" * 100_000)
+_FOREIGN_ROUNDS = 5
+
+
+@row("F27", "foreign and malformed messages in the queues; a broadcast of shutdown",
+     "workers ended 0; each message counted")  # fmt: skip
+def send_foreign_messages(run: Run) -> None:
+    with run.service() as service, Receiver() as receiver:
+        service.start("api", "notifier")
+        ports = [free_port() for _ in range(2)]
+        workers = [service.launch("worker", metrics_port=port) for port in ports]
+        for worker in workers:
+            service.wait_ready(worker)
+        before = [worker.pid for worker in workers]
+        customer = run.customer(service, receiver)
+        for _ in range(_FOREIGN_ROUNDS):
+            _send_foreign(run, service)
+            customer.submit()
+        run.row.injected = 2 * _FOREIGN_ROUNDS * (len(_MALFORMED) + len(_foreign(service)))
+        all_counted = eventually(lambda: _discarded(ports) == run.row.injected, 30)
+        run.row.require(all_counted, f"{_discarded(ports):g} messages were counted")
+        audit(run.row, service, customer, receiver)
+        ended = [worker for worker in workers if not worker.child.running]
+        run.row.lost += len(ended)
+        run.row.require(not ended, f"{len(ended)} workers ended")
+        run.row.require([worker.pid for worker in workers] == before, "a worker was started again")
+
+
+def _send_foreign(run: Run, service: Service) -> None:
+    celery = make_celery(service.own, role="notifier")
+    for priority in (Priority.HIGH, Priority.NORMAL):
+        messages = [*_MALFORMED, *_foreign(service)]
+        run.die.shuffle(messages)
+        service.redis.lpush(restore_queue(MODEL, priority), *messages)
+    celery.control.broadcast("shutdown")
+    celery.close()
+
+
+def _foreign(service: Service) -> list[bytes]:
+    """Return messages of Celery that are no doorbells."""
+    celery = make_celery(service.own, role="notifier")
+    message = json.loads(Doorbell(celery).message("job_1", MODEL, Priority.NORMAL))
+    celery.close()
+    headers = message["headers"]
+    changed = [
+        message | {"headers": headers | {"task": "celery.backend_cleanup"}},
+        message | {"headers": headers | {"task": "os.system"}},
+        message | {"headers": headers | {"task": [RESTORE_TASK]}},
+        message | {"headers": headers | {"eta": "tomorrow"}},
+        message | {"headers": None},
+        message | {"properties": None},
+        message | {"content-type": "application/x-python-serialize", "body": "gASVAA=="},
+        message | {"body": "e30="},  # {}
+        message | {"body": "W1sxLCAyXSwge30sIHt9XQ=="},  # two arguments: a later version
+    ]
+    return [json.dumps(each).encode() for each in changed]
+
+
+def _discarded(ports: list[int]) -> float:
+    texts = [httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text for port in ports]
+    pattern = re.compile(r"^facemend_messages_discarded_total\{.*\} (\S+)$", re.MULTILINE)
+    return sum(float(value) for text in texts for value in pattern.findall(text))
