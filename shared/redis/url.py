@@ -27,6 +27,16 @@ _SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
 _CERT_REQS = {"CERT_NONE": "none", "CERT_OPTIONAL": "optional", "CERT_REQUIRED": "required"}
 _SENTINEL_PORT = 26379
 _FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+#: redis-py takes these as objects only; as text they fail at the first command.
+_NO_TEXT = frozenset(
+    {
+        "ssl_min_version",
+        "ssl_include_verify_flags",
+        "ssl_exclude_verify_flags",
+        "ssl_ocsp_context",
+        "ssl_ocsp_expected_cert",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,23 +83,23 @@ class RedisUrl:
         if parts.fragment:
             raise _invalid("it must not contain a #" + _ENCODE)
         options = dict(parse_qsl(parts.query, keep_blank_values=True))
-        if any("@" in text for text in (parts.path, *options)):
-            raise _invalid("the host is missing" + _ENCODE)
+        if any("@" in text for text in (parts.path, *options)) or " " in parts.netloc:
+            raise _invalid("the host is not valid" + _ENCODE)
         if scheme == "unix":
             address, db = _socket(parts), options.pop("db", options.pop("virtual_host", "0"))
         else:
-            address = f"{parts.hostname and _bracketed(parts.hostname)}:{port}"
+            address = f"{_bracketed(parts.hostname or 'localhost')}:{port}"
             db = options.pop("db", "") or parts.path.strip("/") or "0"
-        if not parts.hostname and scheme != "unix":
-            raise _invalid("the host is missing")
         if not _is_number(db):
             raise _invalid("after the host there must be the number of a database" + _ENCODE)
+        # redis-py also accepts both as options.
+        username, password = options.pop("username", ""), options.pop("password", "")
         own = settings.redis_password
         return cls(
             scheme,
             address,
-            unquote(parts.username or ""),
-            unquote(parts.password or "") if own is None else own.get_secret_value(),
+            unquote(parts.username or "") or username,
+            (unquote(parts.password or "") or password) if own is None else own.get_secret_value(),
             int(db),
             _checked(options),
         )
@@ -210,6 +220,8 @@ def _checked(options: dict[str, str]) -> dict[str, str]:
     if "ssl_cert_reqs" in options:
         given = options["ssl_cert_reqs"]
         options["ssl_cert_reqs"] = _CERT_REQS.get(given, given)
+    for name in _NO_TEXT & options.keys():
+        raise _invalid(f"{name} cannot be given in a URL")
     for name in _FILES:
         if name in options and not Path(options[name]).is_file():
             raise _invalid(f"{name} is not a file: {options[name]}")
