@@ -267,6 +267,22 @@ def test_a_name_that_the_terminal_cannot_show_is_replaced(
     assert b"2 unchanged" in done.stdout
 
 
+@pytest.mark.parametrize("hostile", ["\x1b[31m", "\n", "\r", "\x9b2J", "\u202e", "\u2028"])
+def test_a_name_cannot_control_the_terminal(
+    facemend: Facemend, album: Path, folder: Path, hostile: str
+) -> None:
+    photo(album, f"a{hostile}b.png")
+    put(album, f"c{hostile}d.png", b"no photo")
+    answers = [facemend("restore", "-i", album, "-o", folder / "out")]
+    answers.append(facemend("restore", album / f"a{hostile}b.png", "-v"))
+    for answer in answers:
+        shown = answer.stdout + answer.stderr
+        assert "a?" in shown
+        assert f"a{hostile}" not in shown
+        assert f"c{hostile}" not in shown
+    assert f"a{hostile}b.png" in written(folder / "out")
+
+
 # --- limits ---------------------------------------------------------------------------------
 
 
