@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from hashlib import sha256
 
+from shared.digest import digest
 from shared.errors import IdempotencyInProgress, IdempotencyMismatch, QueueFull
 from shared.jobs.job import Priority
 from shared.redis.keys import redis_key
@@ -82,8 +82,3 @@ class Idempotency:
 def reservation_key(key_id: str, key: str) -> str:
     """Return the name of the reservation: one API key's, with the client's text hashed."""
     return redis_key("idempotency", key_id, digest(key))
-
-
-def digest(value: str) -> str:
-    """Shorten to 32 hex digits."""
-    return sha256(value.encode("utf-8", "surrogatepass")).hexdigest()[:32]

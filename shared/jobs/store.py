@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
+from shared.digest import digest
 from shared.errors import (
     Conflict,
     Forbidden,
@@ -20,7 +21,7 @@ from shared.errors import (
     SettingsInvalid,
 )
 from shared.jobs.cursor import decode, encode
-from shared.jobs.idempotency import FULL_S, Idempotency, digest, reservation_key
+from shared.jobs.idempotency import FULL_S, Idempotency, reservation_key
 from shared.jobs.job import Job, Priority, Status
 from shared.jobs.leadership import Leadership
 from shared.jobs.record import NewJob, to_job, to_new_job

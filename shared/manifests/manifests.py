@@ -17,9 +17,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from shared.digest import digest
 from shared.errors import Conflict, InputError, Internal, Unavailable
 from shared.jobs.compression import unpack
-from shared.jobs.idempotency import digest, reservation_key
+from shared.jobs.idempotency import reservation_key
 from shared.jobs.job import Kind, log_fields
 from shared.jobs.record import NewJob, Outcome, outcome_json, to_json
 from shared.jobs.recovery import Manifest, SealedRun

@@ -247,8 +247,9 @@ def _enlarge(settings: Settings) -> Candidate:
 def judge_of_aligned_faces(settings: Settings, where: str = "ffhq") -> Judge:
     """Return what measures identity, if its packages are installed, and sharpness."""
     from worker.engine.devices import choose_device
+    from worker.engine.faces.detector import FaceDetector
     from worker.engine.faces.identity import load_embedder
-    from worker.engine.load import load_detector
+    from worker.engine.load import load_detector_network
     from worker.training.measure.quality import Judge
 
     try:
@@ -256,9 +257,9 @@ def judge_of_aligned_faces(settings: Settings, where: str = "ffhq") -> Judge:
     except OptionUnavailable as error:
         click.echo(f"evaluate: identity is not measured: {error.detail}", err=True)
         embedder = None
-    detector = load_detector(settings.models_dir, choose_device(settings.device))
-    landmarks = _landmarks(detector, where)
-    return Judge(embedder=embedder, landmarks=landmarks, features=detector.features)
+    network = load_detector_network(settings.models_dir, choose_device(settings.device))
+    landmarks = _landmarks(FaceDetector(network, network.name), where)
+    return Judge(embedder=embedder, landmarks=landmarks, features=network.features)
 
 
 def _judge(settings: Settings, request: _Request, where: str) -> Judge:

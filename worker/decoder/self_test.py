@@ -17,7 +17,9 @@ from worker.decoder.child import DecoderChild
 from worker.imaging.decode import decode
 from worker.imaging.limits import Limits
 
-_SIZE = (640, 480)
+#: Small, because each start of the sandbox waits for it; yet large enough that the memory of the
+#: pixels is asked for from the kernel (more than 128 KiB), as it is for photos.
+_SIZE = (320, 240)
 
 
 def failed_sample(child: DecoderChild) -> str | None:

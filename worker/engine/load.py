@@ -2,33 +2,44 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
-import torch
-
-from shared.errors import ModelUnavailable
+from shared.errors import ModelUnavailable, WeightsInvalid, WeightsMissing
 from worker.engine.backends.artifact_cache import ArtifactCache
-from worker.engine.backends.backend_selection import artifact_folder, load_backend
+from worker.engine.backends.backend_selection import (
+    artifact_folder,
+    first_choice,
+    load_backend,
+)
+from worker.engine.backends.graph import GRAPH_BACKENDS, load_graph
 from worker.engine.background import MAX_PIXELS, load_enlarger
 from worker.engine.batching.batcher import OnBatch
-from worker.engine.devices import choose_device
-from worker.engine.faces.detector import FaceDetector, build_detector
+from worker.engine.devices import CPU, Device, choose_device
+from worker.engine.faces.detector import DetectorNetwork, FaceDetector
 from worker.engine.faces.parsing import load_parser
-from worker.engine.faces.torchvision_compat import import_torchvision
 from worker.engine.restorer import Restorer
 from worker.engine.results import ModelInfo
 from worker.weights.catalogue import (
     BETTER_DETECTOR,
     CATALOGUE,
     DETECTOR,
+    ModelEntry,
     find_entry,
     require_licence,
     template_of,
 )
 from worker.weights.safe_loading import errors_name_file, load_state
 from worker.weights.verification import verified_path
+
+if TYPE_CHECKING:
+    from worker.engine.faces.retinaface import RetinaFaceNetwork
+
+_log = logging.getLogger(__name__)
 
 
 def load_restorer(
@@ -56,15 +67,16 @@ def load_restorer(
     ``max_output_pixels``.
     """
     chosen_device = choose_device(device)
-    with ThreadPoolExecutor(1) as second_thread:  # it imports while the backend compiles
-        importing = second_thread.submit(import_torchvision)
-        detecting = second_thread.submit(load_detector, models_dir, chosen_device)
-        artifacts = open_artifact_cache(
-            model, models_dir=models_dir, accepted_licences=accepted_licences
-        )
-        importing.result()  # before a backend may import torch's compiler
-        entry = find_entry(model, models_dir)
-        template = template_of(entry, artifacts.weights)
+    artifacts = open_artifact_cache(
+        model, models_dir=models_dir, accepted_licences=accepted_licences
+    )
+    entry = find_entry(model, models_dir)
+    template = template_of(entry, artifacts.weights)
+    first = first_choice(artifacts, chosen_device, backend, precision)
+    with ThreadPoolExecutor(1) as second_thread:  # it loads the detector while the backend compiles
+        detecting = second_thread.submit(load_detector, models_dir, chosen_device, first)
+        if first not in GRAPH_BACKENDS:  # then the detector is in torch
+            detecting.result()  # before a backend may import torch's compiler
         network, batch = load_backend(
             artifacts,
             chosen_device,
@@ -72,7 +84,7 @@ def load_restorer(
             precision=precision,
             allow_fallback=allow_fallback,
         )
-        detector = detecting.result()
+        detector = _detector(detecting, models_dir, chosen_device, allow_fallback=allow_fallback)
     batch = min(batch or 1, max_batch)
     info = ModelInfo(
         name=model,
@@ -107,6 +119,21 @@ def load_restorer(
     )
 
 
+def _detector(
+    detecting: Future[FaceDetector], models_dir: Path, device: Device, *, allow_fallback: bool
+) -> FaceDetector:
+    """Return the detector; with ``allow_fallback`` in torch, if its backend cannot run it."""
+    try:
+        return detecting.result()
+    except (WeightsInvalid, WeightsMissing):
+        raise
+    except ModelUnavailable as problem:
+        if not allow_fallback:
+            raise
+        _log.warning("detector in torch: %s", problem.detail)
+        return load_detector(models_dir, device)
+
+
 def open_artifact_cache(
     model: str, *, models_dir: Path, accepted_licences: Collection[str] = ()
 ) -> ArtifactCache:
@@ -121,14 +148,40 @@ def open_artifact_cache(
     return ArtifactCache(artifact_folder(models_dir), *verified_path(entry, models_dir))
 
 
-def load_detector(models_dir: Path, device: torch.device) -> FaceDetector:
+def load_detector(models_dir: Path, device: Device, backend: str = "torch") -> FaceDetector:
     """Load RetinaFace ResNet-50 if its file is in ``models_dir``, else the bundled mobilenet0.25.
 
-    Raises WeightsInvalid if the file has the wrong hash or holds another network.
+    On the CPU, ``openvino`` and ``onnxruntime`` run an exported graph, which is made at the first
+    use; everything else runs the network in torch. Raises WeightsInvalid if the file has the wrong
+    hash or holds another network, ModelUnavailable if the graph cannot be exported or loaded.
     """
+    entry, path, sha256 = _detector_weights(models_dir)
+    if device.type == "cpu" and backend in GRAPH_BACKENDS:
+        artifacts = ArtifactCache(artifact_folder(models_dir), path, sha256)
+        file = artifacts.made(".onnx", partial(_export_detector, models_dir, backend))
+        return FaceDetector(cast("DetectorNetwork", load_graph(backend, file)), entry.name)
+    return FaceDetector(load_detector_network(models_dir, device), entry.name)
+
+
+def load_detector_network(models_dir: Path, device: Device) -> RetinaFaceNetwork:
+    """Load the network of `load_detector` in torch. Raises WeightsInvalid."""
+    from worker.engine.faces.retinaface import build_network  # noqa: PLC0415 - needs torch
+
+    entry, path, _ = _detector_weights(models_dir)
+    with errors_name_file(path):
+        return build_network(entry.name, load_state(path), device)
+
+
+def _detector_weights(models_dir: Path) -> tuple[ModelEntry, Path, str]:
     entry = CATALOGUE[BETTER_DETECTOR]
     if not entry.path(models_dir).is_file():
         entry = CATALOGUE[DETECTOR]
-    path, _ = verified_path(entry, models_dir)
-    with errors_name_file(path):
-        return build_detector(entry.name, load_state(path), device)
+    return entry, *verified_path(entry, models_dir)
+
+
+def _export_detector(models_dir: Path, backend: str, file: Path) -> None:
+    from worker.engine.faces.retinaface import require_equal  # noqa: PLC0415 - needs torch
+
+    network = load_detector_network(models_dir, CPU)
+    network.export(file)
+    require_equal(cast("DetectorNetwork", load_graph(backend, file)), network)

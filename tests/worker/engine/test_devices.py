@@ -1,17 +1,41 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 
 from shared.errors import ModelUnavailable
-from worker.engine.devices import autocast, choose_device, choose_precision, is_out_of_memory
+from worker.engine.devices import (
+    autocast,
+    choose_device,
+    choose_precision,
+    cpu_name,
+    is_out_of_memory,
+)
 
 CPU = torch.device("cpu")
 
 
 def test_auto_is_cuda_if_it_is_available() -> None:
     assert choose_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
-    assert choose_device("cpu") == CPU
+    assert str(choose_device("cpu")) == str(CPU)
+
+
+def test_the_processor_has_the_same_name_as_in_torch() -> None:
+    theirs = torch.cpu.get_capabilities().get("cpu_name")
+    if not theirs:
+        pytest.skip("torch does not know this processor")
+    assert cpu_name() == theirs
+
+
+def test_threads_are_as_many_as_torch_would_use() -> None:
+    code = (
+        "from worker.engine.devices import cpu_threads as n; a = n(); import torch; print(a - n())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "0\n"
 
 
 @pytest.mark.parametrize("name", ["cuda:99", "nonsense", "meta:nonsense"])

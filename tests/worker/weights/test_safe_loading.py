@@ -16,7 +16,7 @@ from torch import Tensor
 from shared.errors import WeightsInvalid
 from tests.worker.engine.small_models import save_model
 from worker.engine import load_restorer
-from worker.engine.faces.detector import build_detector
+from worker.engine.faces.retinaface import build_network
 from worker.engine.gpen.networks import Discriminator, GpenConfig
 from worker.weights.catalogue import CATALOGUE, DETECTOR
 from worker.weights.safe_loading import load_state
@@ -77,7 +77,7 @@ def test_the_error_names_the_file_and_the_key(
 def test_the_error_for_another_architecture_names_the_key(folder: Path) -> None:
     state = load_state(folder / "own.safetensors")
     with pytest.raises(WeightsInvalid, match=rf"{DETECTOR}[^\0]*Missing key[^\0]*body"):
-        build_detector(DETECTOR, state, torch.device("cpu"))
+        build_network(DETECTOR, state, torch.device("cpu"))
 
 
 class Wants:

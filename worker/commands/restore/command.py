@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +13,8 @@ from typing import Any
 
 import click
 
+from shared.digest import digest
 from shared.errors import ModelUnavailable
-from shared.jobs.idempotency import digest
 from shared.settings import Settings, load_settings
 from worker.commands.exit_codes import EXIT_PHOTO_FAILED, errors_as_exit_codes
 from worker.commands.restore.batch import Outcome, PhotoBatch, skipped
@@ -182,9 +183,12 @@ def _run(
     """Restore the photos of the plan. Without any, neither model nor decoder is started."""
     if not any(isinstance(step, Work) for step in todo.steps):
         return [skipped(step) for step in todo.steps if isinstance(step, Skipped)]
-    with Decoder(limits, bounds=_bounds(limits)) as decoder, closing(load_model(settings)) as model:
-        batch = PhotoBatch(model, decoder, options, max_bytes=limits.max_bytes, compare=compare)
-        return run_with_progress(batch, todo, visible=visible)
+    # Both take a while to start. The decoder starts in this thread: it dies with its thread.
+    with ThreadPoolExecutor(1) as second_thread:
+        loading = second_thread.submit(load_model, settings)
+        with Decoder(limits, bounds=_bounds(limits)) as decoder, closing(loading.result()) as model:
+            batch = PhotoBatch(model, decoder, options, max_bytes=limits.max_bytes, compare=compare)
+            return run_with_progress(batch, todo, visible=visible)
 
 
 def _limits(settings: Settings, *, max_pixels: int | None, max_bytes: int | None) -> Limits:

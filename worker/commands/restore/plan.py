@@ -10,7 +10,6 @@ from pathlib import Path
 
 import click
 
-from worker.commands.demo_pictures import free_photo, spoil
 from worker.commands.restore.names import ResultNames
 from worker.commands.restore.record import RECORD_NAME, Record
 
@@ -95,6 +94,8 @@ def plan(
 
 def plan_sample(output: Path | None) -> Plan:
     """Plan the public-domain photo of the demo, damaged; its result goes into this folder."""
+    from worker.commands.demo_pictures import free_photo, spoil
+
     damaged = io.BytesIO()
     spoil(free_photo()).save(damaged, "png")
     target, exact = Path("output_astronaut.png"), False

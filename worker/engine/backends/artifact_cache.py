@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 import weakref
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,6 +67,15 @@ class ArtifactCache:
             with replaced_atomically(file) as unfinished:
                 saved.save(unfinished)
         return saved
+
+    def made(self, suffix: str, make: Callable[[Path], None]) -> Path:
+        """Return the file with this suffix; ``make`` writes it if it is not there yet."""
+        file = self.folder / f"{self._name}{suffix}"
+        if not file.is_file():
+            _log.info("exporting %s to %s: once for these weights", self.weights.name, file)
+            with replaced_atomically(file) as unfinished:
+                make(unfinished)
+        return file
 
     def export(self, form: str) -> Path:
         """Return the graph in this form, a key of `SUFFIXES`; export it if it is not there yet.

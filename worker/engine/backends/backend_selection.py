@@ -6,15 +6,12 @@ import logging
 from importlib.util import find_spec
 from pathlib import Path
 
-import torch
-
 from shared.errors import ModelUnavailable
 from worker.engine.backends.artifact_cache import ArtifactCache
 from worker.engine.backends.backend import INSTALL, Backend
 from worker.engine.backends.measured_times import MeasuredTime, fastest_first, read_measured_times
 from worker.engine.backends.no_telemetry import disable_telemetry
-from worker.engine.backends.torch_backend import TorchBackend
-from worker.engine.devices import choose_precision
+from worker.engine.devices import Device, choose_precision
 
 _log = logging.getLogger(__name__)
 _PACKAGES = {
@@ -39,14 +36,14 @@ def is_installed(name: str) -> bool:
     return find_spec(_PACKAGES[name]) is not None
 
 
-def precisions(name: str, device: torch.device) -> tuple[str, ...]:
+def precisions(name: str, device: Device) -> tuple[str, ...]:
     """Return the precisions of the backend on such a device; empty if it does not run there."""
     return _PRECISIONS.get((name, device.type), ())
 
 
 def load_backend(
     artifacts: ArtifactCache,
-    device: torch.device,
+    device: Device,
     *,
     backend: str = "auto",
     precision: str = "auto",
@@ -58,8 +55,7 @@ def load_backend(
     torch. Raises ModelUnavailable with the reasons; with ``allow_fallback`` the next backend is
     tried first.
     """
-    size_px = artifacts.self_check.in_px
-    times = fastest_first(read_measured_times(artifacts.folder), device, size_px)
+    times = _times(artifacts, device)
     order = plan(backend, precision, device, times)
     refused = []
     for name, chosen in order if allow_fallback else order[:1]:
@@ -76,8 +72,17 @@ def load_backend(
     raise ModelUnavailable("; ".join(refused))
 
 
+def first_choice(artifacts: ArtifactCache, device: Device, backend: str, precision: str) -> str:
+    """Return the backend that `load_backend` tries first. Raises ModelUnavailable."""
+    return plan(backend, precision, device, _times(artifacts, device))[0][0]
+
+
+def _times(artifacts: ArtifactCache, device: Device) -> list[MeasuredTime]:
+    return fastest_first(read_measured_times(artifacts.folder), device, artifacts.self_check.in_px)
+
+
 def plan(
-    backend: str, precision: str, device: torch.device, times: list[MeasuredTime]
+    backend: str, precision: str, device: Device, times: list[MeasuredTime]
 ) -> list[tuple[str, str]]:
     """Return pairs of backend and precision, the first choice first.
 
@@ -99,7 +104,7 @@ def plan(
     return found
 
 
-def _require(backend: str, device: torch.device) -> None:
+def _require(backend: str, device: Device) -> None:
     if backend not in INSTALL:
         raise ModelUnavailable(f"there is no backend {backend!r}; known are {', '.join(INSTALL)}")
     if not is_installed(backend):
@@ -108,8 +113,10 @@ def _require(backend: str, device: torch.device) -> None:
         raise ModelUnavailable(f"backend {backend} does not run on {device}")
 
 
-def _load(name: str, artifacts: ArtifactCache, device: torch.device, precision: str) -> Backend:
+def _load(name: str, artifacts: ArtifactCache, device: Device, precision: str) -> Backend:
     if name == "torch":
+        from worker.engine.backends.torch_backend import TorchBackend  # noqa: PLC0415 - needs torch
+
         return TorchBackend(artifacts.generator, device, precision)
     disable_telemetry()
     if name == "openvino":

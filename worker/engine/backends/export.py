@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from shared.errors import ModelUnavailable
 from worker.engine.backends.backend import INSTALL, Backend
 from worker.engine.backends.no_telemetry import disable_telemetry
 from worker.engine.backends.self_check import SelfCheck
-from worker.engine.gpen.networks import Generator
+from worker.engine.devices import CPU
+
+if TYPE_CHECKING:
+    from worker.engine.gpen.networks import Generator
 
 _RUNTIMES = {"onnx": "onnxruntime", "openvino": "openvino"}
 
@@ -54,14 +56,13 @@ def _write(generator: Generator, form: str, file: Path) -> None:
 
 
 def _open(form: str, file: Path) -> Backend:
-    device = torch.device("cpu")
     if form == "onnx":
         from worker.engine.backends.onnxruntime_backend import OnnxRuntimeBackend  # noqa: PLC0415
 
-        return OnnxRuntimeBackend(file, device, "fp32")
+        return OnnxRuntimeBackend(file, CPU, "fp32")
     from worker.engine.backends.openvino_backend import OpenVinoBackend  # noqa: PLC0415
 
-    return OpenVinoBackend(file, device, "fp32")
+    return OpenVinoBackend(file, CPU, "fp32")
 
 
 def _files(form: str, file: Path) -> list[Path]:

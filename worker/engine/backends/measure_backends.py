@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import torch
-
 from shared.errors import ModelUnavailable
 from worker.engine.backends.artifact_cache import ArtifactCache
 from worker.engine.backends.backend import INSTALL
 from worker.engine.backends.backend_selection import is_installed, load_backend, precisions
 from worker.engine.backends.measured_times import MeasuredTime, machine_name
 from worker.engine.batching.batch_size import best_batch, measure_batches
-from worker.engine.devices import choose_precision
+from worker.engine.devices import Device, choose_precision
 
 
 def measure_backends(
-    artifacts: ArtifactCache, device: torch.device, max_batch: int
+    artifacts: ArtifactCache, device: Device, max_batch: int
 ) -> Iterator[MeasuredTime | ModelUnavailable]:
     """Yield the time of each backend and precision, or the reason why it has none."""
     for name in INSTALL:
@@ -30,7 +28,7 @@ def measure_backends(
                 yield error
 
 
-def _useful_precisions(name: str, device: torch.device) -> tuple[str, ...]:
+def _useful_precisions(name: str, device: Device) -> tuple[str, ...]:
     """Return the backend's precisions; on a CPU only those that its arithmetic has."""
     native = ("fp32", choose_precision("auto", device))
     found = precisions(name, device)
@@ -38,7 +36,7 @@ def _useful_precisions(name: str, device: torch.device) -> tuple[str, ...]:
 
 
 def _measure(
-    artifacts: ArtifactCache, device: torch.device, name: str, precision: str, max_batch: int
+    artifacts: ArtifactCache, device: Device, name: str, precision: str, max_batch: int
 ) -> MeasuredTime:
     backend, _ = load_backend(artifacts, device, backend=name, precision=precision)
     crop = artifacts.self_check.crop

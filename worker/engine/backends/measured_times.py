@@ -8,14 +8,12 @@ from __future__ import annotations
 import json
 import logging
 import math
-import platform
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import torch
-
 from shared.atomic_file import replaced_atomically
+from worker.engine.devices import Device, cpu_name
 
 _log = logging.getLogger(__name__)
 #: The package's own times; ``make bench-engine`` writes them, see docs/benchmarks.md.
@@ -61,9 +59,7 @@ def write_measured_times(file: Path, times: Iterable[MeasuredTime]) -> None:
         unfinished.write_text(f"[\n{lines}\n]\n")
 
 
-def fastest_first(
-    times: list[MeasuredTime], device: torch.device, size_px: int
-) -> list[MeasuredTime]:
+def fastest_first(times: list[MeasuredTime], device: Device, size_px: int) -> list[MeasuredTime]:
     """Return one time for each backend and precision, fastest first.
 
     Only times of this kind of device count: of this machine if there are any, and of the nearest
@@ -78,11 +74,13 @@ def fastest_first(
     return sorted(first.values(), key=lambda each: each.ms_per_face)
 
 
-def machine_name(device: torch.device) -> str:
+def machine_name(device: Device) -> str:
     """Return the name of the processor or the card."""
     if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return str(torch.cpu.get_capabilities().get("cpu_name") or platform.machine())
+        import torch  # noqa: PLC0415 - takes two seconds
+
+        return torch.cuda.get_device_name(str(device))
+    return cpu_name()
 
 
 def _distance(time: MeasuredTime, size_px: int) -> float:

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import onnxruntime
-import torch
 
 from shared.errors import ModelUnavailable
 from worker.engine.backends.backend import INSTALL, Images, crops_to_images, images_to_crops
 from worker.engine.backends.graph_inputs import GraphInputs, control_inputs
 from worker.engine.batching.batcher import RestoredCrop
+from worker.engine.devices import Device, cpu_threads
 from worker.engine.gpen.controls import DEFAULT_CONTROLS, GeneratorControls
 from worker.imaging.decode import Pixels
 
@@ -27,11 +27,11 @@ class OnnxRuntimeBackend:
     """An exported graph in an ONNX Runtime session."""
 
     def __init__(
-        self, file: Path, device: torch.device, precision: str, name: str = "onnxruntime"
+        self, file: Path, device: Device, precision: str, name: str = "onnxruntime"
     ) -> None:
         self.name, self.precision = name, precision
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
+        options.intra_op_num_threads = cpu_threads()
         options.log_severity_level = 3  # errors; they are raised anyway
         provider = _provider(name, device)
         chosen = [(provider, _provider_options(name, device, precision, file))]
@@ -68,7 +68,7 @@ class OnnxRuntimeBackend:
         return images_to_crops(self.infer(crops_to_images(crops), seed, controls))
 
 
-def _provider(name: str, device: torch.device) -> str:
+def _provider(name: str, device: Device) -> str:
     provider = _PROVIDERS.get((name, device.type))
     if provider is None:
         raise ModelUnavailable(f"backend {name} does not run on {device}")
@@ -78,9 +78,7 @@ def _provider(name: str, device: torch.device) -> str:
     return provider
 
 
-def _provider_options(
-    name: str, device: torch.device, precision: str, file: Path
-) -> dict[str, Any]:
+def _provider_options(name: str, device: Device, precision: str, file: Path) -> dict[str, Any]:
     if device.type == "cpu":
         return {}
     options: dict[str, Any] = {"device_id": device.index or 0}

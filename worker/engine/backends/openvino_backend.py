@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import openvino
-import torch
 
 from shared.errors import ModelUnavailable
 from worker.engine.backends.backend import Images, crops_to_images, images_to_crops
 from worker.engine.backends.graph_inputs import INPUT, NOISE_SCALE, TRUNCATION, GraphInputs
 from worker.engine.batching.batcher import RestoredCrop
+from worker.engine.devices import Device, cpu_threads
 from worker.engine.gpen.controls import DEFAULT_CONTROLS, GeneratorControls
 from worker.imaging.decode import Pixels
 
@@ -26,17 +26,17 @@ class OpenVinoBackend:
 
     name = "openvino"
 
-    def __init__(self, file: Path, device: torch.device, precision: str) -> None:
+    def __init__(self, file: Path, device: Device, precision: str) -> None:
         if device.type != "cpu" or precision not in _HINTS:
             raise ModelUnavailable(f"backend openvino does not run {precision} on {device}")
         self.precision = precision
-        if precision == "bf16" and "BF16" not in _core().get_property(
+        if precision == "bf16" and "BF16" not in core().get_property(
             "CPU", "OPTIMIZATION_CAPABILITIES"
         ):
             raise ModelUnavailable("backend openvino: this CPU has no bf16 arithmetic")
         config = {
             "INFERENCE_PRECISION_HINT": _HINTS[precision],
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+            "INFERENCE_NUM_THREADS": cpu_threads(),
             "PERFORMANCE_HINT": "LATENCY",
         }
         self._compile = partial(_compile, file, config)
@@ -78,7 +78,7 @@ class OpenVinoBackend:
 
 def convert(graph: bytes, file: Path) -> None:
     """Write an ONNX graph in OpenVINO's format: ``file`` (``.xml``) and a ``.bin`` beside it."""
-    openvino.save_model(_core().read_model(graph), file, compress_to_fp16=False)
+    openvino.save_model(core().read_model(graph), file, compress_to_fp16=False)
 
 
 class _Request:
@@ -100,7 +100,7 @@ def _shape(port: Any) -> tuple[int, ...]:
 
 
 @cache
-def _core() -> Any:
+def core() -> Any:
     """Return the one core of this process, which is never freed.
 
     Each core installs an alternate signal stack. If the first of two cores is freed before the
@@ -112,13 +112,12 @@ def _core() -> Any:
 
 def _compile(file: Path, config: dict[str, Any], *, batch: int, controls: bool = False) -> Any:
     try:
-        core = _core()
-        model = core.read_model(file)
+        model = core().read_model(file)
         size = model.input(INPUT).get_partial_shape()[3]
         model.reshape({INPUT: [batch, 3, size, size]})
         if controls:
             _free_controls(model)
-        return core.compile_model(model, "CPU", config)
+        return core().compile_model(model, "CPU", config)
     except RuntimeError as error:
         raise ModelUnavailable(f"openvino cannot load {file}: {error!s:.300}") from None
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from worker.engine.backends.backend import Images
 from worker.engine.batching.batcher import RestoredCrop
-from worker.engine.devices import autocast
+from worker.engine.devices import Device, autocast, torch_device
 from worker.engine.gpen.controls import DEFAULT_CONTROLS, GeneratorControls
 from worker.engine.gpen.networks import Generator
 from worker.imaging.decode import Pixels
@@ -21,14 +21,14 @@ class TorchBackend:
 
     name = "torch"
 
-    def __init__(self, generator: Generator, device: torch.device, precision: str) -> None:
-        self._generator = generator.eval().requires_grad_(False).to(device)
+    def __init__(self, generator: Generator, device: Device, precision: str) -> None:
+        self._generator = generator.eval().requires_grad_(False).to(torch_device(device))
         for parameter in self._generator.parameters():
             if parameter.dim() == 4:  # the layout that convolutions want on CPU and GPU alike
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         if device.type == "cuda" and precision == "fp32":
             torch.backends.cudnn.allow_tf32 = False  # its 10 bits are less than float32
-        self._device, self.precision = device, precision
+        self._device, self.precision = torch_device(device), precision
         self.in_px, self.out_px = generator.config.in_size, generator.config.size
 
     @property

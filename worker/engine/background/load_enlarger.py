@@ -6,14 +6,9 @@ import threading
 from collections.abc import Collection
 from pathlib import Path
 
-import torch
-
 from shared.errors import WeightsMissing
-from worker.engine.background.ncnn_weights import read_ncnn
 from worker.engine.background.photo_enlarger import MAX_PIXELS, LoadedUpscaler, PhotoEnlarger
-from worker.engine.background.rrdbnet import load_rrdbnet
-from worker.engine.background.upscaler import Upscaler
-from worker.engine.devices import choose_precision
+from worker.engine.devices import Device, choose_precision
 from worker.weights.catalogue import CATALOGUE, UPSCALERS, ModelEntry, require_licence
 from worker.weights.safe_loading import load_state
 from worker.weights.verification import verified_path
@@ -21,7 +16,7 @@ from worker.weights.verification import verified_path
 
 def load_enlarger(
     models_dir: Path,
-    device: torch.device,
+    device: Device,
     precision: str,
     *,
     accepted_licences: Collection[str] = (),
@@ -38,7 +33,7 @@ class _UpscalerCache:
     """The upscalers by name; each is loaded once."""
 
     def __init__(
-        self, models_dir: Path, device: torch.device, precision: str, accepted: Collection[str]
+        self, models_dir: Path, device: Device, precision: str, accepted: Collection[str]
     ) -> None:
         self._models_dir, self._device = models_dir, device
         self._precision, self._accepted = precision, accepted
@@ -54,6 +49,10 @@ class _UpscalerCache:
             return self._loaded[entry.name]
 
     def _open(self, entry: ModelEntry) -> LoadedUpscaler:
+        from worker.engine.background.ncnn_weights import read_ncnn  # noqa: PLC0415 - needs torch
+        from worker.engine.background.rrdbnet import load_rrdbnet  # noqa: PLC0415 - the same
+        from worker.engine.background.upscaler import Upscaler  # noqa: PLC0415 - the same
+
         require_licence(entry, self._accepted)
         path, sha256 = verified_path(entry, self._models_dir)
         state = read_ncnn(path) if path.suffix == ".bin" else load_state(path)

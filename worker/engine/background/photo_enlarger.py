@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from shared.errors import ImageTooManyPixels, OptionUnavailable
-from worker.engine.background.upscaler import OnPixels, Upscaler
 from worker.engine.results import BackgroundUsed
 from worker.imaging.colorization import LUMA
 from worker.imaging.decode import Photo
 from worker.imaging.sixteen_bit import rounded
+
+if TYPE_CHECKING:
+    from worker.engine.background.upscaler import OnPixels, Upscaler
 
 #: The default limit of the result; larger results are refused before any work.
 MAX_PIXELS = 100_000_000

@@ -17,7 +17,7 @@ from torch.nn import functional
 from shared.errors import ModelUnavailable, OutOfMemory
 from worker.engine.background.rrdbnet import TAIL_REACH_PX, OnBlock, RRDBNet
 from worker.engine.background.tiles import Axis, Span, Tile, tiles
-from worker.engine.devices import is_out_of_memory
+from worker.engine.devices import Device, is_out_of_memory, torch_device
 
 #: Receives the pixels of the photo so far and in total; may raise to stop.
 OnPixels = Callable[[int, int], None]
@@ -41,7 +41,7 @@ class Upscaler:
     def __init__(
         self,
         network: RRDBNet,
-        device: torch.device,
+        device: Device,
         precision: str,
         *,
         tile_px: int = TILE_PX,
@@ -49,9 +49,9 @@ class Upscaler:
     ) -> None:
         config = network.config
         self._network = network.eval().requires_grad_(False).to_precision(_DTYPES[precision])
-        for _, conv in self._network.to(device).convolutions():
+        for _, conv in self._network.to(torch_device(device)).convolutions():
             conv.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub
-        self._device, self._precision = device, precision
+        self._device, self._precision = torch_device(device), precision
         self._fold, self.scale = config.fold, config.scale
         self._blocks = config.blocks
         self._tile_px = tile_px * config.fold

@@ -1,26 +1,25 @@
-"""The face detector: RetinaFace, with the network of facexlib.
+"""The face detector: RetinaFace (Deng et al., arXiv 1905.00641), with the network of facexlib.
 
-RetinaFace: Deng et al., arXiv 1905.00641. facexlib's detector stores the data of one image on the
-instance and computes its anchors in a Python loop. So only its network, its box decoding and its
-suppression are used, and this module keeps no state between images. Only this file uses BGR.
+facexlib's own detector stores the data of one image on the instance and computes its anchors in a
+Python loop. So only its network is used (`worker.engine.faces.retinaface`), in torch or exported.
+This module turns the network's output into faces. It needs no torch and keeps no state between
+images.
 """
 
 from __future__ import annotations
 
 import threading
-import warnings
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from shared.errors import WeightsInvalid
-from worker.engine.faces.torchvision_compat import import_torchvision
+Floats = NDArray[np.float32]
+#: A network: uint8 RGB (H, W, 3) to, for each of the N anchors, the offsets of its box (N, 4), its
+#: score (N,) and the offsets of its landmarks (N, 10).
+DetectorNetwork = Callable[[NDArray[np.uint8]], tuple[Floats, Floats, Floats]]
 
 #: Photos are reduced to this many pixels on the long side; smaller faces than that shows are lost.
 MAX_DETECTION_PX = 1600
@@ -29,10 +28,12 @@ SECOND_DETECTION_PX = 512
 #: Landmarks of faces that appear larger than the first value jitter by several percent of the
 #: distance between the eyes (measured on photos enlarged step by step); the second value is best.
 _UNSTEADY_PX, _STEADY_PX = 400, 200
-_FACEXLIB_NAMES = {"retinaface-mobilenet0.25": "mobile0.25", "retinaface-resnet50": "resnet50"}
-_MEAN_BGR = (104.0, 117.0, 123.0)
 _OVERLAP = 0.4
 _MAX_CANDIDATES = 5000
+#: RetinaFace's anchors: pixels between two of a level, and their sides in pixels.
+_LEVELS = ((8, (16, 32)), (16, (64, 128)), (32, (256, 512)))
+#: What the offsets of centres and of sizes are multiplied by.
+_CENTRE_VARIANCE, _SIZE_VARIANCE = np.float32(0.1), np.float32(0.2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +71,9 @@ class DetectedFace:
 class FaceDetector:
     """RetinaFace. It is thread-safe: calls take turns, because each detection uses all cores."""
 
-    def __init__(self, network: Any, name: str, device: torch.device) -> None:
+    def __init__(self, network: DetectorNetwork, name: str) -> None:
         self.name = name
-        self._network, self._device = network, device
+        self._network = network
         self._turn = threading.Lock()
 
     def detect(
@@ -99,14 +100,6 @@ class FaceDetector:
             faces = [_steadier(face, smaller, _UNSTEADY_PX / scale) for face in faces]
         return tuple(sorted(faces, key=lambda face: (face.box, face.score)))
 
-    def features(self, image: NDArray[np.uint8]) -> list[Tensor]:
-        """Return the backbone's maps (1, C, h, w), finest first, of ``image`` at its own size."""
-        mean = torch.tensor(_MEAN_BGR, device=self._device)
-        bgr = torch.from_numpy(np.ascontiguousarray(image[:, :, ::-1])).to(self._device) - mean
-        with self._turn, torch.inference_mode():
-            found: Any = self._network.body(bgr.permute(2, 0, 1)[None])
-        return [each.float().cpu() for each in found.values()]
-
     def _detect_at(
         self, image: NDArray[np.uint8], long_side_px: int, threshold: float
     ) -> list[DetectedFace]:
@@ -117,34 +110,26 @@ class FaceDetector:
             seen = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
         else:
             seen = image
-        with self._turn, torch.inference_mode():
-            boxes, scores, landmarks = self._run(seen, threshold)
+        boxes, scores, landmarks = self._run(seen, threshold)
         full = np.array([width, height], np.float64)
-        boxes = (boxes.reshape(-1, 2, 2) * full).clip(0, full).reshape(-1, 4)
-        landmarks = landmarks.reshape(-1, 5, 2) * full
+        corners = (boxes.reshape(-1, 2, 2) * full).clip(0, full).reshape(-1, 4)
         return [
             DetectedFace((float(b[0]), float(b[1]), float(b[2]), float(b[3])), points, float(score))
-            for b, points, score in zip(boxes, landmarks, scores, strict=True)
+            for b, points, score in zip(
+                corners, landmarks.reshape(-1, 5, 2) * full, scores, strict=True
+            )
         ]
 
-    def _run(self, image: NDArray[np.uint8], threshold: float) -> tuple[NDArray[Any], ...]:
+    def _run(self, image: NDArray[np.uint8], threshold: float) -> tuple[Floats, Floats, Floats]:
         """Return boxes (N, 4), scores (N,) and landmarks (N, 10) in fractions of the image."""
-        from facexlib.detection import retinaface_utils as boxes_of  # noqa: PLC0415 - heavy
-
-        height, width = image.shape[:2]
-        bgr = torch.from_numpy(np.ascontiguousarray(image[:, :, ::-1])).to(self._device)
-        mean = torch.tensor(_MEAN_BGR, device=self._device)
-        location, classes, points = self._network((bgr - mean).permute(2, 0, 1)[None])
-        scores = classes[0, :, 1].float()
-        likely = (scores > threshold).nonzero().squeeze(1)
-        likely = likely[scores[likely].argsort(descending=True, stable=True)[:_MAX_CANDIDATES]]
-        priors = _anchors(height, width, self._network.cfg).to(self._device)[likely]
-        variance = self._network.cfg["variance"]
-        boxes = boxes_of.decode(location[0, likely], priors, variance).cpu()
-        landmarks = boxes_of.decode_landm(points[0, likely], priors, variance).cpu()
-        scored = torch.cat((boxes, scores[likely].cpu()[:, None]), 1).numpy()
-        keep = [int(index) for index in boxes_of.py_cpu_nms(scored, _OVERLAP)]
-        return boxes.numpy()[keep], scored[keep, 4], landmarks.numpy()[keep]
+        with self._turn:
+            offsets, scores, points = self._network(np.ascontiguousarray(image))
+        likely = np.flatnonzero(scores > threshold)
+        likely = likely[np.argsort(-scores[likely], kind="stable")[:_MAX_CANDIDATES]]
+        priors = anchors(*image.shape[:2])[likely]
+        boxes, landmarks = decoded(offsets[likely], points[likely], priors)
+        keep = suppress(boxes, scores[likely], _OVERLAP)
+        return boxes[keep], scores[likely][keep], landmarks[keep]
 
 
 def _steadier(face: DetectedFace, smaller: list[DetectedFace], over_px: float) -> DetectedFace:
@@ -155,42 +140,50 @@ def _steadier(face: DetectedFace, smaller: list[DetectedFace], over_px: float) -
     return same if same is not None and face.overlap(same) > _OVERLAP else face
 
 
-def _anchors(height: int, width: int, config: Mapping[str, Any]) -> Tensor:
+def anchors(height: int, width: int) -> Floats:
     """Return RetinaFace's anchors, (N, 4): centre and size as fractions, in the network's order."""
     levels = []
-    for step, sizes in zip(config["steps"], config["min_sizes"], strict=True):
-        rows, columns = -(-height // step), -(-width // step)
-        y, x, size = torch.meshgrid(
-            (torch.arange(rows) + 0.5) * (step / height),
-            (torch.arange(columns) + 0.5) * (step / width),
-            torch.tensor(sizes, dtype=torch.float32),
-            indexing="ij",
-        )
-        levels.append(torch.stack((x, y, size / width, size / height), -1).reshape(-1, 4))
-    return torch.cat(levels)
+    for step, sides in _LEVELS:
+        y = (np.arange(-(-height // step), dtype=np.float32) + 0.5) * (step / height)
+        x = (np.arange(-(-width // step), dtype=np.float32) + 0.5) * (step / width)
+        grid = np.meshgrid(y, x, np.array(sides, np.float32), indexing="ij")
+        rows, columns, size = grid
+        level = np.stack((columns, rows, size / width, size / height), -1)
+        levels.append(level.reshape(-1, 4).astype(np.float32))
+    return np.concatenate(levels)
 
 
-def build_detector(name: str, state: Mapping[str, Tensor], device: torch.device) -> FaceDetector:
-    """Return ``retinaface-mobilenet0.25`` or ``retinaface-resnet50`` with these weights.
+def decoded(offsets: Floats, points: Floats, priors: Floats) -> tuple[Floats, Floats]:
+    """Return boxes x0 y0 x1 y1 (N, 4) and landmarks (N, 10) of N anchors, as fractions.
 
-    Raises WeightsInvalid if a key is missing, unknown or of the wrong shape.
+    The decoding of SSD (Liu et al., arXiv 1512.02325), as facexlib does it.
     """
-    network = _make_network(_FACEXLIB_NAMES[name], device)
-    # Checkpoints of torch.nn.DataParallel have "module." before each key.
-    state = {key.removeprefix("module."): tensor for key, tensor in state.items()}
-    try:
-        network.load_state_dict(state, strict=True)
-    except RuntimeError as error:
-        raise WeightsInvalid(f"not the weights of {name}: {error!s:.300}") from None
-    network = network.eval().to(memory_format=torch.channels_last)
-    return FaceDetector(network.requires_grad_(False), name, device)
+    centres, sizes = priors[:, :2], priors[:, 2:]
+    middles = centres + offsets[:, :2] * _CENTRE_VARIANCE * sizes
+    sides = sizes * np.exp(offsets[:, 2:] * _SIZE_VARIANCE)
+    starts = middles - sides / 2
+    marks = centres[:, None] + points.reshape(-1, 5, 2) * _CENTRE_VARIANCE * sizes[:, None]
+    return np.concatenate((starts, starts + sides), 1), marks.reshape(-1, 10)
 
 
-def _make_network(name: str, device: torch.device) -> Any:
-    import_torchvision()
-    from facexlib.detection.retinaface import RetinaFace  # noqa: PLC0415 - after import_torchvision
+def suppress(boxes: Floats, scores: Floats, overlap: float) -> NDArray[np.int64]:
+    """Non-maximum suppression: boxes (N, 4) x0 y0 x1 y1 and scores (N,) give (K,) int64 indices.
 
-    with warnings.catch_warnings():
-        # facexlib passes pretrained=False, which torchvision has renamed.
-        warnings.filterwarnings("ignore", category=UserWarning, module="torchvision")
-        return RetinaFace(network_name=name, device=device)
+    The indices of the boxes to keep come best first. As in torchvision, a box is dropped if its
+    overlap with a better one exceeds ``overlap``.
+    """
+    order = np.argsort(-scores, kind="stable")
+    boxes = boxes[order]
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    alive = np.ones(len(boxes), bool)
+    keep = []
+    for index in range(len(boxes)):
+        if not alive[index]:
+            continue
+        keep.append(index)
+        corners = np.maximum(boxes[index, :2], boxes[index + 1 :, :2])
+        sides = np.minimum(boxes[index, 2:], boxes[index + 1 :, 2:]) - corners
+        shared = sides.clip(0).prod(1)
+        union = areas[index] + areas[index + 1 :] - shared
+        alive[index + 1 :] &= shared <= overlap * union
+    return order[np.array(keep, np.int64)]

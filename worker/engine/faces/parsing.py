@@ -8,20 +8,21 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
-import torch
-from torch import Tensor
 
 from shared.errors import WeightsInvalid
-from worker.engine.faces.torchvision_compat import import_torchvision
+from worker.engine.devices import Device, torch_device
 from worker.imaging.decode import Pixels
 from worker.imaging.geometry import Floats
 from worker.weights.catalogue import CATALOGUE, PARSER, require_licence
 from worker.weights.safe_loading import errors_name_file, load_state
 from worker.weights.verification import verified_path
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _SIDE_PX = 512
 _CLASSES = 19
@@ -33,8 +34,8 @@ _SIGMA_PX = 4.0
 class FaceParser:
     """ParseNet on a device. It is thread-safe: calls take turns."""
 
-    def __init__(self, network: Any, device: torch.device) -> None:
-        self._network, self._device = network, device
+    def __init__(self, network: Any, device: Device) -> None:
+        self._network, self._device = network, torch_device(device)
         self._turn = threading.Lock()
 
     def mask(self, crop: Pixels) -> Floats:
@@ -56,6 +57,8 @@ class FaceParser:
         return inside.clip(0, 1)
 
     def _classes(self, image: Pixels) -> Any:
+        import torch  # noqa: PLC0415 - takes two seconds
+
         x = torch.from_numpy(np.ascontiguousarray(image)).to(self._device)
         with self._turn, torch.inference_mode():
             scores, _ = self._network((x.permute(2, 0, 1)[None].float() / 127.5) - 1)
@@ -63,7 +66,7 @@ class FaceParser:
 
 
 def load_parser(
-    models_dir: Path, device: torch.device, *, accepted_licences: Collection[str] = ()
+    models_dir: Path, device: Device, *, accepted_licences: Collection[str] = ()
 ) -> FaceParser | None:
     """Load the parser from its file in ``models_dir``; return None if there is no file.
 
@@ -78,9 +81,12 @@ def load_parser(
         return build_parser(load_state(path), device)
 
 
-def build_parser(state: Mapping[str, Tensor], device: torch.device) -> FaceParser:
+def build_parser(state: Mapping[str, Tensor], device: Device) -> FaceParser:
     """Return ParseNet with these weights; raises WeightsInvalid if they are another network's."""
+    from worker.engine.faces.torchvision_compat import import_torchvision  # noqa: PLC0415 - torch
+
     import_torchvision()
+    import torch  # noqa: PLC0415 - takes two seconds
     from facexlib.parsing.parsenet import ParseNet  # noqa: PLC0415 - after import_torchvision
 
     network = ParseNet(in_size=_SIDE_PX, out_size=_SIDE_PX, parsing_ch=_CLASSES)
@@ -88,5 +94,5 @@ def build_parser(state: Mapping[str, Tensor], device: torch.device) -> FaceParse
         network.load_state_dict(state, strict=True)
     except RuntimeError as error:
         raise WeightsInvalid(f"not the weights of {PARSER}: {error!s:.300}") from None
-    network = network.eval().to(device, memory_format=torch.channels_last)
+    network = network.eval().to(torch_device(device), memory_format=torch.channels_last)
     return FaceParser(network.requires_grad_(False), device)

@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from worker.engine.faces.detector import suppress
+
 #: Operators live as long as the library object that defined them.
 _libraries: list[torch.library.Library] = []
 
@@ -73,23 +75,5 @@ def _define_operators() -> None:
 
 
 def nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
-    """Non-maximum suppression: boxes (N, 4) x0 y0 x1 y1 and scores (N,) give (K,) int64 indices.
-
-    The indices of the boxes to keep come best first. As in torchvision, a box is dropped if its
-    overlap with a better one exceeds the threshold.
-    """
-    order = scores.argsort(descending=True, stable=True)
-    boxes = boxes[order]
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
-    alive = torch.ones(len(boxes), dtype=torch.bool)
-    keep = []
-    for index in range(len(boxes)):
-        if not alive[index]:
-            continue
-        keep.append(index)
-        corners = torch.maximum(boxes[index, :2], boxes[index + 1 :, :2])
-        sides = torch.minimum(boxes[index, 2:], boxes[index + 1 :, 2:]) - corners
-        shared = sides.clamp(min=0).prod(1)
-        union = areas[index] + areas[index + 1 :] - shared
-        alive[index + 1 :] &= shared <= iou_threshold * union
-    return order[keep]
+    """Non-maximum suppression: boxes (N, 4) x0 y0 x1 y1 and scores (N,) give (K,) int64 indices."""
+    return torch.from_numpy(suppress(boxes.numpy(), scores.numpy(), iou_threshold))

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from shared.errors import WeightsInvalid
-from worker.engine.faces.detector import FaceDetector, _anchors, _make_network, build_detector
-from worker.engine.faces.torchvision_compat import nms
+from worker.engine.faces.detector import FaceDetector, anchors, decoded, suppress
+from worker.engine.faces.retinaface import build_network, make_network
+from worker.engine.load import load_detector
 from worker.weights.catalogue import CATALOGUE, DETECTOR
 from worker.weights.safe_loading import load_state
 
@@ -110,15 +111,54 @@ def test_threads_share_the_detector_and_get_their_own_faces(
 def test_anchors_are_those_of_facexlib(detector: FaceDetector, shape: tuple[int, int]) -> None:
     from facexlib.detection.retinaface_utils import PriorBox
 
-    config = _make_network("mobile0.25", CPU).cfg
-    torch.testing.assert_close(_anchors(*shape, config), PriorBox(config, shape).forward())
+    config = make_network(DETECTOR, CPU).cfg
+    theirs = PriorBox(config, shape).forward()
+    torch.testing.assert_close(torch.from_numpy(anchors(*shape)), theirs)
+
+
+def test_boxes_and_landmarks_are_decoded_as_by_facexlib() -> None:
+    make_network(DETECTOR, CPU)
+    from facexlib.detection.retinaface_utils import decode, decode_landm
+
+    source = np.random.default_rng(3)
+    priors = anchors(64, 96)
+    offsets = source.normal(0, 2, (len(priors), 4)).astype(np.float32)
+    points = source.normal(0, 2, (len(priors), 10)).astype(np.float32)
+    boxes, landmarks = decoded(offsets, points, priors)
+    theirs = (torch.from_numpy(offsets), torch.from_numpy(priors), [0.1, 0.2])
+    np.testing.assert_allclose(boxes, decode(*theirs).numpy(), atol=1e-5)
+    theirs = (torch.from_numpy(points), torch.from_numpy(priors), [0.1, 0.2])
+    np.testing.assert_allclose(landmarks, decode_landm(*theirs).numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
+def test_an_exported_network_finds_the_same_faces_as_torch(
+    detector: FaceDetector, faces_dir: Path, tmp_path: Path, backend: str
+) -> None:
+    group = pixels_of(faces_dir / "solvay-1927.png")
+    exported = load_detector(tmp_path, CPU, backend)
+    ours, theirs = (each.detect(group, THRESHOLD, 0.05) for each in (exported, detector))
+    assert len(ours) == len(theirs) >= 29
+    size = group.shape[1::-1]
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.score == pytest.approx(other.score, abs=1e-4)
+        np.testing.assert_allclose(one.landmarks / size, other.landmarks / size, atol=1e-4)
+        np.testing.assert_allclose(one.box, other.box, atol=1e-4 * max(size))
+
+
+def test_a_network_is_exported_once(tmp_path: Path) -> None:
+    load_detector(tmp_path, CPU, "openvino")
+    (file,) = (tmp_path / "exported").glob("*.onnx")
+    written = file.stat().st_mtime_ns
+    load_detector(tmp_path, CPU, "onnxruntime")
+    assert file.stat().st_mtime_ns == written
 
 
 def test_the_result_is_that_of_facexlibs_own_detector(
     detector: FaceDetector, astronaut_pixels: NDArray[np.uint8]
 ) -> None:
     entry = CATALOGUE[DETECTOR]
-    network = _make_network("mobile0.25", CPU)
+    network = make_network(DETECTOR, CPU)
     network.load_state_dict(load_state(entry.path(Path())))
     with torch.no_grad():
         (theirs,) = network.detect_faces(astronaut_pixels[:, :, ::-1].copy(), THRESHOLD)
@@ -128,10 +168,11 @@ def test_the_result_is_that_of_facexlibs_own_detector(
 
 
 def test_the_large_detector_loads_checkpoints_of_data_parallel(tmp_path: Path) -> None:
-    state = _make_network("resnet50", CPU).state_dict()
+    state = make_network("retinaface-resnet50", CPU).state_dict()
     state = {f"module.{key}": tensor for key, tensor in state.items()}
     torch.save(state, tmp_path / "large.pth")
-    detector = build_detector("retinaface-resnet50", load_state(tmp_path / "large.pth"), CPU)
+    network = build_network("retinaface-resnet50", load_state(tmp_path / "large.pth"), CPU)
+    detector = FaceDetector(network, network.name)
     assert detector.detect(np.zeros((64, 64, 3), np.uint8), 1.0) == ()
 
 
@@ -139,18 +180,19 @@ def test_weights_of_another_network_are_refused() -> None:
     state = load_state(CATALOGUE[DETECTOR].path(Path()))
     state.pop("ssh1.conv3X3.0.weight")
     with pytest.raises(WeightsInvalid, match="retinaface-mobilenet"):
-        build_detector("retinaface-mobilenet0.25", state, CPU)
+        build_network("retinaface-mobilenet0.25", state, CPU)
 
 
 def test_suppression_keeps_the_best_of_overlapping_boxes() -> None:
-    boxes = torch.tensor([[0, 0, 10, 10], [1, 1, 11, 11], [20, 20, 30, 30], [0, 0, 10, 4]])
-    scores = torch.tensor([0.8, 0.9, 0.5, 0.3])
-    assert nms(boxes.float(), scores, 0.4).tolist() == [1, 2, 3]
-    assert nms(boxes.float(), scores, 0.1).tolist() == [1, 2]
-    assert nms(torch.empty(0, 4), torch.empty(0), 0.4).tolist() == []
+    boxes = np.array([[0, 0, 10, 10], [1, 1, 11, 11], [20, 20, 30, 30], [0, 0, 10, 4]], np.float32)
+    scores = np.array([0.8, 0.9, 0.5, 0.3], np.float32)
+    assert suppress(boxes, scores, 0.4).tolist() == [1, 2, 3]
+    assert suppress(boxes, scores, 0.1).tolist() == [1, 2]
+    assert suppress(boxes[:0], scores[:0], 0.4).tolist() == []
 
 
 def test_boxes_that_overlap_by_just_the_threshold_both_stay() -> None:
-    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 5, 10, 15]])  # a third of their union
-    assert nms(boxes, torch.tensor([0.9, 0.8]), 1 / 3 + 1e-6).tolist() == [0, 1]
-    assert nms(boxes, torch.tensor([0.9, 0.8]), 0.3).tolist() == [0]
+    boxes = np.array([[0, 0, 10, 10], [0, 5, 10, 15]], np.float32)  # a third of their union
+    scores = np.array([0.9, 0.8], np.float32)
+    assert suppress(boxes, scores, 1 / 3 + 1e-6).tolist() == [0, 1]
+    assert suppress(boxes, scores, 0.3).tolist() == [0]
