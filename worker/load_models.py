@@ -20,12 +20,13 @@ def prepare() -> None:
     So a spare engine process starts faster.
     """
     disable_telemetry()
-    importlib.import_module("worker.engine.load")
+    load = importlib.import_module("worker.engine.load")
+    load.import_runtime()
 
 
 def load_restorers(settings: Settings) -> dict[str, Restorer]:
     """Load and warm each served model. Raises ModelUnavailable."""
-    from worker.engine.devices import choose_device, memory_bytes  # noqa: PLC0415  # with torch
+    from worker.engine.devices import choose_device, memory_bytes  # noqa: PLC0415
 
     memory = partial(memory_bytes, choose_device(settings.device))
     restorers = {}

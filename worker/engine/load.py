@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 from collections.abc import Collection
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,12 +15,13 @@ from worker.engine.backends.artifact_cache import ArtifactCache
 from worker.engine.backends.backend_selection import (
     artifact_folder,
     first_choice,
+    is_installed,
     load_backend,
 )
 from worker.engine.backends.graph import GRAPH_BACKENDS, load_graph
 from worker.engine.background import MAX_PIXELS, load_enlarger
 from worker.engine.batching.batcher import OnBatch
-from worker.engine.devices import CPU, Device, choose_device
+from worker.engine.devices import CPU, Device, choose_device, has_gpu_driver
 from worker.engine.faces.detector import DetectorNetwork, FaceDetector
 from worker.engine.faces.parsing import load_parser
 from worker.engine.restorer import Restorer
@@ -40,6 +42,12 @@ if TYPE_CHECKING:
     from worker.engine.faces.retinaface import RetinaFaceNetwork
 
 _log = logging.getLogger(__name__)
+
+
+def import_runtime() -> None:
+    """Import what the models of this machine will run in, as far as this is known beforehand."""
+    on_cpu = is_installed("openvino") and not has_gpu_driver()
+    importlib.import_module("openvino" if on_cpu else "torch")
 
 
 def load_restorer(

@@ -40,13 +40,13 @@ class RetinaFaceNetwork:
     def __call__(self, image: NDArray[np.uint8]) -> tuple[Floats, Floats, Floats]:
         """See `DetectorNetwork`."""
         with torch.inference_mode():
-            offsets, scores, points = self._whole(torch.from_numpy(image).to(self._device))
+            offsets, scores, points = self._whole(torch.tensor(image, device=self._device))
             return offsets.cpu().numpy(), scores.cpu().numpy(), points.cpu().numpy()
 
     def features(self, image: NDArray[np.uint8]) -> list[Tensor]:
         """Return the backbone's maps (1, C, h, w), finest first, of ``image`` at its own size."""
         with torch.inference_mode():
-            x = torch.from_numpy(np.ascontiguousarray(image)).to(self._device)
+            x = torch.tensor(np.ascontiguousarray(image), device=self._device)
             found = self._whole.network.body(self._whole.network_input(x))
         return [each.float().cpu() for each in found.values()]
 
