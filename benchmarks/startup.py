@@ -24,9 +24,9 @@ def measure_startup(report: Report, models_dir: Path, model: str) -> None:
     """Measure the whole command, from the start of Python to its end."""
     report.section(
         "One photo by the command line",
-        "`facemend restore` of a photo with one face, from the start of Python to the end. CPU time "
-        "is user and system. In the first row only the weights are on disk, and the exports are "
-        "made; in the second row the exports are on disk too. Medians of "
+        "`facemend restore` of a photo with one face, from the start of Python to the end. CPU "
+        "time is user and system. In the first row only the weights are on disk, and the exports "
+        "are made; in the second row the exports are on disk too. Medians of "
         f"{_STARTS} starts, except the first row.",
     )
     rows = []
