@@ -10,6 +10,7 @@ from api.context import Services
 from api.jobs.submission import MULTIPART_OVERHEAD_BYTES
 from api.openapi import SECURITY_SCHEMES, Application, info
 from api.routes import (
+    batches,
     deliveries,
     detections,
     events,
@@ -53,6 +54,7 @@ def create_app(services: Services) -> Application:
         detections.blueprint,
         events.blueprint,
         uploads.blueprint,
+        batches.blueprint,
         tokens.blueprint,
         deliveries.blueprint,
         models.blueprint,

@@ -11,7 +11,9 @@ from redis import Redis
 
 from api.request_storage import RequestStorage
 from api.slots import Slots
+from shared.batches.store import BatchStore
 from shared.jobs.store import JobStore
+from shared.manifests.batches import BatchManifests
 from shared.manifests.manifests import Manifests
 from shared.queue.celery_queue import Doorbell, make_celery
 from shared.redis.client import connect
@@ -35,12 +37,14 @@ class Services:
 
     settings: Settings
     store: JobStore
+    batches: BatchStore
     outbox: Outbox
     keys: KeyRing
     rates: RateLimiter
     usage: UsageBook
     storage: Storage
     manifests: Manifests
+    batch_manifests: BatchManifests
     doorbell: Doorbell
     #: Limits the time that each request waits for Redis and S3.
     deadline: RequestDeadline
@@ -63,12 +67,14 @@ class Services:
         return cls(
             settings=settings,
             store=JobStore(scripts, settings),
+            batches=BatchStore(scripts, settings),
             outbox=Outbox(scripts),
             keys=KeyRing(scripts, settings.api_key_pepper),
             rates=RateLimiter(settings),
             usage=UsageBook(scripts),
             storage=storage,
             manifests=Manifests(storage),
+            batch_manifests=BatchManifests(storage),
             doorbell=Doorbell(make_celery(settings, role="api")),
             deadline=RequestDeadline(settings.api_timeout_s),
             waiting_slots=Slots(_MAX_WAITS, _MAX_WAITS // 2),

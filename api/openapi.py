@@ -138,14 +138,33 @@ TOKEN_BODY: dict[str, Any] = {
     },
 }
 
+#: The body of POST /v1/batches.
+BATCH_BODY: dict[str, Any] = {
+    "required": True,
+    "content": {
+        JSON: {
+            "schema": {"$ref": "#/components/schemas/BatchRequest"},
+            "example": {
+                "items": [
+                    {"input": {"url": "https://example.com/1.jpg"}, "metadata": {"page": "1"}},
+                    {"input": {"key": "album/2.jpg"}, "options": {"strength": 0.8}},
+                ],
+                "defaults": {"output": {"format": "png"}},
+                "webhook": {"url": "https://example.com/hooks/facemend"},
+            },
+        }
+    },
+}
+
+IDEMPOTENCY_HEADER: dict[str, Any] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "description": "Requests with the same key and body make one job or batch, for 24 h.",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
+}
 #: Request headers of POST /v1/restorations.
 SUBMIT_HEADERS: list[dict[str, Any]] = [
-    {
-        "name": "Idempotency-Key",
-        "in": "header",
-        "description": "Requests with the same key and body make one job, for 24 h.",
-        "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]+$"},
-    },
+    IDEMPOTENCY_HEADER,
     {
         "name": "Prefer",
         "in": "header",

@@ -7,7 +7,7 @@ own limits. Only a small object is written without a thread, which would double 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import partial
@@ -52,6 +52,9 @@ class RequestStorage:
 
     def head(self, key: str) -> StoredObject:
         return self._wait(partial(self._storage.head, key))
+
+    def find(self, keys: Collection[str]) -> dict[str, StoredObject]:
+        return self._wait(partial(self._storage.find, keys))
 
     def presign(self, key: str, *, filename: str | None = None) -> tuple[str, datetime]:
         return self._storage.presign(key, filename=filename)  # contacts nobody

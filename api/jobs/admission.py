@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from api.context import Services
@@ -97,7 +97,7 @@ def admit(
     try:
         job = _accept(submission, caller, idempotency_key, services, request_id)
     except BaseException:
-        _abandon(services, caller, idempotency_key)
+        abandon(services, caller, idempotency_key)
         raise
     return Admission(job, replayed=False, wait_s=wait_s)
 
@@ -119,7 +119,7 @@ def retry_job(caller: ApiKey, job_id: str, services: Services) -> Job:
     message = services.doorbell.message(new.id, new.model, new.priority)
     try:
         return services.store.retry(
-            caller.tenant, job_id, before.generation, message, token_id=_token_id(caller)
+            caller.tenant, job_id, before.generation, message, token_id=token_id_of(caller)
         )
     except (QueueFull, Forbidden):
         # Only after these errors: otherwise the manifest may belong to an earlier request.
@@ -127,7 +127,7 @@ def retry_job(caller: ApiKey, job_id: str, services: Services) -> Job:
         raise
 
 
-def _token_id(caller: ApiKey) -> str | None:
+def token_id_of(caller: ApiKey) -> str | None:
     """Return the id of a key that may create only some jobs, else None."""
     return caller.id if caller.parent else None
 
@@ -146,7 +146,8 @@ def _replay(job_id: str, caller: ApiKey, services: Services) -> Job:
         raise NotFound("The job of this Idempotency-Key has been erased.") from None
 
 
-def _abandon(services: Services, caller: ApiKey, idempotency_key: str) -> None:
+def abandon(services: Services, caller: ApiKey, idempotency_key: str) -> None:
+    """Give a reserved Idempotency-Key back, after a request that was refused. Never raises."""
     try:
         with services.deadline.start(
             share=_CLEANUP_SHARE
@@ -165,24 +166,23 @@ def _accept(
 ) -> Job:
     if caller.jobs_left == 0:
         raise Forbidden("This token may create no more jobs.")  # before its photo is stored
-    model = _check_model(submission.parameters.model, services)
-    _check_addresses(submission, caller, services)
+    model = submission.parameters.model
+    if model is not None:
+        check_model(model, known_models(services))
+    check_addresses(submission, caller, services)
     detected = detected_faces.of_request(submission, caller, services)
     job_id = _job_id(submission)
     source = _source(submission, caller, job_id, services)
-    parameters = submission.parameters
-    webhook = parameters.webhook.model_dump(mode="json") if parameters.webhook else None
-    new = NewJob(
-        id=job_id,
-        tenant=caller.tenant,
-        key_id=caller.owner_id,
-        token_id=_token_id(caller),
-        model=model,
-        priority=parameters.priority,
-        request=submission.record | {"model": model} | detected,
-        source=source,
-        webhook=webhook,
-        start_before_s=parameters.start_before_s,
+    new = replace(
+        new_job(
+            submission,
+            job_id,
+            source=source,
+            detected=detected,
+            caller=caller,
+            services=services,
+        ),
+        token_id=token_id_of(caller),
         idempotency_key=idempotency_key,
         idempotency_fingerprint=submission.fingerprint if idempotency_key else None,
         request_id=request_id,
@@ -190,7 +190,7 @@ def _accept(
     )
     _write_manifest(new, services)
     try:
-        job = services.store.create(new, services.doorbell.message(job_id, model, new.priority))
+        job = services.store.create(new, services.doorbell.message(job_id, new.model, new.priority))
     except (QueueFull, IdempotencyInProgress, Forbidden):
         # Only after these errors: after a timeout, the job may exist and need both.
         services.manifests.remove(new.tenant, new.id)
@@ -213,6 +213,34 @@ def _job_id(submission: Submission) -> str:
     if upload_id and submission.kind is Kind.RESTORATION:
         return job_of_upload(upload_id)
     return new_id(submission.kind.id_prefix)
+
+
+def new_job(
+    submission: Submission,
+    job_id: str,
+    *,
+    source: dict[str, Any],
+    detected: dict[str, Any],
+    caller: ApiKey,
+    services: Services,
+) -> NewJob:
+    """Return the job for a submission that has passed all checks.
+
+    ``detected``: what the request keeps of a detection (``detected_faces.of_request``).
+    """
+    parameters = submission.parameters
+    model = parameters.model or services.settings.default_model
+    return NewJob(
+        id=job_id,
+        tenant=caller.tenant,
+        key_id=caller.owner_id,
+        model=model,
+        priority=parameters.priority,
+        request=submission.record | {"model": model} | detected,
+        source=source,
+        webhook=parameters.webhook.model_dump(mode="json") if parameters.webhook else None,
+        start_before_s=parameters.start_before_s,
+    )
 
 
 def _write_manifest(new: NewJob, services: Services) -> None:
@@ -239,16 +267,14 @@ def _of(job: Job, caller: ApiKey) -> NewJob:
         start_before_s=job.request.get("start_before_s"),
         request_id=job.request_id,
         kind=job.kind,
+        batch=job.batch,
     )
 
 
-def _check_model(wanted: str | None, services: Services) -> str:
-    if wanted is None:
-        return services.settings.default_model
-    known = known_models(services)
+def check_model(wanted: str, known: frozenset[str]) -> None:
+    """Raises InvalidRequest for a model that is not one of ``known_models``."""
     if wanted not in known:
         raise _invalid("/model", _why_unknown(wanted, known))
-    return wanted
 
 
 def _why_unknown(wanted: str, known: frozenset[str]) -> str:
@@ -261,20 +287,25 @@ def _why_unknown(wanted: str, known: frozenset[str]) -> str:
     )
 
 
-def _check_addresses(submission: Submission, caller: ApiKey, services: Services) -> None:
+def check_addresses(submission: Submission, caller: ApiKey, services: Services) -> None:
     """Refuse now the URLs and keys that the worker or the notifier would refuse later."""
     allow_private = services.settings.allow_private_addresses
     given, parameters = submission.input, submission.parameters
     if given and given.url is not None:
         vet(given.url, allow_private=allow_private)
     if parameters.webhook:
-        try:
-            vet(parameters.webhook.url, allow_private=allow_private)
-        except InputError as error:
-            raise _invalid("/webhook/url", error.detail) from None
+        check_webhook(parameters.webhook.url, services)
     target = parameters.output.key
     if target is not None:
         _check_target(target, given.key if given else None, caller)
+
+
+def check_webhook(url: str, services: Services) -> None:
+    """Raises InvalidRequest for an address to which no webhook is sent."""
+    try:
+        vet(url, allow_private=services.settings.allow_private_addresses)
+    except InputError as error:
+        raise _invalid("/webhook/url", error.detail) from None
 
 
 def _check_target(target: str, source: str | None, caller: ApiKey) -> None:
@@ -300,15 +331,27 @@ def _source(
         return {"url": submission.input.url}
     if submission.input.upload_id is not None:
         return _stored(find_upload(submission.input.upload_id, caller.tenant, services))
+    key = input_file_key(submission.input.key or "", caller)
+    return stored_source(services.storage.head(key), services)
+
+
+def input_file_key(name: str, caller: ApiKey) -> str:
+    """Return the key of the object that the tenant calls ``name``.
+
+    Raises InvalidRequest, and InputNotFound as for a missing object.
+    """
     try:
-        key = file_key(caller.tenant, submission.input.key or "")
+        return file_key(caller.tenant, name)
     except ObjectKeyInvalid as error:
         raise _invalid("/input/key", error.detail) from None
-    stored = services.storage.head(key)
+
+
+def stored_source(found: StoredObject, services: Services) -> dict[str, Any]:
+    """Return the source of a job whose photo is this object. Raises InputTooLarge."""
     allowed = services.settings.max_input_bytes
-    if stored.bytes > allowed:
-        raise InputTooLarge(f"The object has {stored.bytes} bytes; {allowed} are allowed.")
-    return _stored(stored)
+    if found.bytes > allowed:
+        raise InputTooLarge(f"The object has {found.bytes} bytes; {allowed} are allowed.")
+    return _stored(found)
 
 
 def _store(image: bytes, caller: ApiKey, job_id: str, services: Services) -> dict[str, Any]:

@@ -102,19 +102,21 @@ def read_detection(request: Request, *, max_input_bytes: int) -> Submission:
     return Submission(RestorationParameters(), given, image, Kind.DETECTION)
 
 
-def read_document(request: Request, model: type[Model]) -> Model:
-    """Read a body that has to be JSON.
+def read_document(
+    request: Request, model: type[Model], *, max_bytes: int = MAX_JSON_BYTES
+) -> Model:
+    """Read a body that has to be JSON, of at most ``max_bytes``.
 
     Raises UnsupportedMediaType, PayloadTooLarge, MalformedRequest, InvalidRequest.
     """
     _refuse_encoded(request)
     if request.mimetype != JSON:
         raise UnsupportedMediaType(f"Send {JSON}.")
-    request.max_content_length = MAX_JSON_BYTES
+    request.max_content_length = max_bytes
     try:
         data = request.get_data(cache=False)
     except RequestEntityTooLarge:
-        raise PayloadTooLarge(f"The JSON may have {MAX_JSON_BYTES} bytes.") from None
+        raise PayloadTooLarge(f"The JSON may have {max_bytes} bytes.") from None
     return validate(model, read_json(data))
 
 

@@ -13,6 +13,7 @@ from api.context import Services
 from shared.contract.uploads import Upload, UploadRequest
 from shared.errors import Conflict, InputNotFound, InputTooLarge, NotFound
 from shared.jobs.job import new_id
+from shared.settings import Settings
 from shared.storage.bucket import StoredObject
 from shared.storage.keys import input_key
 
@@ -57,17 +58,32 @@ def find_upload(upload_id: str, tenant: str, services: Services) -> StoredObject
     """
     job_id, settings = job_of_upload(upload_id), services.settings
     check_unused(job_id, tenant, services)
-    if time.time() > _made_at(upload_id) + settings.upload_ttl_s:
-        raise InputNotFound("The upload has expired. Create another one.")
+    check_not_expired(upload_id, settings)
     try:
         stored = services.storage.head(input_key(tenant, job_id))
     except InputNotFound:
-        raise InputNotFound("There is no such upload, or its photo was not sent yet.") from None
+        raise not_sent() from None
     if stored.bytes > settings.max_input_bytes:
         raise InputTooLarge(
             f"The photo has {stored.bytes} bytes; {settings.max_input_bytes} are allowed."
         )
     return stored
+
+
+def check_not_expired(upload_id: str, settings: Settings) -> None:
+    """Raises InputNotFound for an upload that has expired."""
+    if time.time() > _made_at(upload_id) + settings.upload_ttl_s:
+        raise InputNotFound("The upload has expired. Create another one.")
+
+
+def not_sent() -> InputNotFound:
+    """Return the error for an upload whose object is not there."""
+    return InputNotFound("There is no such upload, or its photo was not sent yet.")
+
+
+def used(job_id: str) -> Conflict:
+    """Return the error for an upload that this job has used."""
+    return Conflict(f"The upload was used already, by {job_id}.")
 
 
 def check_unused(job_id: str, tenant: str, services: Services) -> None:
@@ -76,7 +92,7 @@ def check_unused(job_id: str, tenant: str, services: Services) -> None:
         services.store.get(tenant, job_id)
     except NotFound:
         return
-    raise Conflict(f"The upload was used already, by {job_id}.")
+    raise used(job_id)
 
 
 def _made_at(upload_id: str) -> float:

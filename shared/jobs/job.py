@@ -139,7 +139,7 @@ class Job:
     object or ``{"url": …}``. ``result`` holds object keys, never presigned addresses.
     ``queue_position`` (1: next) and ``queue_eta_s`` are known only of a queued job that
     ``JobStore.get`` has read; ``queue_eta_reason`` says why there is no estimate. ``request_id`` is
-    that of the HTTP request that created the job, or empty.
+    that of the HTTP request that created the job, or empty. ``batch`` is the id of its batch.
     """
 
     id: str
@@ -167,6 +167,7 @@ class Job:
     version: int = 0  # grows with every write; the ETag is made of it
     request_id: str = ""
     kind: Kind = Kind.RESTORATION
+    batch: str | None = None
 
     @property
     def log_fields(self) -> dict[str, str]:

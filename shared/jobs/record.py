@@ -22,7 +22,7 @@ class NewJob:
     ``idempotency_fingerprint`` is the one that ``Idempotency.begin`` got. With it, a reservation
     that has ended and now belongs to another request is never bound to this job. ``request_id`` is
     that of the HTTP request, for the log lines of every process that has the job. ``token_id``: the
-    token (a short-lived API key) that creates the job, if one does.
+    token (a short-lived API key) that creates the job, if one does. ``batch``: the id of its batch.
     """
 
     id: str
@@ -39,6 +39,7 @@ class NewJob:
     request_id: str = ""
     token_id: str | None = None
     kind: Kind = Kind.RESTORATION
+    batch: str | None = None
 
     @cached_property
     def spec(self) -> str:
@@ -52,6 +53,7 @@ class NewJob:
                 "request": pack(self.request),
                 "source": self.source,
                 **({"request_id": self.request_id} if self.request_id else {}),
+                **({"batch": self.batch} if self.batch else {}),
                 "webhook": self.webhook,
             }
         )
@@ -163,6 +165,7 @@ def _job(
         version=int(record["version"]),
         request_id=request_id,
         kind=Kind(record.get("kind", Kind.RESTORATION)),
+        batch=record.get("batch"),
     )
 
 

@@ -34,7 +34,7 @@ _Argument = str | float | None
 _FOLDER = Path(__file__).parents[1] / "lua"
 
 #: Files of functions that scripts share. Each one uses functions of those before it.
-INCLUDES = ("common", "fair_queue", "outbox", "transitions", "workers")
+INCLUDES = ("common", "fair_queue", "outbox", "batches", "transitions", "workers")
 _DEFINITION = re.compile(r"^local (?:function )?(\w+)", re.MULTILINE)
 # Comments and strings are matched too, so that no word in them counts as a name.
 _NAME = re.compile(r"--[^\n]*|'[^'\n]*'|([A-Za-z_]\w*)")

@@ -1,7 +1,8 @@
 """Builds the keys of all objects in the bucket; no other module does.
 
 The objects of a tenant are under ``tenants/{tenant}/``: the tenant chooses the names in ``files/``,
-the service those in ``inputs/`` and ``results/``. ``jobs/`` has the manifests of unfinished jobs.
+the service those in ``inputs/``, ``results/`` and ``batches/``. ``jobs/`` has the manifests of
+unfinished jobs, ``batches/`` those of unfinished batches.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from urllib.parse import unquote
 
 from shared.errors import InputNotFound, ObjectKeyInvalid
 
-TENANTS, MANIFESTS = "tenants/", "jobs/"
+TENANTS, MANIFESTS, BATCH_MANIFESTS = "tenants/", "jobs/", "batches/"
 MAX_KEY_BYTES = 1024  # S3's limit
 #: They reverse the text after them, so that a name looks like another one (Unicode TR 36).
 _DIRECTION = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -80,3 +81,18 @@ def job_prefixes(tenant: str, job_id: str) -> tuple[str, ...]:
 def manifest_key(tenant: str, job_id: str, generation: int) -> str:
     """Key of the manifest of a job, which is kept until the job has ended."""
     return f"{MANIFESTS}{tenant}/{job_id}.{generation}.json"
+
+
+def batch_manifest_key(tenant: str, batch_id: str) -> str:
+    """Key of the manifest of a batch, which is kept until the batch has ended."""
+    return f"{BATCH_MANIFESTS}{tenant}/{batch_id}.json"
+
+
+def batch_prefix(tenant: str, batch_id: str) -> str:
+    """Prefix of the results of a batch."""
+    return f"{TENANTS}{tenant}/batches/{batch_id}/"
+
+
+def batch_result_key(tenant: str, batch_id: str, generation: int, name: str) -> str:
+    """Key of a result of a batch. Each ``generation`` of a batch has its own."""
+    return f"{batch_prefix(tenant, batch_id)}{generation}/{name}"

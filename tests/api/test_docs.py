@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from api.auth import SCOPES
 from api.openapi import Application
 from shared import errors
+from shared.contract.batches import Batch, BatchCounts, BatchItem
 from shared.contract.deliveries import Delivery, DeliveryAttempt, EndpointDisabled, WebhookSecret
 from shared.contract.detections import DetectionResult, FacePreview, FoundFace, PhotoView
 from shared.contract.restorations import (
@@ -23,6 +24,8 @@ from shared.contract.restorations import (
     RestorationRequest,
     StoredImage,
 )
+from shared.contract.tokens import Token
+from shared.contract.uploads import Upload
 from shared.errors import FacemendError
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "http-api.md").read_text()
@@ -125,6 +128,7 @@ def test_every_field_of_a_job_is_documented() -> None:
     "model",
     [
         *(StoredImage, Face, ModelUsed, ModelView),
+        *(Batch, BatchCounts, BatchItem, Token, Upload),
         *(Delivery, DeliveryAttempt, EndpointDisabled, WebhookSecret),
         *(DetectionResult, PhotoView, FoundFace, FacePreview),
     ],

@@ -22,6 +22,8 @@ local function write_job(job, at, spec, start_before_s, deadline_s, ttl_s)
     'priority', job.priority, 'created_at', job.since, 'version', 1,
     'deadline', timestamp(at + wait), 'ttl_s', ttl_s)
   redis.call('SET', record .. ':spec', spec)
+  if job.batch then redis.call('HSET', record, 'batch', job.batch) end
+  count_in_batch(job, nil, 'queued')
   redis.call('ZADD', key('deadlines'), timestamp(at + wait), job.id)
   if (job.kind or 'restoration') == 'restoration' then
     redis.call('ZADD', key('tenant', job.tenant, 'jobs'), job.since, job.id)
@@ -44,7 +46,9 @@ local function change_state(job, to)
     redis.call('HDEL', record, 'token', 'worker')
   else
     redis.call('ZREM', key('expiry'), job.id)
+    if job.batch then reopen_batch(job.batch) end
   end
+  count_in_batch(job, job.status, to)
   -- A job that failed or was canceled shows how far it came.
   if to ~= 'failed' and to ~= 'canceled' then redis.call('HDEL', record, 'progress') end
   redis.call('HSET', record, 'status', to)
@@ -69,6 +73,17 @@ local function end_job(job, status, outcome, work)
   count_usage(spec.key_id, {[status] = 1, faces = work and work.faces or 0})
   if work and status == 'succeeded' then count_work(job.model, work) end
   deliver_event(job, spec.webhook, status, at)
+  if job.batch then settle_batch(job.batch) end
+end
+
+-- Cancels a queued job at once; asks a running job to stop.
+local function cancel_job(job)
+  if job.status == 'queued' then
+    end_job(job, 'canceled', '{}')
+  elseif not job.cancel then
+    redis.call('HSET', key('job', job.id), 'cancel', '1')
+    redis.call('HINCRBY', key('job', job.id), 'version', 1)
+  end
 end
 
 local function fail_job(job, problem)

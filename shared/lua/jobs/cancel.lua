@@ -6,14 +6,6 @@
 -- Returns: the view of the job; its state if it has ended; false if the tenant has no such job
 local job = load_job(id)
 if not job or job.tenant ~= tenant then return false end
-if job.status == 'queued' then
-  end_job(job, 'canceled', '{}')
-elseif job.status == 'running' then
-  if not job.cancel then
-    redis.call('HSET', key('job', id), 'cancel', '1')
-    redis.call('HINCRBY', key('job', id), 'version', 1)
-  end
-else
-  return job.status
-end
+if job.status ~= 'queued' and job.status ~= 'running' then return job.status end
+cancel_job(job)
 return job_view(id)

@@ -29,4 +29,8 @@ end
 local record = key('job', id)
 redis.call('DEL', record, record .. ':spec', record .. ':outcome', record .. ':deliveries')
 redis.call('SET', key('gone', id), '1', 'EX', tombstone_s)
+if job.batch and not expired then
+  count_in_batch(job, job.status, 'erased')
+  settle_batch(job.batch)
+end
 return job.status

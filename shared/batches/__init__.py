@@ -1,0 +1,1 @@
+"""Batches: many jobs that were requested together, with one summary and one event."""
