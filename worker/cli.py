@@ -18,6 +18,7 @@ _HELP = """Restore faces in old, blurred or compressed photos.
 facemend restore                      try it: the sample photo, degraded and restored
 facemend restore photo.jpg            one photo, to output_photo.jpg beside it
 facemend restore -i album -o mended   a folder, with a summary
+facemend submit album --server URL    a folder, by a service on another machine
 facemend up                           the whole service, on this machine
 
 Settings come from FACEMEND_… environment variables or a .env file; docs/operations.md lists them.
@@ -32,6 +33,10 @@ class LazyGroup(click.Group):
         "restore": (
             "worker.commands.restore.command:restore",
             "Restore the faces in a photo or a folder.",
+        ),
+        "submit": (
+            "worker.commands.submit:submit",
+            "Restore the photos of a folder by a service.",
         ),
         "keys": ("worker.commands.keys:keys", "Create, list and revoke API keys."),
         "rebuild": (

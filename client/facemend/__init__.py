@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         UnsupportedMediaType,
         WaitTimeout,
     )
+    from facemend.folder.run import PhotoOutcome, Report
     from facemend.models import (
         Event,
         Face,
@@ -77,10 +78,12 @@ __all__ = [
     "Options",
     "Output",
     "PayloadTooLarge",
+    "PhotoOutcome",
     "Problem",
     "ProblemError",
     "QueueFull",
     "RateLimited",
+    "Report",
     "Restoration",
     "RestorationPage",
     "Restored",
@@ -131,6 +134,7 @@ _NAMES = {
         "UnsupportedMediaType",
         "WaitTimeout",
     ),
+    "folder.run": ("PhotoOutcome", "Report"),
     "models": (
         "Event",
         "Face",

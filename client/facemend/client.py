@@ -6,7 +6,7 @@ import functools
 import os
 import time
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,9 +108,9 @@ class Client:
 
     # --- how steps are performed ------------------------------------------------------------------
 
-    def run(self, steps: Steps[T]) -> T:
+    def run(self, steps: Steps[T], stop: Flag | None = None) -> T:
         """Perform the steps of an operation and return its result."""
-        performing = self.iterate(steps)
+        performing = self.iterate(steps, stop)
         try:
             while True:
                 next(performing)
@@ -118,12 +118,14 @@ class Client:
             result: T = end.value
             return result
 
-    def iterate(self, steps: Steps[T]) -> Generator[Any, None, T]:
-        """Perform the steps, and yield the values that they emit."""
+    def iterate(self, steps: Steps[T], stop: Flag | None = None) -> Generator[Any, None, T]:
+        """Perform the steps, and yield what they emit; nothing more after ``stop``."""
         with ExitStack() as streams:
             value: Any = None
             failed: Exception | None = None
             while True:
+                if stop is not None and stop.is_set():
+                    raise CancelledError
                 try:
                     effect = steps.send(value) if failed is None else steps.throw(failed)
                 except StopIteration as end:
@@ -191,14 +193,15 @@ class Client:
                     operation = next(todo, None)
                 if operation is None:
                     return
-                self.run(operation())
+                self.run(operation(), stop)
 
         with ThreadPoolExecutor(effect.limit) as pool:
+            workers = [pool.submit(work) for _ in range(effect.limit)]
             try:
-                for worker in [pool.submit(work) for _ in range(effect.limit)]:
+                for worker in as_completed(workers):
                     worker.result()
             finally:
-                stop.set()
+                stop.set()  # the others end at their next step
 
     # --- what it can do ---------------------------------------------------------------------------
 
@@ -210,6 +213,7 @@ class Client:
 
     submit = _Method(Operations.submit, run)
     restore = _Method(Operations.restore, _restored)
+    batch = _Method(Operations.batch, run)
     upload = _Method(Operations.upload, run)
     get = _Method(Operations.get, run)
     wait = _Method(Operations.wait, run)

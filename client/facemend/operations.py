@@ -6,16 +6,18 @@ import json
 import os
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Unpack
 from urllib.parse import quote
 
 from facemend.calls import Tries, call, read_model
 from facemend.errors import Conflict, JobCanceled, JobFailed, NotFound, UnexpectedAnswer
+from facemend.folder.photos import PhotoFolder
+from facemend.folder.run import FolderRun, OnOutcome, Report
 from facemend.following import Following
 from facemend.models import Restoration, RestorationPage, Status, Upload
-from facemend.parameters import Options, Output, Priority, Webhook
+from facemend.parameters import Format, Options, Output, Priority, Webhook
 from facemend.photo import Photo, content_type_of, size_bytes
 from facemend.steps import Answer, Request, Steps, handing_to
 from facemend.transfers import Which, check_suffix, fetch, picture_of, replaced
@@ -23,6 +25,7 @@ from facemend.transfers import Which, check_suffix, fetch, picture_of, replaced
 OnProgress = Callable[[Restoration], object]
 
 _ROOT = "/v1/restorations"
+_POLL_OF_MANY_S = 5.0  # an interrupted batch ends when the polls of its photos have ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,45 @@ class Operations:
             **options,
         )
         return succeeded((yield from self.wait(job, timeout_s=timeout_s, on_progress=on_progress)))
+
+    def batch(
+        self,
+        folder: str | os.PathLike[str],
+        output: str | os.PathLike[str],
+        *,
+        recursive: bool = False,
+        resume: bool = True,
+        in_flight: int = 8,
+        on_outcome: OnOutcome | None = None,
+        model: str | None = None,
+        output_format: Format = "same",
+        priority: Priority | None = None,
+        metadata: Mapping[str, str] | None = None,
+        **options: Unpack[Options],
+    ) -> Steps[Report]:
+        """Restore the photos of a folder into another one, and return what became of each.
+
+        ``in_flight`` photos are sent, restored or fetched at a time. With ``resume``, photos that
+        were restored before in the same way and have not changed are skipped; photos that an
+        interrupted run has sent are not sent again. A photo that fails stops none of the others.
+        ``on_outcome`` is called for each photo. Raises ValueError if there is no photo, OSError if
+        the disk is full, and what ``submit`` raises for errors that would meet every photo.
+        """
+        source, target = Path(folder), Path(output)
+        if target.exists() and target.samefile(source):
+            raise ValueError("the results need a folder of their own")
+        request = _given(
+            model=model,
+            output={"format": output_format},
+            priority=priority,
+            metadata=None if metadata is None else dict(metadata),
+            **options,
+        )
+        jobs = replace(self, poll_s=_POLL_OF_MANY_S)
+        run = FolderRun(
+            jobs, PhotoFolder(source, recursive, (target,)), target, request, resume, on_outcome
+        )
+        return (yield from run.steps(in_flight))
 
     def upload(self, photo: Photo, *, content_type: str | None = None) -> Steps[Upload]:
         """Send a photo straight to the storage, without the API in between: for large files.

@@ -10,6 +10,7 @@ from typing import Literal
 from typing_extensions import TypedDict  # of pydantic; that of Python 3.11 is none that it reads
 
 Priority = Literal["high", "normal", "low"]
+Format = Literal["same", "png", "jpeg", "webp"]
 EventType = Literal[
     "restoration.started", "restoration.succeeded", "restoration.failed", "restoration.canceled"
 ]
@@ -39,7 +40,7 @@ class Options(TypedDict, total=False):
 class Output(TypedDict, total=False):
     """Which pictures to make, and in which format."""
 
-    format: Literal["same", "png", "jpeg", "webp"]
+    format: Format
     quality: int
     face_crops: bool
     comparison: bool

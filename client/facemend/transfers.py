@@ -13,17 +13,12 @@ from typing import IO, Literal
 
 from facemend.calls import repeated
 from facemend.errors import ResultDamaged, UnexpectedAnswer
+from facemend.folder.result_names import SUFFIXES
 from facemend.models import Restoration, StoredImage
 from facemend.steps import Request, Save, Steps
 
 Which = Literal["image", "comparison"]
 
-#: Format → the suffixes of its files.
-SUFFIXES = {
-    "jpeg": (".jpg", ".jpeg", ".jpe", ".jfif"),
-    "png": (".png",),
-    "webp": (".webp",),
-}
 _PIECE_BYTES = 1 << 20
 
 

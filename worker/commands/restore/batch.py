@@ -27,11 +27,6 @@ from worker.imaging.encode import comparison, encode, encode_result, require_roo
 if TYPE_CHECKING:
     from worker.engine import Restorer
 
-_KEPT_SUFFIXES = {
-    "jpeg": {".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp"},
-    "png": {".png"},
-    "webp": {".webp"},
-}
 _QUALITY = 95
 _IN_FLIGHT = 4  # while the faces of one photo are on the device, others are read and written
 #: A cap of ours → the option that moves it.
@@ -105,9 +100,10 @@ class PhotoBatch:
     def run(self, plan: Plan) -> Iterator[Outcome]:
         """Yield outcomes in the order of the plan; a photo that fails stops none of the others."""
         with ThreadPoolExecutor(min(_IN_FLIGHT, max(1, len(plan.steps)))) as pool:
-            yield from pool.map(partial(self._one, plan), plan.steps)
+            yield from pool.map(partial(self.one, plan), plan.steps)
 
-    def _one(self, plan: Plan, step: Work | Skipped) -> Outcome:
+    def one(self, plan: Plan, step: Work | Skipped) -> Outcome:
+        """Restore one photo; ``plan`` has the names and the record of its folder."""
         if isinstance(step, Skipped):
             return skipped(step)
         try:
@@ -122,9 +118,7 @@ class PhotoBatch:
         require_room(before, wanted, self._options.background_scale)
         done = self._restorer.restore(before, self._options)
         result = encode_result(before, done.photo, wanted, _QUALITY)
-        kind, target = result.format, work.target
-        if target.suffix.lower() not in _KEPT_SUFFIXES[kind]:  # a.bmp.png: a.png may be another
-            target = plan.names.claim(target.with_name(f"{target.name}.{kind}"))
+        target = plan.names.of_format(work.target, result.format)
         _write(target, result.data)
         written = [target]
         if self._compare:

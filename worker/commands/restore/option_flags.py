@@ -44,6 +44,16 @@ def restore_option_flags(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def given_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that differ from their default, as JSON has them."""
+    defaults = {option.name: option.default for option in fields(RestoreOptions)}
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in options.items()
+        if value != defaults[name]
+    }
+
+
 def _flag(option: str, declared: Any, default: Any) -> Callable[..., Any]:
     info = FieldInfo.from_annotation(declared)
     name = f"--{option.replace('_', '-')}"

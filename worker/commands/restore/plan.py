@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import io
-import stat
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import click
+from facemend.folder.photos import PhotoFolder
+from facemend.folder.record import RECORD_NAME, Record
+from facemend.folder.result_names import ResultNames
 
-from worker.commands.restore.names import ResultNames
-from worker.commands.restore.record import RECORD_NAME, Record
 
-#: A folder's other files are left alone. The content decides whether a file is a photo.
-PHOTO_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp", ".png", ".webp", ".bmp", ".tif", ".tiff"}
-    | {".gif", ".avif", ".heic", ".heif"}
-)
 DONE_BEFORE = "done before"
 #: Suffix of a result → its format.
 FORMATS = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".webp": "webp"}
@@ -124,9 +118,8 @@ def _require_format(output: Path) -> None:
 class _Folder:
     def __init__(self, source: Path, output: Path | None, recursive: bool) -> None:
         here = source.resolve()
-        self._source, self._recursive = source, recursive
         self._output = output or here.with_name(f"output_{here.name}")
-        self._left_out = 0
+        self._photos = PhotoFolder(source, recursive, (self._output,))
         if self._output.exists():
             if not self._output.is_dir() or self._output.samefile(source):
                 raise click.UsageError(
@@ -137,79 +130,32 @@ class _Folder:
 
     def plan(self, options: str, *, resume: bool) -> Plan:
         """Raises click.UsageError if there is no photo."""
-        found = list(self._walk(self._source))
+        found = list(self._photos.files())
         if not any(reason is None for _, reason in found):
-            raise click.UsageError(self._nothing(found))
+            raise click.UsageError(self._photos.nothing_found(found))
+        name_of = self._photos.name_of
         record = Record.of_folder(self._output, options)
         skipped: dict[Path, Skipped] = {}
         for path, reason in found:
-            before = record.result_of(self._name(path), path) if resume and not reason else None
+            before = record.result_of(name_of(path), path) if resume and not reason else None
             if reason:
                 skipped[path] = Skipped(path, reason)
             elif before:
                 skipped[path] = Skipped(path, DONE_BEFORE, before)
             else:
-                record.forget(self._name(path))
+                record.forget(name_of(path))
         # Results of photos that are not restored now must not be overwritten.
         names = ResultNames([self._output / RECORD_NAME, *record.results()])
         photos = [path for path, _ in found if path not in skipped]
-        targets = {path: names.claim(self._output / self._name(path)) for path in photos}
+        targets = {path: names.claim(self._output / name_of(path)) for path in photos}
         work = {
             path: Work(
                 path,
                 target,
                 names.claim(target.with_name(f"{target.name}_comparison.png")),
-                self._name(path),
+                name_of(path),
             )
             for path, target in targets.items()
         }
         steps = tuple(skipped.get(path) or work[path] for path, _ in found)
-        return Plan(steps, names, record, self._left_out)
-
-    def _name(self, path: Path) -> str:
-        """The name of a photo in the record: its path below the folder."""
-        return path.relative_to(self._source).as_posix()
-
-    def _walk(self, folder: Path) -> Iterator[tuple[Path, str | None]]:
-        """Each file and why it is not restored (None: it is)."""
-        for path in sorted(folder.iterdir()):
-            if path.is_dir() and not path.is_symlink():
-                yield from self._walk_into(path)
-            else:
-                yield path, _reason_to_skip(path)
-
-    def _walk_into(self, folder: Path) -> Iterator[tuple[Path, str | None]]:
-        if self._output.exists() and folder.samefile(self._output):
-            return
-        if folder.name.startswith("."):
-            yield folder, "a hidden folder"
-        elif self._recursive:
-            yield from self._walk(folder)
-        else:
-            self._left_out += 1
-
-    def _nothing(self, found: list[tuple[Path, str | None]]) -> str:
-        told = f"{self._source} holds no photo"
-        if self._left_out:
-            return f"{told}; {self._left_out} subfolder(s) were left out: use --recursive."
-        if found:
-            path, reason = found[0]
-            return f"{told} ({path.name}: {reason})."
-        return f"{told}: it is empty."
-
-
-def _reason_to_skip(path: Path) -> str | None:
-    """Why a file of a folder is not restored; None if it is."""
-    if path.name.startswith("."):
-        return "a hidden file"
-    try:
-        mode = path.stat().st_mode
-    except OSError:
-        return "a link that leads nowhere" if path.is_symlink() else "it cannot be read"
-    if stat.S_ISDIR(mode):
-        return "a link to a folder"
-    if not stat.S_ISREG(mode):
-        return "not a regular file"
-    if path.suffix.lower() not in PHOTO_SUFFIXES:
-        return f"not a photo by its name ({path.suffix or 'no suffix'})"
-    return None
+        return Plan(steps, names, record, self._photos.left_out)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from facemend.folder.record import RECORD_NAME
 
 from tests.worker.commands.conftest import BLANK, Facemend, only_line, opened, put
 from tests.worker.engine.photos import file_of
-from worker.commands.restore.record import RECORD_NAME
 
 # --- what goes where ------------------------------------------------------------------------
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from facemend.folder.record import RECORD_NAME
 from PIL import Image
 
 from tests.worker.commands.conftest import BLANK, Facemend, opened, put
 from tests.worker.engine.photos import file_of
-from worker.commands.restore.record import RECORD_NAME
 
 ROOT = Path(__file__).resolve().parents[4]
 

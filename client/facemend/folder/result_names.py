@@ -9,6 +9,12 @@ import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
+#: Format → the suffixes of files that keep their name; others get the format's suffix in addition.
+SUFFIXES = {
+    "jpeg": (".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp"),
+    "png": (".png",),
+    "webp": (".webp",),
+}
 #: What ext4, XFS, APFS and NTFS accept (some count characters, which are never more).
 MAX_NAME_BYTES = 255
 
@@ -35,6 +41,15 @@ class ResultNames:
                     self._taken.add(_key(path))
                     return path
                 number += 1
+
+    def of_format(self, target: Path, kind: str) -> Path:
+        """``target`` if its suffix is one of the format, else ``scan.bmp.png``.
+
+        ``scan.png`` may be the result of another photo.
+        """
+        if target.suffix.lower() in SUFFIXES.get(kind, (f".{kind}",)):
+            return target
+        return self.claim(target.with_name(f"{target.name}.{kind}"))
 
 
 def fitting(path: Path) -> Path:

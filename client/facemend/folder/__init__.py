@@ -1,0 +1,1 @@
+"""Folders of photos: which files are photos, names of results, what was done before."""
