@@ -45,8 +45,10 @@ if TYPE_CHECKING:
     )
     from facemend.folder.run import PhotoOutcome, Report
     from facemend.models import (
+        Detection,
         Event,
         Face,
+        FoundFace,
         Problem,
         Restoration,
         RestorationPage,
@@ -63,9 +65,11 @@ __all__ = [
     "Client",
     "ClientError",
     "Conflict",
+    "Detection",
     "Event",
     "Face",
     "Forbidden",
+    "FoundFace",
     "IdempotencyInProgress",
     "IdempotencyMismatch",
     "InputProblem",
@@ -136,8 +140,10 @@ _NAMES = {
     ),
     "folder.run": ("PhotoOutcome", "Report"),
     "models": (
+        "Detection",
         "Event",
         "Face",
+        "FoundFace",
         "Problem",
         "Restoration",
         "RestorationPage",

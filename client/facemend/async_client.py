@@ -200,6 +200,7 @@ class AsyncClient:
     submit = _Method(Operations.submit, run)
     restore = _Method(Operations.restore, _restored)
     batch = _Method(Operations.batch, run)
+    detect = _Method(Operations.detect, run)
     upload = _Method(Operations.upload, run)
     get = _Method(Operations.get, run)
     wait = _Method(Operations.wait, run)

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from facemend.models import Problem, Restoration
+from facemend.models import Detection, Problem, Restoration
 
 
 class ClientError(Exception):
@@ -167,7 +167,7 @@ class UnexpectedAnswer(ClientError):
 class JobFailed(ClientError):
     """The job has ended without a result."""
 
-    def __init__(self, job: Restoration) -> None:
+    def __init__(self, job: Restoration | Detection) -> None:
         problem = job.error
         why = f"{problem.code}: {problem.detail}" if problem else job.status
         super().__init__(f"{job.id}: {why}")

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from facemend.calls import call, parse_model, read_model, repeated
 from facemend.errors import Unreachable, WaitTimeout
 from facemend.event_stream import EventParser
-from facemend.models import Event, Restoration
+from facemend.models import Detection, Event, Restoration
 from facemend.retry import Retries
 from facemend.steps import Answer, Emit, Open, Read, Request, Sleep, Steps, Stream
+
+J = TypeVar("J", Restoration, Detection)
 
 #: The service sends a comment every 15 s; a stream that is silent for longer is broken.
 _STREAM_READ_S = 45.0
@@ -38,14 +41,14 @@ class Following:
         if not self._left_s:
             raise WaitTimeout(self.job_id, self.timeout_s or 0.0)
 
-    def poll(self, poll_s: float) -> Steps[Restoration]:
+    def poll(self, kind: type[J], poll_s: float) -> Steps[J]:
         """Ask until the job has ended; each request waits at the service for ``poll_s``."""
         while True:
             asked, wait_s = time.monotonic(), round(min(poll_s, self._left_s))
             request = Request(
                 method="GET", url=self.path, params={"wait": wait_s}, read_s=wait_s + _MARGIN_S
             )
-            job = read_model(Restoration, (yield from call(request, self.patience_s)))
+            job = read_model(kind, (yield from call(request, self.patience_s)))
             if job.ended:
                 return job
             self._check_time()

@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from facemend.parameters import FacesOfDetection
+
 Status = Literal["queued", "running", "succeeded", "failed", "canceled"]
 TERMINAL: frozenset[str] = frozenset({"succeeded", "failed", "canceled"})
 
@@ -149,6 +151,76 @@ class Restoration(Model):
 class RestorationPage(Model):
     data: list[Restoration]
     next_cursor: str | None
+
+
+class FacePreview(Model):
+    url: str
+    width: int
+    height: int
+    url_expires_at: datetime
+
+
+class FoundFace(Model):
+    """A face that was found. ``size``: shorter side of ``box``; ``sharpness``: from 0 to 1.
+
+    ``sharp``: a restoration with ``skip_sharp`` leaves the face as it is.
+    """
+
+    index: int
+    box: tuple[float, float, float, float]
+    landmarks: list[tuple[float, float]]
+    score: float
+    sharpness: float
+    sharp: bool
+    size: float
+    preview: FacePreview
+
+
+class PhotoView(Model):
+    width: int
+    height: int
+    bytes: int
+    sha256: str
+
+
+class DetectionResult(Model):
+    photo: PhotoView
+    faces: list[FoundFace]
+    detector: str
+
+
+class Detection(Model):
+    """A job that finds the faces of a photo, and restores none."""
+
+    id: str
+    object: Literal["detection"] = "detection"
+    status: Status
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    attempt: int
+    input: dict[str, Any]
+    progress: Progress | None
+    queue: Queue | None
+    result: DetectionResult | None
+    error: Problem | None
+    warnings: list[str]
+    timings_ms: dict[str, int]
+    expires_at: datetime | None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the job succeeded, failed or was canceled."""
+        return self.status in TERMINAL
+
+    @property
+    def faces(self) -> list[FoundFace]:
+        """The faces from left to right; none before the detection has succeeded."""
+        return self.result.faces if self.result else []
+
+    def choose(self, *indexes: int) -> FacesOfDetection:
+        """Return these faces as the option ``faces`` of a restoration of the same photo."""
+        return {"detection_id": self.id, "indexes": list(indexes)}
 
 
 class Upload(Model):

@@ -16,7 +16,7 @@ from facemend.errors import Conflict, JobCanceled, JobFailed, NotFound, Unexpect
 from facemend.folder.photos import PhotoFolder
 from facemend.folder.run import FolderRun, OnOutcome, Report
 from facemend.following import Following
-from facemend.models import Restoration, RestorationPage, Status, Upload
+from facemend.models import Detection, Restoration, RestorationPage, Status, Upload
 from facemend.parameters import Format, Options, Output, Priority, Webhook
 from facemend.photo import Photo, content_type_of, size_bytes
 from facemend.steps import Answer, Request, Steps, handing_to
@@ -24,7 +24,7 @@ from facemend.transfers import Which, check_suffix, fetch, picture_of, replaced
 
 OnProgress = Callable[[Restoration], object]
 
-_ROOT = "/v1/restorations"
+_ROOT, _DETECTIONS = "/v1/restorations", "/v1/detections"
 _POLL_OF_MANY_S = 5.0  # an interrupted batch ends when the polls of its photos have ended
 
 
@@ -74,15 +74,7 @@ class Operations:
             metadata=None if metadata is None else dict(metadata),
         )
         source = _given(url=url, key=key, upload_id=upload_id)
-        if len(source) + (photo is not None) != 1:
-            raise ValueError("give exactly one of photo, url, key and upload_id")
-        headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
-        if photo is None:
-            body = {**fields, "input": source}
-            request = Request(method="POST", url=_ROOT, headers=headers, json=body)
-        else:
-            form = {"request": json.dumps(fields)} if fields else {}
-            request = Request(method="POST", url=_ROOT, headers=headers, form=form, photo=photo)
+        request = _submission(_ROOT, photo, source, fields, idempotency_key)
         return read_model(Restoration, (yield from self._call(request)))
 
     def restore(
@@ -124,6 +116,30 @@ class Operations:
             **options,
         )
         return succeeded((yield from self.wait(job, timeout_s=timeout_s, on_progress=on_progress)))
+
+    def detect(
+        self,
+        photo: Photo | None = None,
+        *,
+        url: str | None = None,
+        key: str | None = None,
+        upload_id: str | None = None,
+        idempotency_key: str | None = None,
+        timeout_s: float | None = None,
+    ) -> Steps[Detection]:
+        """Find the faces of a photo, and restore none: to choose some of them.
+
+        ``restore(photo, faces=detection.choose(0, 2))`` restores the chosen ones. The photo is
+        given as to ``submit``. Raises what ``submit`` raises, JobFailed and WaitTimeout.
+        """
+        source = _given(url=url, key=key, upload_id=upload_id)
+        request = _submission(_DETECTIONS, photo, source, {}, idempotency_key)
+        begun = read_model(Detection, (yield from self._call(request)))
+        following = Following(begun.id, _path(begun), self.patience_s, timeout_s)
+        done = yield from following.poll(Detection, self.poll_s)
+        if done.result is None:
+            raise JobFailed(done)
+        return done
 
     def batch(
         self,
@@ -208,7 +224,7 @@ class Operations:
             return job
         following = self._following(job, timeout_s)
         if on_progress is None:
-            return (yield from following.poll(self.poll_s))
+            return (yield from following.poll(Restoration, self.poll_s))
         told = on_progress
         return (yield from handing_to(lambda event: told(event.job), following.events()))
 
@@ -228,8 +244,8 @@ class Operations:
         """Run a failed or canceled job again, under the same id. Raises Conflict."""
         return (yield from self._change(job, "retry", {"queued", "running"}))
 
-    def erase(self, job: Restoration | str) -> Steps[None]:
-        """Erase a job in any state: its record, its photo and its pictures. Raises NotFound."""
+    def erase(self, job: Restoration | Detection | str) -> Steps[None]:
+        """Erase a job or detection in any state: record, photo and pictures. Raises NotFound."""
         tries = Tries()
         try:
             yield from self._call(Request(method="DELETE", url=_path(job)), tries)
@@ -320,6 +336,24 @@ def _given(**fields: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _path(job: Restoration | str) -> str:
+def _submission(
+    url: str,
+    photo: Photo | None,
+    source: dict[str, Any],
+    fields: dict[str, Any],
+    idempotency_key: str | None,
+) -> Request:
+    """The request that makes a job of a photo or of a ``source``. Raises ValueError."""
+    if len(source) + (photo is not None) != 1:
+        raise ValueError("give exactly one of photo, url, key and upload_id")
+    headers = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
+    if photo is None:
+        return Request(method="POST", url=url, headers=headers, json={**fields, "input": source})
+    form = {"request": json.dumps(fields)} if fields else {}
+    return Request(method="POST", url=url, headers=headers, form=form, photo=photo)
+
+
+def _path(job: Restoration | Detection | str) -> str:
     job_id = job if isinstance(job, str) else job.id
-    return f"{_ROOT}/{quote(job_id, safe='')}"
+    root = _DETECTIONS if job_id.startswith("det_") else _ROOT
+    return f"{root}/{quote(job_id, safe='')}"

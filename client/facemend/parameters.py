@@ -16,10 +16,17 @@ EventType = Literal[
 ]
 
 
+class FacesOfDetection(TypedDict):
+    """Faces that an earlier detection found in the same photo."""
+
+    detection_id: str
+    indexes: list[int]
+
+
 class Options(TypedDict, total=False):
     """How to restore. Pixels are those of the upright photo that came in."""
 
-    faces: Literal["all", "largest", "center"] | list[int]
+    faces: Literal["all", "largest", "center"] | list[int] | FacesOfDetection
     aligned: bool
     min_face_px: int
     max_faces: int

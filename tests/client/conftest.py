@@ -97,6 +97,26 @@ class Worker:
         result = {"image": image, "comparison": None, "faces": [face], "model": model}
         assert self.store.runs.finish(job.id, token, Outcome(Status.SUCCEEDED, result=result))
 
+    def find_a_face(self, detection_id: str) -> None:
+        claim = self.store.runs.claim(detection_id, "worker-1")
+        assert claim is not None
+        key = result_key(TENANT, detection_id, claim.token, "face-0.jpeg")
+        self.storage.put(key, PICTURE, "image/jpeg")
+        face = {
+            "index": 0,
+            "box": [1.0, 2.0, 30.0, 40.0],
+            "landmarks": [[1.0, 2.0]] * 5,
+            "score": 0.99,
+            "sharpness": 0.2,
+            "sharp": False,
+            "size": 29.0,
+            "preview": {"key": key, "width": 4, "height": 3},
+        }
+        photo = {"width": 60, "height": 50, **claim.job.request["input"]}
+        result = {"photo": photo, "faces": [face], "detector": "retinaface"}
+        outcome = Outcome(Status.SUCCEEDED, result=result)
+        assert self.store.runs.finish(detection_id, claim.token, outcome)
+
     def fail(self, job: Job, token: str, error: dict[str, Any]) -> None:
         assert self.store.runs.finish(job.id, token, Outcome(Status.FAILED, error=error))
 

@@ -9,12 +9,14 @@ from typing import Any
 import facemend
 import pytest
 from facemend import Client, Restoration
+from redis import Redis
 
 from shared.errors import CorruptImage
 from shared.jobs.job import Job
 from shared.storage.bucket import ObjectStorage
 from tests.api.serving import Server
 from tests.client.conftest import PICTURE, Worker
+from tests.waiting import eventually
 
 Jobs = Callable[[], list[Job]]
 
@@ -69,6 +71,25 @@ def test_a_photo_is_sent_straight_to_the_storage(
     assert jobs()[0].id == restored.job.id
     with pytest.raises(facemend.Conflict, match="used already"):
         client.submit(upload_id=upload.upload_id)
+
+
+def test_the_faces_that_a_detection_found_are_chosen(
+    client: Client, worker: Worker, photo: Path, redis: Redis
+) -> None:
+    found: list[facemend.Detection] = []
+    thread = threading.Thread(target=lambda: found.append(client.detect(photo)))
+    thread.start()
+    eventually(lambda: redis.keys("fm:job:det_*"))
+    (name,) = {key.split(":")[2] for key in redis.keys("fm:job:det_*")}
+    worker.find_a_face(name)
+    thread.join()
+    (detection,) = found
+    assert [face.score for face in detection.faces] == [0.99]
+    chosen = client.submit(photo, faces=detection.choose(0))
+    assert chosen.options["faces"] == {"detection_id": detection.id, "indexes": [0]}
+    client.erase(detection)
+    with pytest.raises(facemend.InvalidRequest, match="no such detection"):
+        client.submit(photo, faces=detection.choose(0))
 
 
 def test_a_file_that_is_no_photo_is_not_uploaded(client: Client) -> None:

@@ -10,7 +10,7 @@ from facemend import models, parameters
 from pydantic import TypeAdapter
 
 from shared import errors
-from shared.contract import restorations, uploads
+from shared.contract import detections, restorations, uploads
 from shared.jobs.job import TERMINAL_EVENT, Event, Priority, Stage, Status
 
 RESOURCES = [
@@ -26,6 +26,11 @@ RESOURCES = [
     (models.Restoration, restorations.Restoration),
     (models.RestorationPage, restorations.RestorationPage),
     (models.Upload, uploads.Upload),
+    (models.FacePreview, detections.FacePreview),
+    (models.FoundFace, detections.FoundFace),
+    (models.PhotoView, detections.PhotoView),
+    (models.DetectionResult, detections.DetectionResult),
+    (models.Detection, detections.Detection),
 ]
 REQUESTS = [
     (parameters.Options, restorations.Options),

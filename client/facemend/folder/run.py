@@ -121,6 +121,7 @@ class PhotosByService:
             return (yield from self._restore(errand))
         except _OF_THE_PHOTO as error:
             job = error.job if isinstance(error, JobFailed) else None
+            job = job if isinstance(job, Restoration) else None
             code = getattr(error, "code", None)
             return PhotoOutcome(errand.photo, "failed", reason=str(error), code=code, job=job)
         except OSError as error:
