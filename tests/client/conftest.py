@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from facemend import Client
 
+from facemend import Client
 from shared.jobs.job import Job, Status
 from shared.jobs.record import Outcome
 from shared.jobs.store import JobStore

@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import facemend
 import pytest
-from facemend import AsyncClient, Client
 
+import facemend
+from facemend import AsyncClient, Client
 from shared.jobs.job import Job
 from tests.api.serving import Server
 from tests.chaos.proxy import FINE, Proxy, Weather

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import facemend
 import pytest
-from facemend import Client, Restoration
 from redis import Redis
 
+import facemend
+from facemend import Client, Restoration
 from shared.errors import CorruptImage
 from shared.jobs.job import Job
 from shared.storage.bucket import ObjectStorage

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from facemend.event_stream import EventParser, Message
 
 STREAM = "retry: 1500\n\nid: 3\nevent: status\ndata: {}\n\n: heartbeat\n\ndata: a\ndata: b\n\n"

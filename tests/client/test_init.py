@@ -6,8 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import facemend
 import pytest
+
+import facemend
 
 SOURCE = Path(facemend.__file__)
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import facemend
 import pytest
-from facemend import Client, Restoration
 
+import facemend
+from facemend import Client, Restoration
 from shared.jobs.job import Job
 from tests.api.serving import Server
 from tests.chaos.proxy import FINE, Proxy, Weather

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any, get_args
 
 import pytest
-from facemend import errors as client_errors
-from facemend import models, parameters
 from pydantic import TypeAdapter
 
+from facemend import errors as client_errors
+from facemend import models, parameters
 from shared import errors
 from shared.contract import detections, restorations, uploads
 from shared.jobs.job import TERMINAL_EVENT, Event, Priority, Stage, Status

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from facemend.photo import opened, size_bytes
 
 

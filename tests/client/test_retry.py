@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
+
 from facemend.retry import Retries, is_temporary, retry_after_s
 from facemend.steps import Answer
 

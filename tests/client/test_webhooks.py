@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from facemend import Client, SignatureInvalid, verify_webhook
 from standardwebhooks.webhooks import Webhook
 from svix.webhooks import Webhook as Svix
 
+from facemend import Client, SignatureInvalid, verify_webhook
 from shared.contract.rendering import represent
 from shared.jobs.store import JobStore
 from shared.storage.bucket import ObjectStorage

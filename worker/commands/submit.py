@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import click
-from facemend.folder.run import DONE_BEFORE, PhotoOutcome, Report
 
+from facemend.folder.run import DONE_BEFORE, PhotoOutcome, Report
 from worker.commands.exit_codes import (
     EXIT_INTERRUPTED,
     EXIT_PHOTO_FAILED,

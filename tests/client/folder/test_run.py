@@ -10,11 +10,11 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-import facemend
 import pytest
+
+import facemend
 from facemend import AsyncClient, Client
 from facemend.folder.record import RECORD_NAME
-
 from shared.errors import CorruptImage
 from shared.jobs.job import Job
 from tests.api.serving import Server

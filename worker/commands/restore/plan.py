@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import click
+
 from facemend.folder.photos import PhotoFolder
 from facemend.folder.record import RECORD_NAME, Record
 from facemend.folder.result_names import ResultNames
-
 
 DONE_BEFORE = "done before"
 #: Suffix of a result → its format.

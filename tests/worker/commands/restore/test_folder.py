@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from facemend.folder.record import RECORD_NAME
 from PIL import Image
 
+from facemend.folder.record import RECORD_NAME
 from tests.worker.commands.conftest import BLANK, Facemend, opened, put
 from tests.worker.engine.photos import file_of
 
