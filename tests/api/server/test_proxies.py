@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -83,3 +84,23 @@ def test_a_setting_that_is_no_path_is_refused_at_the_start() -> None:
 def test_a_slash_at_the_end_of_a_path_changes_nothing(served: Served) -> None:
     assert location(served, path="/v1/restorations/").startswith("/v1/restorations/job_")
     assert served.say(served.head("GET", "/v1/models/"))[0] == 200
+
+
+def test_each_route_is_the_same_with_a_slash_at_its_end(served: Served) -> None:
+    rules = served.server.resources.app.url_map.iter_rules()
+    paths = {re.sub(r"<[^>]*>", "x", rule.rule).rstrip("/") for rule in rules}
+    assert len(paths) > 15
+    for path in paths - {""}:
+        with_slash, without = (
+            served.say(served.head("OPTIONS", each)) for each in (f"{path}/", path)
+        )
+        assert with_slash[0] == without[0] == 200
+        assert set(with_slash[1]["allow"].split(", ")) == set(without[1]["allow"].split(", "))
+
+
+def test_head_and_get_of_each_public_page_agree(served: Served) -> None:
+    for path in ("/", "/docs", "/openapi.json", "/healthz", "/readyz"):
+        seen, whole = (served.say(served.head(method, path)) for method in ("HEAD", "GET"))
+        assert seen[0] == whole[0] == 200
+        assert seen[2] == b""
+        assert seen[1]["content-length"] == str(len(whole[2]))
