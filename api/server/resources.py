@@ -48,6 +48,10 @@ class Resources:
         """Run what continues an answer: new requests do not stand in line behind it."""
         return await asyncio.get_running_loop().run_in_executor(self._background, call, *args)
 
+    def start_in_background(self, call: Callable[[], None]) -> None:
+        """Run what nobody waits for."""
+        self._background.submit(call)
+
     async def on_disk(self, call: Callable[..., Result], *args: Any) -> Result:
         """Run what may wait for a disk."""
         return await asyncio.get_running_loop().run_in_executor(self._disk, call, *args)

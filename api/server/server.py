@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import ipaddress
 import logging
 import resource
@@ -29,6 +30,8 @@ _OTHER_DESCRIPTORS = 512
 _READ_AHEAD_BYTES = 32_768
 #: What a socket may hold of an answer that its client does not read. Bounds the kernel's memory.
 _SEND_BUFFER_BYTES = 131_072
+#: After so many connections, memory goes back to the system when three quarters of them have ended.
+_MANY_CONNECTIONS = 64
 #: For requests in flight when the process is told to end; slow uploads need it.
 _DRAIN_S = 25.0
 #: A thread that computes gives the interpreter up after this time, so that the loop stays quick.
@@ -43,6 +46,8 @@ class Server:
         self.resources = Resources(app, services)
         self.connections: dict[asyncio.Task[None], Connection] = {}
         self.max_connections = _MAX_CONNECTIONS
+        #: The most connections since memory was given back last.
+        self._most_connections = 0
         #: Connections that have not sent a whole head, the longest silent first.
         self._headless: dict[Connection, None] = {}
 
@@ -71,6 +76,7 @@ class Server:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - this is a coroutine
         self.connections[task] = connection
+        self._most_connections = max(self._most_connections, len(self.connections))
         if len(self.connections) > self.max_connections:
             # Whoever has been silent for longest goes: the newcomer, if all others are at work.
             silent = next(iter(self._headless), connection)
@@ -83,6 +89,21 @@ class Server:
             connection.abort()
         finally:
             del self.connections[task]
+            self._give_memory_back()
+
+    def _give_memory_back(self) -> None:
+        """Return free memory to the system after many connections have ended.
+
+        The C library keeps the buffers of slow readers, tens of megabytes, for later use.
+        """
+        count = len(self.connections)
+        many = self._most_connections >= _MANY_CONNECTIONS
+        if many and count <= self._most_connections // 4 and not self._drains():
+            self._most_connections = count
+            self.resources.start_in_background(_trim)
+
+    def _drains(self) -> bool:
+        return self.resources.services.draining.is_set()
 
     async def _drain(self) -> None:
         self.resources.services.draining.set()
@@ -94,6 +115,13 @@ class Server:
         for connection in self.connections.values():
             connection.abort()
         self.resources.close()
+
+
+def _trim() -> None:
+    """Give free memory back to the system, if the C library can (glibc, malloc_trim(3))."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _raise_limit() -> int:

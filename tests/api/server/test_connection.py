@@ -130,6 +130,21 @@ def test_requests_on_one_connection_are_answered_in_order(served: Served) -> Non
         assert [read_answer(client)[0] for _ in range(2)] == [200, 404]
 
 
+def test_memory_goes_back_to_the_system_after_many_connections_have_ended(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trims: list[int] = []
+    monkeypatch.setattr("api.server.server._trim", lambda: trims.append(1))
+    with contextlib.ExitStack() as held:
+        for _ in range(80):
+            held.enter_context(served.connect())
+        eventually(lambda: len(served.server.connections) >= 80)
+        assert trims == []
+    eventually(lambda: trims)
+    eventually(lambda: not served.server.connections)
+    assert len(trims) <= 2  # at a quarter of 80, and at a quarter of that at most
+
+
 def test_a_large_answer_comes_whole(served: Served) -> None:
     status, fields, body = served.say(f"GET {LARGE_PATH} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
     assert status == 200
