@@ -16,6 +16,7 @@ from api.routes import (
     events,
     models,
     operations,
+    queues,
     restorations,
     tokens,
     uploads,
@@ -59,6 +60,7 @@ def create_app(services: Services) -> Application:
         deliveries.blueprint,
         models.blueprint,
         usage.blueprint,
+        queues.blueprint,
         operations.blueprint,
     ):
         app.register_api(blueprint)

@@ -46,6 +46,10 @@ SCOPES: Mapping[str, str | None] = {
     "POST /v1/webhooks/secret": ADMIN,
     "GET /v1/models": READ,
     "GET /v1/usage": READ,
+    "GET /v1/queues": ADMIN,
+    "POST /v1/queues/<name>/pause": ADMIN,
+    "POST /v1/queues/<name>/resume": ADMIN,
+    "GET /v1/workers": ADMIN,
     "GET /healthz": PUBLIC,
     "GET /readyz": PUBLIC,
     "GET /metrics": PUBLIC,
@@ -53,6 +57,7 @@ SCOPES: Mapping[str, str | None] = {
     "GET /docs": PUBLIC,
     "GET /docs/assets/<path:filename>": PUBLIC,
     "GET /": PUBLIC,
+    "GET /admin": PUBLIC,
     "GET /static/<path:filename>": PUBLIC,
 }
 

@@ -53,6 +53,12 @@ def page() -> Response:
     return _shell("page")
 
 
+@blueprint.get("/admin")
+def admin() -> Response:
+    """The operator's view. It contains no data: its script asks the API, with a key."""
+    return _shell("admin")
+
+
 @blueprint.get("/docs")
 def reference() -> Response:
     """The reference: the OpenAPI document for people. It works without internet access."""

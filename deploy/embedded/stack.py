@@ -31,9 +31,11 @@ from shared.jobs.store import JobStore
 from shared.jobs.workers import Workers
 from shared.process_control import exit_in_words
 from shared.settings import Settings, load_settings
-from shared.tenants.api_keys import KeyRing
+from shared.tenants.api_keys import ALL_SCOPES, KeyRing
 
 TENANT = "local"
+#: Life of the token in the sign-in link, and how many photos it restores.
+SIGN_IN_S, _SIGN_IN_JOBS = 86_400, 10_000
 _STATE = "stack.json"
 _PRIVATE = "FACEMEND_ALLOW_PRIVATE_ADDRESSES"
 #: The folder of the package that is first in this module's name: child processes import from it.
@@ -105,6 +107,18 @@ class Stack:
     def webhook_secret(self) -> str:
         """The secret that signs the webhooks of the stack's own tenant."""
         return self._keys().webhook_secrets(TENANT)[0]
+
+    def sign_in_link(self) -> str:
+        """Return the address of the page with a new token in it, so that nobody pastes a key.
+
+        The token is in the fragment, which no request and no log contains. It ends after
+        ``SIGN_IN_S``. Raises Unavailable.
+        """
+        keys = self._keys()
+        _, token = keys.create_token(
+            keys.authenticate(self.api_key), ALL_SCOPES, jobs=_SIGN_IN_JOBS, expires_in_s=SIGN_IN_S
+        )
+        return f"{self.url}/#token={token}"
 
     # --- start and stop -------------------------------------------------------------------
 

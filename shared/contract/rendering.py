@@ -27,7 +27,7 @@ from shared.contract.restorations import (
     Result,
     StoredImage,
 )
-from shared.jobs.job import Job, Kind, Stage, Status
+from shared.jobs.job import Job, Kind, Progress, Stage, Status
 from shared.storage.bucket import Storage
 
 
@@ -101,7 +101,11 @@ def _progress(job: Job) -> ProgressView | None:
         return ProgressView(
             stage=Stage.PUBLISHING, faces_done=done, faces_total=len(faces), percent=100
         )
-    progress = job.progress
+    return progress_view(job.progress)
+
+
+def progress_view(progress: Progress | None) -> ProgressView | None:
+    """Return the progress of a run as clients see it."""
     if progress is None:
         return None
     return ProgressView(

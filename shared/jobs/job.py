@@ -125,9 +125,9 @@ class Progress:
         return start + int(background * (self.enlarged or 0) + (70 - background) * faces)
 
 
-#: Why it is not known when a queued job starts: no live worker serves its model, or no job of the
-#: model has succeeded yet.
-WaitUnknown = Literal["no-worker", "not-measured"]
+#: Why it is not known when a queued job starts: no live worker serves its model, no job of the
+#: model has succeeded yet, or an operator has paused its queue.
+WaitUnknown = Literal["no-worker", "not-measured", "paused"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,7 +157,7 @@ def _job(
         attempt=int(record.get("attempt", 0)),
         generation=int(record.get("generation", 1)),
         cancel_requested="cancel" in record,
-        progress=_progress(record),
+        progress=to_progress(record.get("progress")),
         result=unpack(outcome.get("result")),
         error=outcome.get("error"),
         warnings=tuple(outcome.get("warnings", ())),
@@ -181,10 +181,11 @@ def _seconds(record: Mapping[str, str], name: str) -> float | None:
     return float(record[name]) if name in record else None
 
 
-def _progress(record: Mapping[str, str]) -> Progress | None:
-    if "progress" not in record:
+def to_progress(text: str | None) -> Progress | None:
+    """Return what ``progress_json`` wrote; None for nothing."""
+    if not text:
         return None
-    content = json.loads(record["progress"])
+    content = json.loads(text)
     return Progress(
         Stage(content["stage"]),
         content["faces_done"],

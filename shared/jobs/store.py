@@ -24,10 +24,11 @@ from shared.jobs.cursor import decode, encode
 from shared.jobs.idempotency import FULL_S, Idempotency, reservation_key
 from shared.jobs.job import Job, Priority, Status
 from shared.jobs.leadership import Leadership
+from shared.jobs.queues import Queues
 from shared.jobs.record import NewJob, to_job, to_new_job
 from shared.jobs.recovery import Recovery
 from shared.jobs.runs import MAX_DOORBELLS, Runs
-from shared.jobs.workers import MeanWork, Workers
+from shared.jobs.workers import MeanWork, Wait, Workers
 from shared.redis.client import connect, redis_errors
 from shared.redis.scripts import Scripts
 from shared.settings import Settings
@@ -63,6 +64,7 @@ class JobStore:
         self._scripts, self._settings = scripts, settings
         self.runs = Runs(scripts, settings)
         self.workers = Workers(scripts)
+        self.queues = Queues(scripts)
         self.idempotency = Idempotency(scripts, settings)
         self.recovery = Recovery(scripts, settings)
 
@@ -147,9 +149,9 @@ class JobStore:
             raise NotFound
         if not queue:
             return job
-        ahead, jobs, faces, busy_ms = queue
+        ahead, jobs, faces, busy_ms, paused = queue
         work = MeanWork(int(faces) / int(jobs), int(busy_ms) / int(jobs) / 1000) if jobs else None
-        wait = self.workers.wait(job.model, ahead, work)
+        wait = Wait(unknown="paused") if paused else self.workers.wait(job.model, ahead, work)
         return replace(
             job,
             queue_position=ahead + 1,

@@ -18,6 +18,7 @@ OPEN = sorted(auth.SCOPES.keys() - set(PROTECTED))
 def concrete(route: str) -> tuple[str, str]:
     method, path = route.split(" ")
     path = path.replace("<job_id>", "job_" + "0" * 32)
+    path = path.replace("<name>", "facemend-starter.normal")
     path = path.replace("<delivery_id>", "dlv_" + "0" * 32)
     return method, path.replace("<path:filename>", "icon.svg")
 

@@ -79,6 +79,7 @@ def test_every_route_of_the_api_has_an_example() -> None:
         method, path = route.split(" ")
         if path.startswith("/v1"):
             shown = re.sub(r"<(?:\w+_)?(\w+)_id>", lambda name: f"${name[1].upper()}", path)
+            shown = shown.replace("<name>", "$QUEUE")
             assert re.search(rf"curl.*\$URL{re.escape(shown)}[\s\"?]", TEXT), route
             assert method == "GET" or "-X POST" in TEXT or "-F image" in TEXT
 

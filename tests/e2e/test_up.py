@@ -44,6 +44,16 @@ def test_up_starts_prints_address_and_key_and_stops_without_a_trace(
         f"{address}/v1/restorations", headers={"Authorization": f"Bearer {key}"}, trust_env=False
     )
     assert answer.json() == {"data": [], "next_cursor": None}
+    link = re.search(
+        rf"page, signed in ({address}/#token=fm_live_\w+)$", up.log_tail(30), re.MULTILINE
+    )
+    assert link
+    token = link[1].partition("=")[2]
+    assert token != key
+    usage = httpx.get(
+        f"{address}/v1/usage", headers={"Authorization": f"Bearer {token}"}, trust_env=False
+    )
+    assert usage.json()["tenant"] == "local"
     with pytest.raises(StackFailed, match=rf"runs in .* already: process \d+, {address}"):
         Stack(tmp_path / "data").start()
     up.signal(signal.SIGTERM)

@@ -14,7 +14,7 @@ from types import FrameType
 import click
 
 from deploy.embedded.child_process import PRIVATE_UMASK
-from deploy.embedded.stack import Stack, default_folder
+from deploy.embedded.stack import SIGN_IN_S, Stack, default_folder
 from shared.errors import FacemendError
 from worker.commands.exit_codes import (
     EXIT_INTERRUPTED,
@@ -44,7 +44,8 @@ def up(data: Path | None, port: int | None) -> None:
     """Start the whole service on this machine, without Docker.
 
     Redis (Valkey), S3 (SeaweedFS), API, worker and notifier run as child processes on loopback;
-    whatever dies is started again. Prints address and API key. Ctrl-C (or SIGTERM) finishes what
+    whatever dies is started again. Prints address, API key, and a link to the page that signs you
+    in. Ctrl-C (or SIGTERM) finishes what
     is in hand, then stops everything; a second Ctrl-C stops at once. Data and key stay for the
     next start.
 
@@ -120,7 +121,8 @@ def _greet(stack: Stack) -> None:
         f"""
 Facemend is up.
   address         {stack.url}
-  page            {stack.url}/
+  page, signed in {stack.sign_in_link()}
+                  (the link is for you; it ends after {SIGN_IN_S // 3600} hours)
   reference       {stack.url}/docs
   API key         {stack.api_key}
   webhook secret  {stack.webhook_secret}

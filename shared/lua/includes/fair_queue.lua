@@ -19,6 +19,11 @@ local function doorbell_list(name)
   return 'restore.' .. model .. '.' .. priority
 end
 
+-- Returns whether an operator has paused a queue: its jobs wait, and new ones may join.
+local function is_paused(name)
+  return redis.call('SISMEMBER', key('paused'), name) == 1
+end
+
 -- Returns the number at which a tenant without turns begins. A number that is not above it makes no
 -- difference.
 local function first_turn(name)

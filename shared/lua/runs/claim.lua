@@ -82,6 +82,7 @@ local function startable(name)
 end
 
 local name = queue_of(doorbell)
+if is_paused(name) then return false end
 local job = startable(name)
 if not job then return false end
 

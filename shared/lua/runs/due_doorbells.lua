@@ -20,7 +20,7 @@ local function ring_queue(name, priority, model)
   local ready = redis.call('ZCARD', key('due', name))
   local room = math.min(ready, max_doorbells) - redis.call('LLEN', doorbell_list(name))
   room = math.min(room, limit - #due)
-  if room > 0 then
+  if room > 0 and not is_paused(name) then
     for _, id in ipairs(due_ids(key('due', name), at, room)) do
       redis.call('ZADD', key('due', name), timestamp(at + ring_again_s), id)
       due[#due + 1] = {id, model, priority}

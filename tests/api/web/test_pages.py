@@ -13,7 +13,7 @@ from api import Services, create_app
 from api.web.languages import words
 from shared.settings import Settings
 
-PAGES = ["/"]
+PAGES = ["/", "/admin"]
 
 
 class Links(HTMLParser):

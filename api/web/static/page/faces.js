@@ -3,10 +3,11 @@
 import { $, make } from "../common/dom.js";
 import { has, t } from "../common/language.js";
 
+const SURE = 0.9; // a score above it is that of a face
+const SMALL_PX = 16;
 const SCALES = { keep: 1, x2: 2, x4: 4 };
-//: What a new job needs so that a face that was left out is restored if a person chooses it.
+// What a new job needs so that a face that was left out is restored if a person chooses it.
 const CURES = {
-  "low-score": { detection_threshold: 0.5 },
   "too-small": { min_face_px: 8 },
   "over-cap": { max_faces: 500 },
   "already-sharp": { skip_sharp: false },
@@ -24,11 +25,10 @@ export function photoSize(photo) {
 // The faces that are known: those of the result, or of a detection.
 export const facesOf = (photo) => photo.result?.result.faces ?? photo.detection?.faces ?? [];
 
-// Indexes of the faces that are chosen: by the person, or those that were restored.
+// Indexes of the faces that are chosen: by the person, or those that were restored or will be.
 export function chosenFaces(photo) {
   if (photo.faces) return photo.faces;
-  const faces = facesOf(photo);
-  return faces.filter((face) => !photo.result || face.status === "restored").map((face) => face.index);
+  return facesOf(photo).filter((face) => face.status === "restored" || (face.status === undefined && !face.sharp && face.score > SURE)).map((face) => face.index);
 }
 
 export function isChanged(photo) {
@@ -45,12 +45,13 @@ export function toggleFace(photo, index) {
 
 // Options that make the chosen faces restorable.
 export function curesFor(photo, indexes) {
-  const reasons = facesOf(photo).filter((face) => indexes.includes(face.index)).map((face) => face.reason);
-  return Object.assign({}, ...reasons.map((reason) => CURES[reason] ?? {}));
+  const chosen = facesOf(photo).filter((face) => indexes.includes(face.index));
+  const cures = chosen.map((face) => CURES[face.reason] ?? { ...(face.sharp ? CURES["already-sharp"] : {}), ...(face.size < SMALL_PX ? CURES["too-small"] : {}) });
+  return Object.assign({}, ...cures);
 }
 
 function whatWasDone(face) {
-  if (!face.status) return t("face.found");
+  if (!face.status) return t(face.sharp ? "face.found-sharp" : face.score > SURE ? "face.found" : "face.found-unsure");
   if (face.status === "restored") {
     const same = face.identity_similarity;
     return same === null ? t("face.restored") : t("face.restored-same", { percent: Math.round(100 * same) });

@@ -1,11 +1,14 @@
 // The panel about the photo that is looked at: where it is, its faces, its strength, and what can be done.
 
 import { call } from "../common/api.js";
+import { announce } from "../common/announcer.js";
 import { $ } from "../common/dom.js";
 import { changed, bytes, seconds, t } from "../common/language.js";
 import { explain } from "../common/problems.js";
+import { account, ask } from "../common/sign_in.js";
+import { findFaces, indexesIn } from "./detections.js";
 import { saveComparison, saveResult } from "./downloads.js";
-import { chosenFaces, curesFor, isChanged, photoSize, showFaces, toggleFace } from "./faces.js";
+import { chosenFaces, curesFor, facesOf, isChanged, photoSize, showFaces, toggleFace } from "./faces.js";
 import { requestFor } from "./settings.js";
 import { requestOf } from "./work.js";
 
@@ -28,7 +31,8 @@ export class PhotoPanel {
     $("strength").addEventListener("input", () => this.#onStrength());
     for (const [id, action] of Object.entries({
       apply: (photo) => this.#apply(photo),
-      "restore-one": (photo) => work.restore([photo], requestFor),
+      "find-faces": (photo) => this.#findFaces(photo),
+      "restore-one": (photo) => this.#restore(photo),
       again: (photo) => work.restore([photo], requestFor),
       retry: (photo) => work.retry(photo),
       cancel: (photo) => work.cancel(photo),
@@ -106,6 +110,8 @@ export class PhotoPanel {
     $("apply").hidden = active || !photo.file || !(changedFaces || (changedStrength && restored));
     $("apply").textContent = changedFaces ? t("photo.apply-faces", { n: chosenFaces(photo).length }) : t("photo.apply");
     $("restore-one").hidden = state !== "ready" || !photo.file;
+    $("restore-one").textContent = photo.faces ? t("photo.apply-faces", { n: photo.faces.length }) : t("photo.restore");
+    $("find-faces").hidden = state !== "ready" || !photo.file || photo.detection !== null;
     $("retry").hidden = !["failed", "canceled"].includes(state) || !(photo.file || photo.job);
     $("again").hidden = active || !photo.file || state !== "succeeded";
     $("cancel").hidden = !active;
@@ -134,13 +140,43 @@ export class PhotoPanel {
     this.#photos.update(photo, { faces: toggleFace(photo, index) });
   }
 
+  async #findFaces(photo) {
+    if (!account) return ask("sign-in.to-restore");
+    $("find-faces").disabled = true;
+    $("find-faces").textContent = t("stage.detecting");
+    try {
+      photo.detection = await findFaces(photo);
+      announce(t("live.faces", { n: photo.detection.faces.length }));
+    } finally {
+      $("find-faces").disabled = false;
+      $("find-faces").textContent = t("photo.find-faces");
+      this.#photos.update(photo, {});
+    }
+    return undefined;
+  }
+
+  async #restore(photo) {
+    if (!account) return ask("sign-in.to-restore");
+    return this.#work.restore([photo], requestFor);
+  }
+
   // The same job again, with the strength and the faces that are set here.
   async #apply(photo) {
     const request = requestOf(photo.result);
     const options = { ...request.options, strength: this.#strength };
-    if (photo.faces) Object.assign(options, { faces: photo.faces }, curesFor(photo, photo.faces));
+    if (photo.faces) Object.assign(options, curesFor(photo, photo.faces), { faces: await this.#namedFaces(photo) });
     await this.#work.restore([photo], () => ({ ...request, options }));
     this.#photos.update(photo, { faces: null });
+  }
+
+  // The faces as the API names them. A face that was too uncertain is restored only if a detection has it.
+  async #namedFaces(photo) {
+    const before = photo.result.options.faces;
+    if (before?.detection_id) return { detection_id: before.detection_id, indexes: photo.faces };
+    const chosen = facesOf(photo).filter((face) => photo.faces.includes(face.index));
+    if (!chosen.some((face) => face.reason === "low-score")) return photo.faces;
+    const detection = await findFaces(photo);
+    return { detection_id: detection.id, indexes: indexesIn(detection, chosen) };
   }
 
   async #erase(photo) {

@@ -3,8 +3,10 @@
 import { call } from "../common/api.js";
 import { $, make } from "../common/dom.js";
 import { changed, t } from "../common/language.js";
+import { curesFor } from "./faces.js";
 
 const STORED = "facemend-settings";
+const NARROW = "(max-width: 56rem)"; // as in page.css
 const KEEP_THE_PERSON = 0.5; // below it, a face may be another person's
 
 // What differs from the defaults of the API.
@@ -33,6 +35,7 @@ function read() {
 }
 
 export function prepareSettings() {
+  $("settings-fold").open = !matchMedia(NARROW).matches;
   $("settings").addEventListener("input", (event) => {
     const { name, type, value, checked, validity } = event.target;
     if (name === "preset") values = { ...values, ...presetValues(value) };
@@ -76,6 +79,8 @@ function show() {
   $("settings-strength-value").textContent = percent;
   $("settings").elements.strength.setAttribute("aria-valuetext", percent);
   for (const radio of $("settings").elements.preset) radio.checked = isPreset(radio.value);
+  const preset = Object.keys(PRESETS).find(isPreset);
+  $("preset-name").textContent = t(preset ? `preset.${preset}` : "preset.own");
 }
 
 // Offer the models that a live worker serves; without a choice the field stays away.
@@ -89,11 +94,12 @@ export async function readModels() {
   $("model-field").hidden = served.length < 2;
 }
 
-// The request for a photo; `faces` are indexes of the faces to restore, or null for all.
+// The request for a photo, with the faces that were chosen from its detection.
 export function requestFor(photo) {
   const { model, format, keep_person, ...options } = values;
   const request = { options: { ...options, min_identity: keep_person ? KEEP_THE_PERSON : null }, output: { format } };
-  if (photo.detection && photo.faces) request.options.faces = { detection_id: photo.detection.id, indexes: photo.faces };
-  else if (photo.faces) request.options.faces = photo.faces;
+  if (photo.detection && photo.faces) {
+    Object.assign(request.options, curesFor(photo, photo.faces), { faces: { detection_id: photo.detection.id, indexes: photo.faces } });
+  }
   return model ? { model, ...request } : request;
 }

@@ -171,6 +171,7 @@ export class Work {
         if (error.code !== "not-found") throw error;
       });
     }
+    if (photo.detection) await call("DELETE", `/v1/detections/${photo.detection.id}`).catch(() => null); // it expires by itself
     await this.#photos.remove([photo]);
   }
 

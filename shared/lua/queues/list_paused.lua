@@ -1,0 +1,5 @@
+-- Lists the queues that are paused.
+--
+-- Arguments: none
+-- Returns: names, each a priority, ':' and a model
+return redis.call('SMEMBERS', key('paused'))
