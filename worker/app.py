@@ -153,6 +153,7 @@ def _listen(worker: JobRunner, activity: Activity, celery: Celery, settings: Set
         pool_cls=JobThreadPool.for_places(worker.device),
         without_gossip=True,
         without_mingle=True,
+        without_heartbeat=True,  # an event that nobody reads, on a connection of its own
         quiet=True,
     )
     worker_process.start()

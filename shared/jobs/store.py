@@ -87,8 +87,11 @@ class JobStore:
             reservation = reservation_key(new.key_id, new.idempotency_key)
             if new.idempotency_fingerprint is not None:
                 fingerprint = digest(new.idempotency_fingerprint)
-        answer = self._scripts.run(
+        wanted = self._settings.redis_wait_replicas
+        answer, replicas = self._scripts.run_replicated(
             "create",
+            wanted,
+            _REPLICAS_S,
             id=new.id,
             tenant=new.tenant,
             model=new.model,
@@ -117,14 +120,9 @@ class JobStore:
                 raise Forbidden(_SPENT)
             case "exists":
                 raise Conflict("There is or was a job of this id")
-        self._wait_for_replicas()
-        return to_new_job(new, answer)
-
-    def _wait_for_replicas(self) -> None:
-        """A job that too few replicas have is accepted: its manifest survives a failover."""
-        wanted = self._settings.redis_wait_replicas
-        if wanted and self._scripts.wait_for_replicas(wanted, _REPLICAS_S) < wanted:
+        if replicas < wanted:  # accepted all the same: its manifest survives a failover
             JOBS_UNREPLICATED.inc()
+        return to_new_job(new, answer)
 
     def check_room(self, tenant: str, model: str, priority: Priority) -> None:
         """Raises QueueFull if ``create`` would; call it before you store objects for the job."""

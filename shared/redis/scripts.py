@@ -17,8 +17,9 @@ from __future__ import annotations
 import math
 import os
 import re
-import threading
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha1
 from importlib.resources.abc import Traversable
@@ -33,6 +34,8 @@ from shared.telemetry import REDIS_SECONDS, timed
 _Argument = str | float | None
 _FOLDER = Path(__file__).parents[1] / "lua"
 
+#: Connections that a process keeps while it makes no call.
+_KEPT = 4
 #: Files of functions that scripts share. Each one uses functions of those before it.
 INCLUDES = ("common", "fair_queue", "outbox", "batches", "transitions", "workers")
 _DEFINITION = re.compile(r"^local (?:function )?(\w+)", re.MULTILINE)
@@ -82,15 +85,15 @@ class Script:
 class Scripts:
     """The scripts of ``shared/lua`` or of another ``folder``. Each one runs as one atomic step.
 
-    Each thread has its own connection for them. redis-py does so much work each time that it takes
-    a connection out of its pool that a call would cost twice as much.
+    The connections for them are not in redis-py's pool, which does so much work for each call that
+    it would cost twice as much. A thousand workers share one Redis, so each process keeps few.
     """
 
     def __init__(self, client: redis.Redis, folder: Traversable | None = None) -> None:
         self._scripts = load_scripts(folder)
         self.client = client
         self._pool = client.connection_pool
-        self._own = threading.local()
+        self._idle: deque[Any] = deque()  # the last one used is used next
 
     def run(self, name: str, /, **arguments: _Argument | Sequence[str | float]) -> Any:
         """Run one script and return what it returns.
@@ -98,34 +101,63 @@ class Scripts:
         The arguments are those that the script declares. Raises Unavailable, and TypeError for
         other arguments.
         """
+        with self._connection() as connection:
+            return self._run(connection, name, arguments)
+
+    def run_replicated(
+        self,
+        name: str,
+        replicas: int,
+        timeout_s: float,
+        /,
+        **arguments: _Argument | Sequence[str | float],
+    ) -> tuple[Any, int]:
+        """Run one script, and wait until ``replicas`` replicas (0: none) have what it wrote.
+
+        Returns what ``run`` returns, and how many replicas have it. Raises Unavailable.
+        """
+        with self._connection() as connection:
+            answer = self._run(connection, name, arguments)
+            if not replicas:
+                return answer, 0
+            with redis_errors():
+                wait = ("WAIT", replicas, math.ceil(1000 * timeout_s))
+                return answer, int(_ask(connection, wait))
+
+    def _run(self, connection: Any, name: str, arguments: Mapping[str, Any]) -> Any:
         script = self._scripts[name]
         values = script.values(arguments)
         with timed(REDIS_SECONDS.labels(name)), redis_errors():
             try:
-                return self._ask("EVALSHA", script.digest, 0, *values)
+                return _ask(connection, ("EVALSHA", script.digest, 0, *values))
             except redis.exceptions.NoScriptError:  # Redis does not know it yet
-                return self._ask("EVAL", script.text, 0, *values)
+                return _ask(connection, ("EVAL", script.text, 0, *values))
 
-    def wait_for_replicas(self, count: int, timeout_s: float) -> int:
-        """Wait until ``count`` replicas have what this thread wrote; return how many have it.
-
-        Raises Unavailable.
-        """
-        with redis_errors():
-            return int(self._ask("WAIT", count, math.ceil(1000 * timeout_s)))
-
-    def _ask(self, *command: _Argument) -> Any:
-        connection = self._connection()
+    @contextmanager
+    def _connection(self) -> Iterator[Any]:  # redis-py publishes no types for it
+        connection = self._take()
         try:
-            return _exchange(connection, command)
-        except redis.ConnectionError:  # it broke: once more, on a new one
-            return _exchange(connection, command)
+            yield connection
+        finally:
+            if len(self._idle) < _KEPT:
+                self._idle.append(connection)
+            else:
+                connection.disconnect()
 
-    def _connection(self) -> Any:  # redis-py publishes no types for it
-        own = getattr(self._own, "connection", None)
-        if own is None or own.pid != os.getpid():  # another process may use it
-            own = self._own.connection = self._pool.make_connection()
-        return own
+    def _take(self) -> Any:
+        while self._idle:
+            with suppress(IndexError):  # another thread was faster
+                connection = self._idle.pop()
+                if connection.pid == os.getpid():  # else another process may use it
+                    return connection
+        return self._pool.make_connection()
+
+
+def _ask(connection: Any, command: tuple[_Argument, ...]) -> Any:
+    try:
+        return _exchange(connection, command)
+    except redis.ConnectionError:  # it broke: once more, on a new one
+        return _exchange(connection, command)
 
 
 def _exchange(connection: Any, command: tuple[_Argument, ...]) -> Any:

@@ -172,6 +172,7 @@ def test_a_repeated_call_after_a_lost_response_returns_the_same(
         "max_queued": 100,
         "max_age_s": 0,
         "call": "call",
+        "token_id": None,
         "generation": None,
         "message": None,
         "max_doorbells": 1000,

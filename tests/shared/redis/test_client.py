@@ -20,6 +20,7 @@ from shared.jobs.record import NewJob, Outcome
 from shared.jobs.store import JobStore
 from shared.redis.client import connect, redis_errors
 from shared.redis.keys import redis_key, tenant_key
+from shared.redis.scripts import Scripts
 from shared.settings import Settings
 from shared.webhooks.outbox import Outbox
 from tests.shared.conftest import at_url
@@ -109,6 +110,17 @@ def test_no_other_call_reads_the_response_to_an_interrupted_call(
         with pytest.raises(KeyboardInterrupt):
             store.get("acme", one.id)
     assert store.get("acme", other.id).id == other.id
+
+
+def test_a_process_keeps_four_connections_however_many_threads_have_called(
+    settings: Settings, redis: Redis
+) -> None:
+    before = {each["id"] for each in redis.client_list()}
+    scripts = Scripts(connect(settings))
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda _: scripts.run("job_counts"), range(400)))
+    kept = {each["id"] for each in redis.client_list()} - before
+    assert 1 <= len(kept) <= 4
 
 
 def test_threads_that_call_at_once_get_their_own_responses(

@@ -95,13 +95,16 @@ def test_no_argument_hides_a_common_function(name: str) -> None:
 # --- arguments ------------------------------------------------------------------------------
 
 
+RUN = ("_scripts.run", "_scripts.run_replicated")
+
+
 def calls() -> list[tuple[str, str, set[str]]]:
     """Each call of a script in ``shared``: where, its name and the names of its arguments."""
     found = []
     for path in SHARED.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("_scripts.run"):
-                (script,) = node.args
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(RUN):
+                script, *_ = node.args
                 assert isinstance(script, ast.Constant)
                 names = {str(keyword.arg) for keyword in node.keywords}
                 found.append((f"{path.name}:{node.lineno}", str(script.value), names))
