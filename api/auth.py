@@ -34,6 +34,7 @@ SCOPES: Mapping[str, str | None] = {
     "GET /v1/batches/<batch_id>": READ,
     "GET /v1/batches/<batch_id>/items": READ,
     "POST /v1/batches/<batch_id>/cancel": WRITE,
+    "DELETE /v1/batches/<batch_id>": WRITE,
     "POST /v1/uploads": WRITE,
     "POST /v1/tokens": WRITE,
     "POST /v1/detections": WRITE,

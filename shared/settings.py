@@ -108,6 +108,7 @@ class Settings(BaseSettings):
     webhook_timeout_s: Seconds = 15.0
     input_ttl_s: Kept = 86_400
     result_ttl_s: Kept = 259_200
+    batch_archives: bool = True  # a ZIP of all pictures of a batch, beside the pictures
     sweep_s: Seconds = 3_600.0
 
     # Logs and metrics.

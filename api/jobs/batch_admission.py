@@ -45,7 +45,7 @@ from shared.errors import (
     RequestError,
     Unavailable,
 )
-from shared.jobs.job import new_id
+from shared.jobs.job import Priority, new_id
 from shared.jobs.record import NewJob
 from shared.storage.bucket import StoredObject
 from shared.storage.keys import input_key
@@ -171,7 +171,7 @@ def _create_jobs(new: NewBatch, services: Services) -> None:
         services.batches.create_jobs(
             new.id,
             new.jobs,
-            lambda job: services.doorbell.message(job.id, job.model, job.priority),
+            lambda job: services.doorbell.message(job.id, job.model, Priority(job.priority)),
         )
     except Unavailable as error:
         _log.warning("the rest of %s is created later: %s", new.id, error.detail)

@@ -11,6 +11,8 @@ from shared.jobs.job import Status
 from shared.storage.keys import job_prefixes
 
 _log = logging.getLogger(__name__)
+#: A batch needs many times the calls of one job, and so more time for all of them.
+_BATCH_SHARE = 4.0
 
 
 def erase(tenant: str, job_id: str, services: Services) -> None:
@@ -30,6 +32,22 @@ def erase(tenant: str, job_id: str, services: Services) -> None:
         except Unavailable:
             # The record is gone, so the call cannot be repeated. The sweeper deletes the rest.
             _log.warning("objects of an erased job are left to the sweeper")
+
+
+def erase_batch(tenant: str, batch_id: str, services: Services) -> None:
+    """Erase the records of a batch and its jobs. Raises NotFound, Unavailable.
+
+    If Redis fails after the record of the batch is gone, a notifier erases the jobs. It also
+    deletes all objects.
+    """
+    with services.deadline.start(share=_BATCH_SHARE):
+        job_ids = services.batches.erase(tenant, batch_id)
+        services.batch_manifests.remove(tenant, batch_id)
+        try:
+            for job_id in job_ids:
+                services.store.erase(tenant, job_id)
+        except Unavailable:
+            _log.warning("jobs of an erased batch are left to the notifier")
 
 
 def _delete_objects(tenant: str, job_id: str, services: Services) -> None:

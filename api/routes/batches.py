@@ -16,6 +16,7 @@ from api.auth import caller
 from api.context import current_services
 from api.jobs.admission import check_idempotency_key
 from api.jobs.batch_admission import MAX_BATCH_BYTES, admit_batch
+from api.jobs.erasure import erase_batch
 from api.jobs.submission import read_document
 from api.openapi import BATCH_BODY, IDEMPOTENCY_HEADER, problems, returns
 from api.routes.restorations import no_default
@@ -150,6 +151,21 @@ def cancel(path: BatchPath) -> Response:
     services = current_services()
     batch = services.batches.cancel(caller().tenant, _check_id(path.batch_id))
     return _json(represent_batch(batch, services.storage), 202)
+
+
+@blueprint.delete(
+    "/batches/<batch_id>",
+    operation_id="erase_batch",
+    summary="Erase a batch, its jobs and their images",
+    responses={204: {"description": "The batch is erased."}, **problems(errors.NotFound)},
+)
+def delete(path: BatchPath) -> Response:
+    """Erase a batch in any state, with all its jobs, as the jobs themselves are erased.
+
+    From now on nothing of it is found. The notifier deletes its objects within about a minute.
+    """
+    erase_batch(caller().tenant, _check_id(path.batch_id), current_services())
+    return Response(status=204)
 
 
 def _check_id(batch_id: str) -> str:

@@ -167,6 +167,7 @@ def _view(delivery: dict[str, Any]) -> Delivery:
     return Delivery(
         **{name: delivery[name] for name in same},
         restoration_id=delivery["job_id"],
+        batch_id=delivery["batch_id"],
         created_at=_instant(delivery["created_at"]),
         next_try_at=None if next_try_at is None else _instant(next_try_at),
         disabled=disabled

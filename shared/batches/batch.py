@@ -23,6 +23,16 @@ class BatchStatus(StrEnum):
     CANCELED = "canceled"  # likewise, after a cancel
 
 
+class BatchState(StrEnum):
+    """What Redis knows of a batch that a manifest describes."""
+
+    UNKNOWN = "unknown"
+    INCOMPLETE = "incomplete"  # not all of its jobs are created
+    OPEN = "open"
+    ENDED = "ended"
+    ERASED = "erased"
+
+
 @dataclass(frozen=True, slots=True)
 class Counts:
     """How many items of a batch are in each state. Together they are all items."""

@@ -34,20 +34,42 @@ def represent_batch(batch: Batch, storage: Storage) -> resources.Batch:
 def represent_item(item: BatchItem, batch: Batch, storage: Storage) -> resources.BatchItem:
     """Return the resource of an item of ``batch``."""
     restoration = None if item.job is None else represent(item.job, storage)
-    if restoration is not None:
-        status: Any = restoration.status.value
-    elif item.problem is not None:
-        status = "rejected"
-    else:
-        creating = batch.created < batch.total - batch.counts.rejected
-        status = "queued" if creating else "erased"
     return resources.BatchItem(
         index=item.index,
-        status=status,
+        status=_status(item, batch),
         restoration_id=item.job_id,
         restoration=restoration,
         error=None if item.problem is None else Problem.model_validate(item.problem),
     )
+
+
+def represent_line(
+    item: BatchItem, batch: Batch, *, file: str | None
+) -> resources.BatchManifestLine:
+    """Return the line of the manifest for an item of a batch that has ended."""
+    job = item.job
+    problem = item.problem if job is None else job.error
+    result = (job and job.result) or {}
+    image = result.get("image")
+    return resources.BatchManifestLine(
+        index=item.index,
+        status=_status(item, batch),
+        restoration_id=item.job_id,
+        input=job and job.request.get("input"),
+        metadata=job.request.get("metadata", {}) if job else {},
+        file=file,
+        image=image and resources.BatchPicture.model_validate(image),
+        faces_restored=sum(face["status"] == "restored" for face in result.get("faces", ())),
+        error=None if problem is None else Problem.model_validate(problem),
+    )
+
+
+def _status(item: BatchItem, batch: Batch) -> Any:
+    if item.job is not None:
+        return item.job.status.value
+    if item.problem is not None:
+        return "rejected"
+    return "queued" if batch.created < batch.total - batch.counts.rejected else "erased"
 
 
 def _file(

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from shared.batches.batch import COMPLETED_EVENT, MAX_ITEMS, BatchStatus
 from shared.contract.restorations import (
+    ImageFormat,
     Problem,
     Request,
     Resource,
@@ -107,6 +108,31 @@ class BatchItem(Resource):
     status: Literal["queued", "running", "succeeded", "failed", "canceled", "rejected", "erased"]
     restoration_id: str | None
     restoration: Restoration | None
+    error: Problem | None
+
+
+class BatchPicture(Resource):
+    """The restored picture of an item, as an object of the storage."""
+
+    key: str
+    width: int
+    height: int
+    format: ImageFormat
+    bytes: int
+    sha256: str
+
+
+class BatchManifestLine(Resource):
+    """One line of the manifest of a batch. ``file``: the name of the picture in the archive."""
+
+    index: int
+    status: Literal["succeeded", "failed", "canceled", "rejected", "erased"]
+    restoration_id: str | None
+    input: dict[str, Any] | None
+    metadata: dict[str, str]
+    file: str | None
+    image: BatchPicture | None
+    faces_restored: int
     error: Problem | None
 
 

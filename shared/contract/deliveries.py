@@ -45,6 +45,7 @@ class Delivery(Resource):
     id: str
     object: Literal["delivery"] = "delivery"
     restoration_id: str | None
+    batch_id: str | None = None
     event_id: str
     event: str
     url: str

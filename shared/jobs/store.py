@@ -61,7 +61,8 @@ class JobStore:
     """Thread-safe. ``runs`` is for workers, ``recovery`` for rebuilding from manifests."""
 
     def __init__(self, scripts: Scripts, settings: Settings) -> None:
-        self._scripts, self._settings = scripts, settings
+        self.scripts = self._scripts = scripts
+        self.settings = self._settings = settings
         self.runs = Runs(scripts, settings)
         self.workers = Workers(scripts)
         self.queues = Queues(scripts)

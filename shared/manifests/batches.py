@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from shared.batches.batch import NewBatch
+from shared.digest import digest
 from shared.errors import InputNotFound, Internal, Unavailable
-from shared.jobs.idempotency import digest, reservation_key
+from shared.jobs.idempotency import reservation_key
 from shared.jobs.record import NewJob, to_json
 from shared.jobs.recovery import Manifest
 from shared.storage.bucket import Storage

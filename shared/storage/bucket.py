@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -31,9 +31,11 @@ from shared.storage.fast_put import FastPut
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
 CONNECT_TIMEOUT_S = 3.0
 _DELETE_AT_ONCE = 1000  # the maximum of one DeleteObjects request
+_PIECE_BYTES, _PART_BYTES = 262_144, 8_388_608  # S3 has at most 10,000 parts
 _FEW, _HEADS_AT_ONCE = 8, 8
 _SMALL_BYTES = 65_536  # up to this size the client costs more than the transfer
 
@@ -168,6 +170,50 @@ class ObjectStorage:
                     )
                 return body.read()
 
+    def stream(self, key: str) -> Iterator[bytes]:
+        """Yield the content of an object in pieces. Iterating raises InputNotFound, Unavailable."""
+        with _errors():
+            response = self._client.get_object(Bucket=self._bucket, Key=key)
+            with closing(response["Body"]) as body:
+                yield from body.iter_chunks(_PIECE_BYTES)
+
+    def put_stream(self, key: str, pieces: Iterable[bytes], content_type: str) -> int:
+        """Write an object of any size, with one part in memory; return its bytes.
+
+        Nothing is stored if ``pieces`` raises. Parts that an earlier, dead call for this key left
+        are removed. Raises Unavailable.
+        """
+        self._abort_uploads(key)
+        where: dict[str, Any] = {"Bucket": self._bucket, "Key": key}
+        with _errors():
+            started = self._client.create_multipart_upload(**where, ContentType=content_type)
+        upload: dict[str, Any] = {**where, "UploadId": started["UploadId"]}
+        size = 0
+        parts: list[CompletedPartTypeDef] = []
+        try:
+            for part in _parts(pieces):
+                number = len(parts) + 1
+                with _errors():
+                    done = self._client.upload_part(**upload, PartNumber=number, Body=part)
+                parts.append({"PartNumber": number, "ETag": done["ETag"]})
+                size += len(part)
+            with _errors():
+                self._client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
+        except BaseException:
+            with suppress(ClientError, BotoCoreError):
+                self._client.abort_multipart_upload(**upload)
+            raise
+        return size
+
+    def _abort_uploads(self, key: str) -> None:
+        with _errors():
+            found = self._client.list_multipart_uploads(Bucket=self._bucket, Prefix=key)
+            for upload in found.get("Uploads", ()):
+                if upload["Key"] == key:
+                    self._client.abort_multipart_upload(
+                        Bucket=self._bucket, Key=key, UploadId=upload["UploadId"]
+                    )
+
     def head(self, key: str) -> StoredObject:
         """Return what is known of an object. Raises InputNotFound, Unavailable."""
         with _errors():
@@ -291,6 +337,19 @@ class ObjectStorage:
         """Raises Unavailable if the storage does not respond, BucketMissing without the bucket."""
         with _errors():
             self._client.head_bucket(Bucket=self._bucket)
+
+
+def _parts(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the pieces again, in parts of the size that S3 wants; at least one, maybe empty."""
+    part, any_yet = bytearray(), False
+    for piece in pieces:
+        part += piece
+        if len(part) >= _PART_BYTES:
+            yield bytes(part)
+            any_yet = True
+            part.clear()
+    if part or not any_yet:
+        yield bytes(part)
 
 
 def _client(session: Session, settings: Settings, endpoint_url: str | None) -> S3Client:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from shared.batches.batch import Batch, to_batch
 from shared.errors import NotFound
 from shared.jobs.cursor import decode, encode
 from shared.jobs.job import Job, new_id
@@ -54,7 +55,8 @@ class Delivery:
 
     Deliveries to one receiver (a tenant's scheme, host and port) have the same ``lane``. ``job_id``
     is empty for an event without a job. ``job`` is the job to show if its record has changed since
-    or is gone. ``disabled``: why nothing is sent to its endpoint, or None.
+    or is gone. ``batch`` is the batch to show, for an event of a batch. ``disabled``: why nothing
+    is sent to its endpoint, or None.
     """
 
     id: str
@@ -68,6 +70,7 @@ class Delivery:
     token: str
     lane: str
     job: Job | None = None
+    batch: Batch | None = None
     disabled: str | None = None
 
 
@@ -182,8 +185,15 @@ def _delivery(
         token=record["token"],
         lane=lane,
         job=to_job(job_id, json.loads(frozen)) if frozen else None,
+        batch=_batch(record),
         disabled=disabled,
     )
+
+
+def _batch(record: dict[str, str]) -> Batch | None:
+    if "batch" not in record:
+        return None
+    return to_batch(record["batch_id"], pairs(json.loads(record["batch"])))
 
 
 def _found(delivery: Any) -> dict[str, Any]:
@@ -206,6 +216,7 @@ def _view(
         "event_id": record["event_id"],
         "event": record["event"],
         "job_id": record.get("job_id"),
+        "batch_id": record.get("batch_id"),
         "url": record["url"],
         "state": record["state"],
         "tries": int(record["tries"]),

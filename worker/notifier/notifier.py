@@ -18,6 +18,7 @@ from typing import TypeVar
 
 from prometheus_client import REGISTRY
 
+from shared.batches.store import BatchStore
 from shared.errors import SettingsInvalid, Unavailable
 from shared.jobs.job import Status
 from shared.jobs.run_counters import zero_notifier_counters
@@ -38,6 +39,8 @@ from shared.telemetry import (
 )
 from shared.tenants.api_keys import KeyRing
 from shared.webhooks.outbox import Outbox
+from worker.notifier.batch_erasure import BatchErasure
+from worker.notifier.batch_results import BatchResults
 from worker.notifier.delivery_scheduler import DeliveryScheduler
 from worker.notifier.expiry import Expiry
 from worker.notifier.gauges import ServiceGauges
@@ -112,6 +115,11 @@ class Notifier:
             upload_ttl_s=settings.upload_ttl_s,
             stopping=lambda: self._stop.is_set() or not self._sweeping.held,
         )
+        batches = BatchStore.beside(store)
+        self._batch_results = BatchResults(
+            batches, storage, archives=settings.batch_archives, stopping=self._stopping
+        )
+        self._batch_erasure = BatchErasure(batches, store, storage, stopping=self._stopping)
         self._expiry = Expiry(store, storage, stopping=self._stopping)
         self._key_backup = KeyBackup(keys, storage, Installation(store.recovery, storage))
 
@@ -129,6 +137,8 @@ class Notifier:
             _PeriodicTask("reap", self.tick_reap, grace_s=self._settings.lease_s),
             _PeriodicTask("deliveries", self.tick_deliveries),
             _PeriodicTask("expiry", self._expiry.erase_expired),
+            _PeriodicTask("batch results", self._batch_results.store_all),
+            _PeriodicTask("batch erasure", self._batch_erasure.run),
             _PeriodicTask("gauges", self.tick_gauges, every_s=GAUGES_EVERY_S),
             _PeriodicTask("keys", self._key_backup.save, every_s=KEYS_EVERY_S),
             _PeriodicTask("leadership", self._sweeping.hold, every_s=SWEEP_LEASE_S / 4),

@@ -7,10 +7,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+from shared.batches.batch import BatchState
+from shared.batches.store import BatchStore
 from shared.errors import Conflict, Internal, NotFound, QueueFull
 from shared.jobs.job import log_fields
 from shared.jobs.recovery import Manifest, RecoveryResult, SealedRun
 from shared.jobs.store import JobStore
+from shared.manifests.batches import BatchManifestRef, BatchManifests
 from shared.manifests.manifests import ManifestRef, Manifests
 from shared.storage.bucket import ObjectStorage
 from shared.storage.keys import results_root
@@ -30,6 +33,7 @@ class Rebuilder:
         self._store = store
         self._storage = storage
         self._manifests = Manifests(storage)
+        self._batches, self._batch_manifests = BatchStore.beside(store), BatchManifests(storage)
 
     def restore(self, ref: ManifestRef) -> RecoveryResult | None:
         """Restore one job; return None if its manifest was removed meanwhile.
@@ -49,8 +53,11 @@ class Rebuilder:
         order = sorted(
             self._manifests.all(), key=lambda each: (each.job_id, each.generation), reverse=True
         )
-        ran = self._with_results(order)
         results: Counter[RecoveryResult | None] = Counter()
+        for batch_ref in list(self._batch_manifests.all()):
+            # Before the jobs: a retried job finds its batch.
+            results += self._restore_lost_batch(batch_ref, dry_run=dry_run)
+        ran = self._with_results(order)
 
         def read(ref: ManifestRef) -> _Found | Internal:
             try:
@@ -65,6 +72,39 @@ class Rebuilder:
                 results.update(self._restore_batch(batch, found, dry_run=dry_run))
                 on_progress(start + len(batch), len(order))
         return results
+
+    def restore_batch(self, ref: BatchManifestRef) -> int:
+        """Create the jobs of a batch that do not exist, and its record; return their number.
+
+        Raises Unavailable; Internal for a manifest that cannot be read.
+        """
+        lost = self._batch_manifests.read(ref)
+        if lost is None or not self._batches.restore(lost, ref.age_s):
+            return 0
+        restored, waiting = 0, []
+        for job in lost.jobs:
+            sealed = self._manifests.sealed(job.tenant, job.id)
+            if sealed is None:
+                waiting.append(job)
+            else:
+                result = self._store.recovery.restore(job, age_s=ref.age_s, sealed=sealed)
+                restored += result is RecoveryResult.SUCCEEDED
+        return restored + self._batches.create_jobs(lost.id, waiting, age_s=ref.age_s)
+
+    def _restore_lost_batch(
+        self, ref: BatchManifestRef, *, dry_run: bool
+    ) -> Counter[RecoveryResult | None]:
+        state = self._batches.known([ref.batch_id])[ref.batch_id]
+        if state not in {BatchState.UNKNOWN, BatchState.INCOMPLETE}:
+            return Counter({RecoveryResult.KNOWN: 1})
+        try:
+            if not dry_run:
+                return Counter({RecoveryResult.QUEUED: self.restore_batch(ref)})
+            lost = self._batch_manifests.read(ref)
+        except Internal as error:
+            _log.error("%s", error.detail)
+            return Counter({None: 1})
+        return Counter({RecoveryResult.QUEUED: len(lost.jobs) if lost else 0})
 
     def _restore_batch(
         self, batch: list[ManifestRef], found: Iterator[_Found | Internal], *, dry_run: bool

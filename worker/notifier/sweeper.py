@@ -11,10 +11,13 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import TypeVar
 
+from shared.batches.batch import BatchState
+from shared.batches.store import BatchStore
 from shared.errors import Internal
 from shared.jobs.job import Status, log_fields
 from shared.jobs.recovery import JobLocation
 from shared.jobs.store import JobStore
+from shared.manifests.batches import BatchManifestRef, BatchManifests
 from shared.manifests.installation import Installation
 from shared.manifests.manifests import ManifestRef, Manifests
 from shared.storage.bucket import ObjectStorage, StoredObject
@@ -49,6 +52,7 @@ class Sweeper:
         self._upload_ttl_s = upload_ttl_s
         self._stopping = stopping
         self._manifests = Manifests(storage)
+        self._batches, self._batch_manifests = BatchStore.beside(store), BatchManifests(storage)
         self._installation = Installation(store.recovery, storage)
         self._rebuilder = Rebuilder(store, storage)
 
@@ -58,7 +62,7 @@ class Sweeper:
         for batch, known in self._look_up(self._manifests.all(), lambda each: each.job_id):
             for manifest in batch:
                 changed += self._settle(manifest, known[manifest.job_id])
-        return changed
+        return changed + self._sweep_batch_manifests()
 
     def sweep_objects(self) -> int:
         """Delete objects of lost runs, objects without a job, and photos past their lifetime."""
@@ -67,6 +71,30 @@ class Sweeper:
             swept += self._sweep("result", results_root(tenant), _is_obsolete_result)
             swept += self._sweep("input", inputs_prefix(tenant), self._is_obsolete_input)
         return swept
+
+    def _sweep_batch_manifests(self) -> int:
+        changed, rest = 0, self._batch_manifests.all()
+        while not self._stopping() and (refs := list(islice(rest, _BATCH))):
+            self._installation.name()
+            known = self._batches.known([ref.batch_id for ref in refs])
+            changed += sum(self._settle_batch(ref, known[ref.batch_id]) for ref in refs)
+        return changed
+
+    def _settle_batch(self, ref: BatchManifestRef, state: BatchState) -> bool:
+        if state in {BatchState.ENDED, BatchState.ERASED}:
+            self._batch_manifests.remove(ref.tenant, ref.batch_id)
+            SWEPT.labels("manifest").inc()
+            return True
+        if state is BatchState.OPEN or ref.age_s < _MANIFEST_MIN_AGE_S:
+            return False
+        try:
+            restored = self._rebuilder.restore_batch(ref)
+        except Internal as error:
+            _log.error("%s", error.detail)
+            return False
+        JOBS_REVIVED.labels("queued").inc(restored)
+        _log.warning("a batch was not complete: %s of its jobs are created now", restored)
+        return True
 
     def _settle(self, manifest: ManifestRef, known: JobLocation) -> bool:
         if known.erased or manifest.generation < known.generation:

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from typing import Any
 from urllib.parse import urlsplit
 
+from shared.contract.batch_rendering import represent_batch
 from shared.contract.rendering import represent
 from shared.errors import FacemendError
 from shared.jobs.job import Job, log_fields
@@ -76,7 +77,7 @@ class WebhookDelivery:
 
     def _job(self, delivery: Delivery) -> Job | None:
         """Return the job to show; None for an event without one. Raises Unavailable, NotFound."""
-        if delivery.event == TEST_EVENT:
+        if delivery.event == TEST_EVENT or delivery.batch:
             return None
         return delivery.job or self._store.get(delivery.tenant, delivery.job_id)
 
@@ -104,6 +105,8 @@ class WebhookDelivery:
 
     def _data(self, delivery: Delivery, job: Job | None) -> dict[str, Any]:
         """Return the data of the event, new at each attempt: its URLs expire after some minutes."""
+        if delivery.batch:
+            return represent_batch(delivery.batch, self._storage).model_dump(mode="json")
         if job is None:
             return {"delivery_id": delivery.id}
         return represent(job, self._storage).model_dump(mode="json")

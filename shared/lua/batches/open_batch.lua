@@ -9,7 +9,8 @@
 --   webhook: text?        URL
 --   age_s: number         seconds since it was accepted
 --   ttl_s: text           seconds for which it is kept after its end
---   max_queued: number    quota: jobs of the tenant that may wait; 0: no limit
+--   max_queued: number    quota: jobs of the tenant that may wait
+--   restored: flag        it was accepted before: there is no quota, and its reservation may be lost
 --   reservation: text?    key of the idempotency reservation
 --   fingerprint: text?    digest of the request that made the reservation
 --   items: texts          for each item the id of its job, or a problem (JSON)
@@ -21,18 +22,21 @@ local jobs = 0
 for _, item in ipairs(items) do
   if string.sub(item, 1, 1) ~= '{' then jobs = jobs + 1 end
 end
-if max_queued > 0 and redis.call('ZCARD', key('tenant', tenant, 'queued')) + jobs > max_queued then
+if not restored and redis.call('ZCARD', key('tenant', tenant, 'queued')) + jobs > max_queued then
   return 'full'
 end
-if reservation then
+local day = 86400
+if reservation and restored then
+  if age_s >= day or redis.call('HEXISTS', reservation, 'job') == 1 then reservation = nil end
+elseif reservation then
   local held = redis.call('HMGET', reservation, 'fingerprint', 'job')
   if not held[1] or held[2] or held[1] ~= fingerprint then return 'reservation' end
 end
 if not spend_jobs(token_id, jobs) then return 'spent' end
 if reservation then
-  redis.call('HSET', reservation, 'job', id)
+  redis.call('HSET', reservation, 'fingerprint', fingerprint, 'job', id)
   redis.call('HDEL', reservation, 'call')
-  redis.call('EXPIRE', reservation, 86400)
+  redis.call('EXPIRE', reservation, math.ceil(day - age_s))
 end
 local at = timestamp(now() - age_s)
 redis.call('HSET', record, 'tenant', tenant, 'key_id', key_id, 'created_at', at, 'generation', 1,

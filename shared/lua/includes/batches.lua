@@ -12,11 +12,24 @@ local function batch_event_id(batch, generation)
   return make_event_id({id = batch, generation = generation}, 'completed')
 end
 
+-- Returns the id of the delivery of a batch's event.
+local function batch_delivery(batch, generation)
+  return 'dlv_' .. string.sub(batch_event_id(batch, generation), 5)
+end
+
+-- Gives the event of a batch a new copy of the batch, which it shows.
+local function show_in_event(batch, generation)
+  local record = key('delivery', batch_delivery(batch, generation))
+  if redis.call('EXISTS', record) == 0 then return end
+  redis.call('HSET', record, 'batch', cjson.encode(redis.call('HGETALL', key('batch', batch))))
+end
+
 -- Sends the event of a batch now, if it still waits for the results.
 local function send_batch_event(batch, generation)
-  local delivery = 'dlv_' .. string.sub(batch_event_id(batch, generation), 5)
-  local of = redis.call('HMGET', key('delivery', delivery), 'tenant', 'url', 'state', 'tries')
-  if of[3] ~= 'pending' or of[4] ~= '0' then return end
+  local delivery = batch_delivery(batch, generation)
+  local of = redis.call('HMGET', key('delivery', delivery), 'tenant', 'url', 'state', 'tries',
+    'token')
+  if of[3] ~= 'pending' or of[4] ~= '0' or of[5] then return end
   schedule_delivery(delivery, of[1], of[2], now())
 end
 
@@ -34,10 +47,10 @@ local function settle_batch(batch)
   redis.call('ZADD', key('batches', 'finished'), timestamp(at), batch)
   redis.call('ZADD', key('batches', 'expiry'), timestamp(at + tonumber(has[10])), batch)
   if not has[8] then return end
-  local event = batch_event_id(batch, has[9])
-  local delivery = 'dlv_' .. string.sub(event, 5)
-  create_delivery(delivery, 'batch.completed', has[7], has[8], at, 'event_id', event, 'batch_id', batch,
-    'batch', cjson.encode(redis.call('HGETALL', record)))
+  local delivery = batch_delivery(batch, has[9])
+  create_delivery(delivery, 'batch.completed', has[7], has[8], at,
+    'event_id', batch_event_id(batch, has[9]), 'batch_id', batch)
+  show_in_event(batch, has[9])
   schedule_delivery(delivery, has[7], has[8], at + RESULTS_WAIT_S)
 end
 
