@@ -17,7 +17,7 @@ FacemendError
 │   │   └── WeightsMissing, WeightsInvalid, LicenceNotAccepted, OptionUnavailable
 │   └── OutOfMemory
 ├── ExecutionError      the run went wrong
-│   └── WorkerLost, Poisoned, DeadlineExceeded, PublishFailed, Internal
+│   └── WorkerLost, Poisoned, DeadlineExceeded, PublishFailed (PublishRefused), Internal
 ├── ControlError        stops a run without ending the job; never stored with a job
 │   └── LeaseLost, JobCanceled, Draining, EngineCrashed, EngineLost
 └── CommandError        stops a process or a command; its detail is for the person who started it
@@ -296,6 +296,12 @@ class DeadlineExceeded(ExecutionError):
 
 class PublishFailed(ExecutionError):
     code, title, retryable = "publish-failed", "The result could not be stored", True
+
+
+class PublishRefused(PublishFailed):
+    """The client's address for the result refuses it. Another run would not change that."""
+
+    retryable = False
 
 
 class Internal(ExecutionError):

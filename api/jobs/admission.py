@@ -295,6 +295,11 @@ def check_addresses(submission: Submission, caller: ApiKey, services: Services) 
         vet(given.url, allow_private=allow_private)
     if parameters.webhook:
         check_webhook(parameters.webhook.url, services)
+    if parameters.output.store:
+        try:
+            vet(parameters.output.store.url, allow_private=allow_private)
+        except InputError as error:
+            raise _invalid("/output/store/url", error.detail) from None
     target = parameters.output.key
     if target is not None:
         _check_target(target, given.key if given else None, caller)

@@ -44,6 +44,12 @@ class Options(TypedDict, total=False):
     strict: bool
 
 
+class OutputStore(TypedDict):
+    """An address that accepts the result by PUT, such as a presigned one."""
+
+    url: str
+
+
 class Output(TypedDict, total=False):
     """Which pictures to make, and in which format."""
 
@@ -52,6 +58,7 @@ class Output(TypedDict, total=False):
     face_crops: bool
     comparison: bool
     key: str | None
+    store: OutputStore | None
 
 
 class Webhook(TypedDict, total=False):

@@ -23,7 +23,7 @@ from shared.redis.scripts import Scripts
 from shared.settings import Settings
 
 #: Jobs that one script creates, or cancels.
-STEP = 20
+STEP = 10
 _MAX_DOORBELLS = 1000  # in one queue
 _USED = to_json(Conflict("Another request has used the upload.").problem())
 

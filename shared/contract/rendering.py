@@ -44,7 +44,7 @@ def represent(job: Job, storage: Storage) -> Restoration:
         model=job.model,
         options=request.get("options", {}),
         input=request.get("input", {}),
-        output=request.get("output", {}),
+        output=_output(request.get("output", {})),
         metadata=request.get("metadata", {}),
         progress=_progress(job),
         queue=_queue(job),
@@ -74,6 +74,14 @@ def represent_detection(job: Job, storage: Storage) -> Detection:
         timings_ms=job.timings_ms,
         expires_at=_instant_or_none(job.expires_at),
     )
+
+
+def _output(output: dict[str, Any]) -> dict[str, Any]:
+    """Return the output as requested, but without the signature in the address of ``store``."""
+    store = output.get("store")
+    if not store:
+        return output
+    return output | {"store": {"url": store["url"].partition("?")[0]}}
 
 
 def _queue(job: Job) -> QueueView | None:

@@ -75,12 +75,22 @@ class Options(_OptionFields):
     """How to restore. Pixels are those of the upright photo that came in."""
 
 
+class OutputStore(Request):
+    """An address of the client that accepts the result by PUT, such as a presigned one.
+
+    It may contain a secret, so it is shown without its query.
+    """
+
+    url: Url
+
+
 class Output(Request):
     format: Literal["same", "png", "jpeg", "webp"] = "same"
     quality: Annotated[int, Field(ge=1, le=100)] = 95
     face_crops: bool = False
     comparison: bool = False
     key: Key | None = None
+    store: OutputStore | None = None
 
 
 class Webhook(Request):

@@ -201,6 +201,23 @@ class Fetcher:
                         break
             return Reply(response.status, _retry_after_s(response), bytes(got[:max_reply_bytes]))
 
+    def put(
+        self,
+        url: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        *,
+        timeout_s: float,
+        check: Callable[[], None] = lambda: None,
+    ) -> int:
+        """Put ``body`` and return the status of the response. Redirects are not followed.
+
+        ``check`` is called several times a second, and may raise to stop. Raises as ``post`` does.
+        """
+        deadline = Deadline(timeout_s, check=check)
+        with self._exchange("PUT", url, deadline, headers, body) as response:
+            return response.status
+
     @contextlib.contextmanager
     def _exchange(
         self, method: str, url: str, deadline: Deadline, headers: Mapping[str, str], body: bytes

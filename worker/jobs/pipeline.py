@@ -153,6 +153,11 @@ class Pipeline:
             # raises if another worker has the job
             context.report(Progress(Stage.PUBLISHING, done, len(result["faces"])))
             publication.copy_to_tenant(result["image"])
+        if claim.job.request["output"].get("store"):
+            context.check()
+            publication.put_at_client(
+                result["image"], self.fetcher, timeout_s=self.fetch_timeout_s, check=context.check
+            )
         return result
 
 

@@ -6,17 +6,29 @@ The object keys contain the lease token, so a worker that lost its job writes on
 from __future__ import annotations
 
 import hashlib
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
-from shared.errors import PublishFailed, Unavailable
+from shared.errors import (
+    InputError,
+    InputForbidden,
+    PublishFailed,
+    PublishRefused,
+    Unavailable,
+)
 from shared.jobs.job import Job
 from shared.jobs.record import Outcome
 from shared.manifests.manifests import Manifests
+from shared.net.fetcher import Fetcher
 from shared.storage.bucket import ObjectStorage
 from shared.storage.keys import file_key, result_key
 from worker.engine_process.result_file import Picture, ResultFile
 
+#: Pauses between the attempts at a client's address. After the last one, the job is tried again.
+_PUT_PAUSES_S = (1.0, 3.0)
+_CHECK_S = 0.25
 _CONTENT_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 
 
@@ -78,6 +90,30 @@ class ResultPublisher:
         data = self.storage.get(image["key"], max_bytes=image["bytes"])
         self._put(file_key(self.job.tenant, wanted), data, image["format"])
 
+    def put_at_client(
+        self,
+        image: dict[str, Any],
+        fetcher: Fetcher,
+        *,
+        timeout_s: float,
+        check: Callable[[], None],
+    ) -> None:
+        """Put the picture at the address that the request names.
+
+        Tries again after a failure that may pass. ``check`` may raise to stop. Raises
+        PublishRefused for a refusal, and PublishFailed after the last attempt.
+        """
+        url = self.job.request["output"]["store"]["url"]
+        data = self.storage.get(image["key"], max_bytes=image["bytes"])
+        headers = {"Content-Type": _CONTENT_TYPES[image["format"]]}
+        for pause_s in (*_PUT_PAUSES_S, None):
+            problem = _put(fetcher, url, data, headers, timeout_s=timeout_s, check=check)
+            if problem is None:
+                return
+            if pause_s is None or not problem.retryable:
+                raise problem
+            _pause(pause_s, check)
+
     def seal(self, outcome: Outcome) -> None:
         """Store that the run succeeded, after the last picture, in case Redis is lost."""
         try:
@@ -103,6 +139,36 @@ class ResultPublisher:
             self.storage.put(key, data, _CONTENT_TYPES[kind])
         except Unavailable as error:
             raise PublishFailed(error.detail) from error
+
+
+def _put(
+    fetcher: Fetcher,
+    url: str,
+    data: bytes,
+    headers: dict[str, str],
+    *,
+    timeout_s: float,
+    check: Callable[[], None],
+) -> PublishFailed | None:
+    """Put once. Return why it failed, or None."""
+    try:
+        status = fetcher.put(url, data, headers, timeout_s=timeout_s, check=check)
+    except InputForbidden as error:
+        return PublishRefused(f"output.store: {error.detail}")
+    except InputError as error:
+        return PublishFailed(f"output.store: {error.detail}")
+    if 200 <= status < 300:
+        return None
+    detail = f"output.store: the server responded with status {status}"
+    passing = status >= 500 or status in {408, 425, 429}
+    return PublishFailed(detail) if passing else PublishRefused(detail)
+
+
+def _pause(seconds: float, check: Callable[[], None]) -> None:
+    end_s = time.monotonic() + seconds
+    while (left_s := end_s - time.monotonic()) > 0:
+        check()
+        time.sleep(min(left_s, _CHECK_S))
 
 
 def _with_keys(face: dict[str, Any], stored: dict[str, dict[str, Any]]) -> dict[str, Any]:

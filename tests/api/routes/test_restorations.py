@@ -231,3 +231,23 @@ def test_any_unknown_id_is_not_found(client: Any, problem: Problem, job_id: str)
     for answer in answers:
         assert problem(answer) == (404, "not-found")
         assert answer.get_json()["detail"] == "There is nothing here"
+
+
+def test_the_address_for_the_result_is_shown_without_its_signature(
+    client: Any, submit: Submit, store: JobStore
+) -> None:
+    url = "https://bucket.example.com/a.png?X-Amz-Signature=secret"
+    job = submit(client, {"output": {"store": {"url": url}}}).get_json()
+    assert job["output"]["store"] == {"url": "https://bucket.example.com/a.png"}
+    assert store.get("acme", job["id"]).request["output"]["store"] == {"url": url}
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://a.example/b", "https://user:word@a.example/b", "http://[::"]
+)
+def test_a_forbidden_address_for_the_result_is_named(
+    client: Any, submit: Submit, problem: Problem, url: str
+) -> None:
+    answer = submit(client, {"output": {"store": {"url": url}}})
+    assert problem(answer) == (422, "invalid-request")
+    assert answer.get_json()["errors"][0]["pointer"] == "/output/store/url"
