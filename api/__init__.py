@@ -16,6 +16,7 @@ from api.routes import (
     events,
     models,
     operations,
+    provenance,
     queues,
     restorations,
     tokens,
@@ -62,6 +63,7 @@ def create_app(services: Services) -> Application:
         usage.blueprint,
         queues.blueprint,
         operations.blueprint,
+        provenance.blueprint,
     ):
         app.register_api(blueprint)
     app.register_blueprint(pages.blueprint)

@@ -51,6 +51,7 @@ SCOPES: Mapping[str, str | None] = {
     "POST /v1/queues/<name>/pause": ADMIN,
     "POST /v1/queues/<name>/resume": ADMIN,
     "GET /v1/workers": ADMIN,
+    "GET /.well-known/facemend-keys.json": PUBLIC,
     "GET /healthz": PUBLIC,
     "GET /readyz": PUBLIC,
     "GET /metrics": PUBLIC,

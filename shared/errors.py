@@ -21,7 +21,7 @@ FacemendError
 ├── ControlError        stops a run without ending the job; never stored with a job
 │   └── LeaseLost, JobCanceled, Draining, EngineCrashed, EngineLost
 └── CommandError        stops a process or a command; its detail is for the person who started it
-    └── SettingsInvalid, StackFailed, DatasetError, TrainingFailed
+    └── SettingsInvalid, ManifestInvalid, StackFailed, DatasetError, TrainingFailed
 
 ``code`` is the last part of a problem's ``type`` (RFC 9457); docs/http-api.md documents each one.
 ``retryable`` says whether the same job may succeed later without a change.
@@ -361,6 +361,12 @@ class SettingsInvalid(CommandError):
     """A setting is wrong; the process does not start."""
 
     title = "A setting is wrong"
+
+
+class ManifestInvalid(CommandError):
+    """The manifest of a result cannot be trusted, or it is that of another file."""
+
+    title = "The manifest cannot be trusted"
 
 
 class StackFailed(CommandError):

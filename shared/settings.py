@@ -106,6 +106,8 @@ class Settings(BaseSettings):
     stall_s: Seconds = 60.0  # an engine process without progress for this time is replaced
     engine_start_s: Seconds = 900.0  # to load and warm up the models
     webhook_timeout_s: Seconds = 15.0
+    provenance_key: SecretStr | None = None  # Ed25519, signs manifests of results; None: none
+    provenance_public_keys: Annotated[tuple[str, ...], NoDecode] = ()  # of earlier keys
     input_ttl_s: Kept = 86_400
     result_ttl_s: Kept = 259_200
     batch_archives: bool = True  # a ZIP of all pictures of a batch, beside the pictures
@@ -123,7 +125,13 @@ class Settings(BaseSettings):
         """``true`` → ``all``, ``false`` → ``none``: the earlier spelling."""
         return _SPELLINGS.get(str(value).lower(), value)
 
-    @field_validator("served_models", "accepted_licences", "trusted_proxies", mode="before")
+    @field_validator(
+        "served_models",
+        "accepted_licences",
+        "trusted_proxies",
+        "provenance_public_keys",
+        mode="before",
+    )
     @classmethod
     def _split(cls, value: object) -> object:
         """``a,b`` → ``("a", "b")``."""

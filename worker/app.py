@@ -25,6 +25,7 @@ from shared.errors import FacemendError, SettingsInvalid, Unavailable
 from shared.jobs.run_counters import zero_run_counters
 from shared.jobs.store import JobStore
 from shared.net.fetcher import Fetcher
+from shared.provenance.signing_keys import SigningKey
 from shared.queue.celery_queue import RESTORE_TASK, make_celery
 from shared.settings import Settings, load_settings
 from shared.storage.bucket import ObjectStorage
@@ -70,6 +71,7 @@ def build(settings: Settings, engine: EngineSupervisor, decoder: Decoder) -> Job
             fetch_timeout_s=settings.fetch_timeout_s,
             fetch_head_timeout_s=settings.fetch_head_timeout_s,
             fetch_min_bytes_per_s=settings.fetch_min_bytes_per_s,
+            signing_key=SigningKey.of(settings),
         ),
         engine=engine,
         drain=Drain(settings.drain_s),

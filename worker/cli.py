@@ -39,6 +39,10 @@ class LazyGroup(click.Group):
             "Restore the photos of a folder by a service.",
         ),
         "keys": ("worker.commands.keys:keys", "Create, list and revoke API keys."),
+        "verify": (
+            "worker.commands.verify:verify",
+            "Check a result against its signed manifest.",
+        ),
         "rebuild": (
             "worker.commands.rebuild:rebuild",
             "Restore jobs and API keys that Redis has lost.",

@@ -11,6 +11,7 @@ from typing import Any
 
 from shared.atomic_file import replaced_atomically
 from shared.errors import StackFailed
+from shared.provenance.signing_keys import new_signing_key
 
 
 @dataclass
@@ -22,6 +23,7 @@ class SavedState:
     s3_access_key_id: str = field(default_factory=lambda: secrets.token_hex(10))
     s3_secret_access_key: str = field(default_factory=lambda: secrets.token_urlsafe(30))
     api_key_pepper: str = field(default_factory=lambda: secrets.token_urlsafe(32))
+    provenance_key: str = field(default_factory=new_signing_key)
     api_key: str | None = None
     api_port: int | None = None
     redis_port: int | None = None

@@ -38,6 +38,7 @@ TENANT = "local"
 SIGN_IN_S, _SIGN_IN_JOBS = 86_400, 10_000
 _STATE = "stack.json"
 _PRIVATE = "FACEMEND_ALLOW_PRIVATE_ADDRESSES"
+_SIGNING = "FACEMEND_PROVENANCE_KEY"
 #: The folder of the package that is first in this module's name: child processes import from it.
 _ROOT = Path(__file__).resolve().parents[__name__.count(".")]
 _READY_S = 180.0  # the worker loads torch and warms its model, on a machine that may be busy
@@ -61,6 +62,15 @@ def default_folder() -> Path:
 def has_stack(folder: Path) -> bool:
     """Return whether a stack was started in this folder before."""
     return (folder / _STATE).exists()
+
+
+def saved_provenance_key(folder: Path) -> str | None:
+    """Return the key that signs the manifests of the stack in this folder; None if it has none.
+
+    Raises StackFailed.
+    """
+    path = folder / _STATE
+    return SavedState.read(path).provenance_key if path.exists() else None
 
 
 class Stack:
@@ -385,6 +395,7 @@ class Stack:
             "API_KEY_PEPPER": self.state.api_key_pepper,
             "API_BIND": f"127.0.0.1:{self.state.api_port}",
             "METRICS_BIND": "127.0.0.1",
+            "PROVENANCE_KEY": self._environ.get(_SIGNING) or self.state.provenance_key,
             # Webhooks to programs on this machine, but not to the servers of the stack: their ports
             # are above 10,000.
             "ALLOW_PRIVATE_ADDRESSES": self._environ.get(_PRIVATE, "loopback"),

@@ -26,6 +26,7 @@ from shared.contract.restorations import (
     Restoration,
     Result,
     StoredImage,
+    StoredManifest,
 )
 from shared.jobs.job import Job, Kind, Progress, Stage, Status
 from shared.storage.bucket import Storage
@@ -129,10 +130,19 @@ def _result(job: Job, result: Mapping[str, Any], storage: Storage) -> Result:
     return Result(
         image=_image(result["image"], storage, f"restored-{job.id}"),
         comparison=comparison and _image(comparison, storage, f"comparison-{job.id}"),
+        manifest=_manifest(job, result, storage),
         faces=[_face(face, storage) for face in result["faces"]],
         model=ModelUsed.model_validate(result["model"]),
         background=result.get("background"),
     )
+
+
+def _manifest(job: Job, result: Mapping[str, Any], storage: Storage) -> StoredManifest | None:
+    stored = result.get("manifest")
+    if stored is None:
+        return None
+    url, expires_at = storage.presign(stored["key"], filename=f"manifest-{job.id}.json")
+    return StoredManifest(url=url, key=stored["key"], url_expires_at=expires_at)
 
 
 def _detection_result(result: Mapping[str, Any], storage: Storage) -> DetectionResult:

@@ -202,9 +202,18 @@ class BackgroundUsed(Resource):
     averaged: bool
 
 
+class StoredManifest(Resource):
+    """The signed manifest of the result, JSON (DSSE). ``url`` is presigned."""
+
+    url: str
+    key: str
+    url_expires_at: datetime
+
+
 class Result(Resource):
     image: StoredImage
     comparison: StoredImage | None = None
+    manifest: StoredManifest | None = None
     faces: list[Face]
     model: ModelUsed
     background: BackgroundUsed | None = None

@@ -17,6 +17,7 @@ from shared.errors import (
     Unavailable,
     WeightsMissing,
 )
+from shared.provenance.signing_keys import PublicKeys, SigningKey
 from shared.settings import Settings
 from worker.load_models import load_model
 
@@ -116,6 +117,16 @@ def _devices(settings: Settings) -> Iterator[Finding]:
     precision = choose_precision(settings.precision, device)
     found = f"{device} in {precision} (asked for: {settings.device}, {settings.precision})"
     yield Finding("", "chosen", "ok", found)
+
+
+def _provenance(settings: Settings) -> Iterator[Finding]:
+    key = SigningKey.of(settings)
+    if key is None:
+        found = "no key: results have no signed manifest"
+        yield Finding("", "signing key", "warn", found, "FACEMEND_PROVENANCE_KEY, see the docs")
+        return
+    further = len(PublicKeys.of(settings)) - 1
+    yield Finding("", "signing key", "ok", f"{key.id}; {further} earlier keys are published")
 
 
 def _backends(settings: Settings) -> Iterator[Finding]:
@@ -258,6 +269,7 @@ _CHECKS: dict[str, Check] = {
     "backends": _backends,
     "models": _models,
     "identity": _identity,
+    "provenance": _provenance,
     "redis": _redis,
     "s3": _s3,
 }

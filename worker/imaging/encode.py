@@ -1,4 +1,4 @@
-"""Encodes photos, with alpha, colour space and resolution; without EXIF, GPS, XMP and comments.
+"""Encodes photos, with alpha, colour space and resolution; without EXIF, GPS and comments.
 
 If no pixel changed, the result is the original file with its coded pixels.
 """
@@ -20,6 +20,7 @@ from worker.imaging.color_profiles import stated_space
 from worker.imaging.color_space import is_beyond_profiles
 from worker.imaging.decode import Photo, Pixels
 from worker.imaging.resolution import exif_with
+from worker.imaging.xmp_note import PNG_ITXT, XMP_NOTE
 
 OutputFormat = Literal["png", "jpeg", "webp"]
 
@@ -67,11 +68,21 @@ def encode_result(before: Photo, after: Photo, wanted: str, quality: int) -> Enc
         return Encoded(before.coded, format_, tuple(warnings))
     if unchanged and not _is_exact(after, format_):
         warnings.append(_CODED_ANEW.format(format_))
-    return Encoded(encode(after, format_, quality), format_, tuple(warnings))
+    data = encode(after, format_, quality, generated=not unchanged)
+    return Encoded(data, format_, tuple(warnings))
 
 
-def encode(photo: Photo, format: OutputFormat, quality: int) -> bytes:  # noqa: A002 - its name
+def encode(
+    photo: Photo,
+    format: OutputFormat,  # noqa: A002 - its name
+    quality: int,
+    *,
+    generated: bool = False,
+) -> bytes:
     """Encode the photo; ``quality`` 1…100 is for JPEG and lossy WebP.
+
+    ``generated``: the file says that a network has drawn a part of the picture (``xmp_note``).
+
 
     A grey photo is stored as grey if the format can. JPEG has no alpha, so it shows the photo on
     white. PNG has 16 bits per channel if the photo has; JPEG and WebP have 8. A lossless WebP stays
@@ -81,14 +92,25 @@ def encode(photo: Photo, format: OutputFormat, quality: int) -> bytes:  # noqa: 
     if format == "png" and photo.deep is not None:
         # of a grey picture the last colour, and alpha if there is one
         samples = photo.deep[:, :, 2:] if _stored_as_grey(photo) else photo.deep
-        return png.sixteen_bit(samples, _png_chunks(photo))
+        note = png.chunk(b"iTXt", PNG_ITXT) if generated else b""
+        return png.sixteen_bit(samples, _png_chunks(photo) + note)
     image = _image(photo, alpha=format != "jpeg")
     options = {"png": _png_options, "jpeg": _jpeg_options, "webp": _webp_options}[format](
         photo, quality
     )
+    if generated:
+        _add_note(options)
     out = io.BytesIO()
     image.save(out, format, **options)
     return out.getvalue()
+
+
+def _add_note(options: dict[str, Any]) -> None:
+    """Add the note to the options of Pillow."""
+    if "pnginfo" in options:
+        options["pnginfo"].add(b"iTXt", PNG_ITXT)
+    else:
+        options["xmp"] = XMP_NOTE
 
 
 def comparison(before: Pixels, after: Pixels) -> Pixels:

@@ -17,6 +17,7 @@ from shared.jobs.job import Job, Kind, Progress, Stage, Status
 from shared.jobs.record import Outcome
 from shared.jobs.runs import Claim
 from shared.net.fetcher import Fetcher
+from shared.provenance.signing_keys import SigningKey
 from shared.storage.bucket import ObjectStorage
 from worker.decoder.decoded_photo import DecodedPhoto
 from worker.engine.stage_timer import OnProgress, StageTimer
@@ -73,6 +74,7 @@ class Pipeline:
     fetch_timeout_s: float
     fetch_head_timeout_s: float
     fetch_min_bytes_per_s: int
+    signing_key: SigningKey | None = None  # without it, results have no manifest
 
     def run(
         self, claim: Claim, context: JobContext, place: AbstractContextManager[None] = _NO_PLACE
@@ -144,10 +146,10 @@ class Pipeline:
     def _publish(
         self, claim: Claim, file: InputFile, result_file: ResultFile, context: JobContext
     ) -> dict[str, Any]:
-        publication = ResultPublisher(self.storage, claim.job, claim.token)
+        publication = ResultPublisher(self.storage, claim.job, claim.token, self.signing_key)
         if claim.job.kind is Kind.DETECTION:
             return publication.publish_detection(file, result_file)
-        result = publication.publish(result_file)
+        result = publication.publish(file, result_file)
         if claim.job.request["output"]["key"]:
             done = sum(face["status"] == "restored" for face in result["faces"])
             # raises if another worker has the job

@@ -22,14 +22,23 @@ from shared.jobs.job import Job
 from shared.jobs.record import Outcome
 from shared.manifests.manifests import Manifests
 from shared.net.fetcher import Fetcher
+from shared.provenance.signing_keys import SigningKey
+from shared.provenance.statement import Making, write_manifest
 from shared.storage.bucket import ObjectStorage
 from shared.storage.keys import file_key, result_key
+from shared.telemetry import program_version
 from worker.engine_process.result_file import Picture, ResultFile
 
 #: Pauses between the attempts at a client's address. After the last one, the job is tried again.
 _PUT_PAUSES_S = (1.0, 3.0)
 _CHECK_S = 0.25
-_CONTENT_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
+_CONTENT_TYPES = {
+    "png": "image/png",
+    "jpeg": "image/jpeg",
+    "webp": "image/webp",
+    "json": "application/json",
+}
+_MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,20 +60,43 @@ class ResultPublisher:
     storage: ObjectStorage
     job: Job
     token: str
+    signing_key: SigningKey | None = None
 
-    def publish(self, result_file: ResultFile) -> dict[str, Any]:
-        """Store all pictures; return the job's ``result`` as the record has it."""
+    def publish(self, file: InputFile, result_file: ResultFile) -> dict[str, Any]:
+        """Store all pictures and the signed manifest; return ``result`` as the record has it.
+
+        ``file`` is that of the photo. Without a key there is no manifest.
+        """
         stored = {
             name: self._store(picture, result_file.read(picture))
             for name, picture in result_file.pictures.items()
         }
-        return {
+        result = {
             "image": stored["restored"],
             "comparison": stored.get("comparison"),
             "faces": [_with_keys(face, stored) for face in result_file.metadata["faces"]],
             "model": result_file.metadata["model"],
             "background": result_file.metadata["background"],
         }
+        if self.signing_key is not None:
+            result["manifest"] = self._store_manifest(file, result, self.signing_key)
+        return result
+
+    def _store_manifest(
+        self, file: InputFile, result: dict[str, Any], signing_key: SigningKey
+    ) -> dict[str, Any]:
+        making = Making(
+            input_bytes=file.size,
+            input_sha256=file.sha256,
+            options=self.job.request["options"],
+            result=result,
+            started_at=self.job.started_at or self.job.created_at,
+            finished_at=time.time(),
+            job_id=self.job.id,
+        )
+        key = result_key(self.job.tenant, self.job.id, self.token, _MANIFEST)
+        self._put(key, write_manifest(making, signing_key, program_version()), "json")
+        return {"key": key}
 
     def publish_detection(self, file: InputFile, result_file: ResultFile) -> dict[str, Any]:
         """Store the previews of the faces; return the job's ``result`` as the record has it."""

@@ -17,6 +17,8 @@ from PIL import Image
 from shared.errors import InputNotFound, UnsupportedImage
 from shared.jobs.job import Job, Stage, Status
 from shared.jobs.runs import Claim
+from shared.provenance.signing_keys import PublicKeys, SigningKey
+from shared.provenance.statement import read_manifest
 from shared.storage.bucket import ObjectStorage
 from tests.worker.scripted import RecordingContext
 from worker.jobs.pipeline import Pipeline
@@ -133,3 +135,26 @@ def test_a_file_that_is_no_image_is_refused(
     storage.put("tenants/acme/files/a.txt", b"just words", "text/plain")
     with pytest.raises(UnsupportedImage):
         pipeline.run(claim(submit(source={"key": "tenants/acme/files/a.txt"})), RecordingContext())
+
+
+def test_a_signed_manifest_is_stored_with_the_result(
+    pipeline: Pipeline, submit: Submit, storage: ObjectStorage, png: bytes
+) -> None:
+    key = SigningKey(b"1" * 32)
+    signing = dataclasses.replace(pipeline, signing_key=key)
+    job = submit(options={"strength": 0.5})
+    result = signing.run(claim(job), RecordingContext()).result
+    assert result is not None
+    data = storage.get(result["manifest"]["key"], max_bytes=10**6)
+    statement = read_manifest(data, PublicKeys([key.public]))
+    assert statement["job_id"] == job.id
+    assert statement["input"]["sha256"] == hashlib.sha256(png).hexdigest()
+    assert statement["output"]["sha256"] == result["image"]["sha256"]
+    assert statement["options"]["strength"] == 0.5
+    assert statement["model"] == result["model"]
+
+
+def test_without_a_key_there_is_no_manifest(pipeline: Pipeline, submit: Submit) -> None:
+    result = pipeline.run(claim(submit()), RecordingContext()).result
+    assert result is not None
+    assert "manifest" not in result

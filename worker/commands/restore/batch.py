@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -10,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from facemend.folder.result_names import fitting
 from shared.atomic_file import replaced_atomically
 from shared.errors import (
     FacemendError,
@@ -18,13 +21,15 @@ from shared.errors import (
     InputTooLarge,
     PublishFailed,
 )
+from shared.telemetry import program_version
 from worker.commands.restore.plan import FORMATS, Plan, Skipped, Work
 from worker.decoder import Decoder, photo_of
-from worker.engine import BackgroundUsed, FaceOptions, FaceRecord
+from worker.engine import BackgroundUsed, FaceOptions, FaceRecord, Restoration
 from worker.imaging.decode import Photo
-from worker.imaging.encode import comparison, encode, encode_result, require_room
+from worker.imaging.encode import Encoded, comparison, encode, encode_result, require_room
 
 if TYPE_CHECKING:
+    from shared.provenance.signing_keys import SigningKey
     from worker.engine import Restorer
 
 _QUALITY = 95
@@ -82,20 +87,26 @@ def _face(face: FaceRecord) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchOptions:
+    """How the photos of a plan are restored. ``compare``: also write before and after.
+
+    ``signing_key``: also write a manifest of each result, signed with it.
+    """
+
+    options: FaceOptions
+    max_bytes: int
+    compare: bool = False
+    signing_key: SigningKey | None = None
+
+
 class PhotoBatch:
     """Restores the photos of a plan with one model and one set of options."""
 
-    def __init__(
-        self,
-        restorer: Restorer,
-        decoder: Decoder,
-        options: FaceOptions,
-        *,
-        max_bytes: int,
-        compare: bool,
-    ) -> None:
-        self._restorer, self._decoder, self._options = restorer, decoder, options
-        self._max_bytes, self._compare = max_bytes, compare
+    def __init__(self, restorer: Restorer, decoder: Decoder, chosen: BatchOptions) -> None:
+        self._restorer, self._decoder, self._options = restorer, decoder, chosen.options
+        self._max_bytes, self._compare = chosen.max_bytes, chosen.compare
+        self._signing_key = chosen.signing_key
 
     def run(self, plan: Plan) -> Iterator[Outcome]:
         """Yield outcomes in the order of the plan; a photo that fails stops none of the others."""
@@ -112,6 +123,7 @@ class PhotoBatch:
             return Outcome(step.source, "failed", error=error)
 
     def _restore(self, plan: Plan, work: Work) -> Outcome:
+        started_at = time.time()
         data, state = self._read(work)
         before = self._decode(data)
         wanted = FORMATS[work.target.suffix.lower()] if work.exact else "same"
@@ -125,6 +137,8 @@ class PhotoBatch:
             pair = Photo.of_pixels(comparison(before.pixels, done.photo.pixels))
             _write(work.compared, encode(pair, "png", _QUALITY))
             written.append(work.compared)
+        if self._signing_key is not None:
+            written.append(self._write_manifest(target, data, result, done, started_at))
         warnings = [*done.warnings, *result.warnings]
         if plan.record is not None and state is not None:
             try:
@@ -142,6 +156,42 @@ class PhotoBatch:
             timings_ms=done.timings_ms,
             background=done.background,
         )
+
+    def _write_manifest(
+        self, target: Path, photo: bytes, result: Encoded, done: Restoration, started_at: float
+    ) -> Path:
+        from shared.provenance.statement import Making, write_manifest
+
+        assert self._signing_key is not None  # noqa: S101  # the caller has looked
+        info = self._restorer.info
+        height, width = done.photo.pixels.shape[:2]
+        making = Making(
+            input_bytes=len(photo),
+            input_sha256=hashlib.sha256(photo).hexdigest(),
+            options=_as_json(self._options),
+            result={
+                "image": {
+                    "sha256": hashlib.sha256(result.data).hexdigest(),
+                    "bytes": len(result.data),
+                    "format": result.format,
+                    "width": width,
+                    "height": height,
+                },
+                "faces": [_face(face) for face in done.faces],
+                "model": {
+                    "name": info.name,
+                    "sha256": info.sha256,
+                    "precision": info.precision,
+                    "backend": info.backend,
+                },
+                "background": done.background and asdict(done.background),
+            },
+            started_at=started_at,
+            finished_at=time.time(),
+        )
+        path = fitting(target.with_name(f"{target.name}.manifest.json"))
+        _write(path, write_manifest(making, self._signing_key, program_version()))
+        return path
 
     def _decode(self, data: bytes) -> Photo:
         """Decode in a confined process. A cap of ours names the option that moves it."""
@@ -162,6 +212,11 @@ class PhotoBatch:
             return work.source.read_bytes(), state
         except OSError as error:
             raise InputNotFound(f"{work.source} cannot be read: {error.strerror}") from None
+
+
+def _as_json(options: FaceOptions) -> dict[str, Any]:
+    """Return the options as a request has them."""
+    return {name: value for name, value in asdict(options).items() if name != "crops"}
 
 
 def skipped(step: Skipped) -> Outcome:

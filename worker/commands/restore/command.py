@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -17,7 +17,7 @@ from shared.digest import digest
 from shared.errors import ModelUnavailable
 from shared.settings import Settings, load_settings
 from worker.commands.exit_codes import EXIT_PHOTO_FAILED, errors_as_exit_codes
-from worker.commands.restore.batch import Outcome, PhotoBatch, skipped
+from worker.commands.restore.batch import BatchOptions, Outcome, PhotoBatch, skipped
 from worker.commands.restore.option_flags import restore_option_flags
 from worker.commands.restore.plan import Plan, Skipped, Work, plan, plan_sample
 from worker.commands.restore.report import print_report, run_with_progress
@@ -27,6 +27,9 @@ from worker.engine import FaceOptions
 from worker.imaging.limits import Limits
 from worker.load_models import load_model
 from worker.weights.catalogue import COLORIZER, Task, find_entry
+
+if TYPE_CHECKING:
+    from shared.provenance.signing_keys import SigningKey
 
 _MAX_BYTES, _MAX_PIXELS = 1_000_000_000, 200_000_000
 _MAX_SIDE_PX, _MAX_ASPECT = 65_535, 1_000.0
@@ -112,6 +115,12 @@ Models: facemend models list shows them, facemend models pull NAME downloads one
     help=f"Largest file to read.  [default: {_MAX_BYTES}]",
 )
 @click.option("--compare", is_flag=True, help="Also write before and after side by side.")
+@click.option(
+    "--manifest",
+    is_flag=True,
+    help="Also write a signed manifest of each result, RESULT.manifest.json; facemend verify "
+    "checks it.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print what was done as JSON.")
 @click.option("-v", "--verbose", is_flag=True, help="Say what became of each face.")
 def restore(
@@ -130,6 +139,7 @@ def restore(
     max_pixels: int | None,
     max_bytes: int | None,
     compare: bool,
+    manifest: bool,
     as_json: bool,
     verbose: bool,
     **options: Any,
@@ -157,12 +167,18 @@ def restore(
         face_options = FaceOptions(**options, crops=False)
         limits = _limits(settings, max_pixels=max_pixels, max_bytes=max_bytes)
         model_entry = find_entry(settings.default_model, settings.models_dir)
-        how = digest(f"{model_entry} {compare} {face_options}")
+        how = digest(f"{model_entry} {compare} {face_options}{' manifest' * manifest}")
         if source := photo or input_:
             todo = plan(source, output, recursive=recursive, resume=resume, options=how)
         else:
             todo = plan_sample(output)
-        outcomes = _run(settings, todo, face_options, limits, compare=compare, visible=not as_json)
+        batch = BatchOptions(
+            options=face_options,
+            max_bytes=limits.max_bytes,
+            compare=compare,
+            signing_key=_signing_key(settings) if manifest else None,
+        )
+        outcomes = _run(settings, todo, batch, limits, visible=not as_json)
     if as_json:
         click.echo(json.dumps([outcome.as_dict() for outcome in outcomes], indent=2))
     else:
@@ -171,13 +187,18 @@ def restore(
         sys.exit(EXIT_PHOTO_FAILED)
 
 
+def _signing_key(settings: Settings) -> SigningKey:
+    from worker.commands.provenance_keys import signing_key
+
+    return signing_key(settings)
+
+
 def _run(
     settings: Settings,
     todo: Plan,
-    options: FaceOptions,
+    options: BatchOptions,
     limits: Limits,
     *,
-    compare: bool,
     visible: bool,
 ) -> list[Outcome]:
     """Restore the photos of the plan. Without any, neither model nor decoder is started."""
@@ -187,8 +208,7 @@ def _run(
     with ThreadPoolExecutor(1) as second_thread:
         loading = second_thread.submit(load_model, settings)
         with Decoder(limits, bounds=_bounds(limits)) as decoder, closing(loading.result()) as model:
-            batch = PhotoBatch(model, decoder, options, max_bytes=limits.max_bytes, compare=compare)
-            return run_with_progress(batch, todo, visible=visible)
+            return run_with_progress(PhotoBatch(model, decoder, options), todo, visible=visible)
 
 
 def _limits(settings: Settings, *, max_pixels: int | None, max_bytes: int | None) -> Limits:

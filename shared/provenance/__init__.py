@@ -1,0 +1,1 @@
+"""Provenance: signed statements about how a result was made, and the keys that check them."""
