@@ -23,6 +23,7 @@ from benchmarks.scale.fleet import (
 )
 
 _ROOT = Path(__file__).resolve().parents[2]
+_RESULTS = _ROOT / "benchmarks" / "results"
 _HOURS = 6
 #: Targets of each rule: seconds of work, or waiting jobs, for one worker.
 _SECONDS, _JOBS = (5, 10, 20, 40, 80, 160), (2, 5, 10, 20, 40, 80)
@@ -99,7 +100,7 @@ def main() -> None:
         "restarted",
     )
     report.table("autoscaling", columns, rows)
-    report.write(_ROOT / "benchmarks" / "results" / "autoscaling")
+    report.write(_RESULTS / "autoscaling")
     _plot(curves, _ROOT / "docs" / "images" / "autoscaling.svg")
 
 
