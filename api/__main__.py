@@ -10,7 +10,7 @@ from api import Services, create_app
 from api.server import Server
 from shared.errors import Unavailable
 from shared.settings import load_settings
-from shared.telemetry import configure_logging, identify_process
+from shared.telemetry import configure_logging, flush_traces, observe_process
 
 _log = logging.getLogger("api")
 
@@ -19,14 +19,17 @@ def main() -> None:
     """Raises SettingsInvalid."""
     settings = load_settings()
     configure_logging(settings, "api")
-    identify_process("api")
+    observe_process(settings, "api")
     services = Services.connect(settings)
     try:
         services.store.check_policy()
     except Unavailable as error:
         # Redis may come later than we do; until then every answer is 503 and /readyz says so.
         _log.warning("Redis is not there yet: %s", error.detail)
-    asyncio.run(_serve(Server(create_app(services), services)))
+    try:
+        asyncio.run(_serve(Server(create_app(services), services)))
+    finally:
+        flush_traces()
 
 
 async def _serve(server: Server) -> None:

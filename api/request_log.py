@@ -16,7 +16,15 @@ from flask import Flask, Response, g, request
 
 from api.context import current_services
 from api.jobs.long_poll import WaitResponse
-from shared.telemetry import REQUEST_SECONDS, REQUESTS, bind, request_exemplar
+from shared.telemetry import (
+    REQUEST_SECONDS,
+    REQUESTS,
+    Span,
+    bind,
+    current_span,
+    request_exemplar,
+    start_span,
+)
 from shared.tenants.api_keys import ApiKey
 
 _log = logging.getLogger(__name__)
@@ -54,9 +62,23 @@ def _begin() -> None:
     g.request_id = request.environ.setdefault("facemend.request_id", _request_id())
     g.bound = ExitStack()
     g.bound.enter_context(bind(request_id=g.request_id))
+    span = request.environ.get("facemend.span")
+    if span is None:
+        span = request.environ["facemend.span"] = _start_span()
+    g.span = g.bound.enter_context(current_span(span))
     if job_id := (request.view_args or {}).get("job_id"):
         g.bound.enter_context(bind(job_id=job_id))
     g.bound.enter_context(current_services().deadline.start())
+
+
+def _start_span() -> Span:
+    """Begin the step of the request, in the trace of the client if it sends one."""
+    rule = request.url_rule
+    if rule and rule.rule in _PROBES:
+        return Span()
+    name = f"{request.method if request.method in _METHODS else 'other'} "
+    parent = request.headers.get("traceparent", "")
+    return start_span(name + (rule.rule if rule else "unknown"), parent=parent, kind="server")
 
 
 def _request_id() -> str:
@@ -76,12 +98,20 @@ def _end(response: Response) -> Response:
     REQUESTS.labels(method, route, str(status)).inc()
     exemplar = request_exemplar(g.request_id)
     REQUEST_SECONDS.labels(method, route).observe(took_s, exemplar)
+    _end_span(status)
     action, facts = f"{method} {route}", {"status": status, **_who()}
     level = logging.DEBUG if route in _PROBES else logging.INFO
     _log.log(level, action, extra={"took_ms": round(took_s * 1000), **facts})
     if given not in _SAFE_METHODS and rule:
         _audit.info(action, extra=facts)
     return response
+
+
+def _end_span(status: int) -> None:
+    g.span.set(status=status, request_id=g.request_id)
+    if status >= 500:
+        g.span.fail(str(status))
+    g.span.end()
 
 
 def _who() -> dict[str, str]:

@@ -113,11 +113,16 @@ class Settings(BaseSettings):
     batch_archives: bool = True  # a ZIP of all pictures of a batch, beside the pictures
     sweep_s: Seconds = 3_600.0
 
-    # Logs and metrics.
+    # Logs, metrics, traces and reports of errors.
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "text"] = "json"
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] = 0  # worker and notifier; 0: none
     metrics_bind: str = "0.0.0.0"  # noqa: S104  # containers publish it, or do not
+    otlp_endpoint: str | None = None  # of an OpenTelemetry collector; None: no traces
+    trace_share: Annotated[float, Field(ge=0, le=1)] = 1.0  # of the requests
+    sentry_dsn: SecretStr | None = Field(  # None: no reports
+        default=None, validation_alias=AliasChoices("sentry_dsn", "facemend_sentry_dsn")
+    )
 
     @field_validator("allow_private_addresses", mode="before")
     @classmethod

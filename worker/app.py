@@ -32,10 +32,12 @@ from shared.storage.bucket import ObjectStorage
 from shared.telemetry import (
     MESSAGES_DISCARDED,
     configure_logging,
-    identify_process,
+    flush_traces,
+    observe_process,
     start_metrics_server,
 )
 from worker.decoder.decoder import Decoder, photo_limits
+from worker.engine_process.batch_metrics import DeviceBatch
 from worker.engine_process.supervisor import EngineSupervisor
 from worker.jobs.activity import Activity
 from worker.jobs.lease import Drain
@@ -44,6 +46,7 @@ from worker.jobs.places import DevicePlaces, FetchPlaces
 from worker.jobs.preflight import run_preflight
 from worker.jobs.runner import JobRunner
 from worker.jobs.thread_pool import JobThreadPool
+from worker.jobs.traces import JobTraces
 
 _log = logging.getLogger(__name__)
 _ANNOUNCE_S = 5.0
@@ -57,7 +60,9 @@ LoadRestorers = str | Callable[[Settings], Mapping[str, object]]
 LOAD_RESTORERS = "worker.load_models:load_restorers"
 
 
-def build(settings: Settings, engine: EngineSupervisor, decoder: Decoder) -> JobRunner:
+def build(
+    settings: Settings, engine: EngineSupervisor, decoder: Decoder, traces: JobTraces
+) -> JobRunner:
     """Build the job runner and everything that it uses."""
     return JobRunner(
         name=f"{socket.gethostname()}-{os.getpid()}",
@@ -78,6 +83,7 @@ def build(settings: Settings, engine: EngineSupervisor, decoder: Decoder) -> Job
         beat_s=settings.beat_s,
         device=DevicePlaces(settings.jobs_in_flight),
         fetches=FetchPlaces.of(settings),
+        traces=traces,
     )
 
 
@@ -88,19 +94,25 @@ def serve(settings: Settings, load_restorers: LoadRestorers = LOAD_RESTORERS) ->
     cannot start.
     """
     run_preflight(settings)
-    activity = Activity(settings.device)
-    engine = EngineSupervisor(settings, address_of(load_restorers), activity.count)
+    activity, traces = Activity(settings.device), JobTraces()
+
+    def on_batch(batch: DeviceBatch) -> None:
+        activity.count(batch)
+        traces.record_batch(batch)
+
+    engine = EngineSupervisor(settings, address_of(load_restorers), on_batch)
     decoder = Decoder(photo_limits(settings))
     try:
         decoder.start()
         engine.start()
         start_metrics_server(settings)
-        worker = build(settings, engine, decoder)
+        worker = build(settings, engine, decoder, traces)
         zero_run_counters(model.name for model in engine.models)
         _listen(worker, activity, _celery(settings, worker), settings)
     finally:
         engine.close()
         decoder.close()
+        flush_traces()
     if engine.lost.is_set():
         _log.error("this worker is at fault, not its jobs: it exits")
         sys.exit(EXIT_AT_FAULT)
@@ -206,7 +218,7 @@ def main(ping: bool) -> None:
             alive = JobStore.connect(settings).workers.alive(socket.gethostname())
             sys.exit(0 if alive else 1)
         configure_logging(settings, "worker")
-        identify_process("worker")
+        observe_process(settings, "worker")
         serve(settings)
     except FacemendError as error:
         click.echo(f"worker cannot start: {error.detail}", err=True)

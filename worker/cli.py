@@ -38,6 +38,8 @@ class LazyGroup(click.Group):
             "worker.commands.submit:submit",
             "Restore the photos of a folder by a service.",
         ),
+        "top": ("worker.commands.top.command:top", "Watch queues, workers, failures and webhooks."),
+        "jobs": ("worker.commands.jobs:jobs", "List, show, retry and cancel jobs."),
         "keys": ("worker.commands.keys:keys", "Create, list and revoke API keys."),
         "verify": (
             "worker.commands.verify:verify",

@@ -34,13 +34,13 @@ from shared.errors import (
     Unavailable,
 )
 from shared.jobs.job import Job, Kind, Status, new_id
-from shared.jobs.record import NewJob
+from shared.jobs.record import NewJob, as_new
 from shared.model_names import CATALOGUE_MODELS
 from shared.net.fetcher import vet
 from shared.photo_size import require_size
 from shared.storage.bucket import StoredObject
 from shared.storage.keys import file_key, input_key
-from shared.telemetry import JOBS_CREATED
+from shared.telemetry import JOBS_CREATED, current_traceparent
 from shared.tenants.api_keys import ApiKey
 
 _log = logging.getLogger(__name__)
@@ -114,7 +114,7 @@ def retry_job(caller: ApiKey, job_id: str, services: Services) -> Job:
     if "key" in before.source:
         services.storage.head(before.source["key"])  # fail now, not in the run
     services.store.check_room(before.tenant, before.model, before.priority)
-    new = _of(before, caller)
+    new = as_new(before, caller.owner_id)
     services.manifests.write(new, before.generation + 1)
     message = services.doorbell.message(new.id, new.model, new.priority)
     try:
@@ -187,6 +187,7 @@ def _accept(
         idempotency_fingerprint=submission.fingerprint if idempotency_key else None,
         request_id=request_id,
         kind=submission.kind,
+        trace=current_traceparent(),
     )
     _write_manifest(new, services)
     try:
@@ -251,24 +252,6 @@ def _write_manifest(new: NewJob, services: Services) -> None:
         check_unused(new.id, new.tenant, services)
         # The other request is not done, or it was interrupted: then the sweeper makes its job.
         raise IdempotencyInProgress("Another request uses this upload.", _UPLOAD_BUSY_S) from None
-
-
-def _of(job: Job, caller: ApiKey) -> NewJob:
-    """Return the job as it was requested, for another manifest."""
-    return NewJob(
-        id=job.id,
-        tenant=job.tenant,
-        key_id=caller.owner_id,
-        model=job.model,
-        priority=job.priority,
-        request=job.request,
-        source=job.source,
-        webhook=job.request.get("webhook"),
-        start_before_s=job.request.get("start_before_s"),
-        request_id=job.request_id,
-        kind=job.kind,
-        batch=job.batch,
-    )
 
 
 def check_model(wanted: str, known: frozenset[str]) -> None:

@@ -168,6 +168,7 @@ class Job:
     request_id: str = ""
     kind: Kind = Kind.RESTORATION
     batch: str | None = None
+    trace: str = ""  # W3C traceparent of that request, or empty
 
     @property
     def log_fields(self) -> dict[str, str]:

@@ -23,6 +23,7 @@ class NewJob:
     that has ended and now belongs to another request is never bound to this job. ``request_id`` is
     that of the HTTP request, for the log lines of every process that has the job. ``token_id``: the
     token (a short-lived API key) that creates the job, if one does. ``batch``: the id of its batch.
+    ``trace``: the step of the HTTP request in its trace, a W3C traceparent.
     """
 
     id: str
@@ -37,6 +38,7 @@ class NewJob:
     idempotency_key: str | None = None
     idempotency_fingerprint: str | None = None
     request_id: str = ""
+    trace: str = ""
     token_id: str | None = None
     kind: Kind = Kind.RESTORATION
     batch: str | None = None
@@ -54,6 +56,7 @@ class NewJob:
                 "source": self.source,
                 **({"request_id": self.request_id} if self.request_id else {}),
                 **({"batch": self.batch} if self.batch else {}),
+                **({"trace": self.trace} if self.trace else {}),
                 "webhook": self.webhook,
             }
         )
@@ -61,6 +64,14 @@ class NewJob:
 
 #: Entries of ``timings_ms`` that are no work in a place of a device.
 _NO_PLACE = frozenset({"queue", "fetch", "total"})
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The HTTP request that created a job: its id, and its step in a trace, each may be empty."""
+
+    request_id: str
+    trace: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +130,38 @@ def to_job(job_id: str, view: View) -> Job:
     spec = json.loads(spec_text)
     outcome = json.loads(outcome_text or "{}")
     request, source = unpack(spec["request"]), spec["source"]
-    return _job(
-        job_id, pairs(flat), request, source, outcome=outcome, request_id=spec.get("request_id", "")
+    origin = Origin(spec.get("request_id", ""), spec.get("trace", ""))
+    return _job(job_id, pairs(flat), request, source, outcome=outcome, origin=origin)
+
+
+def key_id_of(view: View) -> str:
+    """Return the id of the API key that created the job."""
+    return str(json.loads(view[1])["key_id"])
+
+
+def as_new(job: Job, key_id: str) -> NewJob:
+    """Return a job as it was requested by the owner of the key, for another manifest."""
+    return NewJob(
+        id=job.id,
+        tenant=job.tenant,
+        key_id=key_id,
+        model=job.model,
+        priority=job.priority,
+        request=job.request,
+        source=job.source,
+        webhook=job.request.get("webhook"),
+        start_before_s=job.request.get("start_before_s"),
+        request_id=job.request_id,
+        trace=job.trace,
+        kind=job.kind,
+        batch=job.batch,
     )
 
 
 def to_new_job(new: NewJob, flat: list[str]) -> Job:
     """Return a job that was just created, from its small fields (HGETALL)."""
-    return _job(new.id, pairs(flat), new.request, new.source, outcome={}, request_id=new.request_id)
+    origin = Origin(new.request_id, new.trace)
+    return _job(new.id, pairs(flat), new.request, new.source, outcome={}, origin=origin)
 
 
 def _job(
@@ -136,7 +171,7 @@ def _job(
     source: dict[str, Any],
     *,
     outcome: Mapping[str, Any],
-    request_id: str,
+    origin: Origin,
 ) -> Job:
     status = Status(record["status"])
     timings_ms = outcome.get("timings_ms", {})
@@ -163,7 +198,8 @@ def _job(
         warnings=tuple(outcome.get("warnings", ())),
         timings_ms=timings_ms,
         version=int(record["version"]),
-        request_id=request_id,
+        request_id=origin.request_id,
+        trace=origin.trace,
         kind=Kind(record.get("kind", Kind.RESTORATION)),
         batch=record.get("batch"),
     )

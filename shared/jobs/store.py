@@ -25,7 +25,7 @@ from shared.jobs.idempotency import FULL_S, Idempotency, reservation_key
 from shared.jobs.job import Job, Priority, Status
 from shared.jobs.leadership import Leadership
 from shared.jobs.queues import Queues
-from shared.jobs.record import NewJob, to_job, to_new_job
+from shared.jobs.record import NewJob, key_id_of, to_job, to_new_job
 from shared.jobs.recovery import Recovery
 from shared.jobs.runs import MAX_DOORBELLS, Runs
 from shared.jobs.workers import MeanWork, Wait, Workers
@@ -157,6 +157,25 @@ class JobStore:
             queue_eta_s=wait.seconds,
             queue_eta_reason=wait.unknown,
         )
+
+    def find(self, job_id: str) -> tuple[Job, str]:
+        """Return a job of any tenant and the id of the API key that created it, for operators.
+
+        Raises NotFound.
+        """
+        found = self._scripts.run("read", id=job_id)
+        if found is None:
+            raise NotFound
+        return to_job(job_id, found[0]), key_id_of(found[0])
+
+    def latest(self, status: Status, limit: int) -> list[Job]:
+        """Return jobs of all tenants in one state, for operators.
+
+        Those that wait or run come first by age; of those that ended, the latest. At most the last
+        ``SCANNED`` jobs that ended are read.
+        """
+        found = self._scripts.run("latest", status=status, limit=limit, scan=SCANNED)
+        return [to_job(job_id, view) for job_id, view in found]
 
     def versions(self, job_ids: Sequence[str]) -> dict[str, tuple[int, Status]]:
         """Return version and status of each job that exists, whoever its tenant is."""

@@ -1,7 +1,9 @@
-"""Logs and metrics of every process."""
+"""Logs, metrics, traces and reports of errors of every process."""
 
 from __future__ import annotations
 
+from shared.settings import Settings
+from shared.telemetry.error_reports import configure_error_reports
 from shared.telemetry.logs import (
     JsonLines,
     TextLines,
@@ -46,6 +48,15 @@ from shared.telemetry.metrics import (
     start_metrics_server,
     timed,
 )
+from shared.telemetry.tracing import (
+    Span,
+    configure_tracing,
+    current_span,
+    current_traceparent,
+    flush_traces,
+    start_span,
+    traced,
+)
 
 __all__ = [
     "BATCH_FACES",
@@ -77,15 +88,34 @@ __all__ = [
     "STAGE_SECONDS",
     "SWEPT",
     "JsonLines",
+    "Span",
     "TextLines",
     "WholeLines",
     "bind",
+    "configure_error_reports",
     "configure_logging",
+    "configure_tracing",
+    "current_span",
+    "current_traceparent",
     "exposition",
+    "flush_traces",
     "identify_process",
+    "observe_process",
     "program_version",
     "redact",
     "request_exemplar",
     "start_metrics_server",
+    "start_span",
     "timed",
+    "traced",
 ]
+
+
+def observe_process(settings: Settings, process: str) -> None:
+    """Begin the metrics, traces and reports of errors of this process; after the logs.
+
+    ``process`` is api, worker or notifier. Raises SettingsInvalid.
+    """
+    identify_process(process)
+    configure_tracing(settings, process)
+    configure_error_reports(settings, process)

@@ -48,6 +48,11 @@ def bind(**fields: Any) -> Iterator[None]:
         _bound.reset(token)
 
 
+def bound_fields() -> dict[str, Any]:
+    """Return the fields that are on every line that is logged here."""
+    return dict(_bound.get())
+
+
 def configure_logging(settings: Settings, process: str) -> None:
     """Make the whole process log to stderr; ``process`` (api, worker…) is on each line."""
     handler = WholeLines(sys.stderr)

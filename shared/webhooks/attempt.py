@@ -57,11 +57,17 @@ def send(
     body: bytes,
     secrets: Sequence[str],
     timeout_s: float,
+    traceparent: str = "",
 ) -> Attempt:
-    """Send a webhook now, once. Never raises for a failure of the receiver: see ``error``."""
+    """Send a webhook now, once. Never raises for a failure of the receiver: see ``error``.
+
+    ``traceparent``: the step of this attempt in the trace of the job (W3C Trace Context), or empty.
+    """
     at = time.time()
     started = time.monotonic()
     headers = {"Content-Type": "application/json"} | sign(secrets, event_id, int(at), body)
+    if traceparent:
+        headers["traceparent"] = traceparent
     status_code = retry_after_s = error = None
     try:
         reply = fetcher.post(

@@ -15,15 +15,27 @@ import pytest
 from PIL import Image
 
 from deploy.embedded.stack import Stack
+from tests.otlp_collector import OtlpCollector
 
 Job = dict[str, Any]
 TERMINAL = {"succeeded", "failed", "canceled"}
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def collector() -> Iterator[OtlpCollector]:
+    """Gets the traces of the whole service."""
+    with OtlpCollector().running() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, collector: OtlpCollector) -> Iterator[Stack]:
     # The servers of the tests listen on any port.
-    environ = {**os.environ, "FACEMEND_ALLOW_PRIVATE_ADDRESSES": "all"}
+    environ = {
+        **os.environ,
+        "FACEMEND_ALLOW_PRIVATE_ADDRESSES": "all",
+        "FACEMEND_OTLP_ENDPOINT": collector.url,
+    }
     stack = Stack(tmp_path_factory.mktemp("stack"), environ=environ)
     stack.start()
     yield stack

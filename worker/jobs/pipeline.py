@@ -19,6 +19,7 @@ from shared.jobs.runs import Claim
 from shared.net.fetcher import Fetcher
 from shared.provenance.signing_keys import SigningKey
 from shared.storage.bucket import ObjectStorage
+from shared.telemetry import traced
 from worker.decoder.decoded_photo import DecodedPhoto
 from worker.engine.stage_timer import OnProgress, StageTimer
 from worker.engine_process.protocol import RestoreRequest
@@ -88,19 +89,20 @@ class Pipeline:
         start_s = time.monotonic()
         timer = context.timer
         timer.add_ms({"queue": 1000 * _queued_s(claim.job)})
-        with timer.stage("fetch"):
+        with timer.stage("fetch"), traced("fetch"):
             context.report(Progress(Stage.FETCHING))
             data = self._read(claim.job, context)
             file = InputFile.of(data)
             _check_photo_of_detection(claim.job, file)
         with place:
-            with timer.stage("fetch"):
+            with timer.stage("fetch"), traced("decode"):
                 decoded = self.decoder.decode(data)
-            with decoded:
+            with decoded, traced("restore") as span:
                 result_file = self._restore(claim, decoded, context)
+                span.set(**_engine_times(result_file))
             with result_file:
                 timer.add_ms(result_file.metadata["timings_ms"])
-                with timer.stage("publish"):
+                with timer.stage("publish"), traced("publish"):
                     result = self._publish(claim, file, result_file, context)
         timings_ms = timer.timings_ms()
         timings_ms["total"] = timings_ms["queue"] + round(1000 * (time.monotonic() - start_s))
@@ -183,6 +185,11 @@ class _Progress:
         elif total:
             self._enlarged = done / total
             self._context.report(Progress(Stage.RESTORING, enlarged=self._enlarged))
+
+
+def _engine_times(result_file: ResultFile) -> dict[str, int]:
+    """Return what the engine measured, as attributes: its steps alternate, face by face."""
+    return {f"{stage}_ms": ms for stage, ms in result_file.metadata["timings_ms"].items()}
 
 
 def _queued_s(job: Job) -> float:

@@ -41,6 +41,7 @@ from worker.engine_process.supervisor import EngineSupervisor, Fault
 from worker.jobs.lease import Drain, Lease
 from worker.jobs.pipeline import Pipeline
 from worker.jobs.places import DevicePlaces, FetchPlaces, Line
+from worker.jobs.traces import JobTraces
 
 _log = logging.getLogger(__name__)
 _RECORD_TIMEOUT_S = 120.0  # how long the end of a job waits for Redis
@@ -76,6 +77,7 @@ class JobRunner:
     device: DevicePlaces
     fetches: FetchPlaces
     claims: dict[str, Claim] = field(default_factory=dict)
+    traces: JobTraces = field(default_factory=JobTraces)
 
     def restore(self, job_id: str) -> None:
         """Handle one ring of the doorbell. Only the job's record decides whether there is work."""
@@ -160,12 +162,14 @@ class JobRunner:
 
     def _run(self, claim: Claim) -> None:
         try:
-            with bind(**claim.job.log_fields):
-                self._run_to_end(claim)
+            with bind(**claim.job.log_fields), self.traces.run(claim) as span:
+                status = self._run_to_end(claim)
+                span.set(status=status or "fenced")
         finally:
             del self.claims[claim.token]
 
-    def _run_to_end(self, claim: Claim) -> None:
+    def _run_to_end(self, claim: Claim) -> Status | None:
+        """Return the new state of the job; None if another worker has it now."""
         attempt, alone = claim.job.attempt, claim.suspect
         _log.info("job started", extra={"attempt": attempt} | ({"alone": True} if alone else {}))
         beat_s = min(self.beat_s, _FETCH_BEAT_S) if _is_remote(claim) else self.beat_s
@@ -180,6 +184,7 @@ class JobRunner:
             _count(claim.job, end, status)
         if isinstance(end, _Requeue) and end.reason is Release.CRASH:
             self.engine.record_charge(claim.job.id)
+        return status
 
     def _work(self, claim: Claim, lease: Lease) -> Outcome | _Requeue | None:
         """Run the job; returns None if another worker has it now."""

@@ -34,7 +34,8 @@ from shared.telemetry import (
     DOORBELLS,
     JOBS_REAPED,
     configure_logging,
-    identify_process,
+    flush_traces,
+    observe_process,
     start_metrics_server,
 )
 from shared.tenants.api_keys import KeyRing
@@ -175,6 +176,7 @@ class Notifier:
     def close(self) -> None:
         """Wait for the webhooks that are being sent, and leave the gauges to other notifiers."""
         self._scheduler.close()
+        flush_traces()
         self.gauges.close()
         self._sweeping.give_back()
 
@@ -297,7 +299,7 @@ def main() -> None:
     try:
         settings = load_settings()
         configure_logging(settings, "notifier")
-        identify_process("notifier")
+        observe_process(settings, "notifier")
         zero_notifier_counters()
         notifier = build(settings)
         start_metrics_server(settings)

@@ -16,7 +16,14 @@ from shared.jobs.job import Job, log_fields
 from shared.jobs.store import JobStore
 from shared.net.fetcher import Fetcher
 from shared.storage.bucket import ObjectStorage
-from shared.telemetry import DELIVERY_SECONDS, DELIVERY_TRIES, ENDPOINTS_CHANGED, bind
+from shared.telemetry import (
+    DELIVERY_SECONDS,
+    DELIVERY_TRIES,
+    ENDPOINTS_CHANGED,
+    bind,
+    current_traceparent,
+    traced,
+)
 from shared.tenants.api_keys import KeyRing
 from shared.webhooks.attempt import Attempt, send
 from shared.webhooks.outbox import TEST_EVENT, AttemptResult, Delivery, DeliveryOutcome, Outbox
@@ -69,7 +76,7 @@ class WebhookDelivery:
                 job = self._job(delivery)
                 if job is not None:
                     bound.enter_context(bind(**job.log_fields))
-                self._record(delivery, self._attempt(delivery, job))
+                self._record(delivery, self._traced_attempt(delivery, job))
             except FacemendError as error:
                 _logger.warning("the webhook is postponed: %s", error.detail)
             except Exception:
@@ -80,6 +87,21 @@ class WebhookDelivery:
         if delivery.event == TEST_EVENT or delivery.batch:
             return None
         return delivery.job or self._store.get(delivery.tenant, delivery.job_id)
+
+    def _traced_attempt(self, delivery: Delivery, job: Job | None) -> Attempt:
+        """Make the attempt a step in the trace of the job."""
+        with traced(
+            f"webhook {delivery.event}",
+            {"delivery_id": delivery.id, "attempt": delivery.attempt},
+            parent=job.trace if job else "",
+            kind="client",
+        ) as span:
+            attempt = self._attempt(delivery, job)
+            if attempt.status_code is not None:
+                span.set(status_code=attempt.status_code)
+            if not attempt.delivered:
+                span.fail("not delivered")
+            return attempt
 
     def _attempt(self, delivery: Delivery, job: Job | None) -> Attempt:
         """Send the webhook. Raises Unavailable before anything is sent."""
@@ -101,6 +123,7 @@ class WebhookDelivery:
             body=body,
             secrets=secrets,
             timeout_s=self._timeout_s,
+            traceparent=current_traceparent(),
         )
 
     def _data(self, delivery: Delivery, job: Job | None) -> dict[str, Any]:

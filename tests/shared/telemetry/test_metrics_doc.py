@@ -17,7 +17,7 @@ from shared.jobs.store import JobStore
 from shared.settings import Settings
 from worker.notifier.gauges import ServiceGauges
 
-DOC = (Path(__file__).resolve().parents[2] / "docs" / "metrics.md").read_text()
+DOC = (Path(__file__).resolve().parents[3] / "docs" / "metrics.md").read_text()
 ROW = re.compile(r"(?m)^\| `(facemend_\w+)` \|(.*?)\| .+ \|$")
 Documented = dict[str, set[str]]
 

@@ -1,0 +1,1 @@
+"""``facemend top``: a live view of the service."""
