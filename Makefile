@@ -1,6 +1,6 @@
 # Start with: make demo. All targets: make help.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check unit e2e chaos state-machine coverage fuzz fmt lock compose-check bench-engine bench-service clean
+.PHONY: help setup demo up test check unit e2e chaos state-machine coverage fuzz fmt lock compose-check compose-e2e bench-engine bench-service clean
 SHELL := /bin/bash
 
 # The first suitable Python. To use another one: make setup PYTHON=/path/to/python3
@@ -70,6 +70,9 @@ bench-service: setup ## Benchmark the service; writes benchmarks/results (needs 
 
 compose-check: setup ## Check docker-compose.yml (needs no Docker)
 	@deploy/docker/check-compose
+
+compose-e2e: setup ## Build and run docker-compose.yml, restore a photo, scale, stop (needs a Docker engine)
+	@deploy/docker/compose-e2e
 
 lock: ## Update requirements/*.lock (UPGRADE=1: to the newest versions)
 	$(PYTHON) deploy/setup/lock.py $(if $(UPGRADE),--upgrade)

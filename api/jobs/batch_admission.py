@@ -49,7 +49,7 @@ from shared.jobs.job import Priority, new_id
 from shared.jobs.record import NewJob
 from shared.storage.bucket import StoredObject
 from shared.storage.keys import input_key
-from shared.telemetry import JOBS_CREATED
+from shared.telemetry import JOBS_CREATED, current_traceparent
 from shared.tenants.api_keys import ApiKey
 
 _log = logging.getLogger(__name__)
@@ -139,7 +139,7 @@ def _accept(
 ) -> Batch:
     batch_id = new_id("bat")
     items = [
-        replace(item, batch=batch_id, request_id=request_id)
+        replace(item, batch=batch_id, request_id=request_id, trace=current_traceparent())
         if isinstance(item, NewJob)
         else item.problem()
         for item in _jobs(wanted, caller, services)

@@ -1,7 +1,8 @@
-"""The Redis of docker-compose.yml, started with its own command but without Docker."""
+"""docker-compose.yml: its settings and limits; and its Redis, started without Docker."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from redis.retry import Retry
 
 from deploy.embedded.child_process import ChildProcess, free_port
 from deploy.embedded.valkey import valkey_binary
+from shared.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[3]
 Connect = Callable[..., Redis]
@@ -79,3 +81,58 @@ def test_the_admin_exists_only_with_a_password(
             admin.ping()
     else:
         assert admin.flushdb()
+
+
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+SERVICES = COMPOSE["services"]
+ENVIRONMENT = SERVICES["api"]["environment"]
+OURS = [name for name, each in SERVICES.items() if each.get("environment") == ENVIRONMENT]
+#: Settings that the images decide.
+OF_THE_IMAGES = {"api_bind", "models_dir", "metrics_bind", "device"}
+
+
+def test_each_setting_can_be_given_in_the_env_file() -> None:
+    expected = {f"FACEMEND_{name.upper()}" for name in set(Settings.model_fields) - OF_THE_IMAGES}
+    assert set(ENVIRONMENT) == expected
+    assert {"api", "worker", "notifier", "worker-gpu-7"} <= set(OURS)
+
+
+def test_each_variable_of_the_env_file_is_used() -> None:
+    text = (ROOT / "docker-compose.yml").read_text()
+    example = (ROOT / ".env.example").read_text()
+    names = set(re.findall(r"(?m)^([A-Z0-9_]+)=", example))
+    assert len(names) >= 12
+    assert [name for name in names if f"${{{name}" not in text and f"{name}:" not in text] == []
+
+
+def test_every_service_has_limits_and_rotates_its_log() -> None:
+    for name, service in SERVICES.items():
+        assert service["mem_limit"], name
+        assert service["pids_limit"], name
+        assert service["logging"]["options"] == {"max-size": "10m", "max-file": "5"}, name
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+
+
+def test_each_gpu_has_a_worker_of_its_own() -> None:
+    devices = {}
+    for number in range(8):
+        service = SERVICES[f"worker-gpu-{number}"]
+        (device,) = service["deploy"]["resources"]["reservations"]["devices"]
+        devices[number] = device["device_ids"]
+        counts = {"gpu": 1, "gpu-2": 2, "gpu-4": 4, "gpu-8": 8}
+        assert service["profiles"] == [name for name, count in counts.items() if number < count]
+    assert devices == {number: [f"${{GPU_{number}:-{number}}}"] for number in range(8)}
+
+
+def test_only_the_proxy_publishes_the_api_so_that_it_can_be_scaled() -> None:
+    assert "ports" not in SERVICES["api"]
+    (port,) = SERVICES["proxy"]["ports"]
+    assert port.startswith("127.0.0.1:")
+
+
+@pytest.mark.parametrize("name", ["api", "worker", "s3", "proxy"])
+def test_each_image_says_what_it_is_and_runs_as_an_unprivileged_user(name: str) -> None:
+    text = (ROOT / "deploy" / "docker" / f"Dockerfile.{name}").read_text()
+    assert f'org.opencontainers.image.title="facemend-{name}"' in text
+    assert re.findall(r"(?m)^USER (.+)$", text) == ["10001"]
