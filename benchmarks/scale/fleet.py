@@ -4,7 +4,7 @@ The times come from the outside (``Speeds``), so that a measured device can be p
 the product runs here: the simulation compares rules for the number of workers, on the same jobs.
 
 Scaling follows the HorizontalPodAutoscaler (kubernetes.io, "Horizontal Pod Autoscaling", algorithm
-and default behaviour) and KEDA ("Scaling Deployments" in its manual: polling, cooldown, scale to zero).
+and default behaviour) and the manual of KEDA ("Scaling Deployments": polling, cooldown, zero).
 """
 
 from __future__ import annotations
