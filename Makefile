@@ -32,12 +32,13 @@ test: check ## Everything that CI runs: check, all tests, chaos
 	$(PYTEST)
 	$(BIN)/python -m tests.chaos
 
-check: setup compose-check ## Check format, lint, types, import layers, spelling, Docker files
+check: setup compose-check ## Check format, lint, types, import layers, spelling, docs, Docker files
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/python -m mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	$(BIN)/hadolint deploy/docker/Dockerfile.*
 
 unit: setup ## All tests except those of the whole stack
@@ -78,5 +79,5 @@ lock: ## Update requirements/*.lock (UPGRADE=1: to the newest versions)
 	$(PYTHON) deploy/setup/lock.py $(if $(UPGRADE),--upgrade)
 
 clean: ## Remove generated files (the cached environment stays)
-	rm -rf .venv demo dist .cache .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf .venv demo dist site .cache .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 	find . -name __pycache__ -type d -not -path './.git/*' -exec rm -rf {} +

@@ -19,6 +19,7 @@ facemend restore                      try it: the sample photo, degraded and res
 facemend restore photo.jpg            one photo, to output_photo.jpg beside it
 facemend restore -i album -o mended   a folder, with a summary
 facemend submit album --server URL    a folder, by a service on another machine
+facemend watch scans mended           what arrives in a folder, for as long as it runs
 facemend up                           the whole service, on this machine
 
 Settings come from FACEMEND_… environment variables or a .env file; docs/operations.md lists them.
@@ -40,6 +41,10 @@ class LazyGroup(click.Group):
         ),
         "top": ("worker.commands.top.command:top", "Watch queues, workers, failures and webhooks."),
         "jobs": ("worker.commands.jobs:jobs", "List, show, retry and cancel jobs."),
+        "watch": (
+            "worker.commands.watch.command:watch",
+            "Restore the photos that arrive in a folder.",
+        ),
         "keys": ("worker.commands.keys:keys", "Create, list and revoke API keys."),
         "verify": (
             "worker.commands.verify:verify",

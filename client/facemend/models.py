@@ -32,7 +32,7 @@ class Model(BaseModel):
 
 
 class Problem(Model):
-    """An error (RFC 9457). docs/http-api.md has the cause and the cure of each ``code``."""
+    """An error (RFC 9457). docs/problems.md has the cause and the cure of each ``code``."""
 
     type: str
     title: str

@@ -15,6 +15,7 @@ from worker.commands.exit_codes import (
     EXIT_UNAVAILABLE,
     EXIT_USAGE,
 )
+from worker.commands.terminal import say
 
 
 def server_options(*, required: bool) -> Callable[[Any], Any]:
@@ -67,5 +68,5 @@ def errors_of_the_server() -> Iterator[None]:
 
 
 def _end(error: Exception, code: int) -> None:
-    click.echo(" ".join(str(error).split()), err=True)
+    say(" ".join(str(error).split()), err=True)
     sys.exit(code)

@@ -20,6 +20,7 @@ from worker.commands.exit_codes import (
 )
 from worker.commands.restore.option_flags import given_options, restore_option_flags
 from worker.commands.server import errors_of_the_server, server_options
+from worker.commands.terminal import say
 
 _PATIENCE_S = 600.0  # a service that is restarted loses nobody
 _EPILOG = """
@@ -151,19 +152,19 @@ class _Progress:
 
 def _print(report: Report, output: Path) -> None:
     for outcome in report.of("failed"):
-        click.echo(f"{outcome.photo}: {outcome.reason}", err=True)
+        say(f"{outcome.photo}: {outcome.reason}", err=True)
     for outcome in report.outcomes:
         for warning in outcome.job.warnings if outcome.job else ():
-            click.echo(f"{outcome.photo}: {warning}", err=True)
+            say(f"{outcome.photo}: {warning}", err=True)
     counts = Counter(outcome.status for outcome in report.outcomes)
     said = [
         f"{counts[status]} {status}" for status in ("restored", "unchanged", "skipped", "failed")
     ]
     reasons = Counter(outcome.reason for outcome in report.of("skipped"))
     why = "; ".join(f"{count} {reason}" for reason, count in reasons.items())
-    click.echo(", ".join(said) + (f" (skipped: {why})" if why else ""))
-    click.echo(f"Results: {output}{os.sep}")
+    say(", ".join(said) + (f" (skipped: {why})" if why else ""))
+    say(f"Results: {output}{os.sep}")
     if DONE_BEFORE in reasons:
-        click.echo("What was done before is kept: --no-resume restores it again.")
+        say("What was done before is kept: --no-resume restores it again.")
     if report.left_out:
-        click.echo(f"{report.left_out} subfolder(s) were left out: --recursive restores them, too.")
+        say(f"{report.left_out} subfolder(s) were left out: --recursive restores them, too.")

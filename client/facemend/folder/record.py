@@ -69,6 +69,12 @@ class Record:
         entry = self._current(photo, source)
         return entry.sent if entry else None
 
+    def result_before(self, photo: str) -> Path | None:
+        """The result of an earlier version of the photo, or of this one."""
+        with self._lock:
+            entry = self._entries.get(photo)
+        return self._folder / entry.results[0] if entry and entry.results else None
+
     def results(self) -> list[Path]:
         """All results that are in the folder."""
         with self._lock:

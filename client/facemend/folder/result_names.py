@@ -30,6 +30,7 @@ class ResultNames:
         """``taken`` are the results of other photos."""
         self._lock = threading.Lock()
         self._taken = {_key(path) for path in taken}
+        self._of_format: dict[tuple[Path, str], Path] = {}
 
     def claim(self, wanted: Path) -> Path:
         """``wanted``, shortened if its name is too long, numbered (``-2``) if it is taken."""
@@ -45,11 +46,14 @@ class ResultNames:
     def of_format(self, target: Path, kind: str) -> Path:
         """``target`` if its suffix is one of the format, else ``scan.bmp.png``.
 
-        ``scan.png`` may be the result of another photo.
+        ``scan.png`` may be the result of another photo. Asked again, it returns the same path.
         """
         if target.suffix.lower() in SUFFIXES.get(kind, (f".{kind}",)):
             return target
-        return self.claim(target.with_name(f"{target.name}.{kind}"))
+        if (target, kind) not in self._of_format:
+            claimed = self.claim(target.with_name(f"{target.name}.{kind}"))
+            self._of_format[target, kind] = claimed
+        return self._of_format[target, kind]
 
 
 def fitting(path: Path) -> Path:

@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import warnings
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,24 +14,17 @@ from shared.digest import digest
 from shared.errors import ModelUnavailable
 from shared.settings import Settings, load_settings
 from worker.commands.exit_codes import EXIT_PHOTO_FAILED, errors_as_exit_codes
-from worker.commands.restore.batch import BatchOptions, Outcome, PhotoBatch, skipped
+from worker.commands.restore.batch import BatchOptions, Outcome, skipped
+from worker.commands.restore.engine import MAX_BYTES, MAX_PIXELS, open_engine, own_limits
 from worker.commands.restore.option_flags import restore_option_flags
 from worker.commands.restore.plan import Plan, Skipped, Work, plan, plan_sample
 from worker.commands.restore.report import print_report, run_with_progress
-from worker.decoder import DecodeBounds, Decoder
-from worker.decoder.decoder import photo_limits
 from worker.engine import FaceOptions
 from worker.imaging.limits import Limits
-from worker.load_models import load_model
 from worker.weights.catalogue import COLORIZER, Task, find_entry
 
 if TYPE_CHECKING:
     from shared.provenance.signing_keys import SigningKey
-
-_MAX_BYTES, _MAX_PIXELS = 1_000_000_000, 200_000_000
-_MAX_SIDE_PX, _MAX_ASPECT = 65_535, 1_000.0
-_DECODE_S = 20  # of processor time; the help says so
-_BYTES_PER_PIXEL = 26  # that decoding needs at its peak: 16 bits a channel, several copies
 
 _EPILOG = """
 \b
@@ -107,12 +97,12 @@ Models: facemend models list shows them, facemend models pull NAME downloads one
 @click.option(
     "--max-pixels",
     type=click.IntRange(1),
-    help=f"Largest photo to decode, width x height.  [default: {_MAX_PIXELS}]",
+    help=f"Largest photo to decode, width x height.  [default: {MAX_PIXELS}]",
 )
 @click.option(
     "--max-bytes",
     type=click.IntRange(1),
-    help=f"Largest file to read.  [default: {_MAX_BYTES}]",
+    help=f"Largest file to read.  [default: {MAX_BYTES}]",
 )
 @click.option("--compare", is_flag=True, help="Also write before and after side by side.")
 @click.option(
@@ -165,7 +155,7 @@ def restore(
         if task:
             _require_task(settings, task)
         face_options = FaceOptions(**options, crops=False)
-        limits = _limits(settings, max_pixels=max_pixels, max_bytes=max_bytes)
+        limits = own_limits(settings, max_pixels=max_pixels, max_bytes=max_bytes)
         model_entry = find_entry(settings.default_model, settings.models_dir)
         how = digest(f"{model_entry} {compare} {face_options}{' manifest' * manifest}")
         if source := photo or input_:
@@ -204,34 +194,8 @@ def _run(
     """Restore the photos of the plan. Without any, neither model nor decoder is started."""
     if not any(isinstance(step, Work) for step in todo.steps):
         return [skipped(step) for step in todo.steps if isinstance(step, Skipped)]
-    # Both take a while to start. The decoder starts in this thread: it dies with its thread.
-    with ThreadPoolExecutor(1) as second_thread:
-        loading = second_thread.submit(load_model, settings)
-        with Decoder(limits, bounds=_bounds(limits)) as decoder, closing(loading.result()) as model:
-            return run_with_progress(PhotoBatch(model, decoder, options), todo, visible=visible)
-
-
-def _limits(settings: Settings, *, max_pixels: int | None, max_bytes: int | None) -> Limits:
-    """The options, else the settings if they are given, else generous defaults.
-
-    The defaults of the settings protect a service from strangers; here the photos are one's own.
-    """
-    own = {
-        "max_input_bytes": _MAX_BYTES,
-        "max_pixels": _MAX_PIXELS,
-        "max_side_px": _MAX_SIDE_PX,
-        "max_aspect": _MAX_ASPECT,
-    }
-    chosen = {name: value for name, value in own.items() if name not in settings.model_fields_set}
-    given = {"max_pixels": max_pixels, "max_input_bytes": max_bytes}
-    chosen |= {name: value for name, value in given.items() if value is not None}
-    return replace(photo_limits(settings.model_copy(update=chosen)), phone_formats=True)
-
-
-def _bounds(limits: Limits) -> DecodeBounds:
-    """What the decoder may use for a photo of that many pixels."""
-    memory_bytes = max(1 << 30, _BYTES_PER_PIXEL * limits.max_pixels)
-    return DecodeBounds(memory_bytes=memory_bytes, cpu_s=_DECODE_S, wall_s=1.1 * _DECODE_S)
+    with open_engine(settings, options, limits) as batch:
+        return run_with_progress(batch, todo, visible=visible)
 
 
 def _require_task(settings: Settings, task: Task) -> None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Sequence
 
-import click
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import track
@@ -16,9 +14,7 @@ from rich.table import Column, Table
 from worker.commands.exit_codes import line_of
 from worker.commands.restore.batch import Outcome, PhotoBatch
 from worker.commands.restore.plan import DONE_BEFORE, Plan
-
-#: Characters of a file name that would control the terminal, break a line or turn the text round.
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+from worker.commands.terminal import say, shown
 
 
 def run_with_progress(batch: PhotoBatch, plan: Plan, *, visible: bool) -> list[Outcome]:
@@ -43,31 +39,31 @@ def print_report(outcomes: Sequence[Outcome], *, left_out: int, verbose: bool) -
     """
     for outcome in outcomes:
         if outcome.error:
-            _say(f"{outcome.source}: {line_of(outcome.error)}", err=True)
+            say(f"{outcome.source}: {line_of(outcome.error)}", err=True)
         for warning in outcome.warnings:
-            _say(f"{outcome.source}: {warning}", err=True)
+            say(f"{outcome.source}: {warning}", err=True)
     if len(outcomes) == 1:
         _print_line(outcomes[0])
     else:
         _print_summary(outcomes)
     if any(outcome.reason == DONE_BEFORE for outcome in outcomes):
-        _say("What was done before is kept: --no-resume restores it again.")
+        say("What was done before is kept: --no-resume restores it again.")
     if left_out:
-        _say(f"{left_out} subfolder(s) were left out: --recursive restores them, too.")
+        say(f"{left_out} subfolder(s) were left out: --recursive restores them, too.")
     if verbose:
         _print_faces(outcomes)
 
 
 def _print_line(outcome: Outcome) -> None:
     if outcome.reason:
-        _say(f"{outcome.source}: skipped, {outcome.reason}")
+        say(f"{outcome.source}: skipped, {outcome.reason}")
     if outcome.output is None or outcome.reason:
         return
     restored = sum(face.status == "restored" for face in outcome.faces)
     took = ", ".join(f"{stage} {ms} ms" for stage, ms in outcome.timings_ms.items())
-    _say(f"{outcome.output}: {restored} of {len(outcome.faces)} face(s) restored ({took})")
+    say(f"{outcome.output}: {restored} of {len(outcome.faces)} face(s) restored ({took})")
     if outcome.comparison:
-        _say(f"{outcome.comparison}: before and after")
+        say(f"{outcome.comparison}: before and after")
 
 
 def _print_summary(outcomes: Sequence[Outcome]) -> None:
@@ -80,14 +76,14 @@ def _print_summary(outcomes: Sequence[Outcome]) -> None:
         faces = "" if outcome.error or outcome.reason else f"{restored} of {len(outcome.faces)}"
         result = outcome.error.code if outcome.error else str(outcome.output or outcome.reason)
         photo = str(outcome.source.relative_to(common))
-        table.add_row(escape(_shown(photo)), outcome.status, faces, escape(_shown(result)))
+        table.add_row(escape(shown(photo)), outcome.status, faces, escape(shown(result)))
     console = Console()
     console.print(table)
     counts = Counter[str](outcome.status for outcome in outcomes)
     reasons = Counter(outcome.reason for outcome in outcomes if outcome.reason)
     said = [f"{counts[s]} {s}" for s in ("restored", "unchanged", "skipped", "failed")]
     why = "; ".join(f"{count} {reason}" for reason, count in reasons.items())
-    _say(", ".join(said) + (f" (skipped: {why})" if why else ""))
+    say(", ".join(said) + (f" (skipped: {why})" if why else ""))
 
 
 def _print_faces(outcomes: Sequence[Outcome]) -> None:
@@ -98,7 +94,7 @@ def _print_faces(outcomes: Sequence[Outcome]) -> None:
         for face in outcome.faces:
             box = " ".join(f"{value:.0f}" for value in face.box)
             table.add_row(
-                escape(_shown(outcome.source.name)),
+                escape(shown(outcome.source.name)),
                 str(face.index),
                 box,
                 f"{face.score:.3f}",
@@ -107,11 +103,3 @@ def _print_faces(outcomes: Sequence[Outcome]) -> None:
                 "" if face.identity_similarity is None else f"{face.identity_similarity:.2f}",
             )
     Console().print(table)
-
-
-def _say(text: str, *, err: bool = False) -> None:
-    click.echo(_shown(text), err=err)
-
-
-def _shown(text: str) -> str:
-    return _CONTROLS.sub("?", text)

@@ -1,0 +1,1 @@
+"""``facemend watch``: restore the photos that arrive in a folder."""

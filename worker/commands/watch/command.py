@@ -1,0 +1,205 @@
+"""``facemend watch``: restore the photos that arrive in a folder."""
+
+from __future__ import annotations
+
+import fcntl
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event
+from types import FrameType
+from typing import Any
+
+import click
+
+from facemend.folder.photos import PhotoFolder
+from facemend.folder.record import RECORD_NAME, Record
+from facemend.folder.result_names import ResultNames
+from shared.errors import SettingsInvalid
+from worker.commands.exit_codes import (
+    EXIT_MODEL,
+    EXIT_PHOTO_FAILED,
+    EXIT_UNAVAILABLE,
+    errors_as_exit_codes,
+    exit_codes_help,
+)
+from worker.commands.restore.option_flags import given_options, restore_option_flags
+from worker.commands.server import errors_of_the_server, server_options
+from worker.commands.terminal import say
+
+_LOCK_NAME = ".facemend-watch.lock"
+_PATIENCE_S = 20.0  # then the loop says that the service is away, and goes on trying
+
+_EPILOG = """
+\b
+Examples:
+  facemend watch scans mended                       with the engine on this machine
+  facemend watch scans mended --server URL          by a service (key in FACEMEND_API_KEY)
+  facemend watch scans mended --once                what is there now, then end
+
+A photo is restored when its size and its time of change have been the same for --settle seconds.
+Hidden files and files with other suffixes (.part, .tmp) are left alone. What was restored is noted
+in the folder of the results and is not restored again, also after a restart. A photo that cannot
+be restored is moved to --failed, with the reason in a .txt file beside it. If the service is away,
+a disk is full or a folder is gone, the command says so, waits, and goes on.
+
+""" + exit_codes_help(
+    EXIT_MODEL,
+    EXIT_UNAVAILABLE,
+    ok="stopped by Ctrl-C or SIGTERM; with --once: everything is done",
+    failed="with --once: some photo failed and was moved",
+)
+
+
+@click.command(epilog=_EPILOG)
+@click.argument(
+    "inbox", metavar="IN", type=click.Path(exists=True, file_okay=False, path_type=Path)
+)
+@click.argument("output", metavar="OUT", type=click.Path(file_okay=False, path_type=Path))
+@server_options(required=False)
+@click.option("-r", "--recursive", is_flag=True, help="Watch the subfolders, too.")
+@click.option(
+    "--failed",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder for photos that cannot be restored, on the same disk.  [default: IN/failed]",
+)
+@click.option(
+    "--settle",
+    "settle_s",
+    type=click.FloatRange(0.1, 3600),
+    default=3.0,
+    show_default=True,
+    help="Seconds without a change after which a photo is whole.",
+)
+@click.option(
+    "--every",
+    "every_s",
+    type=click.FloatRange(0.1, 3600),
+    default=5.0,
+    show_default=True,
+    help="Seconds between two looks at the folder, if no change is noticed before.",
+)
+@click.option("--once", is_flag=True, help="End when everything that is there now is done.")
+@click.option("-m", "--model", help="Name of the model.  [default: of settings or service]")
+@restore_option_flags
+def watch(
+    *,
+    inbox: Path,
+    output: Path,
+    server: str | None,
+    api_key: str | None,
+    recursive: bool,
+    failed: Path | None,
+    settle_s: float,
+    every_s: float,
+    once: bool,
+    model: str | None,
+    **options: Any,
+) -> None:
+    """Watch the folder IN, and restore each photo that arrives there into the folder OUT.
+
+    Photos are restored on this machine, or by a service if --server is given.
+    """
+    from worker.commands.watch.inbox import Inbox
+    from worker.commands.watch.watching import Watching
+
+    aside = failed or inbox / "failed"
+    with errors_as_exit_codes(), errors_of_the_server(), _alone_in(inbox, output) as record:
+        names = ResultNames([output / RECORD_NAME, *record.results()])
+        photos = PhotoFolder(inbox, recursive, (output, aside))
+        restorer = (
+            _by_service(server, api_key, model, options, (record, names))
+            if server
+            else _by_engine(model, options, (record, names))
+        )
+        with restorer as (restore, in_flight):
+            watching = Watching(
+                Inbox(photos, aside, settle_s),
+                output,
+                record,
+                names,
+                restore,
+                say,
+                in_flight,
+                every_s,
+            )
+            with _stopped_by_signals() as stop:
+                say(f"watching {inbox}; results go to {output}")
+                watching.run(stop, once=once)
+    sys.exit(EXIT_PHOTO_FAILED if once and watching.failures else 0)
+
+
+@contextmanager
+def _alone_in(inbox: Path, output: Path) -> Iterator[Record]:
+    """Yield the record of ``output``. Two commands on one folder would do each photo twice."""
+    output.mkdir(parents=True, exist_ok=True)
+    if output.samefile(inbox):
+        raise SettingsInvalid(f"{output}: the results need a folder of their own")
+    with (output / _LOCK_NAME).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SettingsInvalid(f"another facemend watch writes to {output}") from None
+        yield Record.of_folder(output, "watch")  # other options do not make a photo a new one
+
+
+@contextmanager
+def _by_engine(
+    model: str | None, options: dict[str, Any], folder: tuple[Record, ResultNames]
+) -> Iterator[tuple[Any, int]]:
+    from shared.settings import load_settings
+    from worker.commands.restore.batch import BatchOptions
+    from worker.commands.restore.engine import open_engine, own_limits
+    from worker.commands.watch.restorers import ByEngine
+    from worker.engine import FaceOptions
+
+    settings = load_settings()
+    if model:
+        settings = settings.model_copy(update={"default_model": model})
+    face_options = FaceOptions(**options, crops=False)
+    limits = own_limits(settings)
+    how = BatchOptions(options=face_options, max_bytes=limits.max_bytes)
+    with open_engine(settings, how, limits) as batch:
+        yield ByEngine(batch, *folder), 4
+
+
+@contextmanager
+def _by_service(
+    server: str,
+    api_key: str | None,
+    model: str | None,
+    options: dict[str, Any],
+    folder: tuple[Record, ResultNames],
+) -> Iterator[tuple[Any, int]]:
+    from facemend.client import Client
+    from facemend.folder.run import PhotosByService
+    from worker.commands.watch.restorers import ByService
+
+    if not api_key:
+        raise click.UsageError("--server needs --api-key, or FACEMEND_API_KEY.")
+    request = {**({"model": model} if model else {}), **given_options(options)}
+    with Client(server, api_key, patience_s=_PATIENCE_S) as client:
+        client.list(limit=1)  # a wrong address or key ends the command here
+        yield ByService(client, PhotosByService(client.operations, request, *folder)), 8
+
+
+@contextmanager
+def _stopped_by_signals() -> Iterator[Event]:
+    """Yield an event that SIGINT and SIGTERM set; a second one interrupts."""
+    stop = Event()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        stop.set()
+        say("stopping: finishing what is in hand")
+
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, on_signal) for number in signals}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
