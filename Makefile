@@ -38,7 +38,7 @@ check: setup compose-check ## Check format, lint, types, import layers, spelling
 	$(BIN)/python -m mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	$(BIN)/hadolint deploy/docker/Dockerfile.*
 
 unit: setup ## All tests except those of the whole stack

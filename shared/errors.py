@@ -23,7 +23,8 @@ FacemendError
 └── CommandError        stops a process or a command; its detail is for the person who started it
     └── SettingsInvalid, ManifestInvalid, StackFailed, DatasetError, TrainingFailed
 
-``code`` is the last part of a problem's ``type`` (RFC 9457); docs/problems.md has the cause and the cure of each.
+``code`` is the last part of a problem's ``type`` (RFC 9457); docs/problems.md has the cause and the
+cure of each.
 ``retryable`` says whether the same job may succeed later without a change.
 """
 

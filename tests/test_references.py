@@ -158,7 +158,7 @@ def test_each_file_that_is_named_is_there() -> None:
 def _is_there(name: str) -> bool:
     if "*" in name:
         return any(PurePosixPath(path).match(name) for path in files())
-    return name in NOT_OURS or name in _endings()
+    return name in NOT_OURS or name.removeprefix("../") in _endings()
 
 
 @cache

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     )
     from facemend.folder.run import PhotoOutcome, Report
     from facemend.models import (
+        Batch,
+        BatchItem,
         Detection,
         Event,
         Face,
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
         RestorationPage,
         Result,
         StoredImage,
+        Token,
         Upload,
     )
     from facemend.parameters import Options, Output, Webhook
@@ -62,6 +65,8 @@ if TYPE_CHECKING:
 __all__ = [
     "AsyncClient",
     "AsyncRestored",
+    "Batch",
+    "BatchItem",
     "Client",
     "ClientError",
     "Conflict",
@@ -96,6 +101,7 @@ __all__ = [
     "ServiceError",
     "SignatureInvalid",
     "StoredImage",
+    "Token",
     "Unauthorized",
     "Unavailable",
     "UnexpectedAnswer",
@@ -140,6 +146,8 @@ _NAMES = {
     ),
     "folder.run": ("PhotoOutcome", "Report"),
     "models": (
+        "Batch",
+        "BatchItem",
         "Detection",
         "Event",
         "Face",
@@ -149,6 +157,7 @@ _NAMES = {
         "RestorationPage",
         "Result",
         "StoredImage",
+        "Token",
         "Upload",
     ),
     "parameters": ("Options", "Output", "Webhook"),

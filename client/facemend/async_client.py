@@ -209,6 +209,12 @@ class AsyncClient:
     retry = _Method(Operations.retry, run)
     erase = _Method(Operations.erase, run)
     list = _Method(Operations.list, run)
+    submit_batch = _Method(Operations.submit_batch, run)
+    get_batch = _Method(Operations.get_batch, run)
+    wait_batch = _Method(Operations.wait_batch, run)
+    list_batch_items = _Method(Operations.list_batch_items, run)
+    cancel_batch = _Method(Operations.cancel_batch, run)
+    create_token = _Method(Operations.create_token, run)
     save = _Method(Operations.save, run)
     verify_webhook = staticmethod(verify_webhook)
 

@@ -21,7 +21,7 @@ Stage = Annotated[
     Literal["fetching", "detecting", "restoring", "pasting", "publishing"] | str, _OPEN
 ]
 ImageFormat = Annotated[Literal["png", "jpeg", "webp"] | str, _OPEN]
-WaitUnknown = Annotated[Literal["no-worker", "not-measured"] | str, _OPEN]
+WaitUnknown = Annotated[Literal["no-worker", "not-measured", "paused"] | str, _OPEN]
 FaceStatus = Annotated[Literal["restored", "skipped", "failed"] | str, _OPEN]
 
 
@@ -231,6 +231,73 @@ class Upload(Model):
     url: str
     method: Literal["POST"] = "POST"
     fields: dict[str, str]
+    expires_at: datetime
+
+
+class BatchCounts(Model):
+    """How many items are in each state. ``rejected``: they became no job."""
+
+    total: int
+    queued: int
+    running: int
+    succeeded: int
+    failed: int
+    canceled: int
+    rejected: int
+    erased: int
+
+
+class BatchFile(Model):
+    url: str
+    key: str
+    bytes: int
+    url_expires_at: datetime
+
+
+class Batch(Model):
+    """Up to 1,000 photos of one request. ``manifest`` and ``archive`` come after its end."""
+
+    id: str
+    object: Literal["batch"] = "batch"
+    status: Literal["queued", "running", "completed", "canceled"]
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    expires_at: datetime | None
+    counts: BatchCounts
+    eta_s: float | None
+    manifest: BatchFile | None
+    archive: BatchFile | None
+
+    @property
+    def ended(self) -> bool:
+        """Whether all its jobs have ended."""
+        return self.status in {"completed", "canceled"}
+
+
+class BatchItem(Model):
+    """One item: its job, or the problem for which it was rejected."""
+
+    index: int
+    status: Literal["queued", "running", "succeeded", "failed", "canceled", "rejected", "erased"]
+    restoration_id: str | None
+    restoration: Restoration | None
+    error: Problem | None
+
+
+class BatchItemPage(Model):
+    data: list[BatchItem]
+    next_cursor: str | None
+
+
+class Token(Model):
+    """A short-lived API key for a web page. ``token`` is shown only once."""
+
+    id: str
+    object: Literal["token"] = "token"
+    token: str
+    scopes: list[str]
+    jobs: int
     expires_at: datetime
 
 

@@ -5,19 +5,29 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Unpack
 from urllib.parse import quote
 
+from facemend.batches import ROOT as _BATCHES
+from facemend.batches import BatchOperations
 from facemend.calls import Tries, call, read_model
 from facemend.errors import Conflict, JobCanceled, JobFailed, NotFound, UnexpectedAnswer
 from facemend.folder.photos import PhotoFolder
 from facemend.folder.run import FolderRun, OnOutcome, Report
 from facemend.following import Following
-from facemend.models import Detection, Restoration, RestorationPage, Status, Upload
-from facemend.parameters import Format, Options, Output, Priority, Webhook
+from facemend.models import (
+    Batch,
+    Detection,
+    Restoration,
+    RestorationPage,
+    Status,
+    Token,
+    Upload,
+)
+from facemend.parameters import Format, Options, Output, Priority, Scope, Webhook
 from facemend.photo import Photo, content_type_of, size_bytes
 from facemend.steps import Answer, Request, Steps, handing_to
 from facemend.transfers import Which, check_suffix, fetch, picture_of, replaced
@@ -29,13 +39,12 @@ _POLL_OF_MANY_S = 5.0  # an interrupted batch ends when the polls of its photos 
 
 
 @dataclass(frozen=True, slots=True)
-class Operations:
+class Operations(BatchOperations):
     """``patience_s``: how long a request is tried again while the service is away or busy.
 
     ``poll_s``: how long one request waits for the end of a job, at most 60.
     """
 
-    patience_s: float = 60.0
     poll_s: float = 25.0
 
     def submit(
@@ -244,8 +253,8 @@ class Operations:
         """Run a failed or canceled job again, under the same id. Raises Conflict."""
         return (yield from self._change(job, "retry", {"queued", "running"}))
 
-    def erase(self, job: Restoration | Detection | str) -> Steps[None]:
-        """Erase a job or detection in any state: record, photo and pictures. Raises NotFound."""
+    def erase(self, job: Restoration | Detection | Batch | str) -> Steps[None]:
+        """Erase a job, detection or batch, in any state, with its pictures. Raises NotFound."""
         tries = Tries()
         try:
             yield from self._call(Request(method="DELETE", url=_path(job)), tries)
@@ -268,6 +277,14 @@ class Operations:
         params = _given(status=status, model=model, limit=limit, cursor=cursor)
         answer = yield from self._call(Request(method="GET", url=_ROOT, params=params))
         return read_model(RestorationPage, answer)
+
+    def create_token(
+        self, *, scopes: Sequence[Scope] | None = None, jobs: int = 100, expires_in_s: int = 3600
+    ) -> Steps[Token]:
+        """Make a short-lived key for a web page: fewer scopes, and ``jobs`` jobs at most."""
+        body = _given(scopes=scopes and [*scopes], jobs=jobs, expires_in_s=expires_in_s)
+        answer = yield from self._call(Request(method="POST", url="/v1/tokens", json=body))
+        return read_model(Token, answer)
 
     def save(
         self,
@@ -353,7 +370,7 @@ def _submission(
     return Request(method="POST", url=url, headers=headers, form=form, photo=photo)
 
 
-def _path(job: Restoration | Detection | str) -> str:
+def _path(job: Restoration | Detection | Batch | str) -> str:
     job_id = job if isinstance(job, str) else job.id
-    root = _DETECTIONS if job_id.startswith("det_") else _ROOT
+    root = {"det_": _DETECTIONS, "bat_": _BATCHES}.get(job_id[:4], _ROOT)
     return f"{root}/{quote(job_id, safe='')}"

@@ -78,3 +78,27 @@ class Request(TypedDict, total=False):
     priority: Priority
     start_before_s: int | None
     metadata: dict[str, str]
+
+
+class Source(TypedDict, total=False):
+    """Where the photo of an item is: exactly one of them."""
+
+    url: str | None
+    key: str | None
+    upload_id: str | None
+
+
+class Item(Request, total=False):
+    """One photo of a batch: a request with its ``input``."""
+
+    input: Source
+
+
+class BatchWebhook(TypedDict, total=False):
+    """Where the event ``batch.completed`` is sent."""
+
+    url: str
+    events: list[Literal["batch.completed"]]
+
+
+Scope = Literal["restorations:read", "restorations:write", "admin"]

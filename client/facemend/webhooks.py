@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import Any
 
 from facemend.errors import SignatureInvalid
-from facemend.models import Restoration
+from facemend.models import Batch, Restoration
 
 _TOLERANCE_S = 300
 _PREFIX = "whsec_"
@@ -28,7 +28,8 @@ class WebhookEvent:
     """A verified message.
 
     ``id`` is the same for each attempt to deliver the event: use it to ignore repeats. ``job`` is
-    the job of a ``restoration.…`` event, else None. ``data`` is the message's data as it came.
+    the job of a ``restoration.…`` event and ``batch`` the batch of ``batch.completed``, else None.
+    ``data`` is the message's data as it came.
     """
 
     id: str
@@ -36,6 +37,7 @@ class WebhookEvent:
     timestamp: datetime
     data: dict[str, Any]
     job: Restoration | None
+    batch: Batch | None = None
 
 
 def verify_webhook(
@@ -91,8 +93,9 @@ def _event(event_id: str, content: bytes) -> WebhookEvent:
         message = json.loads(content)
         kind, data = str(message["type"]), dict(message["data"])
         timestamp = datetime.fromisoformat(message["timestamp"])
-        is_job = data.get("object") == "restoration"
-        job = Restoration.model_validate(data) if is_job else None
+        what = data.get("object")
+        job = Restoration.model_validate(data) if what == "restoration" else None
+        batch = Batch.model_validate(data) if what == "batch" else None
     except (ValueError, TypeError, KeyError):
         raise SignatureInvalid("the body is signed, but it is no message of Facemend") from None
-    return WebhookEvent(event_id, kind, timestamp, data, job)
+    return WebhookEvent(event_id, kind, timestamp, data, job, batch)

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from facemend import errors as client_errors
 from facemend import models, parameters
 from shared import errors
-from shared.contract import detections, restorations, uploads
+from shared.contract import batches, detections, restorations, tokens, uploads
 from shared.jobs.job import TERMINAL_EVENT, Event, Priority, Stage, Status
 
 RESOURCES = [
@@ -31,17 +31,34 @@ RESOURCES = [
     (models.PhotoView, detections.PhotoView),
     (models.DetectionResult, detections.DetectionResult),
     (models.Detection, detections.Detection),
+    (models.BatchCounts, batches.BatchCounts),
+    (models.BatchFile, batches.BatchFile),
+    (models.Batch, batches.Batch),
+    (models.BatchItem, batches.BatchItem),
+    (models.BatchItemPage, batches.BatchItemPage),
+    (models.Token, tokens.Token),
 ]
 REQUESTS = [
     (parameters.Options, restorations.Options),
     (parameters.Output, restorations.Output),
     (parameters.Webhook, restorations.Webhook),
     (parameters.Request, restorations.RestorationParameters),
+    (parameters.Item, restorations.RestorationRequest),
+    (parameters.BatchWebhook, batches.BatchWebhook),
 ]
 #: Of schemas, what the client may leave to the service: words, ranges, defaults.
 LEFT_OUT = frozenset(
     {"title", "description", "default", "additionalProperties", "minimum", "maximum"}
-    | {"minLength", "maxLength", "minItems", "maxItems", "maxProperties", "propertyNames"}
+    | {
+        "pattern",
+        "minProperties",
+        "minLength",
+        "maxLength",
+        "minItems",
+        "maxItems",
+        "maxProperties",
+        "propertyNames",
+    }
 )
 
 
