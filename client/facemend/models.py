@@ -93,9 +93,18 @@ class BackgroundUsed(Model):
     averaged: bool
 
 
+class StoredManifest(Model):
+    """The signed manifest of the result, JSON (DSSE). ``url`` is presigned."""
+
+    url: str
+    key: str
+    url_expires_at: datetime
+
+
 class Result(Model):
     image: StoredImage
     comparison: StoredImage | None = None
+    manifest: StoredManifest | None = None
     faces: list[Face]
     model: ModelUsed
     background: BackgroundUsed | None = None

@@ -20,6 +20,7 @@ RESOURCES = [
     (models.Face, restorations.Face),
     (models.ModelUsed, restorations.ModelUsed),
     (models.BackgroundUsed, restorations.BackgroundUsed),
+    (models.StoredManifest, restorations.StoredManifest),
     (models.Result, restorations.Result),
     (models.Progress, restorations.ProgressView),
     (models.Queue, restorations.QueueView),

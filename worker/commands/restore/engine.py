@@ -21,9 +21,7 @@ _BYTES_PER_PIXEL = 26  # that decoding needs at its peak: 16 bits a channel, sev
 
 
 @contextmanager
-def open_engine(
-    settings: Settings, options: BatchOptions, limits: Limits
-) -> Iterator[PhotoBatch]:
+def open_engine(settings: Settings, options: BatchOptions, limits: Limits) -> Iterator[PhotoBatch]:
     """Load the model and start the decoder. Raises ModelUnavailable."""
     # Both take a while to start. The decoder starts in this thread: it dies with its thread.
     with ThreadPoolExecutor(1) as second_thread:

@@ -50,9 +50,12 @@ class ByEngine:
         compared = errand.target.with_name(f"{errand.target.name}_comparison.png")
         work = Work(errand.photo, errand.target, compared, errand.name)
         outcome = self.batch.one(Plan((work,), self.names, self.record), work)
-        if outcome.error is None:
-            return Attempt("done", "; ".join(outcome.warnings), outcome.output)
-        return _attempt_of(outcome.error)
+        if outcome.error is not None:
+            return _attempt_of(outcome.error)
+        remark = "; ".join(outcome.warnings)
+        if self.record.result_before(errand.name) != outcome.output:  # the line was not written
+            return Attempt("later", remark, everywhere=True)
+        return Attempt("done", remark, outcome.output)
 
 
 def _attempt_of(error: FacemendError) -> Attempt:
