@@ -109,6 +109,7 @@ class Settings(BaseSettings):
     provenance_key: SecretStr | None = None  # Ed25519, signs manifests of results; None: none
     provenance_public_keys: Annotated[tuple[str, ...], NoDecode] = ()  # of earlier keys
     input_ttl_s: Kept = 86_400
+    quarantine_ttl_s: Kept = 604_800  # photos that crashed the engine process, and their jobs
     result_ttl_s: Kept = 259_200
     batch_archives: bool = True  # a ZIP of all pictures of a batch, beside the pictures
     sweep_s: Seconds = 3_600.0

@@ -39,7 +39,7 @@ from shared.model_names import CATALOGUE_MODELS
 from shared.net.fetcher import vet
 from shared.photo_size import require_size
 from shared.storage.bucket import StoredObject
-from shared.storage.keys import file_key, input_key
+from shared.storage.keys import file_key, input_key, quarantine_key
 from shared.telemetry import JOBS_CREATED, current_traceparent
 from shared.tenants.api_keys import ApiKey
 
@@ -47,6 +47,7 @@ _log = logging.getLogger(__name__)
 #: Share of the request deadline that a refused request may use in addition, to clean up.
 _CLEANUP_SHARE = 0.1
 _UPLOAD_BUSY_S = 5
+ADMIN = "admin"
 _VISIBLE = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
 
 
@@ -105,13 +106,21 @@ def admit(
 def retry_job(caller: ApiKey, job_id: str, services: Services) -> Job:
     """Put a failed or canceled job back into the queue.
 
-    Raises NotFound, Conflict for a job in another state, InputNotFound if its photo is gone,
-    QueueFull, and Forbidden if a token may create no more jobs.
+    A job in quarantine (``Job.poisoned``) runs alone, and only a key with the scope ``admin`` may
+    do this. Raises NotFound, Conflict for a job in another state, InputNotFound if its photo is
+    gone, QueueFull, and Forbidden if a token may create no more jobs.
     """
     before = services.store.get(caller.tenant, job_id)
     if before.status not in {Status.FAILED, Status.CANCELED}:
         raise Conflict(f"The job is {before.status}. Only failed and canceled jobs can be retried.")
-    if "key" in before.source:
+    if before.poisoned and ADMIN not in caller.scopes:
+        raise Conflict(
+            "The photo crashed the worker, so the job is in quarantine. Only a key with the scope"
+            f" {ADMIN} can run it again."
+        )
+    if before.poisoned:
+        services.storage.head(quarantine_key(before.tenant, job_id))
+    elif "key" in before.source:
         services.storage.head(before.source["key"])  # fail now, not in the run
     services.store.check_room(before.tenant, before.model, before.priority)
     new = as_new(before, caller.owner_id)

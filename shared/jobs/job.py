@@ -171,6 +171,11 @@ class Job:
     trace: str = ""  # W3C traceparent of that request, or empty
 
     @property
+    def poisoned(self) -> bool:
+        """The job failed because its photo crashed the engine process."""
+        return self.error is not None and self.error.get("code") == "poisoned"
+
+    @property
     def log_fields(self) -> dict[str, str]:
         """The fields of every log line about the job; see ``shared.telemetry.bind``."""
         return log_fields(self.id, self.tenant, self.request_id)

@@ -157,7 +157,7 @@ class Runs:
         Returns the new state: queued; canceled if a cancel was accepted before; failed if the
         budget of ``reason`` or of starts is used up. Then its error is ``error``, else worker-lost,
         or poisoned after crashes. Returns None if the run is fenced. After a crash the job is a
-        suspect (``Claim.suspect``).
+        suspect (``Claim.suspect``). A poisoned job is kept as long as its photo in quarantine.
         """
         crashed = reason is Release.CRASH
         problem = to_json(error) if error else _POISONED if crashed else _WORKER_LOST
@@ -169,6 +169,7 @@ class Runs:
             budget=RELEASE_BUDGET[reason],
             max_starts=MAX_STARTS,
             delay_s=delay_s,
+            keep_s=self._settings.quarantine_ttl_s if crashed else None,
             problem=problem,
             exhausted=_WORKER_LOST if crashed else problem,
         )

@@ -1,8 +1,8 @@
 """Builds the keys of all objects in the bucket; no other module does.
 
 The objects of a tenant are under ``tenants/{tenant}/``: the tenant chooses the names in ``files/``,
-the service those in ``inputs/``, ``results/`` and ``batches/``. ``jobs/`` has the manifests of
-unfinished jobs, ``batches/`` those of unfinished batches.
+the service those in ``inputs/``, ``quarantine/``, ``results/`` and ``batches/``. ``jobs/`` has the
+manifests of unfinished jobs, ``batches/`` those of unfinished batches.
 """
 
 from __future__ import annotations
@@ -58,6 +58,16 @@ def input_key(tenant: str, job_id: str) -> str:
     return inputs_prefix(tenant) + job_id
 
 
+def quarantine_prefix(tenant: str) -> str:
+    """Prefix of all photos of a tenant in quarantine; the job id follows."""
+    return f"{TENANTS}{tenant}/quarantine/"
+
+
+def quarantine_key(tenant: str, job_id: str) -> str:
+    """Key of a photo that may crash the engine process, kept for ``settings.quarantine_ttl_s``."""
+    return quarantine_prefix(tenant) + job_id
+
+
 def results_root(tenant: str) -> str:
     """Prefix of all results of a tenant; the job id follows."""
     return f"{TENANTS}{tenant}/results/"
@@ -75,7 +85,11 @@ def results_prefix(tenant: str, job_id: str) -> str:
 
 def job_prefixes(tenant: str, job_id: str) -> tuple[str, ...]:
     """Prefixes of all objects that are erased with a job."""
-    return (input_key(tenant, job_id), results_prefix(tenant, job_id))
+    return (
+        input_key(tenant, job_id),
+        quarantine_key(tenant, job_id),
+        results_prefix(tenant, job_id),
+    )
 
 
 def manifest_key(tenant: str, job_id: str, generation: int) -> str:

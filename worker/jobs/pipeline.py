@@ -12,13 +12,14 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from shared.errors import InputChanged
+from shared.errors import InputChanged, InputNotFound
 from shared.jobs.job import Job, Kind, Progress, Stage, Status
 from shared.jobs.record import Outcome
 from shared.jobs.runs import Claim
 from shared.net.fetcher import Fetcher
 from shared.provenance.signing_keys import SigningKey
 from shared.storage.bucket import ObjectStorage
+from shared.storage.keys import quarantine_key
 from shared.telemetry import traced
 from worker.decoder.decoded_photo import DecodedPhoto
 from worker.engine.stage_timer import OnProgress, StageTimer
@@ -91,7 +92,8 @@ class Pipeline:
         timer.add_ms({"queue": 1000 * _queued_s(claim.job)})
         with timer.stage("fetch"), traced("fetch"):
             context.report(Progress(Stage.FETCHING))
-            data = self._read(claim.job, context)
+            read = self._read_suspect if claim.suspect else self._read
+            data = read(claim.job, context)
             file = InputFile.of(data)
             _check_photo_of_detection(claim.job, file)
         with place:
@@ -114,7 +116,23 @@ class Pipeline:
             timings_ms=timings_ms,
         )
         ResultPublisher(self.storage, claim.job, claim.token).seal(outcome)
+        if claim.suspect:
+            self.storage.delete([quarantine_key(claim.job.tenant, claim.job.id)])
         return outcome
+
+    def _read_suspect(self, job: Job, context: JobContext) -> bytes:
+        """Read the photo of a job that may crash the engine process, and keep a copy apart.
+
+        The copy is written before the run, so that it exists whatever the run does. A later run
+        uses the copy.
+        """
+        key = quarantine_key(job.tenant, job.id)
+        try:
+            return self.storage.get(key, max_bytes=self.max_bytes)
+        except InputNotFound:
+            data = self._read(job, context)
+        self.storage.put(key, data, "application/octet-stream")
+        return data
 
     def _read(self, job: Job, context: JobContext) -> bytes:
         source = job.source

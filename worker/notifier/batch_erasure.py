@@ -9,7 +9,7 @@ from shared.jobs.store import JobStore
 from shared.manifests.batches import BatchManifests
 from shared.manifests.manifests import Manifests
 from shared.storage.bucket import ObjectStorage
-from shared.storage.keys import batch_prefix, input_key, results_prefix
+from shared.storage.keys import batch_prefix, input_key, quarantine_key, results_prefix
 
 _CLAIM_S = 120.0
 
@@ -51,7 +51,8 @@ class BatchErasure:
             self._manifests.remove_all(tenant, job_id)
             results = self._storage.list(results_prefix(tenant, job_id))
             self._storage.delete([stored.key for stored in results])
-        self._storage.delete([input_key(tenant, job_id) for job_id in job_ids])
+        for key in (input_key, quarantine_key):
+            self._storage.delete([key(tenant, job_id) for job_id in job_ids])
 
     def _delete_results(self, tenant: str, batch_id: str) -> None:
         found = self._storage.list(batch_prefix(tenant, batch_id))

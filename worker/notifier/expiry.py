@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from shared.jobs.job import Job
+from shared.jobs.job import Job, Status
 from shared.jobs.store import JobStore
 from shared.storage.bucket import ObjectStorage
-from shared.storage.keys import job_prefixes
+from shared.storage.keys import job_prefixes, quarantine_key
 
 #: Jobs that one claim takes: their objects fit into one or two delete requests.
 _BATCH = 250
@@ -71,7 +71,8 @@ def object_keys(job: Job) -> set[str]:
     A photo that the tenant stored, and a result that another job made, are not among them.
     """
     own = job_prefixes(job.tenant, job.id)
-    return {text for text in _texts([job.source, job.result]) if text.startswith(own)}
+    keys = {text for text in _texts([job.source, job.result]) if text.startswith(own)}
+    return keys | {quarantine_key(job.tenant, job.id)} if job.status is Status.FAILED else keys
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -21,7 +21,7 @@ from shared.manifests.batches import BatchManifestRef, BatchManifests
 from shared.manifests.installation import Installation
 from shared.manifests.manifests import ManifestRef, Manifests
 from shared.storage.bucket import ObjectStorage, StoredObject
-from shared.storage.keys import TENANTS, inputs_prefix, results_root
+from shared.storage.keys import TENANTS, inputs_prefix, quarantine_prefix, results_root
 from shared.telemetry import JOBS_REVIVED, SWEPT
 from worker.notifier.rebuilder import Rebuilder
 
@@ -70,6 +70,7 @@ class Sweeper:
         for tenant in list(self._storage.folders(TENANTS)):
             swept += self._sweep("result", results_root(tenant), _is_obsolete_result)
             swept += self._sweep("input", inputs_prefix(tenant), self._is_obsolete_input)
+            swept += self._sweep("quarantine", quarantine_prefix(tenant), _is_out_of_quarantine)
         return swept
 
     def _sweep_batch_manifests(self) -> int:
@@ -155,6 +156,13 @@ class Sweeper:
         while not self._stopping() and (batch := list(islice(rest, _BATCH))):
             ids = list(dict.fromkeys(map(job_id, batch)))
             yield batch, self._recovery.locate(installation, ids)
+
+
+def _is_out_of_quarantine(_: str, stored: StoredObject, known: JobLocation) -> bool:
+    """Return whether the photo belongs neither to a failed job nor to one that may still fail."""
+    if known.status is None:
+        return known.erased or (stored.age_s or 0.0) >= _OBJECT_MIN_AGE_S
+    return known.status in {Status.SUCCEEDED, Status.CANCELED}
 
 
 def _is_obsolete_result(path: str, stored: StoredObject, known: JobLocation) -> bool:

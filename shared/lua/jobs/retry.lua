@@ -26,12 +26,16 @@ if not spend_jobs(token_id, 1) then return 'spent' end
 
 local record, at = key('job', id), now()
 local deadline = timestamp(at + math.min(deadline_s, tonumber(job.start_before or deadline_s)))
+local outcome = cjson.decode(redis.call('GET', record .. ':outcome') or '{}')
 copy_job_to_deliveries(id)
 change_state(job, 'queued')
 redis.call('DEL', record .. ':outcome')
 redis.call('HDEL', record, 'attempt', 'token', 'started_at', 'finished_at', 'expires_at')
 redis.call('HSET', record, 'generation', job.generation + 1, 'retried_at', timestamp(at),
   'deadline', deadline, 'retry', call)
+if outcome.error and outcome.error.code == 'poisoned' then
+  redis.call('HSET', record, 'spent_crash', 1)  -- it runs alone, and the next crash fails it again
+end
 redis.call('ZADD', key('deadlines'), deadline, id)
 job.since = timestamp(at)
 enqueue(job, 0, 1)

@@ -7,12 +7,12 @@ import pytest
 
 from api import Services
 from shared.errors import CorruptImage
-from shared.jobs.job import Job, Priority, Status
+from shared.jobs.job import Job, Priority, Release, Status
 from shared.jobs.record import Outcome
 from shared.jobs.store import JobStore
 from shared.queue.celery_queue import restore_queue
 from shared.storage.bucket import ObjectStorage
-from shared.storage.keys import MANIFESTS, input_key, manifest_key
+from shared.storage.keys import MANIFESTS, input_key, manifest_key, quarantine_key
 
 
 @pytest.fixture
@@ -116,3 +116,71 @@ def test_a_retry_is_refused_if_the_queue_is_full(
 def test_other_tenants_jobs_are_not_found(enrol: Any, failed: str, problem: Any) -> None:
     answer = enrol("other").post(f"/v1/restorations/{failed}/retry")
     assert problem(answer) == (404, "not-found")
+
+
+# --- quarantine -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def poisoned(client: Any, submit: Any, store: JobStore, storage: ObjectStorage) -> str:
+    """A job whose photo crashed the engine process twice."""
+    job_id = str(submit(client).get_json()["id"])
+    for status in (Status.QUEUED, Status.FAILED):
+        claim = store.runs.claim(job_id, "worker-1")
+        assert claim is not None
+        assert store.runs.release(job_id, claim.token, Release.CRASH) is status
+    storage.put(quarantine_key("acme", job_id), b"photo", "application/octet-stream")
+    return job_id
+
+
+def test_only_an_administrator_runs_a_job_in_quarantine_again(
+    client: Any, enrol: Any, poisoned: str, problem: Any, services: Services
+) -> None:
+    usual = enrol("acme", frozenset({"restorations:read", "restorations:write"}))
+    refused = usual.post(f"/v1/restorations/{poisoned}/retry")
+    assert problem(refused) == (409, "conflict")
+    assert "admin" in refused.get_json()["detail"]
+    assert [ref.generation for ref in services.manifests.all()] == [1]
+    assert client.post(f"/v1/restorations/{poisoned}/retry").status_code == 202
+
+
+def test_a_job_from_quarantine_runs_alone_and_its_next_crash_fails_it_again(
+    client: Any, poisoned: str, store: JobStore
+) -> None:
+    client.post(f"/v1/restorations/{poisoned}/retry")
+    claim = store.runs.claim(poisoned, "worker-1")
+    assert claim is not None
+    assert claim.suspect
+    assert store.runs.release(poisoned, claim.token, Release.CRASH) is Status.FAILED
+    assert store.get("acme", poisoned).poisoned
+
+
+def test_a_job_in_quarantine_needs_its_copy_and_not_its_upload(
+    client: Any, poisoned: str, problem: Any, storage: ObjectStorage
+) -> None:
+    storage.delete([input_key("acme", poisoned)])
+    storage.delete([quarantine_key("acme", poisoned)])
+    refused = client.post(f"/v1/restorations/{poisoned}/retry")
+    assert problem(refused) == (422, "input-not-found")
+    storage.put(quarantine_key("acme", poisoned), b"photo", "application/octet-stream")
+    assert client.post(f"/v1/restorations/{poisoned}/retry").status_code == 202
+
+
+def test_a_job_in_quarantine_is_kept_as_long_as_its_photo(
+    client: Any, poisoned: str, failed: str, store: JobStore, services: Services
+) -> None:
+    def kept_s(job_id: str) -> float:
+        job = store.get("acme", job_id)
+        assert job.expires_at is not None
+        assert job.finished_at is not None
+        return job.expires_at - job.finished_at
+
+    assert kept_s(poisoned) == pytest.approx(services.settings.quarantine_ttl_s)
+    assert kept_s(failed) == pytest.approx(services.settings.result_ttl_s)
+
+
+def test_erasing_a_job_in_quarantine_erases_its_photo(
+    client: Any, poisoned: str, storage: ObjectStorage
+) -> None:
+    assert client.open(f"/v1/restorations/{poisoned}", method="DELETE").status_code == 204
+    assert list(storage.list("tenants/")) == []

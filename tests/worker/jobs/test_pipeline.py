@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from shared.errors import InputNotFound, UnsupportedImage
+from shared.errors import EngineCrashed, InputNotFound, UnsupportedImage
 from shared.jobs.job import Job, Stage, Status
 from shared.jobs.runs import Claim
 from shared.provenance.signing_keys import PublicKeys, SigningKey
 from shared.provenance.statement import read_manifest
 from shared.storage.bucket import ObjectStorage
+from shared.storage.keys import quarantine_key
 from tests.worker.scripted import RecordingContext
 from worker.jobs.pipeline import Pipeline
 
@@ -158,3 +159,33 @@ def test_without_a_key_there_is_no_manifest(pipeline: Pipeline, submit: Submit) 
     result = pipeline.run(claim(submit()), RecordingContext()).result
     assert result is not None
     assert "manifest" not in result
+
+
+# --- quarantine -----------------------------------------------------------------------------
+
+
+def test_the_photo_of_a_suspect_is_kept_apart_while_it_runs(
+    pipeline: Pipeline, submit: Submit, storage: ObjectStorage, png: bytes, origin: str
+) -> None:
+    class Crashing:
+        def restore(self, *_: object, **__: object) -> object:
+            raise EngineCrashed
+
+    job = submit(source={"url": f"{origin}/photo.png"})
+    crashing = dataclasses.replace(pipeline, engine=Crashing())
+    with pytest.raises(EngineCrashed):
+        crashing.run(Claim(job, "t"), RecordingContext())
+    assert list(storage.list("tenants/acme/quarantine/")) == []
+    with pytest.raises(EngineCrashed):
+        crashing.run(Claim(job, "t", suspect=True), RecordingContext())
+    assert storage.get(quarantine_key("acme", job.id), max_bytes=10**7) == png
+
+
+def test_a_suspect_runs_from_the_copy_and_the_copy_goes_when_it_succeeds(
+    pipeline: Pipeline, submit: Submit, storage: ObjectStorage, png: bytes
+) -> None:
+    job = submit(source={"url": "http://127.0.0.1:9/gone.png"})
+    storage.put(quarantine_key("acme", job.id), png, "application/octet-stream")
+    outcome = pipeline.run(Claim(job, "t", suspect=True), RecordingContext())
+    assert outcome.status is Status.SUCCEEDED
+    assert list(storage.list("tenants/acme/quarantine/")) == []

@@ -13,7 +13,7 @@ from shared.jobs.record import Outcome
 from shared.jobs.store import JobStore
 from shared.manifests.manifests import Manifests
 from shared.storage.bucket import StoredObject
-from shared.storage.keys import file_key, input_key
+from shared.storage.keys import file_key, input_key, quarantine_key
 from tests.jobs import TENANT, new_job
 from tests.worker.conftest import Admit
 from tests.worker.later import DONE, FAILED, HOUR, LaterStorage, claim, keys, picture, put
@@ -175,3 +175,17 @@ def test_nothing_is_deleted_if_redis_is_emptied_during_a_sweep(
     with pytest.raises(Unavailable):
         careful.sweep_objects()
     assert keys(objects) == before
+
+
+def test_a_photo_stays_in_quarantine_only_with_a_failed_job_or_one_that_may_fail(
+    store: JobStore, objects: LaterStorage, sweeper: Sweeper, admit: Admit
+) -> None:
+    waiting, failed, done, erased = (admit() for _ in range(4))
+    store.runs.finish(failed.id, claim(store, failed).token, FAILED)
+    store.runs.finish(done.id, claim(store, done).token, DONE)
+    store.erase(TENANT, erased.id)
+    photos = {new.id: quarantine_key(TENANT, new.id) for new in (waiting, failed, done, erased)}
+    put(objects, *photos.values())
+    sweeper.sweep_objects()
+    left = {key for key in keys(objects) if "/quarantine/" in key}
+    assert left == {photos[waiting.id], photos[failed.id]}
