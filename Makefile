@@ -1,6 +1,6 @@
 # Start with: make demo. All targets: make help.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test check unit e2e chaos state-machine coverage fuzz fmt lock compose-check compose-e2e bench-engine bench-service clean
+.PHONY: help setup setup-tests python demo up test check unit e2e chaos state-machine coverage fuzz fmt lock compose-check compose-e2e bench-engine bench-service clean
 SHELL := /bin/bash
 
 # The first suitable Python. To use another one: make setup PYTHON=/path/to/python3
@@ -17,9 +17,14 @@ LONG := $(BIN)/python -m pytest -o faulthandler_timeout=0
 help: ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-setup: ## Create the environment (cached; FACEMEND_TORCH=gpu: torch with CUDA)
-	@test -n "$(PYTHON)" || { echo "Facemend needs Python 3.11 to 3.14: apt-get install python3" >&2; exit 1; }
+setup: python ## Create the environment (cached; FACEMEND_TORCH=gpu: torch with CUDA)
+	@$(PYTHON) deploy/setup/install.py --only-run
+
+setup-tests: python ## Create the environment with the tests and their tools
 	@$(PYTHON) deploy/setup/install.py
+
+python: ## Check that there is a suitable Python
+	@test -n "$(PYTHON)" || { echo "Facemend needs Python 3.11 to 3.14: apt-get install python3" >&2; exit 1; }
 
 demo: ## Start the whole service, restore a photo, stop; the pictures are in demo/
 	@started=$$(date +%s) && $(MAKE) --no-print-directory setup && \
@@ -32,7 +37,7 @@ test: check ## Everything that CI runs: check, all tests, chaos
 	$(PYTEST)
 	$(BIN)/python -m tests.chaos
 
-check: setup compose-check ## Check format, lint, types, import layers, spelling, docs, Docker files
+check: setup-tests compose-check ## Check format, lint, types, import layers, spelling, docs, Docker files
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/python -m mypy
@@ -41,38 +46,38 @@ check: setup compose-check ## Check format, lint, types, import layers, spelling
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	$(BIN)/hadolint deploy/docker/Dockerfile.*
 
-unit: setup ## All tests except those of the whole stack
+unit: setup-tests ## All tests except those of the whole stack
 	$(PYTEST) -m "not e2e"
 
-e2e: setup ## The tests of the whole stack
+e2e: setup-tests ## The tests of the whole stack
 	$(BIN)/python -m pytest -m e2e
 
-chaos: setup ## Inject faults, count lost, repeated and late jobs (ROWS="F1 F14", SEED=7)
+chaos: setup-tests ## Inject faults, count lost, repeated and late jobs (ROWS="F1 F14", SEED=7)
 	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(ROWS)
 
-state-machine: setup ## Longer runs of the state machine test of the job record (SEED=1)
+state-machine: setup-tests ## Longer runs of the state machine test of the job record (SEED=1)
 	$(LONG) tests/shared/model/test_state_machine.py --hypothesis-profile=long --hypothesis-seed=$(or $(SEED),0)
 
-coverage: setup ## Report lines and branches that no test runs
+coverage: setup-tests ## Report lines and branches that no test runs
 	$(BIN)/python -m pytest -m "not e2e" --cov --cov-report=term-missing:skip-covered
 
-fmt: setup ## Format the code and apply automatic fixes
+fmt: setup-tests ## Format the code and apply automatic fixes
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
-fuzz: setup ## Send thousands of requests generated from the OpenAPI document
+fuzz: setup-tests ## Send thousands of requests generated from the OpenAPI document
 	FUZZ_EXAMPLES=800 FUZZ_LEAST=5000 $(LONG) tests/api/test_fuzz.py -rP
 
-bench-engine: setup ## Benchmark the engine; writes benchmarks/results (needs an idle machine)
+bench-engine: setup-tests ## Benchmark the engine; writes benchmarks/results (needs an idle machine)
 	$(BIN)/python -m benchmarks.engine --ship
 
-bench-service: setup ## Benchmark the service; writes benchmarks/results (needs an idle machine)
+bench-service: setup-tests ## Benchmark the service; writes benchmarks/results (needs an idle machine)
 	$(BIN)/python -m benchmarks.service
 
-compose-check: setup ## Check docker-compose.yml (needs no Docker)
+compose-check: setup-tests ## Check docker-compose.yml (needs no Docker)
 	@deploy/docker/check-compose
 
-compose-e2e: setup ## Build and run docker-compose.yml, restore a photo, scale, stop (needs a Docker engine)
+compose-e2e: setup-tests ## Build and run docker-compose.yml, restore a photo, scale, stop (needs a Docker engine)
 	@deploy/docker/compose-e2e
 
 lock: ## Update requirements/*.lock (UPGRADE=1: to the newest versions)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib
 import io
 import sys
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import click
 
-from shared.telemetry import program_version
+from shared.program_version import program_version
 from worker.engine.backends.no_telemetry import disable_telemetry
 
 _HELP = """Restore faces in old, blurred or compressed photos.
@@ -24,6 +24,11 @@ facemend up                           the whole service, on this machine
 
 Settings come from FACEMEND_… environment variables or a .env file; docs/operations.md lists them.
 """
+
+
+_OURS = ("api", "deploy", "facemend", "shared", "worker")
+#: The extra that a command needs, where it is not ``worker``.
+_EXTRAS = {"demo": "all", "keys": "api", "rebuild": "api", "up": "all"}
 
 
 class LazyGroup(click.Group):
@@ -72,6 +77,12 @@ class LazyGroup(click.Group):
         "up": ("worker.commands.up:up", "Run the whole service on this machine."),
     }
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as missing:
+            raise _not_installed(ctx.invoked_subcommand or "", missing) from None
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands_by_name)
 
@@ -79,7 +90,10 @@ class LazyGroup(click.Group):
         if cmd_name not in self.commands_by_name:
             return None
         module, _, name = self.commands_by_name[cmd_name][0].partition(":")
-        command: click.Command = getattr(importlib.import_module(module), name)
+        try:
+            command: click.Command = getattr(importlib.import_module(module), name)
+        except ModuleNotFoundError as missing:
+            raise _not_installed(cmd_name, missing) from None
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -87,8 +101,32 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, line) for name, (_, line) in self.commands_by_name.items()])
 
 
+def _not_installed(command: str, missing: ModuleNotFoundError) -> Exception:
+    """Return the error of a package that is not installed: one line, which names the extra."""
+    package = (missing.name or "").partition(".")[0]
+    if package in {"", *_OURS}:
+        return missing
+    return click.ClickException(
+        f"{command} needs the package {package}, which is not installed: "
+        f"pip install 'facemend[{_EXTRAS.get(command, 'worker')}]'"
+    )
+
+
+def _print_version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        click.echo(f"facemend, version {program_version()}")
+        ctx.exit()
+
+
 @click.group(cls=LazyGroup, help=_HELP, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(program_version(), prog_name="facemend")
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_print_version,
+    help="Show the version and exit.",
+)
 def main() -> None:
     """Run a command."""
     disable_telemetry()

@@ -1,8 +1,9 @@
 """Create the environment: ``make setup``. Standard library only; Python 3.11 to 3.14.
 
 The large packages are in a cache that all checkouts share, one folder for each set of lock files
-and Python. ``.venv`` in the checkout is a small environment on top of it. It holds the project
-itself as an editable install.
+and Python. The folder of ``run`` has what the service needs; that of ``dev``, on top of it, has the
+tests and their tools. ``.venv`` in the checkout is a small environment on top of both. It holds the
+project itself as an editable install. With ``--only-run``, ``dev`` is left out.
 
 FACEMEND_CACHE         folder of the cache (default: facemend in $XDG_CACHE_HOME or ~/.cache)
 FACEMEND_TORCH…        the build of torch, see torch_build.py
@@ -14,28 +15,23 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import re
 import shutil
-import subprocess
 import sys
 import sysconfig
 import time
 import venv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from deploy.setup import torch_build
-from deploy.setup.pip_progress import PipFailed, run_pip
+from deploy.setup.installer import REQUIREMENTS, ROOT, Installer, InstallFailed, pip, run
 
-ROOT = Path(__file__).resolve().parents[2]
-REQUIREMENTS = ROOT / "requirements"
-# Debian and Ubuntu leave pip and ensurepip out of their Python, so the repository contains pip.
-PIP_WHEEL = REQUIREMENTS / "pip-26.3-py3-none-any.whl"
-PIP_SHA256 = "f3b60b20ffaadd4415ed7957212a38ac63fa4c5fa375bd0f4a797777940fad13"
-
-
-class SetupFailed(Exception):
-    """Setup cannot go on; the message is one line for the person who runs it."""
+#: Lock files of each folder. All are complete, so nothing is installed for its sake.
+_RUN = ("run.lock", "bare.lock", "bare-demo.lock")
+_DEV = ("dev.lock", "bare-dev.lock")
+_ENTRY = re.compile(r"(?m)^(?=[a-z0-9][a-z0-9._-]*==)")
 
 
 def main() -> int:
@@ -44,10 +40,12 @@ def main() -> int:
         print("Facemend needs Python 3.11 to 3.14; this is", sys.version.split()[0])
         return 1
     try:
-        base = cache_folder(os.environ) / f"env-{environment_key(os.environ)}"
-        make_environment(base)
-        make_checkout_environment(base)
-    except (SetupFailed, PipFailed, OSError) as error:
+        cache = cache_folder(os.environ)
+        layers = [make_run_environment(cache)]
+        if "--only-run" not in sys.argv:
+            layers.insert(0, make_dev_environment(cache))
+        make_checkout_environment(layers)
+    except (InstallFailed, OSError) as error:
         print(f"setup failed: {error}", file=sys.stderr)
         return 1
     return 0
@@ -67,12 +65,12 @@ def cache_folder(environ: Mapping[str, str]) -> Path:
     return ROOT / ".cache" / "facemend"
 
 
-def environment_key(environ: Mapping[str, str]) -> str:
+def environment_key(environ: Mapping[str, str], locks: Sequence[str]) -> str:
     """Hash everything that decides what is installed, to 16 hex digits."""
     digest = hashlib.sha256()
     pins = [
         line
-        for name in ("dev.lock", "bare-dev.lock", "bare.lock")
+        for name in locks
         for line in (REQUIREMENTS / name).read_text().splitlines()
         if not line.lstrip().startswith("#")
     ]
@@ -82,8 +80,44 @@ def environment_key(environ: Mapping[str, str]) -> str:
     return digest.hexdigest()[:16]
 
 
-def make_environment(folder: Path) -> None:
-    """Install everything except the project into ``folder``, unless it is complete already."""
+def make_run_environment(cache: Path) -> Path:
+    """Install what the service and the demo need, unless it is there. Return the folder."""
+    folder = cache / f"run-{environment_key(os.environ, _RUN)}"
+
+    def install(installer: Installer, python: Path) -> None:
+        torch_build.install(installer, python, os.environ)
+        print("installing the locked packages", flush=True)
+        locks = [word for name in _RUN for word in ("-r", str(REQUIREMENTS / name))]
+        installer.install(python, "--require-hashes", "--no-deps", *locks)
+
+    _complete(folder, install)
+    return folder
+
+
+def make_dev_environment(cache: Path) -> Path:
+    """Install what the tests need besides that, unless it is there. Return the folder."""
+    folder = cache / f"dev-{environment_key(os.environ, (*_RUN, *_DEV))}"
+
+    def install(installer: Installer, python: Path) -> None:
+        print("installing the locked packages of the tests", flush=True)
+        lock = folder / "dev.lock"
+        lock.write_text(missing_packages(*((REQUIREMENTS / name).read_text() for name in _DEV)))
+        installer.install(python, "--require-hashes", "--no-deps", "-r", str(lock))
+
+    _complete(folder, install)
+    return folder
+
+
+def missing_packages(*locks: str) -> str:
+    """Return the entries of ``locks`` whose packages are not in those of the run environment."""
+    run_locks = [(REQUIREMENTS / name).read_text() for name in _RUN]
+    there = {entry.split("==")[0] for lock in run_locks for entry in _ENTRY.split(lock)[1:]}
+    entries = [entry for lock in locks for entry in _ENTRY.split(lock)[1:]]
+    return "".join(entry for entry in entries if entry.split("==")[0] not in there)
+
+
+def _complete(folder: Path, install: Callable[[Installer, Path], None]) -> None:
+    """Create an environment in ``folder`` and fill it, unless it is complete already."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _locked(folder.with_suffix(".lock")):
         if (folder / "complete").exists():
@@ -92,34 +126,35 @@ def make_environment(folder: Path) -> None:
         started = time.monotonic()
         print(f"environment: creating {folder}", flush=True)
         shutil.rmtree(folder, ignore_errors=True)
-        python = _bare_environment(folder)
-        torch_build.install(python, os.environ)
-        print("installing the locked packages", flush=True)
-        for name in ("dev.lock", "bare.lock", "bare-dev.lock"):
-            lock = str(REQUIREMENTS / name)
-            run_pip(python, ["install", "--require-hashes", "--no-deps", "-r", lock])
+        python = _create(folder)
+        with Installer(folder.parent) as installer:
+            install(installer, python)
         summary = f"{_size_mb(folder):,} MB, created in {time.monotonic() - started:.0f} s"
         (folder / "complete").write_text(summary + "\n")
         print(f"environment: {summary}", flush=True)
 
 
-def make_checkout_environment(base: Path) -> None:
-    """Create ``.venv``: the packages of ``base``, and the project as an editable install."""
+def make_checkout_environment(layers: Sequence[Path]) -> None:
+    """Create ``.venv``: the packages of all layers, and the project as an editable install."""
     folder = ROOT / ".venv"
-    key = f"{base}\n{hashlib.sha256((ROOT / 'pyproject.toml').read_bytes()).hexdigest()}\n"
+    project = hashlib.sha256((ROOT / "pyproject.toml").read_bytes()).hexdigest()
+    key = "".join(f"{part}\n" for part in (*layers, project))
     marker = folder / "complete"
-    if marker.exists() and marker.read_text() == key:
+    if marker.exists() and marker.read_text().endswith(key):  # with tests is good without them too
         return
     print("environment: linking this checkout to it in .venv", flush=True)
     if folder.is_symlink():
         folder.unlink()
     shutil.rmtree(folder, ignore_errors=True)
     python = _create(folder)
-    line = f"import site; site.addsitedir({str(_site_packages(base))!r})\n"
-    (_site_packages(folder) / "facemend_cache.pth").write_text(line)
-    argv = ["install", "--no-index", "--no-deps", "--no-build-isolation", "--editable", str(ROOT)]
-    run_pip(python, argv)
-    _link_programs(base, folder)
+    lines = [f"site.addsitedir({str(_site_packages(layer))!r})" for layer in layers]
+    (_site_packages(folder) / "facemend_cache.pth").write_text(
+        "; ".join(["import site", *lines]) + "\n"
+    )
+    argv = ["install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation", "--editable"]
+    run([*pip(python), *argv, str(ROOT)])
+    for layer in layers:
+        _link_programs(layer, folder)
     marker.write_text(key)
 
 
@@ -137,19 +172,6 @@ def _link_programs(base: Path, folder: Path) -> None:
             target.chmod(0o755)
         else:
             target.symlink_to(program)
-
-
-def _bare_environment(folder: Path) -> Path:
-    """Create an environment that has only pip, from the wheel in the repository."""
-    found = hashlib.sha256(PIP_WHEEL.read_bytes()).hexdigest()
-    if found != PIP_SHA256:
-        raise SetupFailed(f"{PIP_WHEEL} is damaged: sha256 {found}, expected {PIP_SHA256}")
-    python = _create(folder)
-    wheel = str(PIP_WHEEL)
-    subprocess.run(  # noqa: S603  # Python can run a wheel as a zip file
-        [python, f"{wheel}/pip", "install", "--quiet", "--no-index", wheel], check=True
-    )
-    return python
 
 
 def _create(folder: Path) -> Path:

@@ -16,11 +16,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = ROOT / "requirements"
-UV = "uv==0.13.8"
 #: Lock file → its inputs: files, and extras of pyproject.toml.
 LOCKS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "installer.lock": (("requirements/installer.in",), ()),
     "api.lock": (("pyproject.toml",), ("api",)),
     "worker.lock": (("pyproject.toml", "requirements/torch.in"), ("worker", "openvino")),
+    "run.lock": (
+        ("pyproject.toml", "requirements/torch.in", "requirements/build.in"),
+        ("api", "worker", "openvino", "embedded", "heif"),
+    ),
     "dev.lock": (
         ("pyproject.toml", "requirements/torch.in", "requirements/build.in"),
         (
@@ -30,6 +34,7 @@ LOCKS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     "build.lock": (("requirements/build.in",), ()),
     "bare.lock": (("requirements/bare.in",), ()),
+    "bare-demo.lock": (("requirements/bare-demo.in",), ()),
     "bare-dev.lock": (("requirements/bare-dev.in",), ()),
     "s3.lock": (("requirements/s3.in",), ()),
 }
@@ -39,13 +44,13 @@ _LEFT_OUT = ("torch", "torchvision", "facexlib", "opencv-python")
 
 def fingerprint() -> str:
     """Return the SHA-256 of all inputs, which the first line of each lock file repeats."""
-    # Comments and the settings of tools are left out: they do not change what is installed.
-    digest = hashlib.sha256(UV.encode())
-    project = (ROOT / "pyproject.toml").read_text()
-    digest.update(project.partition("[project.scripts]")[0].encode())
-    for path in sorted(REQUIREMENTS.glob("*.in")):
-        lines = path.read_text().splitlines()
-        digest.update("\n".join(line for line in lines if not line.startswith("#")).encode())
+    # Comments, our own version and the settings of tools do not change what is installed.
+    project = (ROOT / "pyproject.toml").read_text().partition("[project.scripts]")[0]
+    texts = [project, *(path.read_text() for path in sorted(REQUIREMENTS.glob("*.in")))]
+    digest = hashlib.sha256()
+    for line in "\n".join(texts).splitlines():
+        if not line.startswith(("#", "version = ")):
+            digest.update(line.partition("  # ")[0].encode() + b"\n")
     return digest.hexdigest()
 
 
@@ -54,15 +59,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         venv.create(folder, with_pip=True)
         python = Path(folder) / "bin" / "python"
-        _run([str(python), "-m", "pip", "install", "--quiet", UV])
+        uv = str(REQUIREMENTS / "installer.in")
+        _run([str(python), "-m", "pip", "install", "--quiet", "-r", uv])
         overrides = Path(folder) / "overrides.txt"
         overrides.write_text("".join(f'{name} ; sys_platform == "never"\n' for name in _LEFT_OUT))
         for name, (files, extras) in LOCKS.items():
             target = Path(folder) / name
-            if (
-                REQUIREMENTS / name
-            ).exists():  # keep the pinned versions, unless --upgrade is given
-                target.write_bytes((REQUIREMENTS / name).read_bytes())
+            old = REQUIREMENTS / (name if (REQUIREMENTS / name).exists() else "dev.lock")
+            target.write_bytes(old.read_bytes())  # keeps the versions, unless --upgrade is given
             argv = [str(Path(folder) / "bin" / "uv"), "pip", "compile", *files]
             argv += [f"--extra={extra}" for extra in extras]
             argv += ["--universal", "--python-version=3.11", "--generate-hashes", "--quiet"]

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from deploy.setup.pip_progress import PipFailed, run_pip
+from deploy.setup.installer import Installer, InstallFailed
 
 TORCH = "torch==2.13.0"
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
@@ -34,23 +35,22 @@ def sources(environ: Mapping[str, str]) -> list[Source]:
     if environ.get("FACEMEND_TORCH") == "gpu":
         return [gpu]
     index = environ.get("FACEMEND_TORCH_INDEX") or CPU_INDEX
-    cpu = ("--no-deps", "--index-url", index, "--retries", "0", "--timeout", "10")
     return [
         Source("a wheel on this machine", ("--no-deps", "--no-index")),
-        Source("the CPU build, about 190 MB to download", cpu),
+        Source("the CPU build, about 190 MB to download", ("--no-deps", "--index-url", index)),
         gpu,
     ]
 
 
-def install(python: Path, environ: Mapping[str, str]) -> None:
-    """Install torch from the first source that has it. Raises PipFailed."""
+def install(installer: Installer, python: Path, environ: Mapping[str, str]) -> None:
+    """Install torch from the first source that has it. Raises InstallFailed."""
     print(f"installing {TORCH}, the largest part (about 700 MB on disk)", flush=True)
     choices = sources(environ)
     for source in choices:
         print(f"  trying {source.name}", flush=True)
         try:
-            run_pip(python, ["install", *source.options, TORCH])
-        except PipFailed:
+            installer.install(python, *source.options, TORCH, patient=source is choices[-1])
+        except InstallFailed:
             if source is choices[-1]:
                 raise
         else:
@@ -59,6 +59,7 @@ def install(python: Path, environ: Mapping[str, str]) -> None:
 
 if __name__ == "__main__":
     try:
-        install(Path(sys.argv[1]), os.environ)
-    except PipFailed as error:
+        with Installer(Path(tempfile.gettempdir())) as installer:
+            install(installer, Path(sys.argv[1]), os.environ)
+    except InstallFailed as error:
         sys.exit(str(error))

@@ -6,7 +6,6 @@ Gauges of the whole service are in ``worker.notifier.gauges``, those of the HTTP
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from prometheus_client import Counter, Gauge, Histogram, start_http_server
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import REGISTRY
 
+from shared.program_version import program_version
 from shared.settings import Settings
 
 #: Upper bounds of the buckets of times, in seconds.
@@ -130,14 +130,6 @@ def identify_process(process: str) -> None:
         REDIS_ERRORS.labels(kind)
     for kind in S3_FAILURES:
         S3_ERRORS.labels(kind)
-
-
-def program_version() -> str:
-    """Return the version of the installed package, or ``unknown`` in a checkout without one."""
-    try:
-        return importlib.metadata.version("facemend")
-    except importlib.metadata.PackageNotFoundError:
-        return "unknown"
 
 
 @contextmanager

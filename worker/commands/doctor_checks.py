@@ -71,6 +71,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
 def _cure(error: Exception) -> str:
     if isinstance(error, FacemendError):
         return "see the message"
+    if isinstance(error, ModuleNotFoundError):
+        return "pip install 'facemend[worker]'"
     return "install anew: make setup; report it if it stays"
 
 
@@ -81,7 +83,7 @@ def _packages(_: Settings) -> Iterator[Finding]:
         if version:
             yield Finding("", package, "ok", version)
         else:
-            yield Finding("", package, "fail", "not installed", f"pip install {package}")
+            yield Finding("", package, "fail", "not installed", "pip install 'facemend[worker]'")
     for module, (package, use) in _OPTIONAL.items():
         version = _version(module, package)
         if version:

@@ -6,7 +6,7 @@ import threading
 import time
 
 from shared.jobs.workers import WorkerState
-from shared.telemetry import program_version
+from shared.program_version import program_version
 from worker.engine_process import batch_metrics
 from worker.engine_process.batch_metrics import DeviceBatch
 from worker.jobs.places import DevicePlaces, FetchPlaces

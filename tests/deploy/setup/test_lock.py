@@ -98,9 +98,22 @@ def test_the_project_and_the_setup_have_the_same_version_of_torch() -> None:
     assert TORCH in project["optional-dependencies"]["worker"]
 
 
-def test_the_wheel_of_pip_in_the_repository_has_the_expected_hash() -> None:
-    import hashlib
+def test_the_lock_file_of_the_demo_is_a_part_of_that_of_the_tests() -> None:
+    """Two layers with two versions of a package would mix them."""
+    everything = set(ENTRY.findall((REQUIREMENTS / "dev.lock").read_text()))
+    for lock in ("run.lock", "bare-demo.lock"):
+        assert set(ENTRY.findall((REQUIREMENTS / lock).read_text())) <= everything
 
-    from deploy.setup.install import PIP_SHA256, PIP_WHEEL
 
-    assert hashlib.sha256(Path(PIP_WHEEL).read_bytes()).hexdigest() == PIP_SHA256
+def test_the_base_is_small() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    base = {re.split("[~=<>[]", line)[0] for line in project["dependencies"]}
+    assert base.isdisjoint({"boto3", "celery", "flask", "numpy", "redis", "torch"})
+
+
+def test_the_extra_all_has_every_extra_of_a_service_on_one_machine() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    (line,) = extras["all"]
+    named = set(line.partition("[")[2].rstrip("]").split(","))
+    assert {"api", "worker", "embedded", "openvino", "demo"} <= named <= set(extras)
