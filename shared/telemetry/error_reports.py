@@ -11,9 +11,9 @@ import re
 from typing import Any
 
 from shared.errors import SettingsInvalid
+from shared.program_version import program_version
 from shared.settings import Settings
 from shared.telemetry.logs import bound_fields, redact
-from shared.telemetry.metrics import program_version
 
 _URL = re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s\"'<>]+", re.IGNORECASE)
 _IDS = ("job_id", "request_id", "delivery_id")

@@ -16,8 +16,8 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from shared.errors import FacemendError, SettingsInvalid
+from shared.program_version import program_version
 from shared.settings import Settings
-from shared.telemetry.metrics import program_version
 
 Kind = Literal["internal", "server", "client", "producer", "consumer"]
 Attribute = str | int | float | bool

@@ -22,11 +22,11 @@ from shared.jobs.job import Job
 from shared.jobs.record import Outcome
 from shared.manifests.manifests import Manifests
 from shared.net.fetcher import Fetcher
+from shared.program_version import program_version
 from shared.provenance.signing_keys import SigningKey
 from shared.provenance.statement import Making, write_manifest
 from shared.storage.bucket import ObjectStorage
 from shared.storage.keys import file_key, result_key
-from shared.telemetry import program_version
 from worker.engine_process.result_file import Picture, ResultFile
 
 #: Pauses between the attempts at a client's address. After the last one, the job is tried again.

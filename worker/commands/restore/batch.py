@@ -21,7 +21,7 @@ from shared.errors import (
     InputTooLarge,
     PublishFailed,
 )
-from shared.telemetry import program_version
+from shared.program_version import program_version
 from worker.commands.restore.plan import FORMATS, Plan, Skipped, Work
 from worker.decoder import Decoder, photo_of
 from worker.engine import BackgroundUsed, FaceOptions, FaceRecord, Restoration
