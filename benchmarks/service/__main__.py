@@ -12,11 +12,12 @@ import click
 from benchmarks.report import Report
 from benchmarks.service.device_utilization import measure_device_utilization
 from benchmarks.service.expiry import measure_expiry
+from benchmarks.service.page import measure_page
 from benchmarks.service.records import measure_depth, measure_many_workers, measure_scripts
 from benchmarks.service.submission import measure_submission
 
 RESULTS = Path(__file__).parents[1] / "results"
-_SECTIONS = ("submit", "scripts", "depth", "workers", "expiry", "utilization")
+_SECTIONS = ("submit", "scripts", "depth", "workers", "expiry", "page", "utilization")
 
 
 @click.command()
@@ -28,7 +29,7 @@ _SECTIONS = ("submit", "scripts", "depth", "workers", "expiry", "utilization")
 )
 @click.option("--out", type=click.Path(path_type=Path), default=RESULTS / "service")
 def main(*, sections: tuple[str, ...], repetitions: int, redis: str | None, out: Path) -> None:
-    """Measure submission, Redis scripts, queue depth, and how busy a worker keeps its device."""
+    """Measure submission, Redis scripts, queue depth, the page, and the use of the device."""
     chosen = sections or _SECTIONS
     report = Report("Service")
     report.section("Machine")
@@ -47,6 +48,8 @@ def main(*, sections: tuple[str, ...], repetitions: int, redis: str | None, out:
             measure_many_workers(report, folder, redis)
         if "expiry" in chosen:
             measure_expiry(report, folder / "expiry")
+        if "page" in chosen:
+            measure_page(report, folder / "page", repetitions)
         if "utilization" in chosen:
             measure_device_utilization(report, folder / "utilization")
     report.write(out)

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from deploy.embedded.stack import Stack
-from tests.e2e.page import chromium
+from deploy.setup.chromium import ARGUMENTS, find_chromium
 from tests.e2e.page.visitor import Visitor
 
 SCREENSHOTS = Path(__file__).resolve().parents[3] / "screenshots"
@@ -24,11 +24,11 @@ expect.set_options(timeout=PATIENCE_MS)
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    path = chromium.find()
+    path = find_chromium()
     if path is None:
         pytest.skip("no Chromium on PATH, and only root can install it: apt-get install chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=chromium.ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         yield browser
         browser.close()
 

@@ -1,4 +1,4 @@
-"""The browser of these tests: one of the machine, or that of Debian, installed if we are root."""
+"""Chromium for the tests of the page: the one here, or that of Debian, installed if we are root."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _INSTALL = ("apt-get", "install", "-y", "-q", "--no-install-recommends", "chromi
 _FONTS = "fonts-noto-cjk"  # without it, a screenshot of Chinese shows boxes
 
 
-def find() -> str | None:
+def find_chromium() -> str | None:
     """Return the path of a Chromium, None if there is none and none can be installed."""
     if found := _on_path():
         return found
@@ -41,5 +41,5 @@ def _on_path() -> str | None:
 def _install() -> str | None:
     environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for command in (("apt-get", "update", "-q"), (*_INSTALL, _FONTS)):
-        subprocess.run(command, env=environ, check=False, stdout=subprocess.DEVNULL)
+        subprocess.run(command, env=environ, check=False, stdout=subprocess.DEVNULL)  # noqa: S603 - ours
     return _on_path()
