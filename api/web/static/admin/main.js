@@ -126,8 +126,8 @@ async function act(pressed, key, about, action) {
 function queueRow(queue) {
   const path = `/v1/queues/${encodeURIComponent(queue.name)}`;
   const what = queue.paused ? "resume" : "pause";
-  return make("tr", { class: queue.paused ? "paused" : null },
-    cell(make("b", { textContent: queue.model }), small(queue.paused ? t("admin.paused") : "")),
+  return make("tr", {},
+    cell(make("b", { textContent: queue.model }), queue.paused ? make("span", { class: "pill", textContent: t("admin.paused") }) : null),
     cell(t(`admin.priority.${queue.priority}`)), number(queue.queued.toLocaleString(language())),
     number(queue.oldest_s === null ? "–" : seconds(queue.oldest_s), queue.oldest_s > LATE_S),
     number(queue.queued ? seconds(queue.face_seconds) : "–"),

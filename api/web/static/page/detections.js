@@ -1,6 +1,7 @@
 // Detections: the faces of a photo that is not restored yet, to choose from; and the same faces found again.
 
 import { Problem, call, upload } from "../common/api.js";
+import { newId } from "../common/dom.js";
 
 const WAIT_S = 20;
 
@@ -8,7 +9,7 @@ const WAIT_S = 20;
 export async function findFaces(photo) {
   const form = new FormData();
   form.append("image", photo.file, "photo");
-  let detection = await upload("/v1/detections", form, { "Idempotency-Key": crypto.randomUUID() }, () => {});
+  let detection = await upload("/v1/detections", form, { "Idempotency-Key": newId() }, () => {});
   while (["queued", "running"].includes(detection.status)) {
     detection = await call("GET", `/v1/detections/${detection.id}?wait=${WAIT_S}`);
   }

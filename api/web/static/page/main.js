@@ -63,8 +63,13 @@ const toRestore = () => {
   return chosen.length ? chosen : photos.ready;
 };
 
+let wanted = false; // the person asked for a restoration and is signing in for it
+
 function restore() {
-  if (!account) return ask("sign-in.to-restore");
+  if (!account) {
+    wanted = true;
+    return ask("sign-in.to-restore");
+  }
   return guard(() => work.restore(toRestore(), requestFor));
 }
 
@@ -175,7 +180,10 @@ session.addEventListener("signed-in", () => guard(async () => {
   $("more").hidden = !(await work.readHistory());
   work.goOn();
   await readModels();
+  if (wanted) await restore();
+  wanted = false;
 }));
+$("sign-in").addEventListener("close", () => { wanted &&= account !== null; });
 session.addEventListener("signed-out", () => {
   photos.remove([...photos.all]);
   photos.owner = null;

@@ -109,6 +109,7 @@ export class PhotoPanel {
     $("strength-block").hidden = !restored || !photo.file || active;
     $("apply").hidden = active || !photo.file || !(changedFaces || (changedStrength && restored));
     $("apply").textContent = changedFaces ? t("photo.apply-faces", { n: chosenFaces(photo).length }) : t("photo.apply");
+    $("download").classList.toggle("primary", $("apply").hidden);
     $("restore-one").hidden = state !== "ready" || !photo.file;
     $("restore-one").textContent = photo.faces ? t("photo.apply-faces", { n: photo.faces.length }) : t("photo.restore");
     $("find-faces").hidden = state !== "ready" || !photo.file || photo.detection !== null;

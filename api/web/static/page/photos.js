@@ -1,5 +1,6 @@
 // The photos of the page: those just added, and the history of this key. One photo may have several jobs.
 
+import { newId } from "../common/dom.js";
 import { t } from "../common/language.js";
 import * as kept from "./kept_photos.js";
 
@@ -17,9 +18,9 @@ export const isPhoto = (file) => TYPES.test(file.type) || (!file.type && NAMES.t
 export class Photo {
   constructor(fields) {
     Object.assign(this, {
-      id: crypto.randomUUID(), name: "", addedAt: Date.now(), file: null, thumbnail: null, request: null,
+      id: newId(), name: "", addedAt: Date.now(), file: null, thumbnail: null, request: null,
       sendKey: null, owner: null, state: "ready", share: 0, job: null, result: null, jobs: [], problem: null,
-      faces: null, detection: null, chosen: false, ...fields,
+      faces: null, detection: null, chosen: false, askedAt: 0, ...fields,
     });
     this.urls = {};
   }

@@ -3,7 +3,7 @@
 
 import { Problem, call, upload } from "../common/api.js";
 import { isAway } from "../common/connection.js";
-import { sleep } from "../common/dom.js";
+import { newId, sleep } from "../common/dom.js";
 import { account } from "../common/sign_in.js";
 
 const SENDERS = 2;
@@ -19,6 +19,7 @@ export class Work {
   #heldUntil = 0;
   #tries = 0;
   #following = false;
+  #asked = 0; // how many were asked for
 
   constructor(photos) {
     this.#photos = photos;
@@ -27,9 +28,10 @@ export class Work {
   // Ask for the restoration of photos. `request` makes the JSON part for one photo.
   async restore(photos, request) {
     for (const photo of photos) {
-      const sendKey = crypto.randomUUID();
+      const sendKey = newId();
       const metadata = { file: photo.name.slice(0, 200), photo: photo.id, send: sendKey.slice(0, 8) };
-      this.#photos.update(photo, { state: "asked", problem: null, share: 0, sendKey, request: { ...request(photo), metadata } });
+      this.#asked += 1;
+      this.#photos.update(photo, { state: "asked", problem: null, share: 0, askedAt: this.#asked, sendKey, request: { ...request(photo), metadata } });
     }
     this.goOn();
     for (const photo of photos) await this.#photos.keep(photo);
@@ -45,9 +47,8 @@ export class Work {
         break;
       }
       const asked = this.#photos.all.filter((photo) => photo.state === "asked");
-      const photo = asked[asked.length - 1]; // the list is newest first
-      if (!photo) break;
-      this.#send(photo);
+      if (!asked.length) break;
+      this.#send(asked.reduce((first, photo) => (photo.askedAt < first.askedAt ? photo : first)));
     }
     this.#follow();
   }
@@ -108,7 +109,7 @@ export class Work {
 
   // Those that run, the one that is looked at, the oldest in the queue; the others by turns.
   #next(open, round) {
-    const oldest = [...open].reverse();
+    const oldest = [...open].sort((one, other) => (one.job.created_at < other.job.created_at ? -1 : 1));
     const first = oldest.filter((photo) => photo.state === "running" || photo === this.#photos.opened);
     const others = oldest.filter((photo) => !first.includes(photo));
     const head = others.slice(0, LOOKS / 2);
