@@ -59,7 +59,7 @@ class Visitor:
 
     def screenshot(self, name: str) -> None:
         self._screenshots.mkdir(exist_ok=True)
-        self.page.screenshot(path=self._screenshots / f"{name}.png")
+        self.page.screenshot(path=self._screenshots / f"{name}.png", animations="disabled")
 
     def assert_accessible(self) -> None:
         """Fail for what axe-core counts as serious or critical."""
