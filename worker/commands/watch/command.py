@@ -152,7 +152,7 @@ def _by_engine(
     from shared.settings import load_settings
     from worker.commands.restore.batch import BatchOptions
     from worker.commands.restore.engine import open_engine, own_limits
-    from worker.commands.watch.restorers import ByEngine
+    from worker.commands.watch.by_engine import ByEngine
     from worker.engine import FaceOptions
 
     settings = load_settings()
