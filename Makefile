@@ -66,7 +66,7 @@ fmt: setup-tests ## Format the code and apply automatic fixes
 	$(BIN)/ruff format .
 
 fuzz: setup-tests ## Send thousands of requests generated from the OpenAPI document
-	FUZZ_EXAMPLES=800 FUZZ_LEAST=5000 $(LONG) tests/api/test_fuzz.py -rP
+	FUZZ_EXAMPLES=800 FUZZ_LEAST=8000 $(LONG) tests/api/test_fuzz.py -rP
 
 bench-engine: setup-tests ## Benchmark the engine; writes benchmarks/results (needs an idle machine)
 	$(BIN)/python -m benchmarks.engine --ship

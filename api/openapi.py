@@ -19,6 +19,7 @@ from pydantic.json_schema import models_json_schema
 from api.auth import SCOPES
 from api.jobs.photo_check import ALLOWED, IMAGE_TYPES
 from api.jobs.submission import JSON, MULTIPART, StrictRequest
+from api.openapi_webhooks import add_callbacks, webhooks
 from api.problems import MEDIA_TYPE
 from shared import errors
 from shared.contract import restorations as schemas
@@ -258,6 +259,14 @@ class Application(OpenAPI):
         for path, item in document["paths"].items():
             for method, operation in item.items():
                 _complete(path, method, operation)
+        add_callbacks(document["paths"])
+        document["webhooks"] = webhooks()
+        document["servers"] = servers("")
+
+
+def servers(prefix: str) -> list[dict[str, str]]:
+    """Return the field ``servers``: the address of the document, and ``prefix``."""
+    return [{"url": prefix or "/", "description": "The service that sent this document"}]
 
 
 def info() -> Info:

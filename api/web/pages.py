@@ -21,6 +21,7 @@ from flask import (
 from flask_openapi3.openapi import OpenAPI
 
 from api.context import current_services
+from api.openapi import servers
 from api.web.languages import LANGUAGES, language_of, words
 from shared.errors import Internal
 from shared.settings import Settings
@@ -76,7 +77,7 @@ def document() -> Response:
     """The OpenAPI document."""
     found = cast("OpenAPI", current_app).api_doc
     if request.script_root:
-        found = {**found, "servers": [{"url": request.script_root}]}
+        found = {**found, "servers": servers(request.script_root)}
     return jsonify(found)
 
 

@@ -1,6 +1,6 @@
 """The real server against thousands of requests made from its own document, valid and not.
 
-``make fuzz`` runs it with 5,000 requests and more; among the other tests it is a short look.
+``make fuzz`` runs it with 8,000 requests and more; among the other tests it is a short look.
 """
 
 from __future__ import annotations
