@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from benchmarks.report import Report
+from benchmarks.service.batch_requests import measure_batches
 from benchmarks.service.device_utilization import measure_device_utilization
 from benchmarks.service.expiry import measure_expiry
 from benchmarks.service.page import measure_page
@@ -17,7 +18,7 @@ from benchmarks.service.records import measure_depth, measure_many_workers, meas
 from benchmarks.service.submission import measure_submission
 
 RESULTS = Path(__file__).parents[1] / "results"
-_SECTIONS = ("submit", "scripts", "depth", "workers", "expiry", "page", "utilization")
+_SECTIONS = ("submit", "batches", "scripts", "depth", "workers", "expiry", "page", "utilization")
 
 
 @click.command()
@@ -40,6 +41,8 @@ def main(*, sections: tuple[str, ...], repetitions: int, redis: str | None, out:
         folder = Path(name)
         if "submit" in chosen:
             measure_submission(report, folder, repetitions)
+        if "batches" in chosen:
+            measure_batches(report, folder / "batches", repetitions)
         if "scripts" in chosen:
             measure_scripts(report, folder, redis)
         if "depth" in chosen:
