@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import tempfile
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import click
@@ -39,22 +41,19 @@ def main(*, sections: tuple[str, ...], repetitions: int, redis: str | None, out:
     report.fact("Python", platform.python_version())
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        if "submit" in chosen:
-            measure_submission(report, folder, repetitions)
-        if "batches" in chosen:
-            measure_batches(report, folder / "batches", repetitions)
-        if "scripts" in chosen:
-            measure_scripts(report, folder, redis)
-        if "depth" in chosen:
-            measure_depth(report, folder, redis)
-        if "workers" in chosen:
-            measure_many_workers(report, folder, redis)
-        if "expiry" in chosen:
-            measure_expiry(report, folder / "expiry")
-        if "page" in chosen:
-            measure_page(report, folder / "page", repetitions)
-        if "utilization" in chosen:
-            measure_device_utilization(report, folder / "utilization")
+        measures: dict[str, Callable[[], None]] = {
+            "submit": partial(measure_submission, report, folder, repetitions),
+            "batches": partial(measure_batches, report, folder / "batches", repetitions),
+            "scripts": partial(measure_scripts, report, folder, redis),
+            "depth": partial(measure_depth, report, folder, redis),
+            "workers": partial(measure_many_workers, report, folder, redis),
+            "expiry": partial(measure_expiry, report, folder / "expiry"),
+            "page": partial(measure_page, report, folder / "page", repetitions),
+            "utilization": partial(measure_device_utilization, report, folder / "utilization"),
+        }
+        for section, measure in measures.items():
+            if section in chosen:
+                measure()
     report.write(out)
     click.echo(f"\nWritten: {out}.md and {out}.json")
 
