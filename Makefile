@@ -1,6 +1,6 @@
 # Start with: make demo. All targets: make help.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tests python demo up test check unit e2e chaos state-machine coverage fuzz fmt lock compose-check compose-e2e bench-engine bench-service clean
+.PHONY: help setup setup-tests python demo up test check unit e2e chaos state-machine coverage fuzz fmt lock compose-check compose-e2e release bench-engine bench-service clean
 SHELL := /bin/bash
 
 # The first suitable Python. To use another one: make setup PYTHON=/path/to/python3
@@ -79,6 +79,9 @@ compose-check: setup-tests ## Check docker-compose.yml (needs no Docker)
 
 compose-e2e: setup-tests ## Build and run docker-compose.yml, restore a photo, scale, stop (needs a Docker engine)
 	@deploy/docker/compose-e2e
+
+release: setup-tests ## Make the files of a release in dist/ (TAG=1: and its tag); publishes nothing
+	$(BIN)/python -m deploy.setup.release $(if $(TAG),--tag)
 
 lock: ## Update requirements/*.lock (UPGRADE=1: to the newest versions)
 	$(PYTHON) deploy/setup/lock.py $(if $(UPGRADE),--upgrade)
