@@ -59,6 +59,7 @@ class CachingBackend:
         self._backend = backend
         self.name, self.precision, self.uses_seed = backend.name, backend.precision, False
         self.in_px, self.out_px = backend.in_px, backend.out_px
+        self.has_controls, self.batches = backend.has_controls, backend.batches
         self._answers: dict[bytes, RestoredCrop] = {}
 
     def infer(

@@ -26,6 +26,7 @@ class IdentityBackend:
     """A backend that returns its input at once, so that only the rest of the engine takes time."""
 
     name, precision, uses_seed = "none", "fp32", False
+    has_controls, batches = False, True
 
     def __init__(self, size_px: int) -> None:
         self.in_px = self.out_px = size_px

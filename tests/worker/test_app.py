@@ -40,7 +40,7 @@ def test_a_weights_file_with_one_wrong_byte_is_refused_with_the_hash_it_should_h
     run: Any, tmp_path: Path
 ) -> None:
     tmp_path.joinpath("GPEN-BFR-512.pth").write_bytes(b"not these")
-    done = run(default_model="gpen-bfr-512", accepted_licences="gpen-unstated")
+    done = run(default_model="gpen-bfr-512", accepted_licences="gpen-non-commercial")
     assert done.returncode == EXIT_CANNOT_START, done.stderr
     assert "worker cannot start:" in done.stderr
     assert "f1002c41add95b0d" in done.stderr

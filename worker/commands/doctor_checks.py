@@ -164,7 +164,8 @@ def _backends(settings: Settings) -> Iterator[Finding]:
 
 
 def _weights(settings: Settings) -> Iterator[Finding]:
-    from worker.weights.catalogue import CATALOGUE, find_entry, require_licence
+    from worker.weights.catalogue import CATALOGUE, find_entry
+    from worker.weights.model_entry import require_licence
     from worker.weights.verification import expected_sha256, verified_path
 
     served = settings.served_models or (settings.default_model,)

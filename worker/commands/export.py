@@ -45,5 +45,5 @@ def export(*, model: str, form: str, output: Path | None) -> None:
         artifacts = open_artifact_cache(
             model, models_dir=settings.models_dir, accepted_licences=settings.accepted_licences
         )
-        error = write(artifacts.generator, artifacts.self_check, form, file)
+        error = write(artifacts.graph, artifacts.self_check, form, file)
     click.echo(f"{file}: error {error:.2g} against torch (relative L2, float32)")

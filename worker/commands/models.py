@@ -1,4 +1,4 @@
-"""``facemend models``: lists, downloads and verifies model weights."""
+"""``facemend models``: lists, downloads, adds and verifies model weights."""
 
 from __future__ import annotations
 
@@ -14,19 +14,23 @@ from rich.table import Column, Table
 
 from shared.errors import FacemendError, ModelUnavailable, WeightsMissing
 from shared.settings import Settings, load_settings
+from worker.commands.add_model import add
 from worker.commands.exit_codes import EXIT_MODEL, errors_as_exit_codes, exit_codes_help, line_of
 from worker.commands.promote import promote
-from worker.weights.catalogue import CATALOGUE, ModelEntry, find_entry
+from worker.weights.added_models import added_entries
+from worker.weights.catalogue import CATALOGUE, GPEN_LICENCE, LICENCES, find_entry
 from worker.weights.download import pull
+from worker.weights.model_entry import ModelEntry
 from worker.weights.sources import choose_source
 from worker.weights.verification import expected_sha256, verify
 
-_HELP = """List, download and verify model weights.
+_HELP = """List, download, add and verify model weights.
 
 \b
 facemend models list
 facemend models pull gpen-bfr-512
 facemend models pull gpen-bfr-512 --from s3://bucket/weights
+facemend models add restorer.onnx --size 512 --template ffhq --licence Apache-2.0
 facemend models verify
 facemend models promote mine-2 --over mine --photos val.zip
 
@@ -43,26 +47,32 @@ def models() -> None:
     """The group of the commands below; its help is ``_HELP``."""
 
 
+models.add_command(add)
 models.add_command(promote)
 
 
 @models.command("list", epilog=_EPILOG)
 def list_models() -> None:
-    """List every model of the catalogue: use, size, licence, and whether it is installed."""
+    """List every model: what it is good at, sizes, licence, and whether it is installed."""
     with errors_as_exit_codes():
         settings = load_settings()
-    table = Table(Column("model", no_wrap=True), "use", "px", "licence", "installed")
-    for entry in CATALOGUE.values():
-        px = str(entry.out_px or "")
+        entries = [*CATALOGUE.values(), *added_entries(settings.models_dir)]
+    no_wrap = Column("model", no_wrap=True)
+    table = Table(no_wrap, "use", "px", "MB", "licence", "good at", "installed")
+    for entry in entries:
         use = entry.kind if entry.task == "restore" else entry.task
-        table.add_row(entry.name, use, px, entry.licence, _state(entry, settings))
+        size = "" if entry.bytes is None else f"{entry.bytes / 1e6:.0f}"
+        about = (use, str(entry.out_px or ""), size, entry.licence, entry.good_at)
+        table.add_row(entry.name, *about, _state(entry, settings))
     Console().print(table)
     click.echo(f"Weights are in {settings.models_dir}.")
-    if any(not entry.licence_is_open for entry in CATALOGUE.values()):
-        click.echo(
-            "A model with a licence that is not open loads only after you accept the licence: "
-            "FACEMEND_ACCEPTED_LICENCES=gpen-unstated"
-        )
+    closed = sorted({entry.licence for entry in entries if not entry.licence_is_open})
+    click.echo(
+        "A model with a licence that is not open loads only after you accept the licence, for "
+        f"example with FACEMEND_ACCEPTED_LICENCES={GPEN_LICENCE}:"
+    )
+    for licence in closed:
+        click.echo(f"  {licence}: {LICENCES.get(licence, 'as its operator stated it')}")
 
 
 @models.command("pull", epilog=_EPILOG)
@@ -101,6 +111,7 @@ def verify_models(names: tuple[str, ...]) -> None:
 
 
 def _pull(entry: ModelEntry, settings: Settings, mirror: str | None) -> None:
+    _tell(entry)
     source = choose_source(entry, mirror, lambda: _connect_s3(settings))
     columns = (
         TextColumn("{task.description}"),
@@ -129,6 +140,16 @@ def _pull(entry: ModelEntry, settings: Settings, mirror: str | None) -> None:
         )
 
 
+def _tell(entry: ModelEntry) -> None:
+    """Say what is about to be downloaded, in a line for each of licence, size and use."""
+    click.echo(f"{entry.name}: {entry.good_at or entry.kind}")
+    click.echo(f"  licence: {LICENCES.get(entry.licence, entry.licence)}")
+    size = "not published" if entry.bytes is None else f"{entry.bytes / 1e6:.0f} MB"
+    click.echo(f"  size: {size}")
+    if not entry.confirmed:
+        click.echo("  unverified: fewer than two public sources give its address and hash")
+
+
 def _verify(entry: ModelEntry, models_dir: Path) -> tuple[str, str]:
     """Return the hash of the file, and what it was compared with."""
     path = entry.path(models_dir)
@@ -143,7 +164,8 @@ def _entries(names: Iterable[str], models_dir: Path) -> list[ModelEntry]:
     """Return the models with these names, or all that are installed."""
     if names:
         return [find_entry(name, models_dir) for name in names]
-    return [entry for entry in CATALOGUE.values() if entry.path(models_dir).is_file()]
+    entries = (*CATALOGUE.values(), *added_entries(models_dir))
+    return [entry for entry in entries if entry.path(models_dir).is_file()]
 
 
 def _known(name: str) -> ModelEntry:

@@ -26,15 +26,8 @@ from worker.engine.faces.detector import DetectorNetwork, FaceDetector
 from worker.engine.faces.parsing import load_parser
 from worker.engine.restorer import Restorer
 from worker.engine.results import ModelInfo
-from worker.weights.catalogue import (
-    BETTER_DETECTOR,
-    CATALOGUE,
-    DETECTOR,
-    ModelEntry,
-    find_entry,
-    require_licence,
-    template_of,
-)
+from worker.weights.catalogue import BETTER_DETECTOR, CATALOGUE, DETECTOR, find_entry, template_of
+from worker.weights.model_entry import ModelEntry, require_licence
 from worker.weights.safe_loading import errors_name_file, load_state
 from worker.weights.verification import verified_path
 
@@ -93,6 +86,8 @@ def load_restorer(
             allow_fallback=allow_fallback,
         )
         detector = _detector(detecting, models_dir, chosen_device, allow_fallback=allow_fallback)
+    if not network.batches:
+        max_batch = 1
     batch = min(batch or 1, max_batch)
     info = ModelInfo(
         name=model,
@@ -153,7 +148,23 @@ def open_artifact_cache(
     if entry.kind != "restorer":
         raise ModelUnavailable(f"{model} is a {entry.kind}, it does not restore faces")
     require_licence(entry, accepted_licences)
-    return ArtifactCache(artifact_folder(models_dir), *verified_path(entry, models_dir))
+    return artifacts_of(entry, models_dir, *verified_path(entry, models_dir))
+
+
+def artifacts_of(entry: ModelEntry, models_dir: Path, weights: Path, sha256: str) -> ArtifactCache:
+    """Return the cache of the artifacts of this file, which has this hash."""
+    folder = artifact_folder(models_dir)
+    if entry.format == "onnx":
+        from worker.engine.brought_models.onnx_artifacts import OnnxArtifacts  # noqa: PLC0415 - rare
+
+        return OnnxArtifacts(folder, weights, sha256, entry)
+    if entry.format == "spandrel":
+        from worker.engine.brought_models.spandrel_artifacts import (  # noqa: PLC0415 - rare
+            SpandrelArtifacts,
+        )
+
+        return SpandrelArtifacts(folder, weights, sha256, entry)
+    return ArtifactCache(folder, weights, sha256)
 
 
 def load_detector(models_dir: Path, device: Device, backend: str = "torch") -> FaceDetector:

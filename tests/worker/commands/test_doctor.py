@@ -43,7 +43,7 @@ def test_a_served_model_without_weights_fails_and_all_else_is_still_reported(
     facemend: Facemend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FACEMEND_DEFAULT_MODEL", "gpen-bfr-512")
-    monkeypatch.setenv("FACEMEND_ACCEPTED_LICENCES", "gpen-unstated")
+    monkeypatch.setenv("FACEMEND_ACCEPTED_LICENCES", "gpen-non-commercial")
     answer = facemend("doctor")
     assert answer.exit_code == 3
     said = " ".join(answer.stdout.replace("│", " ").split())

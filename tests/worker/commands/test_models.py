@@ -48,7 +48,7 @@ def test_the_list_shows_every_model_and_which_ones_are_installed(
     assert "3 MB so far" in row_of(answer, "gpen-bfr-512")
     assert "no" in row_of(answer, "gpen-bfr-1024")
     assert "comes with" in row_of(answer, "facemend-starter")
-    assert "FACEMEND_ACCEPTED_LICENCES=gpen-unstated" in answer.stdout
+    assert "FACEMEND_ACCEPTED_LICENCES=gpen-non-commercial" in answer.stdout
 
 
 def test_weights_are_pulled_from_a_mirror(
@@ -57,8 +57,12 @@ def test_weights_are_pulled_from_a_mirror(
     answer = facemend("models", "pull", "gpen-bfr-256", "--from", mirror)
     assert answer.exit_code == 0
     assert (models_dir / "GPEN-BFR-256.pth").read_bytes() == DATA
+    assert "licence: academic and non-commercial use only" in answer.stdout
+    assert "size: not published" in answer.stdout
+    assert "small faces" in answer.stdout
+    assert "unverified" in answer.stdout
     assert "No hash was published" in answer.stdout
-    assert "FACEMEND_ACCEPTED_LICENCES=gpen-unstated" in answer.stdout
+    assert "FACEMEND_ACCEPTED_LICENCES=gpen-non-commercial" in answer.stdout
     verified = facemend("models", "verify", "gpen-bfr-256")
     assert verified.exit_code == 0
     assert "as recorded" in verified.stdout

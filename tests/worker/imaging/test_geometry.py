@@ -163,3 +163,15 @@ def test_smoothing_is_the_binomial_kernel() -> None:
 
 def test_scale_is_crop_pixels_per_photo_pixel() -> None:
     assert scale_of(turn_and_scale(33, 2.5, 4, 5)) == pytest.approx(2.5)
+
+
+def test_the_arcface_template_is_that_of_insightface_moved_by_eight_pixels() -> None:
+    eyes_nose_mouth = [
+        (38.2946, 51.6963),
+        (73.5318, 51.5014),
+        (56.0252, 71.7366),
+        (41.5493, 92.3655),
+        (70.7299, 92.2041),
+    ]
+    expected = np.add(eyes_nose_mouth, [8, 0])
+    np.testing.assert_allclose(template_points("arcface", 128), expected, atol=1e-4)

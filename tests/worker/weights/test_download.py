@@ -15,9 +15,10 @@ from botocore.config import Config
 
 from shared.errors import ModelUnavailable, WeightsInvalid, WeightsMissing
 from tests.worker.engine.site import Site, serving
-from worker.weights.catalogue import CATALOGUE, STARTER, ModelEntry
+from worker.weights.catalogue import CATALOGUE, STARTER
 from worker.weights.download import OnBytes
 from worker.weights.download import pull as pull_patiently
+from worker.weights.model_entry import ModelEntry
 from worker.weights.sources import FileSource, HttpSource, S3Source, Source, choose_source
 
 if TYPE_CHECKING:

@@ -21,13 +21,11 @@ from worker.weights.catalogue import (
     BETTER_DETECTOR,
     CATALOGUE,
     GPEN_LICENCE,
-    OPEN_LICENCES,
     STARTER,
-    ModelEntry,
     find_entry,
-    require_licence,
     template_of,
 )
+from worker.weights.model_entry import OPEN_LICENCES, ModelEntry, require_licence
 from worker.weights.safe_loading import load_state
 from worker.weights.verification import expected_sha256, file_sha256, verified_path, verify
 
@@ -126,7 +124,7 @@ def test_the_error_for_missing_weights_names_the_command_to_install_them(tmp_pat
 
 
 def test_a_licence_that_is_not_open_has_to_be_accepted(tmp_path: Path) -> None:
-    with pytest.raises(LicenceNotAccepted, match="FACEMEND_ACCEPTED_LICENCES=gpen-unstated"):
+    with pytest.raises(LicenceNotAccepted, match="FACEMEND_ACCEPTED_LICENCES=gpen-non-commercial"):
         load_restorer("gpen-bfr-512", models_dir=tmp_path, accepted_licences=["other"])
     require_licence(CATALOGUE["gpen-bfr-512"], {GPEN_LICENCE})
     require_licence(CATALOGUE[STARTER], ())

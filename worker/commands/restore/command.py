@@ -21,7 +21,8 @@ from worker.commands.restore.plan import Plan, Skipped, Work, plan, plan_sample
 from worker.commands.restore.report import print_report, run_with_progress
 from worker.engine import FaceOptions
 from worker.imaging.limits import Limits
-from worker.weights.catalogue import COLORIZER, Task, find_entry
+from worker.weights.catalogue import COLORIZER, best_entry, find_entry
+from worker.weights.model_entry import Task
 
 if TYPE_CHECKING:
     from shared.provenance.signing_keys import SigningKey
@@ -69,7 +70,12 @@ Models: facemend models list shows them, facemend models pull NAME downloads one
     show_default=True,
     help="Skip photos of a folder that were restored before in the same way and have not changed.",
 )
-@click.option("-m", "--model", help="Name of the model.  [default: facemend-starter]")
+@click.option(
+    "-m",
+    "--model",
+    help="Name of the model; best: the best that is installed and whose licence is accepted.  "
+    "[default: facemend-starter]",
+)
 @click.option(
     "--task",
     type=click.Choice(["restore", "colorize"]),
@@ -152,6 +158,8 @@ def restore(
             "allow_fallback": allow_fallback,
         }
         settings = settings.model_copy(update={k: v for k, v in given.items() if v is not None})
+        if settings.default_model == "best":
+            settings = _with_best(settings)
         if task:
             _require_task(settings, task)
         face_options = FaceOptions(**options, crops=False)
@@ -196,6 +204,12 @@ def _run(
         return [skipped(step) for step in todo.steps if isinstance(step, Skipped)]
     with open_engine(settings, options, limits) as batch:
         return run_with_progress(batch, todo, visible=visible)
+
+
+def _with_best(settings: Settings) -> Settings:
+    entry = best_entry(settings.models_dir, settings.accepted_licences)
+    click.echo(f"best of the installed models: {entry.name} ({entry.good_at})", err=True)
+    return settings.model_copy(update={"default_model": entry.name})
 
 
 def _require_task(settings: Settings, task: Task) -> None:

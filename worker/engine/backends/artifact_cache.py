@@ -28,12 +28,18 @@ SUFFIXES = {"onnx": ".onnx", "openvino": ".xml"}
 class ArtifactCache:
     """The artifacts of one file of weights; several processes may share the folder.
 
-    The name of each file starts with the hash of the weights.
+    The name of each file starts with the hash of the weights. ``form`` is added to it if the same
+    file can be read in several ways.
     """
 
-    def __init__(self, folder: Path, weights: Path, sha256: str) -> None:
+    #: The backends that can run these weights; without measured times the first one does.
+    backends: tuple[str, ...] = ("torch", "onnxruntime", "openvino", "tensorrt")
+    #: What precision ``auto`` means for them.
+    usual_precision = "auto"
+
+    def __init__(self, folder: Path, weights: Path, sha256: str, form: str = "") -> None:
         self._folder, self.weights, self.sha256 = folder, weights, sha256
-        self._name = f"{sha256[:16]}-v{VERSION}"
+        self._name = f"{sha256[:16]}{form and f'-{form}'}-v{VERSION}"
 
     @cached_property
     def folder(self) -> Path:
@@ -63,10 +69,20 @@ class ArtifactCache:
         file = self.folder / f"{self._name}-proof.npz"
         saved = load_self_check(file)
         if saved is None:
-            saved = make_self_check(self.generator)
+            saved = self.make_self_check()
             with replaced_atomically(file) as unfinished:
                 saved.save(unfinished)
         return saved
+
+    def make_self_check(self) -> SelfCheck:
+        """Return a new self-check."""
+        return make_self_check(self.generator)
+
+    def graph(self) -> bytes:
+        """Return the network as an ONNX graph. Raises ImportError without the package onnx."""
+        from worker.engine.backends.onnx_graph import graph_bytes  # noqa: PLC0415 - needs onnx
+
+        return graph_bytes(self.generator)
 
     def made(self, suffix: str, make: Callable[[Path], None]) -> Path:
         """Return the file with this suffix; ``make`` writes it if it is not there yet."""
@@ -87,6 +103,6 @@ class ArtifactCache:
             from worker.engine.backends.export import export  # noqa: PLC0415 - needs onnx
 
             _log.info("exporting %s to %s: once for these weights", self.weights.name, file)
-            error = export(self.generator, self.self_check, form, file)
+            error = export(self.graph, self.self_check, form, file)
             _log.info("exported: relative error %.2g against torch", error)
         return file

@@ -55,6 +55,16 @@ class Backend(Protocol):
         """Whether the output depends on the seed: in the super-resolving form only."""
         ...
 
+    @property
+    def has_controls(self) -> bool:
+        """Whether it takes `GeneratorControls` other than the defaults."""
+        ...
+
+    @property
+    def batches(self) -> bool:
+        """Whether it can restore several faces at once."""
+        ...
+
     def infer(
         self, images: Images, seed: int = 0, controls: GeneratorControls = DEFAULT_CONTROLS
     ) -> Images:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def load_backend(
     tried first.
     """
     times = _times(artifacts, device)
-    order = plan(backend, precision, device, times)
+    order = _order(artifacts, device, times, backend, precision)
     refused = []
     for name, chosen in order if allow_fallback else order[:1]:
         try:
@@ -74,7 +75,19 @@ def load_backend(
 
 def first_choice(artifacts: ArtifactCache, device: Device, backend: str, precision: str) -> str:
     """Return the backend that `load_backend` tries first. Raises ModelUnavailable."""
-    return plan(backend, precision, device, _times(artifacts, device))[0][0]
+    return _order(artifacts, device, _times(artifacts, device), backend, precision)[0][0]
+
+
+def _order(
+    artifacts: ArtifactCache,
+    device: Device,
+    times: list[MeasuredTime],
+    backend: str,
+    precision: str,
+) -> list[tuple[str, str]]:
+    if precision == "auto":
+        precision = artifacts.usual_precision
+    return plan(backend, precision, device, times, artifacts.backends)
 
 
 def _times(artifacts: ArtifactCache, device: Device) -> list[MeasuredTime]:
@@ -82,17 +95,26 @@ def _times(artifacts: ArtifactCache, device: Device) -> list[MeasuredTime]:
 
 
 def plan(
-    backend: str, precision: str, device: Device, times: list[MeasuredTime]
+    backend: str,
+    precision: str,
+    device: Device,
+    times: list[MeasuredTime],
+    able: Sequence[str] = tuple(INSTALL),
 ) -> list[tuple[str, str]]:
     """Return pairs of backend and precision, the first choice first.
 
+    ``able`` are the backends that can run the weights.
     Raises ModelUnavailable for a backend or a precision that cannot be used.
     """
     wanted = choose_precision(precision, device)
     measured = [each.backend for each in times if each.precision == wanted]
-    names = [name for name in dict.fromkeys((*measured, "torch")) if is_installed(name)]
+    usable = [name for name in able if is_installed(name) and precisions(name, device)]
+    if not usable:
+        cures = " or ".join(INSTALL[name] for name in able if precisions(name, device))
+        raise ModelUnavailable(f"no installed backend runs this model on {device}: {cures}")
+    names = list(dict.fromkeys((*(name for name in measured if name in usable), usable[0])))
     if backend != "auto":
-        _require(backend, device)
+        _require(backend, device, able)
         names = list(dict.fromkeys((backend, *names)))
     found = [(name, wanted) for name in names if wanted in precisions(name, device)]
     if precision == "auto":  # float32 is acceptable too, and every backend has it
@@ -104,9 +126,13 @@ def plan(
     return found
 
 
-def _require(backend: str, device: Device) -> None:
+def _require(backend: str, device: Device, able: Sequence[str]) -> None:
     if backend not in INSTALL:
         raise ModelUnavailable(f"there is no backend {backend!r}; known are {', '.join(INSTALL)}")
+    if backend not in able:
+        raise ModelUnavailable(
+            f"backend {backend} does not run this model; {' and '.join(able)} can"
+        )
     if not is_installed(backend):
         raise ModelUnavailable(f"backend {backend} is not installed: {INSTALL[backend]}")
     if not precisions(backend, device):

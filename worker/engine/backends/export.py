@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from shared.errors import ModelUnavailable
 from worker.engine.backends.backend import INSTALL, Backend
@@ -12,23 +12,21 @@ from worker.engine.backends.no_telemetry import disable_telemetry
 from worker.engine.backends.self_check import SelfCheck
 from worker.engine.devices import CPU
 
-if TYPE_CHECKING:
-    from worker.engine.gpen.networks import Generator
-
 _RUNTIMES = {"onnx": "onnxruntime", "openvino": "openvino"}
 
 
-def export(generator: Generator, self_check: SelfCheck, form: str, file: Path) -> float:
+def export(graph: Callable[[], bytes], self_check: SelfCheck, form: str, file: Path) -> float:
     """Write ``file`` (``.onnx``, or ``.xml`` with a ``.bin`` beside it) and return its error.
 
-    The error is relative L2 against torch on the input of the self-check, in float32. Raises
+    ``graph`` makes the ONNX graph. The error is relative L2 against the output of the self-check,
+    in float32. Raises
     ModelUnavailable, and leaves no file behind, if the error is too large, a package is missing or
     the file cannot be written.
     """
     disable_telemetry()
     part = file.with_name(f".{os.getpid()}-{file.stem}{file.suffix}")
     try:
-        _write(generator, form, part)
+        _write(graph, form, part)
         error = self_check.run(_open(form, part))
         for written in _files(form, part):  # weights first: readers look for the graph
             written.replace(file.with_suffix(written.suffix))
@@ -43,10 +41,8 @@ def export(generator: Generator, self_check: SelfCheck, form: str, file: Path) -
     return error
 
 
-def _write(generator: Generator, form: str, file: Path) -> None:
-    from worker.engine.backends.onnx_graph import build_graph  # noqa: PLC0415 - needs onnx
-
-    data = build_graph(generator).SerializeToString()
+def _write(graph: Callable[[], bytes], form: str, file: Path) -> None:
+    data = graph()
     if form == "onnx":
         file.write_bytes(data)
         return

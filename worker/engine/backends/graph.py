@@ -24,12 +24,19 @@ def load_graph(backend: str, file: Path) -> Graph:
 
     Raises ModelUnavailable.
     """
+    try:
+        return graph_of(backend, file.read_bytes())
+    except (ModelUnavailable, OSError) as error:
+        raise ModelUnavailable(f"{file}: {error!s:.300}") from error
+
+
+def graph_of(backend: str, graph: bytes) -> Graph:
+    """Load the bytes of an ONNX graph; see `load_graph`."""
     disable_telemetry()
     try:
-        graph = file.read_bytes()
         return _in_openvino(graph) if backend == "openvino" else _in_onnxruntime(graph)
     except Exception as error:  # the libraries' own errors share no other base
-        raise ModelUnavailable(f"{backend} cannot load {file}: {error!s:.300}") from error
+        raise ModelUnavailable(f"{backend} cannot load the graph: {error!s:.300}") from error
 
 
 def _in_openvino(graph: bytes) -> Graph:

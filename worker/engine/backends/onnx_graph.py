@@ -34,6 +34,11 @@ def build_graph(generator: Generator) -> onnx.ModelProto:
         return _Graph(generator).model()
 
 
+def graph_bytes(generator: Generator) -> bytes:
+    """Return `build_graph` as the content of a file."""
+    return bytes(build_graph(generator).SerializeToString())
+
+
 class _Graph:
     """Builds the graph. Its methods accept and return names of values in the graph."""
 

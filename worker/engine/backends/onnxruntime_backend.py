@@ -10,7 +10,12 @@ import onnxruntime
 
 from shared.errors import ModelUnavailable
 from worker.engine.backends.backend import INSTALL, Images, crops_to_images, images_to_crops
-from worker.engine.backends.graph_inputs import GraphInputs, control_inputs
+from worker.engine.backends.graph_inputs import (
+    NOISE_SCALE,
+    TRUNCATION,
+    GraphInputs,
+    control_inputs,
+)
 from worker.engine.batching.batcher import RestoredCrop
 from worker.engine.devices import Device, cpu_threads
 from worker.engine.gpen.controls import DEFAULT_CONTROLS, GeneratorControls
@@ -43,6 +48,9 @@ class OnnxRuntimeBackend:
             raise ModelUnavailable(f"{name} cannot use {device}: see its own message above")
         self.in_px = int(self._session.get_inputs()[0].shape[-1])
         self.out_px = int(self._session.get_outputs()[0].shape[-1])
+        self.batches = self._session.get_inputs()[0].shape[0] != 1
+        optional = {each.name for each in self._session.get_overridable_initializers()}
+        self.has_controls = {NOISE_SCALE, TRUNCATION} <= optional
         self._inputs = GraphInputs((each.name, each.shape) for each in self._session.get_inputs())
 
     @property
@@ -54,7 +62,9 @@ class OnnxRuntimeBackend:
         self, images: Images, seed: int = 0, controls: GeneratorControls = DEFAULT_CONTROLS
     ) -> Images:
         """See `backends.Backend`."""
-        inputs = self._inputs.of(images, seed, controls) | control_inputs(controls)
+        inputs = self._inputs.of(images, seed, controls)
+        if self.has_controls:
+            inputs |= control_inputs(controls)
         try:
             answer: Images = self._session.run(None, inputs)[0]
         except Exception as error:  # its errors have no other common base

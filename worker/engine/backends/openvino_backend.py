@@ -39,8 +39,10 @@ class OpenVinoBackend:
             "INFERENCE_NUM_THREADS": cpu_threads(),
             "PERFORMANCE_HINT": "LATENCY",
         }
-        self._compile = partial(_compile, file, config)
-        alone = self._compile(batch=1)
+        self._file, self._compile = file, partial(_compile, config)
+        model = _read(file)
+        self.batches = model.input(INPUT).get_partial_shape()[0].is_dynamic
+        alone = self._compile(model, batch=1)
         ends = (alone.input(INPUT), alone.output(0))
         self.in_px, self.out_px = (int(each.get_shape()[3]) for each in ends)
         self._single = _Request(alone)
@@ -48,12 +50,18 @@ class OpenVinoBackend:
     @cached_property
     def _any_batch(self) -> _Request:
         """For any batch size. One face at a time is 8 % faster in a graph of batch size 1."""
-        return _Request(self._compile(batch=-1))
+        return _Request(self._compile(_read(self._file), batch=-1))
 
     @cached_property
     def _with_controls(self) -> _Request:
         """With controls as inputs. The other graphs are 8 % faster with controls fixed to 1."""
-        return _Request(self._compile(batch=-1, controls=True))
+        return _Request(self._compile(_read(self._file), batch=-1, controls=True))
+
+    @cached_property
+    def has_controls(self) -> bool:
+        """Only the graphs of our own networks have them."""
+        nodes = _read(self._file).get_ordered_ops()
+        return {NOISE_SCALE, TRUNCATION} <= {node.get_friendly_name() for node in nodes}
 
     @property
     def uses_seed(self) -> bool:
@@ -85,13 +93,18 @@ class _Request:
     """A compiled model with the buffer for its output."""
 
     def __init__(self, compiled: Any) -> None:
-        self.inputs = GraphInputs((each.any_name, _shape(each)) for each in compiled.inputs)
+        self.inputs = GraphInputs((_name(each), _shape(each)) for each in compiled.inputs)
         self._request = compiled.create_infer_request()
 
     def __call__(self, images: Images, seed: int, controls: GeneratorControls) -> Images:
         inputs = list(self.inputs.of(images, seed, controls).values())  # by place: it renames some
         answer = self._request.infer(inputs, share_inputs=True)[0]
         return np.array(answer, np.float32)  # the next output overwrites this buffer
+
+
+def _name(port: Any) -> str:
+    """An input has further names if the graph passes it on unchanged."""
+    return INPUT if INPUT in port.get_names() else str(port.any_name)
 
 
 def _shape(port: Any) -> tuple[int, ...]:
@@ -110,16 +123,22 @@ def core() -> Any:
     return openvino.Core()
 
 
-def _compile(file: Path, config: dict[str, Any], *, batch: int, controls: bool = False) -> Any:
+def _read(file: Path) -> Any:
     try:
-        model = core().read_model(file)
+        return core().read_model(file)
+    except RuntimeError as error:
+        raise ModelUnavailable(f"openvino cannot load {file}: {error!s:.300}") from None
+
+
+def _compile(config: dict[str, Any], model: Any, *, batch: int, controls: bool = False) -> Any:
+    try:
         size = model.input(INPUT).get_partial_shape()[3]
         model.reshape({INPUT: [batch, 3, size, size]})
         if controls:
             _free_controls(model)
         return core().compile_model(model, "CPU", config)
     except RuntimeError as error:
-        raise ModelUnavailable(f"openvino cannot load {file}: {error!s:.300}") from None
+        raise ModelUnavailable(f"openvino cannot compile the model: {error!s:.300}") from None
 
 
 def _free_controls(model: Any) -> None:

@@ -74,7 +74,7 @@ def make_self_check(generator: Generator) -> SelfCheck:
     """Run a generator that is on the CPU and in float32, and keep its output."""
     import torch  # noqa: PLC0415 - a saved self-check is read without torch
 
-    crop = _face_like(generator.config.in_size)
+    crop = face_like(generator.config.in_size)
     with torch.inference_mode():
         expected: Images = generator(torch.from_numpy(crops_to_images([crop]))).numpy()
     return SelfCheck(crop, expected)
@@ -85,7 +85,7 @@ def relative_error(found: Any, expected: Images) -> float:
     return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
 
 
-def _face_like(size_px: int) -> Pixels:
+def face_like(size_px: int) -> Pixels:
     """Return smooth patches of all brightnesses with some grain, always the same ones."""
     source = np.random.default_rng(7)
     patches = source.integers(0, 256, (8, 8, 3)).astype(np.float32)

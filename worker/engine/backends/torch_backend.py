@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from inspect import signature
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ class TorchBackend:
     """A generator in torch on its device."""
 
     name = "torch"
+    batches = True
 
     def __init__(self, generator: Generator, device: Device, precision: str) -> None:
         self._generator = generator.eval().requires_grad_(False).to(torch_device(device))
@@ -28,6 +30,7 @@ class TorchBackend:
                 parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         if device.type == "cuda" and precision == "fp32":
             torch.backends.cudnn.allow_tf32 = False  # its 10 bits are less than float32
+        self.has_controls = "controls" in signature(generator.forward).parameters
         self._device, self.precision = torch_device(device), precision
         self.in_px, self.out_px = generator.config.in_size, generator.config.size
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from shared.errors import WeightsMissing
 from worker.engine.background.photo_enlarger import MAX_PIXELS, LoadedUpscaler, PhotoEnlarger
 from worker.engine.devices import Device, choose_precision
-from worker.weights.catalogue import CATALOGUE, UPSCALERS, ModelEntry, require_licence
+from worker.weights.catalogue import CATALOGUE, UPSCALERS
+from worker.weights.model_entry import ModelEntry, require_licence
 from worker.weights.safe_loading import load_state
 from worker.weights.verification import verified_path
 

@@ -17,7 +17,8 @@ from shared.errors import WeightsInvalid
 from worker.engine.devices import Device, torch_device
 from worker.imaging.decode import Pixels
 from worker.imaging.geometry import Floats
-from worker.weights.catalogue import CATALOGUE, PARSER, require_licence
+from worker.weights.catalogue import CATALOGUE, PARSER
+from worker.weights.model_entry import require_licence
 from worker.weights.safe_loading import errors_name_file, load_state
 from worker.weights.verification import verified_path
 

@@ -203,7 +203,7 @@ def test_a_wrong_command_is_a_usage_error(
     ("arguments", "words"),
     [
         (["--model", "nonsense"], "model-unavailable: there is no model 'nonsense'"),
-        (["--model", "gpen-bfr-512"], "FACEMEND_ACCEPTED_LICENCES=gpen-unstated"),
+        (["--model", "gpen-bfr-512"], "FACEMEND_ACCEPTED_LICENCES=gpen-non-commercial"),
         (["--device", "cuda:99"], "cuda:99 cannot be used"),
     ],
 )
@@ -218,7 +218,7 @@ def test_a_model_that_cannot_be_used_is_an_error_of_one_line(
 def test_the_error_for_missing_weights_names_the_command_to_install_them(
     facemend: Facemend, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("FACEMEND_ACCEPTED_LICENCES", "gpen-unstated")
+    monkeypatch.setenv("FACEMEND_ACCEPTED_LICENCES", "gpen-non-commercial")
     photo = put(folder, "photo.png", file_of(BLANK, "png"))
     answer = facemend("restore", photo, "--model", "gpen-bfr-512")
     assert answer.exit_code == 3

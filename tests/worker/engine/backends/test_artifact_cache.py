@@ -41,14 +41,14 @@ def test_an_export_with_another_output_than_torch_is_not_kept(
     file = artifacts.folder / f"model{SUFFIXES[form]}"
     before = contents(artifacts.folder)
     with pytest.raises(ModelUnavailable, match=r"error 0\.001, 1e-05 is allowed"):
-        export(artifacts.generator, wrong, form, file)
+        export(artifacts.graph, wrong, form, file)
     assert contents(artifacts.folder) == before
 
 
 def test_the_error_names_a_file_that_cannot_be_written(artifacts: ArtifactCache) -> None:
     file = artifacts.folder / "no-such-folder" / "model.onnx"
     with pytest.raises(ModelUnavailable, match=r"no-such-folder/model\.onnx cannot be written"):
-        export(artifacts.generator, artifacts.self_check, "onnx", file)
+        export(artifacts.graph, artifacts.self_check, "onnx", file)
 
 
 def test_a_self_check_is_saved_and_a_damaged_one_is_made_again(artifacts: ArtifactCache) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -14,6 +16,7 @@ from worker.engine.backends.measured_times import (
     machine_name,
     write_measured_times,
 )
+from worker.engine.backends.onnx_graph import graph_bytes
 from worker.engine.backends.self_check import make_self_check
 
 
@@ -76,7 +79,12 @@ def spoil_weights(artifacts: ArtifactCache) -> None:
     """Replace the OpenVINO export by one of other weights."""
     other = ArtifactCache(artifacts.folder, artifacts.weights, artifacts.sha256).generator
     other.final_linear[0].bias.data += 0.1
-    export(other, make_self_check(other), "openvino", artifacts.export("openvino"))
+    export(
+        partial(graph_bytes, other),
+        make_self_check(other),
+        "openvino",
+        artifacts.export("openvino"),
+    )
 
 
 def test_a_backend_out_of_tolerance_is_refused_with_its_error_and_the_limit(

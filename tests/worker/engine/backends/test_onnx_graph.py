@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from tests.worker.engine.gpen.test_networks import (
 )
 from worker.engine.backends.backend import Backend
 from worker.engine.backends.export import export
+from worker.engine.backends.onnx_graph import graph_bytes
 from worker.engine.backends.onnxruntime_backend import OnnxRuntimeBackend
 from worker.engine.backends.openvino_backend import OpenVinoBackend
 from worker.engine.backends.self_check import make_self_check, relative_error
@@ -40,7 +42,7 @@ needs_bf16 = pytest.mark.skipif(
 
 def exported(generator: Generator, form: str, folder: Path, precision: str = "fp32") -> Backend:
     name, opened = RUNTIMES[form]
-    export(generator, make_self_check(generator), form, folder / name)
+    export(partial(graph_bytes, generator), make_self_check(generator), form, folder / name)
     return opened(folder / name, CPU, precision)
 
 
@@ -70,9 +72,10 @@ import sys
 from pathlib import Path
 from tests.worker.engine.gpen.test_networks import CONFIGS, golden_generator
 from worker.engine.backends.export import export
+from worker.engine.backends.onnx_graph import graph_bytes
 from worker.engine.backends.self_check import make_self_check
 generator = golden_generator(CONFIGS["tiny-32"])
-export(generator, make_self_check(generator), sys.argv[1], Path(sys.argv[2]))
+export(lambda: graph_bytes(generator), make_self_check(generator), sys.argv[1], Path(sys.argv[2]))
 """
 _SIGNALLED = """
 import os, signal, sys
@@ -100,7 +103,12 @@ def test_a_runtime_sends_no_telemetry(form: str, tmp_path: Path) -> None:
 
 def test_a_signal_handler_works_after_models_of_openvino_are_deleted(tmp_path: Path) -> None:
     generator = golden_generator(CONFIGS["tiny-32"])
-    export(generator, make_self_check(generator), "openvino", tmp_path / "model.xml")
+    export(
+        partial(graph_bytes, generator),
+        make_self_check(generator),
+        "openvino",
+        tmp_path / "model.xml",
+    )
     command = [sys.executable, "-c", _SIGNALLED, str(tmp_path / "model.xml")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr

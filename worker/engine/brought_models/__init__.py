@@ -1,0 +1,1 @@
+"""Restorers of others: ONNX graphs, and the networks that spandrel reads."""
