@@ -28,8 +28,9 @@ def require_picture(weights: Path, found: Images, entry: ModelEntry) -> None:
     if too_far or low > _DARK or high < _BRIGHT:
         bounds = [float(each) for each in entry.value_range.split("..")]
         middle, half = sum(bounds) / 2, (bounds[1] - bounds[0]) / 2
+        cure = ". State another one with --range" if entry.format == "onnx" else ""
         raise WeightsInvalid(
             f"{weights}: its output goes from {low * half + middle:.3g} to "
             f"{high * half + middle:.3g} for a picture of all brightnesses; this is not the range "
-            f"{entry.value_range}. State another one with --range"
+            f"{entry.value_range}{cure}"
         )

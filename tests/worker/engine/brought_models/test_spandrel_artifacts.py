@@ -36,7 +36,9 @@ def restoreformer() -> nn.Module:
 
     torch.manual_seed(2)
     made: nn.Module = RestoreFormer(n_embed=16, embed_dim=32, ch=32, z_channels=32)
-    return louder(made.eval(), made.decoder.conv_out)  # type: ignore[arg-type]
+    with torch.no_grad():
+        made.decoder.conv_out.weight *= 0.5  # so that the output is within the range
+    return made.eval()
 
 
 def gfpgan() -> nn.Module:
@@ -45,13 +47,6 @@ def gfpgan() -> nn.Module:
 
     torch.manual_seed(2)
     return GFPGAN().eval()  # type: ignore[no-any-return]
-
-
-def louder(network: nn.Module, last: nn.Conv2d) -> nn.Module:
-    """Make the last layer so that the output has dark and bright pixels."""
-    with torch.no_grad():
-        last.weight *= 3
-    return network
 
 
 @pytest.fixture
@@ -82,6 +77,7 @@ def test_restoreformer_answers_as_the_network_of_spandrel(
     np.testing.assert_allclose(backend.infer(images), expected, atol=1e-4)
 
 
+@pytest.mark.timeout(600)  # 90 million weights: this architecture has no smaller form
 def test_gfpgan_answers_as_the_network_of_spandrel_with_the_noise_in_its_file(
     tmp_path: Path, few_threads: None
 ) -> None:
@@ -90,7 +86,7 @@ def test_gfpgan_answers_as_the_network_of_spandrel_with_the_noise_in_its_file(
     with torch.inference_mode():
         raw = network(torch.from_numpy(images), return_rgb=False, randomize_noise=False)[0]
         for layer in (network.stylegan_decoder.to_rgb1, *network.stylegan_decoder.to_rgbs):
-            layer.modulated_conv.weight /= raw.std()
+            layer.modulated_conv.weight /= 3 * raw.std()
         expected = network(torch.from_numpy(images), return_rgb=False, randomize_noise=False)[0]
     backend, _ = load_backend(artifacts_of(saved(tmp_path, network, "params_ema"), 512), CPU)
     np.testing.assert_allclose(backend.infer(images), expected.numpy(), atol=1e-3)
@@ -105,7 +101,7 @@ def test_a_checkpoint_of_another_architecture_is_refused(tmp_path: Path) -> None
 
 def test_a_checkpoint_of_which_a_part_is_missing_is_refused(tmp_path: Path) -> None:
     network = restoreformer()
-    del network.decoder.conv_out
+    del network.decoder.norm_out
     with pytest.raises(WeightsInvalid, match="cannot be loaded"):
         artifacts_of(saved(tmp_path, network, None), 64).self_check  # noqa: B018
 
