@@ -58,13 +58,15 @@ def list_models() -> None:
         settings = load_settings()
         entries = [*CATALOGUE.values(), *added_entries(settings.models_dir)]
     no_wrap = Column("model", no_wrap=True)
-    table = Table(no_wrap, "use", "px", "MB", "licence", "good at", "installed")
+    table = Table(no_wrap, "use", "px", "MB", "installed")
     for entry in entries:
         use = entry.kind if entry.task == "restore" else entry.task
         size = "" if entry.bytes is None else f"{entry.bytes / 1e6:.0f}"
-        about = (use, str(entry.out_px or ""), size, entry.licence, entry.good_at)
-        table.add_row(entry.name, *about, _state(entry, settings))
+        px = str(entry.out_px or "")
+        table.add_row(entry.name, use, px, size, _state(entry, settings))
     Console().print(table)
+    for entry in entries:
+        click.echo(f"{entry.name}: {entry.good_at or entry.kind}; licence {entry.licence}")
     click.echo(f"Weights are in {settings.models_dir}.")
     closed = sorted({entry.licence for entry in entries if not entry.licence_is_open})
     click.echo(
