@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 from deploy.embedded.stack import Stack
 from deploy.setup.chromium import ARGUMENTS, find_chromium
 from tests.e2e.page.visitor import Visitor
+from tests.waiting import eventually
 
 SCREENSHOTS = Path(__file__).resolve().parents[3] / "screenshots"
 #: A photo may wait behind others, on a machine that is busy.
@@ -77,9 +78,17 @@ def _watch(page: Page, reports: list[str]) -> None:
 def _no_jobs(request: pytest.FixtureRequest) -> None:
     """Erase the jobs of earlier tests."""
     client: httpx.Client = request.getfixturevalue("client")
-    while jobs := client.get("/v1/restorations", params={"limit": 100}).json()["data"]:
+
+    def erase_all() -> bool:
+        answer = client.get("/v1/restorations", params={"limit": 100})
+        if answer.status_code == 503:  # a busy machine
+            return False
+        jobs = answer.json()["data"]
         for job in jobs:
             client.delete(f"/v1/restorations/{job['id']}")
+        return jobs == []
+
+    eventually(erase_all)
 
 
 def soften(photo: Image.Image, times: int) -> Image.Image:
