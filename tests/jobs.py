@@ -58,6 +58,13 @@ def end_job(store: JobStore, url: str | None = None, status: Status = Status.FAI
     return job_id
 
 
+def expire_job(redis: Redis, store: JobStore, job_id: str) -> bool:
+    """Remove the record of an ended job as a notifier does, once the job was kept long enough."""
+    redis.zadd("fm:expiry", {job_id: 0}, xx=True)
+    store.claim_expired()
+    return store.expire(TENANT, job_id)
+
+
 def only_delivery(outbox: Outbox, job_id: str) -> dict[str, Any]:
     """Return the one delivery of a job, with its log."""
     (delivery,) = outbox.of_job(TENANT, job_id)

@@ -39,7 +39,7 @@ def test_the_prefix_of_the_settings_is_kept(serves: Serves) -> None:
     assert b'src="/photos/static/page/main.js"' in page
     assert b'name="facemend-root" content="/photos"' in page
     _, _, document = served.say(served.head("GET", "/photos/openapi.json"))
-    assert json.loads(document)["servers"] == [{"url": "/photos"}]
+    assert [server["url"] for server in json.loads(document)["servers"]] == ["/photos"]
 
 
 def test_a_trusted_proxy_may_say_the_prefix(serves: Serves) -> None:
@@ -47,7 +47,7 @@ def test_a_trusted_proxy_may_say_the_prefix(serves: Serves) -> None:
     assert location(served, PREFIX).startswith("/photos/v1/restorations/job_")
     assert location(served).startswith("/v1/restorations/job_")
     _, _, document = served.say(served.head("GET", "/openapi.json", PREFIX))
-    assert json.loads(document)["servers"] == [{"url": "/photos"}]
+    assert [server["url"] for server in json.loads(document)["servers"]] == ["/photos"]
 
 
 def test_nobody_else_may_say_it(serves: Serves) -> None:

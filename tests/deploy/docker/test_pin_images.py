@@ -76,7 +76,10 @@ def digest(manifest: bytes) -> str:
 @pytest.fixture
 def registry() -> Iterator[Registry]:
     with Registry() as server:
-        for name in ("library/python:3.11-slim", "library/debian:bookworm-slim"):
+        for name in (
+            *("library/python:3.11-slim", "library/debian:bookworm-slim"),
+            *("prom/prometheus:v3.0.1", "grafana/grafana:11.4.0"),
+        ):
             server.tags[name] = f"index of {name}".encode()
         server.tags["library/redis:7-bookworm"] = b"index of redis"
         thread = Thread(target=server.serve_forever, args=(0.05,))

@@ -13,7 +13,7 @@ from shared.jobs.job import Status, new_id
 from shared.jobs.record import Outcome
 from shared.jobs.store import JobStore
 from shared.webhooks.outbox import TEST_EVENT, AttemptResult, Delivery, Outbox
-from tests.jobs import TENANT, end_job, make_due, only_delivery, queue_job
+from tests.jobs import TENANT, end_job, expire_job, make_due, only_delivery, queue_job
 
 URL = "https://a.example/hook"
 TRY: dict[str, Any] = {"at": 1.5, "status_code": 500, "latency_ms": 12, "error": "no"}
@@ -182,7 +182,7 @@ def test_a_pending_delivery_outlives_its_job_and_is_sent_without_the_result(
 ) -> None:
     job_id = succeed(store)
     before = store.get(TENANT, job_id)
-    assert store.expire(TENANT, job_id)
+    assert expire_job(redis, store, job_id)
     delivery = taken(outbox)
     assert delivery.job is not None
     assert (delivery.job.id, delivery.job.status) == (job_id, Status.SUCCEEDED)
@@ -195,14 +195,14 @@ def test_a_pending_delivery_outlives_its_job_and_is_sent_without_the_result(
 
 
 def test_the_error_of_a_failed_job_is_sent_even_after_the_job_expired(
-    store: JobStore, outbox: Outbox
+    store: JobStore, outbox: Outbox, redis: Redis
 ) -> None:
     job_id = queue_job(store, URL)
     claim = store.runs.claim(job_id, "worker-1")
     assert claim is not None
     error = {"code": "corrupt-image", "errors": [{"pointer": "/a"}], "retryable": False}
     store.runs.finish(job_id, claim.token, Outcome(Status.FAILED, error=error))
-    store.expire(TENANT, job_id)
+    expire_job(redis, store, job_id)
     told = taken(outbox).job
     assert told is not None
     assert told.error == error
@@ -212,7 +212,7 @@ def test_an_ended_delivery_is_kept_for_a_week_and_can_be_sent_again(
     store: JobStore, outbox: Outbox, redis: Redis
 ) -> None:
     job_id = succeed(store)
-    store.expire(TENANT, job_id)
+    expire_job(redis, store, job_id)
     delivery = taken(outbox)
     assert redis.ttl(f"fm:delivery:{delivery.id}") == -1
     outbox.record_attempt(delivery, AttemptResult.FAILED, TRY)
@@ -231,7 +231,7 @@ def test_a_dead_letter_is_kept_for_a_week_after_its_job(
 ) -> None:
     delivery_id = dead(store, outbox)
     job_id = outbox.find(TENANT, delivery_id)["job_id"]
-    store.expire(TENANT, job_id)
+    expire_job(redis, store, job_id)
     assert [letter["id"] for letter in outbox.dead_letters(TENANT, 10)[0]] == [delivery_id]
     assert 0 < redis.ttl(f"fm:delivery:{delivery_id}") <= WEEK_S
 
@@ -242,7 +242,7 @@ def test_a_delivered_webhook_expires_with_its_job(
     job_id = end_job(store, URL)
     delivery = taken(outbox)
     outbox.record_attempt(delivery, AttemptResult.DELIVERED, TRY)
-    store.expire(TENANT, job_id)
+    expire_job(redis, store, job_id)
     assert redis.keys(f"fm:delivery:{delivery.id}*") == []
 
 
@@ -257,10 +257,10 @@ def test_erasing_a_job_erases_its_deliveries(store: JobStore, outbox: Outbox, re
     assert store.counts()["deliveries_pending"] == 0
 
 
-def test_a_job_that_was_started_again_does_not_expire(store: JobStore) -> None:
+def test_a_job_that_was_started_again_does_not_expire(store: JobStore, redis: Redis) -> None:
     job_id = end_job(store, URL)
     store.retry(TENANT, job_id)
-    assert not store.expire(TENANT, job_id)
+    assert not expire_job(redis, store, job_id)
     assert store.get(TENANT, job_id).status is Status.QUEUED
 
 

@@ -188,7 +188,7 @@ def test_faces_below_the_threshold_are_reported_last(restore: Any) -> None:
     alone = restore(photo, unsure)
     np.testing.assert_array_equal(alone.photo.pixels, photo.pixels)
     assert "No face was found" in alone.warnings[0]
-    assert "detection_threshold" in alone.warnings[1]
+    assert "too uncertain" in alone.warnings[1]
 
 
 def test_a_sharp_face_is_kept_and_has_that_reason(

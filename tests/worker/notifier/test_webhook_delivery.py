@@ -21,7 +21,7 @@ from shared.storage.bucket import ObjectStorage
 from shared.telemetry import JsonLines
 from shared.tenants.api_keys import KeyRing
 from shared.webhooks.outbox import Outbox
-from tests.jobs import TENANT, end_job, make_due, new_job, only_delivery, queue_job
+from tests.jobs import TENANT, end_job, expire_job, make_due, new_job, only_delivery, queue_job
 from tests.origin import Origin, headers, http
 from worker.notifier.webhook_delivery import WebhookDelivery
 
@@ -271,10 +271,10 @@ def test_a_test_is_signed_like_any_other_and_sent_once(
 
 
 def test_a_webhook_after_its_job_expired_has_no_result(
-    store: JobStore, keys: KeyRing, send_due: SendDue, receiver: Origin
+    store: JobStore, keys: KeyRing, send_due: SendDue, receiver: Origin, redis: Redis
 ) -> None:
     job_id = end_job(store, receiver.url("/hook"), Status.SUCCEEDED)
-    store.expire(TENANT, job_id)
+    expire_job(redis, store, job_id)
     send_due()
     (request,) = receiver.requests
     (secret,) = keys.webhook_secrets(TENANT)

@@ -312,7 +312,7 @@ def test_a_limit_in_the_settings_holds_for_the_command_line_too(
 def test_a_photo_that_takes_for_ever_to_decode_fails_and_the_time_is_told(
     facemend: Facemend, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.commands.restore.command._DECODE_S", 1)
+    monkeypatch.setattr("worker.commands.restore.engine._DECODE_S", 1)
     image = Image.fromarray(np.random.default_rng(1).integers(0, 255, (3000, 3000, 3), np.uint8))
     image.save(folder / "many-scans.jpg", quality=95, progressive=True)
     data = (folder / "many-scans.jpg").read_bytes()
