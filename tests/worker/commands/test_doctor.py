@@ -34,7 +34,7 @@ def test_a_complete_installation_is_reported_line_by_line(
     assert "tiny.safetensors" in lines["weights", "tiny"]["found"]
     assert lines["weights", "gpen-bfr-512"]["next"].startswith("facemend models pull gpen-bfr-512")
     assert "self-check error" in lines["backends", "torch"]["found"]
-    assert "ms a face" in lines["models", "tiny"]["found"]
+    assert "ms per face" in lines["models", "tiny"]["found"]
     assert {line["level"] for line in lines.values()} <= {"ok", "warn"}
     assert all(line["next"] for line in lines.values() if line["level"] != "ok")
 
