@@ -23,8 +23,9 @@ PATIENCE_MS = 90_000
 expect.set_options(timeout=PATIENCE_MS)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
+    """One for each file: while it lives, its event loop blocks those of other tests."""
     path = find_chromium()
     if path is None:
         pytest.skip("no Chromium on PATH, and only root can install it: apt-get install chromium")
