@@ -11,6 +11,7 @@ import pytest
 #: All that the engine may import besides the standard library and itself.
 ENGINE_MAY_IMPORT = {
     "shared.atomic_file",  # its caches are files that several processes write
+    "shared.digest",
     "shared.errors",
     "shared.restore_options",
     "worker.imaging",
@@ -23,6 +24,7 @@ ENGINE_MAY_IMPORT = {
     "onnx",
     "onnxruntime",
     "openvino",
+    "spandrel",
     "torch",
 }
 

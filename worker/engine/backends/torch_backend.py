@@ -25,9 +25,12 @@ class TorchBackend:
 
     def __init__(self, generator: Generator, device: Device, precision: str) -> None:
         self._generator = generator.eval().requires_grad_(False).to(torch_device(device))
-        for parameter in self._generator.parameters():
-            if parameter.dim() == 4:  # the layout that convolutions want on CPU and GPU alike
-                parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+        if isinstance(generator, Generator):
+            # The layout that convolutions want on CPU and GPU alike. The networks of others may
+            # contain code that works only with the plain one.
+            for parameter in self._generator.parameters():
+                if parameter.dim() == 4:
+                    parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
         if device.type == "cuda" and precision == "fp32":
             torch.backends.cudnn.allow_tf32 = False  # its 10 bits are less than float32
         self.has_controls = "controls" in signature(generator.forward).parameters

@@ -110,7 +110,7 @@ def _restorer(network: nn.Module, sizes: _Sizes) -> nn.Module:
             self._options = {"return_rgb": False, "randomize_noise": False} if stored else {}
 
         def forward(self, x: Tensor, *, seed: int = 0) -> Tensor:
-            found: Tensor = self.network(x, **self._options)[0]
+            found: Tensor = self.network(x.contiguous(), **self._options)[0]
             return found
 
     return Restorer().eval().requires_grad_(False)
