@@ -58,7 +58,7 @@ def grow_to(generator: Generator, config: GpenConfig) -> Generator:
     """
     while generator.config.size < config.size:
         generator = grow(generator)
-    if generator.config != config:
+    if replace(generator.config, finish=config.finish) != config:
         raise SettingsInvalid(
             f"the weights are of another network: {generator.config}, where the options ask for "
             f"{config}"

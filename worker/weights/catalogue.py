@@ -98,7 +98,7 @@ _ENTRIES = (
         STARTER,
         f"{STARTER}.safetensors",
         "Apache-2.0",
-        sha256="8636f615e3b163927a4bbfac96e7a88ba7f8d58db98b0f32e6814de41b5ff9b0",
+        sha256="ba19d60957ffebc47aa94208f8424e1ad954136134438b563ebea91ada4d19a2",
         in_px=256,
         out_px=256,
         bundled=True,

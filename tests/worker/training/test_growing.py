@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -46,6 +48,12 @@ def test_the_new_level_can_learn(small: Generator) -> None:
 def test_growing_goes_on_until_the_size_is_reached(small: Generator) -> None:
     assert grow_to(small, GpenConfig(64, 64, 2, 0.05)).config.size == 64
     assert grow_to(small, SMALL) is small
+
+
+def test_a_network_with_a_last_step_can_be_trained_on(small: Generator) -> None:
+    finishing = Generator(replace(SMALL, finish=True))
+    assert grow_to(finishing, SMALL) is finishing
+    assert grow(finishing).config.finish
 
 
 def test_weights_of_another_network_are_refused(small: Generator) -> None:

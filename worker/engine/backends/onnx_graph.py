@@ -18,7 +18,13 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
 
 from worker.engine.backends.graph_inputs import INPUT, NOISE_SCALE, OUTPUT, TRUNCATION
-from worker.engine.gpen.layers import EqualLinear, ModulatedConv2d, StyledConv, ToRGB
+from worker.engine.gpen.layers import (
+    EqualLinear,
+    Finish,
+    ModulatedConv2d,
+    StyledConv,
+    ToRGB,
+)
 from worker.engine.gpen.networks import Generator
 
 #: Inputs of the super-resolving form: Gaussian maps (1, C, r, r) for the levels above its input.
@@ -60,7 +66,10 @@ class _Graph:
         features, encoded = self._encoder()
         latent = self._truncated(self._mapping(encoded))
         maps = [each for each in features for _ in range(2)][1:]
-        self._decoder(latent, maps + self._noise_maps())
+        rgb = self._decoder(latent, maps + self._noise_maps())
+        if self._generator.finish is not None:
+            self._finish(rgb, self._generator.finish)
+        self._graph.node[-1].output[0] = OUTPUT
         self._graph.output.append(_images(OUTPUT, self._config.size))
         return self._model
 
@@ -94,7 +103,7 @@ class _Graph:
         mean = self._op("Mul", self._constant(self._generator.mean_latent()), rest)
         return self._op("Add", self._op("Mul", latent, self._truncation), mean)
 
-    def _decoder(self, latent: str, maps: list[str]) -> None:
+    def _decoder(self, latent: str, maps: list[str]) -> str:
         decoder: Any = self._generator.generator
         start = self._constant(decoder.input.input)
         x = self._styled(start, latent, maps[0], decoder.conv1)
@@ -103,7 +112,25 @@ class _Graph:
             for index in (2 * level, 2 * level + 1):
                 x = self._styled(x, latent, maps[index + 1], decoder.convs[index])
             rgb = self._rgb(x, latent, to_rgb, rgb)
-        self._graph.node[-1].output[0] = OUTPUT
+        return rgb
+
+    def _finish(self, rgb: str, layer: Finish) -> None:
+        wanted = self._mean_colour(INPUT, layer.margin(self._config.in_size))
+        found = self._mean_colour(rgb, layer.margin(self._config.size))
+        rgb = self._op("Add", rgb, self._op("Sub", wanted, found))
+        light = self._conv(rgb, layer.lightness)
+        reach = layer.taps.shape[-1] // 2
+        pads = self._constant(torch.tensor([0, 0, reach, reach] * 2))
+        blurred = self._op("Pad", light, pads, mode="reflect")
+        for weight in (layer.taps, layer.taps.mT):
+            blurred = self._conv(blurred, weight)
+        detail = self._op("Sub", light, blurred)
+        self._op("Add", rgb, self._op("Mul", detail, self._constant(layer.strength)))
+
+    def _mean_colour(self, images: str, margin: int) -> str:
+        corners = [self._constant(torch.tensor([each] * 2)) for each in (margin, -margin)]
+        part = self._op("Slice", images, *corners, self._plane)
+        return self._op("ReduceMean", part, self._plane, keepdims=1)
 
     def _noise_maps(self) -> list[str]:
         """Return the noise inputs of the levels above the encoder, repeated for the batch."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from shared.errors import WeightsInvalid
@@ -20,7 +20,8 @@ class GpenConfig:
     """The hyper-parameters of a network. `infer_config` infers them from its weights.
 
     `in_size` and `size` are the sides of input and output in pixels. If `in_size` < `size`, the
-    network is the super-resolving form: its upper levels get noise instead of features.
+    network is the super-resolving form: its upper levels get noise instead of features. `finish`
+    adds a last step (`layers.Finish`) that the published networks do not have.
     """
 
     in_size: int
@@ -29,6 +30,7 @@ class GpenConfig:
     narrow: float
     style_dim: int = 512
     n_mlp: int = 8
+    finish: bool = False
 
     def __post_init__(self) -> None:
         if self.in_size not in _SIZES or self.size not in _SIZES or self.in_size > self.size:
@@ -55,7 +57,8 @@ def infer_config(weights: Mapping[str, Any]) -> GpenConfig:
         widths[2**power] = _dimension(shapes, key, 1)
     style_dim = _dimension(shapes, "final_linear.0.weight", 0)
     n_mlp = _last(shapes, r"generator\.style\.(\d+)\.", 1)
-    return _fit(widths, in_power, out_power, style_dim, n_mlp)
+    config = _fit(widths, in_power, out_power, style_dim, n_mlp)
+    return replace(config, finish="finish.strength" in shapes)
 
 
 def infer_discriminator_config(weights: Mapping[str, Any]) -> GpenConfig:

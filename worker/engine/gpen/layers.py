@@ -16,6 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 _ROOT2 = math.sqrt(2.0)
+# The Gaussian of the unsharp mask, in pixels, and how far it reaches.
+_MASK_PX, _MASK_REACH_PX = 1.5, 5
+_LIGHTNESS = 0.299, 0.587, 0.114  # of red, green and blue (ITU-R BT.601)
 
 
 def _full_precision(x: Tensor) -> AbstractContextManager[object]:
@@ -189,6 +192,45 @@ class ToRGB(nn.Module):
     def forward(self, x: Tensor, latent: Tensor, below: Tensor | None = None) -> Tensor:
         rgb: Tensor = self.conv(x, latent).float() + self.bias.float()
         return rgb if below is None else rgb + self.upsample(below)
+
+
+class Finish(nn.Module):
+    """Gives the face in the output the mean colour that it has in the input; sharpens lightness.
+
+    The unsharp mask adds `strength` times the difference of the lightness and its Gaussian blur to
+    all three channels, so it makes no coloured edges.
+    """
+
+    strength: Tensor
+    taps: Tensor
+    lightness: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("strength", torch.zeros(1))
+        steps = torch.arange(-_MASK_REACH_PX, _MASK_REACH_PX + 1, device="cpu")
+        taps = torch.exp(-0.5 * (steps / _MASK_PX) ** 2)
+        self.register_buffer("taps", (taps / taps.sum()).view(1, 1, 1, -1), persistent=False)
+        weights = torch.tensor(_LIGHTNESS, device="cpu").view(1, 3, 1, 1)
+        self.register_buffer("lightness", weights, persistent=False)
+
+    def forward(self, x: Tensor, rgb: Tensor) -> Tensor:
+        """Input and output (N, 3, S, S), RGB in [-1, 1], float32 -> the same."""
+        rgb = rgb + self._mean_colour(x.float()) - self._mean_colour(rgb)
+        light = functional.conv2d(rgb, self.lightness)
+        blurred = functional.pad(light, [_MASK_REACH_PX] * 4, mode="reflect")
+        blurred = functional.conv2d(functional.conv2d(blurred, self.taps), self.taps.mT)
+        return rgb + self.strength * (light - blurred)
+
+    @staticmethod
+    def margin(size_px: int) -> int:
+        """Return the width in pixels of the border, mostly background, that the mean leaves out."""
+        return size_px // 8
+
+    def _mean_colour(self, images: Tensor) -> Tensor:
+        border = self.margin(images.shape[-1])
+        inside = images[:, :, border:-border, border:-border]
+        return inside.mean((2, 3), keepdim=True)
 
 
 def down_conv(inputs: int, outputs: int) -> list[nn.Module]:

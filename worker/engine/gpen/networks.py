@@ -34,6 +34,7 @@ from worker.engine.gpen.layers import (
     Blur,
     EqualConv2d,
     EqualLinear,
+    Finish,
     FusedLeakyReLU,
     PixelNorm,
     StyledConv,
@@ -111,6 +112,7 @@ class Generator(nn.Module):
             width = outputs
         self.final_linear = nn.Sequential(EqualLinear(width * 16, config.style_dim))
         self.generator = Decoder(config)
+        self.finish = Finish() if config.finish else None
         self._mean: Tensor | None = None
 
     def forward(
@@ -129,7 +131,8 @@ class Generator(nn.Module):
             latent = torch.lerp(self.mean_latent(), latent, controls.truncation)
         if controls.noise_scale != 1:
             maps = [each * controls.noise_scale for each in maps]
-        return self.generator(latent, maps)  # type: ignore[no-any-return]
+        rgb: Tensor = self.generator(latent, maps)
+        return rgb if self.finish is None else self.finish(x, rgb)  # type: ignore[no-any-return]
 
     def encode(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
         """Return the feature maps from 4x4 to `in_size`, and the mapping's input (N, style_dim)."""

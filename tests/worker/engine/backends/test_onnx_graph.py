@@ -16,6 +16,7 @@ import torch
 from tests.worker.engine.backends.conftest import CPU
 from tests.worker.engine.gpen.test_networks import (
     CONFIGS,
+    FINISHING,
     GOLDEN,
     SUPER_RESOLVING,
     golden_generator,
@@ -132,10 +133,11 @@ def test_the_super_resolving_form_draws_the_noise_that_torch_draws(
 
 
 @pytest.mark.parametrize("form", RUNTIMES)
-def test_a_graph_has_the_pixels_of_torch(form: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("config", [CONFIGS["tiny-32"], FINISHING])
+def test_a_graph_has_the_pixels_of_torch(form: str, config: GpenConfig, tmp_path: Path) -> None:
     from worker.engine.backends.torch_backend import TorchBackend
 
-    generator = golden_generator(CONFIGS["tiny-32"])
+    generator = golden_generator(config)
     backend = exported(generator, form, tmp_path)
     crops = list(np.random.default_rng(3).integers(0, 256, (3, 32, 32, 3), np.uint8))
     expected = TorchBackend(generator, CPU, "fp32").run(crops)

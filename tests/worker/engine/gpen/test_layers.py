@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from worker.engine.gpen.layers import Blur, EqualConv2d, ModulatedConv2d, Upsample
+from worker.engine.gpen.layers import Blur, EqualConv2d, Finish, ModulatedConv2d, Upsample
 
 
 def resample(x: Tensor, kernel: Tensor, up: int, down: int, pad: tuple[int, int]) -> Tensor:
@@ -62,3 +64,27 @@ def test_one_shared_weight_equals_weights_per_sample(up: bool) -> None:
         else:
             expected = functional.conv2d(sample, weight, padding=1)
         torch.testing.assert_close(found[index : index + 1], expected, atol=1e-5, rtol=1e-4)
+
+
+def test_the_last_step_sharpens_lightness_as_an_unsharp_mask_does() -> None:
+    face = torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(2)).expand(
+        1, 3, 64, 64
+    )
+    blurred = cv2.GaussianBlur(face[0, 0].numpy(), (0, 0), 1.5)
+    wanted = face[0, 0].numpy() + 0.8 * (face[0, 0].numpy() - blurred)
+    found = finish(0.8)(face, face).numpy()[0]
+    inside = slice(8, -8)
+    for plane in found:
+        np.testing.assert_allclose(plane[inside, inside], wanted[inside, inside], atol=0.01)
+
+
+def test_the_last_step_keeps_the_mean_colour_of_the_input_and_flat_areas() -> None:
+    given = torch.tensor([0.5, 0.25, -0.5]).view(1, 3, 1, 1).expand(1, 3, 64, 64)
+    made = torch.tensor([0.4, 0.30, -0.1]).view(1, 3, 1, 1).expand(1, 3, 64, 64)
+    torch.testing.assert_close(finish(0.8)(given, made), given)
+
+
+def finish(strength: float) -> Finish:
+    layer = Finish()
+    layer.strength.fill_(strength)
+    return layer

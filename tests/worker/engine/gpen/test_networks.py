@@ -30,6 +30,7 @@ PUBLISHED = json.loads((DATA / "state_dicts.json").read_text())
 TINY = GpenConfig(32, 32, 2, 0.125)
 SMALL = GpenConfig(64, 64, 1, 0.25)
 SUPER_RESOLVING = GpenConfig(32, 128, 1, 0.25)
+FINISHING = GpenConfig(32, 32, 2, 0.125, finish=True)
 CONFIGS = {
     "tiny-32": TINY,
     "tiny-64": SMALL,
@@ -122,22 +123,29 @@ def test_keys_shapes_and_size_are_those_of_the_published_weights(name: str) -> N
 
 @pytest.mark.parametrize(
     "config",
-    [SMALL, SUPER_RESOLVING, GpenConfig(64, 64, 1, 0.3), GpenConfig(128, 128, 4, 0.1, 64, 3)],
+    [
+        SMALL,
+        SUPER_RESOLVING,
+        FINISHING,
+        GpenConfig(64, 64, 1, 0.3),
+        GpenConfig(128, 128, 4, 0.1, 64, 3),
+    ],
 )
 def test_the_configuration_is_inferred_from_the_shapes_alone(config: GpenConfig) -> None:
     with torch.device("meta"):
         shapes = {key: tuple(it.shape) for key, it in Generator(config).state_dict().items()}
     inferred = infer_config(shapes)
-    for name in ("in_size", "size", "channel_multiplier", "style_dim", "n_mlp"):
+    for name in ("in_size", "size", "channel_multiplier", "style_dim", "n_mlp", "finish"):
         assert getattr(inferred, name) == getattr(config, name)
     resolutions = [2**power for power in range(2, config.size.bit_length())]
     assert [inferred.channels(r) for r in resolutions] == [config.channels(r) for r in resolutions]
 
 
-def test_a_face_does_not_depend_on_its_batch(tiny: Generator) -> None:
-    photos = golden_input(3, 32)
+@pytest.mark.parametrize("config", [TINY, FINISHING])
+def test_a_face_does_not_depend_on_its_batch(config: GpenConfig) -> None:
+    generator, photos = golden_generator(config), golden_input(3, 32)
     with torch.inference_mode():
-        together, alone = tiny(photos), tiny(photos[1:2])
+        together, alone = generator(photos), generator(photos[1:2])
     assert relative_error(together[1:2], alone.numpy()) < 1e-5
 
 
