@@ -132,7 +132,7 @@ class Generator(nn.Module):
         if controls.noise_scale != 1:
             maps = [each * controls.noise_scale for each in maps]
         rgb: Tensor = self.generator(latent, maps)
-        return rgb if self.finish is None else self.finish(x, rgb)  # type: ignore[no-any-return]
+        return rgb if self.finish is None else self.finish(x, rgb)
 
     def encode(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
         """Return the feature maps from 4x4 to `in_size`, and the mapping's input (N, style_dim)."""
