@@ -26,7 +26,7 @@ Submit = Callable[..., Job]
 
 
 @dataclass
-class Shelf:
+class PutServer:
     """A server of a client. It responds with each of ``statuses`` in turn, then with 200."""
 
     url: str = ""
@@ -35,14 +35,14 @@ class Shelf:
 
 
 @pytest.fixture
-def shelf() -> Iterator[Shelf]:
-    shelf = Shelf()
+def receiver() -> Iterator[PutServer]:
+    receiver = PutServer()
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_PUT(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            shelf.received.append((self.path, self.headers["Content-Type"], body))
-            self.send_response(shelf.statuses.pop(0) if shelf.statuses else 200)
+            receiver.received.append((self.path, self.headers["Content-Type"], body))
+            self.send_response(receiver.statuses.pop(0) if receiver.statuses else 200)
             self.send_header("Location", "http://127.0.0.1:9/elsewhere")
             self.send_header("Content-Length", "0")
             self.end_headers()
@@ -52,8 +52,8 @@ def shelf() -> Iterator[Shelf]:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    shelf.url = f"http://127.0.0.1:{server.server_port}/a.png?signature=secret"
-    yield shelf
+    receiver.url = f"http://127.0.0.1:{server.server_port}/a.png?signature=secret"
+    yield receiver
     server.shutdown()
     thread.join()
     server.server_close()
@@ -69,11 +69,11 @@ def to(url: str) -> dict[str, object]:
 
 
 def test_the_picture_is_put_there_and_stored_as_always(
-    pipeline: Pipeline, submit: Submit, storage: ObjectStorage, shelf: Shelf
+    pipeline: Pipeline, submit: Submit, storage: ObjectStorage, receiver: PutServer
 ) -> None:
-    result = pipeline.run(Claim(submit(**to(shelf.url)), "t"), RecordingContext()).result
+    result = pipeline.run(Claim(submit(**to(receiver.url)), "t"), RecordingContext()).result
     assert result is not None
-    ((path, content_type, body),) = shelf.received
+    ((path, content_type, body),) = receiver.received
     assert (path, content_type) == ("/a.png?signature=secret", "image/png")
     assert hashlib.sha256(body).hexdigest() == result["image"]["sha256"]
     assert storage.get(result["image"]["key"], max_bytes=10**7) == body
@@ -92,30 +92,30 @@ def test_a_presigned_address_of_a_real_bucket_works(
 
 @pytest.mark.parametrize("status", [408, 429, 500, 503])
 def test_a_failure_that_may_pass_is_tried_again(
-    pipeline: Pipeline, submit: Submit, shelf: Shelf, status: int
+    pipeline: Pipeline, submit: Submit, receiver: PutServer, status: int
 ) -> None:
-    shelf.statuses = [status, status]
-    outcome = pipeline.run(Claim(submit(**to(shelf.url)), "t"), RecordingContext())
+    receiver.statuses = [status, status]
+    outcome = pipeline.run(Claim(submit(**to(receiver.url)), "t"), RecordingContext())
     assert outcome.status is Status.SUCCEEDED
-    assert len(shelf.received) == 3
+    assert len(receiver.received) == 3
 
 
 def test_after_three_failures_the_job_is_tried_again_later(
-    worker: JobRunner, submit: Submit, store: JobStore, shelf: Shelf
+    worker: JobRunner, submit: Submit, store: JobStore, receiver: PutServer
 ) -> None:
-    shelf.statuses = [500] * 3
-    job = submit(**to(shelf.url))
+    receiver.statuses = [500] * 3
+    job = submit(**to(receiver.url))
     worker.restore(job.id)
     assert store.get(job.tenant, job.id).status is Status.QUEUED
-    assert len(shelf.received) == 3
+    assert len(receiver.received) == 3
 
 
 @pytest.mark.parametrize("status", [301, 307, 400, 403, 404])
 def test_a_refusal_fails_the_job_at_once(
-    worker: JobRunner, submit: Submit, store: JobStore, shelf: Shelf, status: int
+    worker: JobRunner, submit: Submit, store: JobStore, receiver: PutServer, status: int
 ) -> None:
-    shelf.statuses = [status]
-    job = submit(**to(shelf.url))
+    receiver.statuses = [status]
+    job = submit(**to(receiver.url))
     worker.restore(job.id)
     failed = store.get(job.tenant, job.id)
     assert failed.status is Status.FAILED
@@ -123,16 +123,16 @@ def test_a_refusal_fails_the_job_at_once(
     assert (failed.error["code"], failed.error["retryable"]) == ("publish-failed", False)
     assert str(status) in failed.error["detail"]
     assert "secret" not in failed.error["detail"]
-    assert len(shelf.received) == 1  # no redirect is followed
+    assert len(receiver.received) == 1  # no redirect is followed
 
 
 def test_a_private_address_is_refused_when_it_is_connected_to(
-    pipeline: Pipeline, submit: Submit, shelf: Shelf
+    pipeline: Pipeline, submit: Submit, receiver: PutServer
 ) -> None:
     careful = replace(pipeline, fetcher=Fetcher(allow_private="none"))
     with pytest.raises(PublishRefused):
-        careful.run(Claim(submit(**to(shelf.url)), "t"), RecordingContext())
-    assert shelf.received == []
+        careful.run(Claim(submit(**to(receiver.url)), "t"), RecordingContext())
+    assert receiver.received == []
 
 
 def test_a_server_that_is_away_is_a_failure_that_may_pass(
@@ -144,7 +144,7 @@ def test_a_server_that_is_away_is_a_failure_that_may_pass(
 
 
 def test_a_job_that_was_canceled_puts_nothing(
-    pipeline: Pipeline, submit: Submit, shelf: Shelf
+    pipeline: Pipeline, submit: Submit, receiver: PutServer
 ) -> None:
     class Canceled(RecordingContext):
         def check(self) -> None:
@@ -152,5 +152,5 @@ def test_a_job_that_was_canceled_puts_nothing(
                 raise JobCanceled
 
     with pytest.raises(JobCanceled):
-        pipeline.run(Claim(submit(**to(shelf.url)), "t"), Canceled())
-    assert shelf.received == []
+        pipeline.run(Claim(submit(**to(receiver.url)), "t"), Canceled())
+    assert receiver.received == []
