@@ -34,6 +34,7 @@ _MODULES = (
     "api_rows",
     "webhook_rows",
     "machine_rows",
+    "upgrade_rows",
 )
 _RESULT = "row.json"
 _LANES = 2 + (os.cpu_count() or 1)  # rows mostly wait

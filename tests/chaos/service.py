@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -153,8 +153,18 @@ class Service:
             self.wait_ready(part)
         return started
 
-    def launch(self, kind: str, *, argv: tuple[str, ...] = (), **env: object) -> Part:
-        """Start one process without waiting. ``env``: settings for this process only."""
+    def launch(
+        self,
+        kind: str,
+        *,
+        argv: tuple[str, ...] = (),
+        module: Sequence[str] | None = None,
+        **env: object,
+    ) -> Part:
+        """Start one process without waiting. ``env``: settings for this process only.
+
+        ``module``: its module and arguments, if they are not those of this release.
+        """
         number = next(self._count)
         redis = Proxy(self.valkey.port or 0, seed=self.seed + number)
         s3 = Proxy(self.seaweed.ports["s3"], seed=self.seed - number)
@@ -165,7 +175,7 @@ class Service:
             values["api_bind"] = f"127.0.0.1:{free_port()}"
         child = ChildProcess(
             kind,
-            [sys.executable, *(argv or ("-m",)), *_MODULES[kind]],
+            [sys.executable, *(argv or ("-m",)), *(module or _MODULES[kind])],
             folder=folder,
             env=_environment(values),
             cwd=folder,
