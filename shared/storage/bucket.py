@@ -146,9 +146,9 @@ class ObjectStorage:
         """
         if len(data) > _SMALL_BYTES:
             return None
-        headers = {"Content-Type": content_type}
+        headers = {"content-type": content_type}
         if if_absent:
-            headers["If-None-Match"] = "*"
+            headers["if-none-match"] = "*"
         etag = self._fast_put.put(key, data, headers, within_s=within_s)
         return None if etag is None else StoredObject(key, len(data), etag.strip('"'), content_type)
 

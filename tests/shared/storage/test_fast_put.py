@@ -17,7 +17,7 @@ from shared.settings import Settings
 from shared.storage.bucket import ObjectStorage
 from shared.storage.fast_put import FastPut
 
-TYPE = {"Content-Type": "text/plain"}
+TYPE = {"content-type": "text/plain"}
 
 
 @pytest.fixture
@@ -53,8 +53,8 @@ def test_an_object_of_any_name_is_written(fast: FastPut, storage: ObjectStorage,
 def test_an_existing_object_is_kept_if_absent_is_asked_for(
     fast: FastPut, storage: ObjectStorage
 ) -> None:
-    assert fast.put("small/once", b"first", TYPE | {"If-None-Match": "*"})
-    assert fast.put("small/once", b"second", TYPE | {"If-None-Match": "*"}) is None
+    assert fast.put("small/once", b"first", TYPE | {"if-none-match": "*"})
+    assert fast.put("small/once", b"second", TYPE | {"if-none-match": "*"}) is None
     assert storage.get("small/once", max_bytes=10) == b"first"
 
 
@@ -147,7 +147,7 @@ def test_temporary_credentials_are_sent_with_their_token(settings: Settings) -> 
         of(settings, endpoint_url=url, credentials=Credentials("id", "secret", "of-a-role")).put(
             "a", b"content", TYPE
         )
-    assert b"X-Amz-Security-Token: of-a-role" in b"".join(received)
+    assert b"x-amz-security-token: of-a-role" in b"".join(received)
 
 
 def test_with_a_time_limit_only_a_kept_connection_is_used(settings: Settings) -> None:
