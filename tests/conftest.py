@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from shared.storage.bucket import ObjectStorage
     from shared.webhooks.outbox import Outbox
 
+pytest_plugins = ["tests.crash_reports"]
 ROOT = Path(__file__).resolve().parents[1]
 
 

@@ -18,6 +18,7 @@ from tests.worker.commands.conftest import BLANK, Facemend, opened, put
 from tests.worker.engine.photos import file_of
 
 ROOT = Path(__file__).resolve().parents[4]
+PHOTOS = ROOT / "tests" / "data" / "photos"
 
 
 @pytest.fixture
@@ -332,9 +333,8 @@ def test_a_photo_without_a_face_is_blank_as_before(facemend: Facemend, folder: P
 
 
 def test_photos_of_a_phone_become_png(facemend: Facemend, album: Path, folder: Path) -> None:
-    photo(album, "phone.avif", "avif")
-    heic = Path(__file__).parents[3] / "data" / "photos" / "gradient.heic"
-    put(album, "phone.heic", heic.read_bytes())
+    for kind in ("avif", "heic"):
+        put(album, f"phone.{kind}", (PHOTOS / f"gradient.{kind}").read_bytes())
     told = told_by(facemend, "-i", album, "-o", folder / "out")
     assert {each["status"] for each in told.values()} == {"unchanged"}
     assert written(folder / "out") == ["phone.avif.png", "phone.heic.png"]
