@@ -22,7 +22,7 @@ def limit(opened: socket.socket, what: Literal["receive", "send"], seconds: floa
 
 
 class TimedSocket(socket.socket):
-    """A socket whose ``settimeout``, ``sendall`` and ``recv_into`` cost fewer system calls."""
+    """A socket whose ``settimeout``, ``sendall`` and ``recv…`` cost fewer system calls."""
 
     _limit_s: float | None = None  # None: no limit; 0: do not wait
 
@@ -50,6 +50,12 @@ class TimedSocket(socket.socket):
     def sendall(self, *args: Any) -> None:
         try:
             super().sendall(*args)
+        except BlockingIOError as error:
+            raise self._timeout(error) from None
+
+    def recv(self, *args: Any) -> bytes:
+        try:
+            return super().recv(*args)
         except BlockingIOError as error:
             raise self._timeout(error) from None
 

@@ -18,10 +18,10 @@ from redis.sentinel import Sentinel, SentinelManagedConnection
 
 from shared.errors import Internal, Refused, SettingsInvalid, Unavailable
 from shared.redis.request_deadline import limit_s, waiting
-from shared.redis.timed_socket import TimedSocket
 from shared.redis.url import RedisUrl
 from shared.settings import Settings
 from shared.telemetry import REDIS_ERRORS
+from shared.timed_socket import TimedSocket
 
 #: Errors of a Redis that cannot serve now. For a script of Redis 6 the word is inside the sentence,
 #: and redis-py has no class for it.

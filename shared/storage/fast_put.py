@@ -20,8 +20,9 @@ from botocore.utils import get_environ_proxies
 
 from shared.storage.signature import sign_put
 from shared.telemetry import S3_SECONDS, timed
+from shared.timed_socket import TimedSocket
 
-_MAX_HEAD_BYTES = 65_536
+_MAX_HEAD_BYTES = 16_384
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -111,7 +112,7 @@ class FastPut:
         plain = socket.create_connection(self._address, self._connect_timeout_s)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._tls is None:
-            return plain
+            return TimedSocket.on(plain)
         return self._tls.wrap_socket(plain, server_hostname=self._address[0])
 
 

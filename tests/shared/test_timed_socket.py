@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from shared.redis.timed_socket import TimedSocket, limit
+from shared.timed_socket import TimedSocket, limit
 
 
 def test_a_call_that_waits_longer_ends() -> None:
@@ -39,6 +39,8 @@ def test_a_timed_socket_times_out() -> None:
         assert timed.gettimeout() == 0.05
         with pytest.raises(TimeoutError):
             timed.recv_into(bytearray(1))
+        with pytest.raises(TimeoutError):
+            timed.recv(1)
         with pytest.raises(TimeoutError):
             timed.sendall(bytes(100_000_000))
 

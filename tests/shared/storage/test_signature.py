@@ -22,8 +22,9 @@ def test_a_put_is_signed_as_botocore_signs_it(token: str | None, day: int) -> No
         path, b"content", headers, credentials=credentials, region="eu-central-1", at=at
     )
     names = "content-type;host;if-none-match;x-amz-content-sha256;x-amz-date"
-    assert f"SignedHeaders={names}{';x-amz-security-token' if token else ''}, " in (
-        ours["authorization"]
+    assert (
+        f"SignedHeaders={names}{';x-amz-security-token' if token else ''}, "
+        in (ours["authorization"])
     )
     signer = S3SigV4Auth(credentials, "s3", "eu-central-1")
     unsigned = {name: value for name, value in ours.items() if name != "authorization"}
