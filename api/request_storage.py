@@ -38,9 +38,19 @@ class RequestStorage:
         return cls(storage, threads=settings.api_threads, timeout_s=timeout_s)
 
     def put(
-        self, key: str, data: bytes, content_type: str, *, if_absent: bool = False
+        self,
+        key: str,
+        data: bytes,
+        content_type: str,
+        *,
+        if_absent: bool = False,
+        if_etag: str | None = None,
     ) -> StoredObject:
-        write = partial(self._storage.put, key, data, content_type, if_absent=if_absent)
+        write = partial(
+            self._storage.put, key, data, content_type, if_absent=if_absent, if_etag=if_etag
+        )
+        if if_etag is not None:
+            return self._wait(write)
         with waiting("s3"):
             quick = self._storage.put_quickly(
                 key, data, content_type, if_absent=if_absent, within_s=limit_s(self._timeout_s)

@@ -9,7 +9,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AliasChoices,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.errors import SettingsInvalid
@@ -48,7 +55,7 @@ class Settings(BaseSettings):
     s3_region: str = "us-east-1"
     s3_bucket: str = "facemend"
     s3_access_key_id: SecretStr | None = None  # None: the provider chain of boto3
-    s3_secret_access_key: SecretStr | None = None
+    s3_secret_access_key: SecretStr | None = Field(default=None, validate_default=True)
     s3_timeout_s: Seconds = 10.0
     url_ttl_s: Annotated[int, Field(ge=60, le=3600)] = 900
 
@@ -124,6 +131,13 @@ class Settings(BaseSettings):
     sentry_dsn: SecretStr | None = Field(  # None: no reports
         default=None, validation_alias=AliasChoices("sentry_dsn", "facemend_sentry_dsn")
     )
+
+    @field_validator("s3_secret_access_key")
+    @classmethod
+    def _whole_pair(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if bool(value) != bool(info.data.get("s3_access_key_id")):
+            raise ValueError("it goes with FACEMEND_S3_ACCESS_KEY_ID: set both or none")
+        return value
 
     @field_validator("allow_private_addresses", mode="before")
     @classmethod

@@ -26,6 +26,8 @@ def erase(tenant: str, job_id: str, services: Services) -> None:
         job = services.store.cancel(tenant, job_id)
     _delete_objects(tenant, job_id, services)
     services.manifests.remove_all(tenant, job_id)
+    if job.batch is not None:
+        services.batch_manifests.erase_item(tenant, job.batch, job_id)
     if Status.RUNNING in {job.status, services.store.erase(tenant, job_id)}:
         try:
             _delete_objects(tenant, job_id, services)

@@ -8,7 +8,7 @@ completed from its manifest (``shared.manifests.batches``).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, Self
 
@@ -44,7 +44,10 @@ class BatchJob(Protocol):
 
 
 class LostBatch(Protocol):
-    """A batch as its manifest has it. ``entries`` are as in ``NewBatch``."""
+    """A batch as its manifest has it. ``entries`` are as in ``NewBatch``.
+
+    ``erased``: the ids of its jobs that clients have erased.
+    """
 
     @property
     def id(self) -> str: ...
@@ -60,6 +63,8 @@ class LostBatch(Protocol):
     def fingerprint(self) -> str: ...
     @property
     def entries(self) -> Sequence[str]: ...
+    @property
+    def erased(self) -> Collection[str]: ...
 
 
 class BatchStore:
@@ -99,6 +104,8 @@ class BatchStore:
             restored=False,
             reservation=reservation,
             fingerprint=fingerprint,
+            erased=None,
+            tombstone_s=TOMBSTONE_S,
             items=new.entries,
         )
         match answer:
@@ -127,6 +134,8 @@ class BatchStore:
             restored=True,
             reservation=lost.reservation or None,
             fingerprint=lost.fingerprint or None,
+            erased=" ".join(lost.erased) or None,
+            tombstone_s=TOMBSTONE_S,
             items=lost.entries,
         )
         return bool(answer != "gone")
@@ -195,7 +204,7 @@ class BatchStore:
     # --- canceling --------------------------------------------------------------------------
 
     def cancel(self, tenant: str, batch_id: str) -> Batch:
-        """Cancel all jobs of a batch that have not ended. Repeating changes nothing.
+        """Cancel all jobs of a batch that have not ended.
 
         Raises NotFound; Conflict for a batch that has ended.
         """
@@ -206,7 +215,7 @@ class BatchStore:
             )
             if answer is None:
                 raise NotFound
-            if answer == "completed":
+            if answer == "ended":
                 raise Conflict("All jobs of the batch have ended")
             start, left = start + STEP, int(answer) - STEP
         return self.get(tenant, batch_id)

@@ -3,6 +3,10 @@
 The manifest is written before the record, and removed when the batch has ended. It has all items,
 so that one write is enough for a thousand jobs. From it, a batch whose creation was interrupted is
 completed, and a batch that Redis has lost is restored.
+
+An item that a client erases gets a mark of its own beside the manifest, because several items may
+be erased at once. The marks decide that an item is not restored. Its request is removed from the
+manifest, too.
 """
 
 from __future__ import annotations
@@ -16,15 +20,16 @@ from typing import Any
 
 from shared.batches.batch import NewBatch
 from shared.digest import digest
-from shared.errors import InputNotFound, Internal, Unavailable
+from shared.errors import Conflict, InputChanged, InputNotFound, Internal, Unavailable
 from shared.jobs.idempotency import reservation_key
 from shared.jobs.record import NewJob, to_json
 from shared.jobs.recovery import Manifest
-from shared.storage.bucket import Storage
-from shared.storage.keys import BATCH_MANIFESTS, batch_manifest_key
+from shared.storage.bucket import Storage, StoredObject
+from shared.storage.keys import BATCH_MANIFESTS, batch_manifest_key, erased_items_prefix
 
 _log = logging.getLogger(__name__)
-_MAX_BYTES = 100_000_000
+_JSON, _MAX_BYTES = "application/json", 100_000_000
+_TRIES = 5  # to remove one request while others are removed
 _KEY = re.compile(rf"{BATCH_MANIFESTS}([a-z0-9_-]+)/(bat_[0-9a-f]{{32}})\.json", re.ASCII)
 
 
@@ -43,7 +48,10 @@ class BatchManifestRef:
 
 @dataclass(frozen=True, slots=True)
 class BatchManifest:
-    """A batch as it was accepted. ``entries`` are as in ``NewBatch``, ``jobs`` its jobs."""
+    """A batch as it was accepted. ``entries`` are as in ``NewBatch``.
+
+    ``jobs`` are its jobs, without those that clients have erased, whose ids are ``erased``.
+    """
 
     id: str
     tenant: str
@@ -53,6 +61,7 @@ class BatchManifest:
     fingerprint: str
     entries: tuple[str, ...]
     jobs: tuple[Manifest, ...]
+    erased: frozenset[str]
 
 
 class BatchManifests:
@@ -64,14 +73,46 @@ class BatchManifests:
     def write(self, new: NewBatch) -> None:
         """Write the manifest of a batch. Raises Unavailable."""
         key = batch_manifest_key(new.tenant, new.id)
-        self._storage.put(key, _dump(new), "application/json")
+        self._storage.put(key, _dump(new), _JSON)
 
     def remove(self, tenant: str, batch_id: str) -> None:
         """Remove a manifest. Never raises: the sweeper removes later what is not removed now."""
         try:
-            self._storage.delete([batch_manifest_key(tenant, batch_id)])
+            marks = [stored.key for stored in self._marks(tenant, batch_id)]
+            self._storage.delete([batch_manifest_key(tenant, batch_id), *marks])
         except Unavailable as error:
             _log.warning("manifest of %s not removed yet: %s", batch_id, error.detail)
+
+    def erase_item(self, tenant: str, batch_id: str, job_id: str) -> None:
+        """See to it that a job of an unfinished batch is never restored. Raises Unavailable."""
+        key = batch_manifest_key(tenant, batch_id)
+        try:
+            self._storage.head(key)
+        except InputNotFound:
+            return  # the batch has ended
+        self._storage.put(erased_items_prefix(tenant, batch_id) + job_id, b"", "text/plain")
+        for _ in range(_TRIES):
+            try:
+                self._remove_request(key, job_id)
+            except (Conflict, InputChanged):
+                continue  # another item was erased at the same time
+            except InputNotFound:
+                pass  # the batch has ended meanwhile
+            return
+        _log.warning("the manifest of %s keeps the request of an erased item", batch_id)
+
+    def _remove_request(self, key: str, job_id: str) -> None:
+        """Raises Conflict, InputChanged, InputNotFound, Unavailable."""
+        etag = self._storage.head(key).etag
+        content = json.loads(self._storage.get(key, max_bytes=_MAX_BYTES, etag=etag))
+        content["items"] = [
+            {"id": job_id, "erased": True} if item.get("id") == job_id else item
+            for item in content["items"]
+        ]
+        self._storage.put(key, to_json(content).encode(), _JSON, if_etag=etag)
+
+    def _marks(self, tenant: str, batch_id: str) -> Iterator[StoredObject]:
+        return self._storage.list(erased_items_prefix(tenant, batch_id))
 
     def all(self) -> Iterator[BatchManifestRef]:
         """Iterate over all manifests, in the order of keys. The iterator raises Unavailable."""
@@ -85,8 +126,10 @@ class BatchManifests:
             data = self._storage.get(ref.key, max_bytes=_MAX_BYTES)
         except InputNotFound:
             return None
+        marks = self._marks(ref.tenant, ref.batch_id)
+        erased = frozenset(mark.key.rpartition("/")[2] for mark in marks)
         try:
-            return _load(data, ref)
+            return _load(data, ref, erased)
         except (ValueError, TypeError, LookupError) as error:
             raise Internal(f"The manifest {ref.key} cannot be read") from error
 
@@ -115,7 +158,7 @@ def _item(job: NewJob) -> dict[str, Any]:
     }
 
 
-def _load(data: bytes, ref: BatchManifestRef) -> BatchManifest:
+def _load(data: bytes, ref: BatchManifestRef, erased: frozenset[str]) -> BatchManifest:
     """Parse a manifest; ignore fields of a newer version."""
     content: dict[str, Any] = json.loads(data)
     if (content["tenant"], content["id"]) != (ref.tenant, ref.batch_id):
@@ -128,9 +171,18 @@ def _load(data: bytes, ref: BatchManifestRef) -> BatchManifest:
         webhook_url=content["webhook_url"],
         reservation=content["reservation"],
         fingerprint=content["fingerprint"],
-        entries=tuple(item["id"] if "spec" in item else to_json(item) for item in items),
-        jobs=tuple(_job(item, content["tenant"]) for item in items if "spec" in item),
+        entries=tuple(item["id"] if _is_job(item) else to_json(item) for item in items),
+        jobs=tuple(
+            _job(item, content["tenant"])
+            for item in items
+            if "spec" in item and item["id"] not in erased
+        ),
+        erased=erased,
     )
+
+
+def _is_job(item: dict[str, Any]) -> bool:
+    return "spec" in item or "erased" in item
 
 
 def _job(item: dict[str, Any], tenant: str) -> Manifest:

@@ -31,7 +31,7 @@ from shared.storage.fast_put import FastPut
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef, CopySourceTypeDef
 
 CONNECT_TIMEOUT_S = 3.0
 _DELETE_AT_ONCE = 1000  # the maximum of one DeleteObjects request
@@ -64,7 +64,13 @@ class Storage(Protocol):
     """What callers need of a bucket. ``ObjectStorage`` says what each method does and raises."""
 
     def put(
-        self, key: str, data: bytes, content_type: str, *, if_absent: bool = False
+        self,
+        key: str,
+        data: bytes,
+        content_type: str,
+        *,
+        if_absent: bool = False,
+        if_etag: str | None = None,
     ) -> StoredObject: ...
 
     def get(self, key: str, *, max_bytes: int, etag: str | None = None) -> bytes: ...
@@ -113,18 +119,25 @@ class ObjectStorage:
         )
 
     def put(
-        self, key: str, data: bytes, content_type: str, *, if_absent: bool = False
+        self,
+        key: str,
+        data: bytes,
+        content_type: str,
+        *,
+        if_absent: bool = False,
+        if_etag: str | None = None,
     ) -> StoredObject:
         """Write a whole object.
 
-        Raises Unavailable, and Conflict if ``if_absent`` and the object exists. The call may be
-        repeated after an Unavailable; with ``if_absent``, the second call may find the object of
-        the first one.
+        Raises Unavailable, and Conflict if ``if_absent`` and the object exists, or if the object
+        has not the version ``if_etag``. The call may be repeated after an Unavailable; with a
+        condition, the second call may find the object of the first one.
         """
-        quick = self.put_quickly(key, data, content_type, if_absent=if_absent)
-        if quick is not None:
-            return quick
-        condition: dict[str, Any] = {"IfNoneMatch": "*"} if if_absent else {}
+        condition: dict[str, Any] = {"IfNoneMatch": "*"} if if_absent else _if_match(if_etag)
+        if if_etag is None:
+            quick = self.put_quickly(key, data, content_type, if_absent=if_absent)
+            if quick is not None:
+                return quick
         with _errors():
             etag = self._client.put_object(
                 Bucket=self._bucket, Key=key, Body=data, ContentType=content_type, **condition
@@ -159,9 +172,8 @@ class ObjectStorage:
 
         Raises InputNotFound, InputTooLarge, InputChanged, Unavailable.
         """
-        condition: dict[str, Any] = {"IfMatch": f'"{etag}"'} if etag else {}
         with _errors():
-            response = self._client.get_object(Bucket=self._bucket, Key=key, **condition)
+            response = self._client.get_object(Bucket=self._bucket, Key=key, **_if_match(etag))
             # Not ``with response["Body"] as body``: that returns the reader of urllib3.
             with closing(response["Body"]) as body:
                 if response["ContentLength"] > max_bytes:
@@ -170,10 +182,13 @@ class ObjectStorage:
                     )
                 return body.read()
 
-    def stream(self, key: str) -> Iterator[bytes]:
-        """Yield the content of an object in pieces. Iterating raises InputNotFound, Unavailable."""
+    def stream(self, key: str, *, etag: str | None = None) -> Iterator[bytes]:
+        """Yield the content of an object in pieces; ``etag``: the version that it must have.
+
+        Iterating raises InputNotFound, InputChanged, Unavailable.
+        """
         with _errors():
-            response = self._client.get_object(Bucket=self._bucket, Key=key)
+            response = self._client.get_object(Bucket=self._bucket, Key=key, **_if_match(etag))
             with closing(response["Body"]) as body:
                 yield from body.iter_chunks(_PIECE_BYTES)
 
@@ -295,6 +310,17 @@ class ObjectStorage:
         )
         return PresignedPost(post["url"], post["fields"], expires_at)
 
+    def copy(self, key: str, to: str, *, etag: str) -> None:
+        """Copy an object inside the bucket; ``etag``: the version that it must have.
+
+        Raises InputNotFound, InputChanged, Unavailable.
+        """
+        source: CopySourceTypeDef = {"Bucket": self._bucket, "Key": key}
+        with _errors():
+            self._client.copy_object(
+                Bucket=self._bucket, Key=to, CopySource=source, CopySourceIfMatch=f'"{etag}"'
+            )
+
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects; a missing one is not an error. Raises Unavailable."""
         names = list(keys)
@@ -308,14 +334,16 @@ class ObjectStorage:
             if response.get("Errors"):
                 raise Unavailable("The object storage did not delete all objects")
 
-    def list(self, prefix: str) -> Iterator[StoredObject]:
+    def list(self, prefix: str, *, recursive: bool = True) -> Iterator[StoredObject]:
         """Iterate over the objects whose keys begin with ``prefix``.
 
-        Their ``content_type`` is empty, since S3 does not list it. Iterating raises Unavailable.
+        Without ``recursive``, the keys of ``folders`` are left out. The ``content_type`` is empty,
+        since S3 does not list it. Iterating raises Unavailable.
         """
+        depth: dict[str, Any] = {} if recursive else {"Delimiter": "/"}
         with _errors():
             pages = self._client.get_paginator("list_objects_v2")
-            for page in pages.paginate(Bucket=self._bucket, Prefix=prefix):
+            for page in pages.paginate(Bucket=self._bucket, Prefix=prefix, **depth):
                 now = _clock(page)
                 for item in page.get("Contents", ()):
                     age_s = (now - item["LastModified"]).total_seconds()
@@ -337,6 +365,10 @@ class ObjectStorage:
         """Raises Unavailable if the storage does not respond, BucketMissing without the bucket."""
         with _errors():
             self._client.head_bucket(Bucket=self._bucket)
+
+
+def _if_match(etag: str | None) -> dict[str, Any]:
+    return {"IfMatch": f'"{etag}"'} if etag else {}
 
 
 def _parts(pieces: Iterable[bytes]) -> Iterator[bytes]:
@@ -390,7 +422,7 @@ def _errors() -> Iterator[None]:
         code, status = error.response["Error"]["Code"], _status(error)
         if code == "PreconditionFailed" or status == 412:
             if error.operation_name == "PutObject":
-                raise Conflict("An object with that key already exists") from error
+                raise Conflict("The object exists already, or is another version") from error
             raise InputChanged from error
         if code == "NoSuchBucket" or (status == 404 and error.operation_name == "HeadBucket"):
             raise BucketMissing from error

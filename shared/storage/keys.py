@@ -102,6 +102,14 @@ def batch_manifest_key(tenant: str, batch_id: str) -> str:
     return f"{BATCH_MANIFESTS}{tenant}/{batch_id}.json"
 
 
+def erased_items_prefix(tenant: str, batch_id: str) -> str:
+    """Prefix of the marks of items that were erased; the job id follows.
+
+    They are kept as long as the manifest of the batch.
+    """
+    return f"{BATCH_MANIFESTS}{tenant}/{batch_id}.erased/"
+
+
 def batch_prefix(tenant: str, batch_id: str) -> str:
     """Prefix of the results of a batch."""
     return f"{TENANTS}{tenant}/batches/{batch_id}/"

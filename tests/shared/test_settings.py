@@ -134,3 +134,10 @@ def test_photos_of_faces_are_never_kept_longer_than_thirty_days(name: str) -> No
     assert getattr(load_settings(**{name: 30 * 86_400}), name) == 30 * 86_400
     with pytest.raises(SettingsInvalid, match=f"FACEMEND_{name.upper()}"):
         load_settings(**{name: 30 * 86_400 + 1})
+
+
+@pytest.mark.parametrize("name", ["S3_ACCESS_KEY_ID", "S3_SECRET_ACCESS_KEY"])
+def test_half_of_a_pair_of_s3_keys_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(f"FACEMEND_{name}", "something")
+    with pytest.raises(SettingsInvalid, match="set both or none"):
+        load_settings()

@@ -35,6 +35,7 @@ class BatchErasure:
         while not self._stopping() and (expired := self._batches.claim_expired(_CLAIM_S)):
             batch_id, tenant = expired
             self._delete_results(tenant, batch_id)
+            self._batch_manifests.remove(tenant, batch_id)
             erased += self._batches.expire(batch_id)
         while not self._stopping() and (found := self._batches.claim_erased(_CLAIM_S)):
             batch_id, tenant, job_ids = found

@@ -13,6 +13,8 @@
 --   restored: flag        it was accepted before: there is no quota, and its reservation may be lost
 --   reservation: text?    key of the idempotency reservation
 --   fingerprint: text?    digest of the request that made the reservation
+--   erased: text?         ids of jobs that were erased before the record was lost, with a space after each
+--   tombstone_s: text     seconds for which these ids stay blocked
 --   items: texts          for each item the id of its job, or a problem (JSON)
 -- Returns: 'open', 'exists', 'gone', 'full', 'reservation' or 'spent'
 local record = key('batch', id)
@@ -43,7 +45,12 @@ redis.call('HSET', record, 'tenant', tenant, 'key_id', key_id, 'created_at', at,
   'total', #items, 'rejected', #items - jobs, 'created', 0, 'queued', 0, 'running', 0, 'succeeded', 0,
   'failed', 0, 'canceled', 0, 'erased', 0, 'ttl_s', ttl_s)
 if webhook then redis.call('HSET', record, 'webhook', webhook) end
+for job in string.gmatch(erased or '', '%S+') do
+  redis.call('SET', key('gone', job), '1', 'EX', tombstone_s)
+  redis.call('HINCRBY', record, 'created', 1)
+  redis.call('HINCRBY', record, 'erased', 1)
+end
 redis.call('RPUSH', record .. ':items', unpack(items))
 redis.call('ZADD', key('tenant', tenant, 'batches'), at, id)
-settle_batch(id)  -- if every item was rejected
+settle_batch(id)  -- if every item was rejected or erased
 return 'open'

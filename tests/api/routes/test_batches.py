@@ -10,16 +10,18 @@ import pytest
 from redis import Redis
 
 from api import Services
-from shared.batches.store import STEP
+from shared.batches.store import STEP, BatchStore
 from shared.errors import CorruptImage, Unavailable
 from shared.jobs.job import Release, Status
 from shared.jobs.record import Outcome
 from shared.jobs.store import JobStore
+from shared.manifests.batches import BatchManifests
 from shared.settings import Settings
 from shared.storage.bucket import ObjectStorage
 from shared.storage.keys import BATCH_MANIFESTS, file_key
 from tests.api.conftest import Authorised, Enrol
 from tests.shared.conftest import at_once
+from worker.notifier.rebuilder import Rebuilder
 
 Problem = Callable[[Any], tuple[int, str]]
 Create = Callable[..., dict[str, Any]]
@@ -382,11 +384,63 @@ def test_a_batch_that_has_ended_cannot_be_canceled(
     assert problem(answer) == (409, "conflict")
 
 
-def test_a_canceled_batch_can_be_canceled_again(client: Authorised, create: Create) -> None:
-    batch = create([URL])
+def test_a_canceled_batch_has_ended_and_one_that_still_works_can_be_canceled_again(
+    client: Authorised, create: Create, store: JobStore, problem: Problem
+) -> None:
+    batch = create([URL] * (STEP + 2))
+    running = items_of(client, batch["id"])[0]["restoration_id"]
+    assert store.runs.claim(running, "worker-1") is not None
     for _ in range(2):
         answer = client.post(f"/v1/batches/{batch['id']}/cancel")
-        assert (answer.status_code, answer.get_json()["status"]) == (202, "canceled")
+        assert (answer.status_code, answer.get_json()["status"]) == (202, "running")
+    other = create([URL] * (STEP + 2))
+    answer = client.post(f"/v1/batches/{other['id']}/cancel")
+    assert (answer.status_code, answer.get_json()["status"]) == (202, "canceled")
+    assert answer.get_json()["counts"]["canceled"] == STEP + 2
+    again = client.post(f"/v1/batches/{other['id']}/cancel")
+    assert problem(again) == (409, "conflict")
+
+
+# --- erasing --------------------------------------------------------------------------------
+
+
+def test_an_erased_item_stays_erased_when_redis_is_lost_and_its_request_is_gone(
+    client: Authorised, create: Create, store: JobStore, storage: ObjectStorage, redis: Redis
+) -> None:
+    """The batch is open: its manifest, from which it is restored, had the item."""
+    sources = [{"input": {"url": f"http://127.0.0.1:9/{number}.jpg"}} for number in range(4)]
+    batch = create(sources)
+    ids = [item["restoration_id"] for item in items_of(client, batch["id"])]
+    for erased in (ids[1], ids[3]):
+        assert client.open(f"/v1/restorations/{erased}", method="DELETE").status_code == 204
+    kept = b"".join(storage.get(one.key, max_bytes=10**6) for one in storage.list(BATCH_MANIFESTS))
+    assert [f"/{number}.jpg".encode() in kept for number in range(4)] == [True, False, True, False]
+    redis.flushdb()
+    Rebuilder(store, storage).restore_all()
+    batches = BatchStore.beside(store)
+    restored = batches.get("acme", batch["id"])
+    assert (restored.counts.queued, restored.counts.erased, restored.total) == (2, 2, 4)
+    found = batches.items("acme", batch["id"], 0, 9)
+    assert [item.job is not None for item in found] == [True, False, True, False]
+    for job_id in (ids[0], ids[2]):
+        end(store, job_id, Status.FAILED)
+    assert batches.get("acme", batch["id"]).finished_at is not None
+    BatchManifests(storage).remove("acme", batch["id"])
+    assert list(storage.list(BATCH_MANIFESTS)) == []
+
+
+def test_items_can_be_erased_at_the_same_time(
+    client: Authorised, create: Create, store: JobStore, storage: ObjectStorage, redis: Redis
+) -> None:
+    batch = create([URL] * 8)
+    ids = [item["restoration_id"] for item in items_of(client, batch["id"])]
+    paths = [f"/v1/restorations/{job_id}" for job_id in ids]
+    answers = at_once(8, lambda n: client.open(paths[n], method="DELETE").status_code)
+    assert answers == [204] * 8
+    redis.flushdb()
+    Rebuilder(store, storage).restore_all()
+    assert store.page("acme", status=None, model=None, limit=9, cursor=None)[0] == []
+    assert BatchStore.beside(store).get("acme", batch["id"]).counts.erased == 8
 
 
 # --- cost -----------------------------------------------------------------------------------

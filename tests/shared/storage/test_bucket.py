@@ -83,6 +83,30 @@ def test_of_sixteen_conditional_writes_one_succeeds(storage: ObjectStorage) -> N
     assert written == [storage.get(KEY, max_bytes=100)]
 
 
+def test_a_version_that_is_replaced_is_neither_overwritten_nor_copied_nor_read(
+    storage: ObjectStorage,
+) -> None:
+    old = storage.put(KEY, b"old", "text/plain").etag
+    storage.copy(KEY, "copy", etag=old)
+    storage.put(KEY, b"new", "text/plain", if_etag=old)
+    with pytest.raises(Conflict):
+        storage.put(KEY, b"late", "text/plain", if_etag=old)
+    with pytest.raises(InputChanged):
+        storage.copy(KEY, "copy", etag=old)
+    with pytest.raises(InputChanged):
+        list(storage.stream(KEY, etag=old))
+    assert [storage.get(key, max_bytes=9) for key in (KEY, "copy")] == [b"new", b"old"]
+    storage.delete([KEY])
+    with pytest.raises(Conflict):
+        storage.put(KEY, b"late", "text/plain", if_etag=old)
+
+
+def test_a_listing_can_leave_folders_out(storage: ObjectStorage) -> None:
+    for key in ("in/a", "in/b/c", "other"):
+        storage.put(key, b"", "text/plain")
+    assert [found.key for found in storage.list("in/", recursive=False)] == ["in/a"]
+
+
 def test_only_keys_with_the_prefix_are_listed(storage: ObjectStorage) -> None:
     for name in ("a/1", "a/2", "ab/1", "b/1"):
         storage.put(name, b"x" * 3, "text/plain")
