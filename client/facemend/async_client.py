@@ -114,6 +114,7 @@ class AsyncClient:
     ) -> AsyncIterator[Any]:
         """Perform the steps, and yield the values that they emit; ``at_end`` gets the result."""
         async with AsyncExitStack() as streams:
+            streams.callback(steps.close)  # also a stop in the middle leaves no unfinished file
             value: Any = None
             failed: Exception | None = None
             while True:

@@ -121,6 +121,7 @@ class Client:
     def iterate(self, steps: Steps[T], stop: Flag | None = None) -> Generator[Any, None, T]:
         """Perform the steps, and yield what they emit; nothing more after ``stop``."""
         with ExitStack() as streams:
+            streams.callback(steps.close)  # also a stop in the middle leaves no unfinished file
             value: Any = None
             failed: Exception | None = None
             while True:
