@@ -29,6 +29,8 @@ Settings come from FACEMEND_… environment variables or a .env file; docs/opera
 _OURS = ("api", "deploy", "facemend", "shared", "worker")
 #: The extra that a command needs, where it is not ``worker``.
 _EXTRAS = {"demo": "all", "keys": "api", "rebuild": "api", "up": "all"}
+#: The same where one package is missing, because most uses of the command do not need it.
+_EXTRAS_OF_PACKAGES = {("watch", "boto3"): "service"}
 
 
 class LazyGroup(click.Group):
@@ -106,9 +108,10 @@ def _not_installed(command: str, missing: ModuleNotFoundError) -> Exception:
     package = (missing.name or "").partition(".")[0]
     if package in {"", *_OURS}:
         return missing
+    extra = _EXTRAS_OF_PACKAGES.get((command, package)) or _EXTRAS.get(command, "worker")
     return click.ClickException(
         f"{command} needs the package {package}, which is not installed: "
-        f"pip install 'facemend[{_EXTRAS.get(command, 'worker')}]'"
+        f"pip install 'facemend[{extra}]'"
     )
 
 

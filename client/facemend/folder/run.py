@@ -21,8 +21,9 @@ from facemend.errors import (
     ResultDamaged,
 )
 from facemend.folder.photos import PhotoFolder
-from facemend.folder.record import RECORD_NAME, Record, Sent
+from facemend.folder.record import Record, Sent
 from facemend.folder.result_names import ResultNames
+from facemend.folder.results import RECORD_NAME
 from facemend.models import Restoration
 from facemend.steps import Steps, Together
 
@@ -131,7 +132,7 @@ class PhotosByService:
             return PhotoOutcome(errand.photo, "failed", reason=reason)
 
     def _restore(self, errand: Errand) -> Steps[PhotoOutcome]:
-        state = errand.photo.stat()
+        version = self.record.version_of(errand.photo)
         job = yield from self._job_before(errand)
         if job is None:
             job = yield from self._submit(errand)
@@ -140,7 +141,7 @@ class PhotosByService:
             raise JobFailed(done)
         target = self.names.of_format(errand.target, done.result.image.format)
         yield from self.jobs.save(done, target)
-        self.record.add(errand.name, state, [target])
+        self.record.add(errand.name, version, [target])
         restored = done.result.background or any(
             face.status == "restored" for face in done.result.faces
         )
@@ -170,10 +171,10 @@ class PhotosByService:
         return (yield from self._send(errand, uuid.uuid4().hex))
 
     def _send(self, errand: Errand, key: str) -> Steps[Restoration]:
-        state = errand.photo.stat()
-        self.record.add_sent(errand.name, state, Sent(key))
+        version = self.record.version_of(errand.photo)
+        self.record.add_sent(errand.name, version, Sent(key))
         job = yield from self.jobs.submit(errand.photo, idempotency_key=key, **self.request)
-        self.record.add_sent(errand.name, state, Sent(key, job.id))
+        self.record.add_sent(errand.name, version, Sent(key, job.id))
         return job
 
 

@@ -14,7 +14,7 @@ import pytest
 
 import facemend
 from facemend import AsyncClient, Client
-from facemend.folder.record import RECORD_NAME
+from facemend.folder.results import RECORD_NAME
 from shared.errors import CorruptImage
 from shared.jobs.job import Job
 from tests.api.serving import Server

@@ -51,6 +51,7 @@ def run(tmp_path: Path) -> Run:
         (["models", "list"], "worker"),
         (["keys", "list"], "api"),
         (["up"], "all"),
+        (["watch", "s3://scans", "out", "--server", "http://localhost"], "service"),
     ],
 )
 def test_a_command_whose_packages_are_missing_names_the_extra(

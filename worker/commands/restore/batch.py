@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from facemend.folder.record import Version
 from facemend.folder.result_names import fitting
 from shared.atomic_file import replaced_atomically
 from shared.errors import (
@@ -124,7 +124,7 @@ class PhotoBatch:
 
     def _restore(self, plan: Plan, work: Work) -> Outcome:
         started_at = time.time()
-        data, state = self._read(work)
+        data, version = self._read(plan, work)
         before = self._decode(data)
         wanted = FORMATS[work.target.suffix.lower()] if work.exact else "same"
         require_room(before, wanted, self._options.background_scale)
@@ -140,9 +140,9 @@ class PhotoBatch:
         if self._signing_key is not None:
             written.append(self._write_manifest(target, data, result, done, started_at))
         warnings = [*done.warnings, *result.warnings]
-        if plan.record is not None and state is not None:
+        if plan.record is not None and version is not None:
             try:
-                plan.record.add(work.name, state, written)
+                plan.record.add(work.name, version, written)
             except OSError as error:
                 warnings.append(f"a later --resume will do this photo again: {error.strerror}")
         restored = done.background or any(face.status == "restored" for face in done.faces)
@@ -201,15 +201,16 @@ class PhotoBatch:
         except (InputTooLarge, ImageTooManyPixels) as error:
             raise _with_option(error) from None
 
-    def _read(self, work: Work) -> tuple[bytes, os.stat_result | None]:
+    def _read(self, plan: Plan, work: Work) -> tuple[bytes, Version | None]:
         if work.data is not None:
             return work.data, None
         try:
-            state = work.source.stat()
-            if state.st_size > self._max_bytes:
-                error = InputTooLarge(f"{state.st_size} bytes; {self._max_bytes} are allowed")
+            version = plan.record.version_of(work.source) if plan.record else None
+            size = work.source.stat().st_size
+            if size > self._max_bytes:
+                error = InputTooLarge(f"{size} bytes; {self._max_bytes} are allowed")
                 raise _with_option(error)
-            return work.source.read_bytes(), state
+            return work.source.read_bytes(), version
         except OSError as error:
             raise InputNotFound(f"{work.source} cannot be read: {error.strerror}") from None
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import click
 
 from facemend.folder.photos import PhotoFolder
-from facemend.folder.record import RECORD_NAME, Record
+from facemend.folder.record import Record
 from facemend.folder.result_names import ResultNames
+from facemend.folder.results import RECORD_NAME
 
 DONE_BEFORE = "done before"
 #: Suffix of a result → its format.

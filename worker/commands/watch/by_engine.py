@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from facemend.folder.record import Record
 from facemend.folder.result_names import ResultNames
 from facemend.folder.run import Errand
-from shared.errors import FacemendError, InputError, InputNotFound
+from shared.errors import FacemendError, InputError, InputNotFound, PublishFailed, Unavailable
 from worker.commands.exit_codes import line_of
 from worker.commands.restore.batch import PhotoBatch
 from worker.commands.restore.plan import Plan, Work
@@ -40,4 +40,4 @@ def _attempt_of(error: FacemendError) -> Attempt:
         return Attempt("later", reason)
     if isinstance(error, InputError):
         return Attempt("bad", reason)
-    return Attempt("later", reason, everywhere=error.code == "publish-failed")
+    return Attempt("later", reason, everywhere=isinstance(error, PublishFailed | Unavailable))

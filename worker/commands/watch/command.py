@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import signal
 import sys
 from collections.abc import Iterator
@@ -14,10 +13,8 @@ from typing import Any
 
 import click
 
-from facemend.folder.photos import PhotoFolder
-from facemend.folder.record import RECORD_NAME, Record
+from facemend.folder.record import Record
 from facemend.folder.result_names import ResultNames
-from shared.errors import SettingsInvalid
 from worker.commands.exit_codes import (
     EXIT_MODEL,
     EXIT_PHOTO_FAILED,
@@ -28,8 +25,9 @@ from worker.commands.exit_codes import (
 from worker.commands.restore.option_flags import given_options, restore_option_flags
 from worker.commands.server import errors_of_the_server, server_options
 from worker.commands.terminal import say
+from worker.commands.watch.location import FolderOrLocation, Location
 
-_LOCK_NAME = ".facemend-watch.lock"
+_EVERY_S = {False: 5.0, True: 30.0}  # of a folder; of a bucket, which costs money for each look
 _PATIENCE_S = 20.0  # then the loop says that the service is away, and goes on trying
 
 _EPILOG = """
@@ -38,12 +36,17 @@ Examples:
   facemend watch scans mended                       with the engine on this machine
   facemend watch scans mended --server URL          by a service (key in FACEMEND_API_KEY)
   facemend watch scans mended --once                what is there now, then end
+  facemend watch s3://scans/new s3://scans/mended   objects of a bucket, in both places
 
 A photo is restored when its size and its time of change have been the same for --settle seconds.
 Hidden files and files with other suffixes (.part, .tmp) are left alone. What was restored is noted
 in the folder of the results and is not restored again, also after a restart. A photo that cannot
 be restored is moved to --failed, with the reason in a .txt file beside it. If the service is away,
 a disk is full or a folder is gone, the command says so, waits, and goes on.
+
+IN and OUT may be s3://bucket/prefix, with the settings FACEMEND_S3_… or those of AWS. An object
+counts as a photo once for each ETag. One that fails stays, and is copied to --failed. Run one
+command for each OUT in a bucket.
 
 """ + exit_codes_help(
     EXIT_MODEL,
@@ -54,16 +57,15 @@ a disk is full or a folder is gone, the command says so, waits, and goes on.
 
 
 @click.command(epilog=_EPILOG)
-@click.argument(
-    "inbox", metavar="IN", type=click.Path(exists=True, file_okay=False, path_type=Path)
-)
-@click.argument("output", metavar="OUT", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("inbox", metavar="IN", type=FolderOrLocation(exists=True))
+@click.argument("output", metavar="OUT", type=FolderOrLocation())
 @server_options(required=False)
 @click.option("-r", "--recursive", is_flag=True, help="Watch the subfolders, too.")
 @click.option(
     "--failed",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder for photos that cannot be restored, on the same disk.  [default: IN/failed]",
+    type=FolderOrLocation(),
+    help="Folder for photos that cannot be restored, on the disk or in the bucket of IN.  "
+    "[default: IN/failed]",
 )
 @click.option(
     "--settle",
@@ -77,72 +79,59 @@ a disk is full or a folder is gone, the command says so, waits, and goes on.
     "--every",
     "every_s",
     type=click.FloatRange(0.1, 3600),
-    default=5.0,
-    show_default=True,
-    help="Seconds between two looks at the folder, if no change is noticed before.",
+    help="Seconds between two looks, if no change is noticed before.  "
+    "[default: 5; 30 for a bucket]",
 )
 @click.option("--once", is_flag=True, help="End when everything that is there now is done.")
 @click.option("-m", "--model", help="Name of the model.  [default: of settings or service]")
 @restore_option_flags
 def watch(
     *,
-    inbox: Path,
-    output: Path,
+    inbox: Path | Location,
+    output: Path | Location,
     server: str | None,
     api_key: str | None,
     recursive: bool,
-    failed: Path | None,
+    failed: Path | Location | None,
     settle_s: float,
-    every_s: float,
+    every_s: float | None,
     once: bool,
     model: str | None,
     **options: Any,
 ) -> None:
-    """Watch the folder IN, and restore each photo that arrives there into the folder OUT.
+    """Watch IN, and restore each photo that arrives there into OUT.
 
-    Photos are restored on this machine, or by a service if --server is given.
+    IN and OUT are folders, or prefixes of buckets (s3://bucket/prefix). Photos are restored on this
+    machine, or by a service if --server is given.
     """
-    from worker.commands.watch.inbox import Inbox
+    from worker.commands.watch.places import Chosen, opened
     from worker.commands.watch.watching import Watching
 
-    aside = failed or inbox / "failed"
-    with errors_as_exit_codes(), errors_of_the_server(), _alone_in(inbox, output) as record:
-        names = ResultNames([output / RECORD_NAME, *record.results()])
-        photos = PhotoFolder(inbox, recursive, (output, aside))
+    chosen = Chosen(
+        inbox=inbox, output=output, failed=failed, recursive=recursive, settle_s=settle_s
+    )
+    with errors_as_exit_codes(), errors_of_the_server(), opened(chosen) as places:
+        folder = (places.record, places.names)
         restorer = (
-            _by_service(server, api_key, model, options, (record, names))
+            _by_service(server, api_key, model, options, folder)
             if server
-            else _by_engine(model, options, (record, names))
+            else _by_engine(model, options, folder)
         )
         with restorer as (restore, in_flight):
             watching = Watching(
-                Inbox(photos, aside, settle_s),
-                output,
-                record,
-                names,
+                places.inbox,
+                places.output,
+                *folder,
                 restore,
                 say,
                 in_flight,
-                every_s,
+                every_s or _EVERY_S[isinstance(inbox, Location)],
+                places.show_result,
             )
             with _stopped_by_signals() as stop:
-                say(f"watching {inbox}; results go to {output}")
+                say(f"watching {places.inbox.where}; results go to {output}")
                 watching.run(stop, once=once)
     sys.exit(EXIT_PHOTO_FAILED if once and watching.failures else 0)
-
-
-@contextmanager
-def _alone_in(inbox: Path, output: Path) -> Iterator[Record]:
-    """Yield the record of ``output``. Two commands on one folder would do each photo twice."""
-    output.mkdir(parents=True, exist_ok=True)
-    if output.samefile(inbox):
-        raise SettingsInvalid(f"{output}: the results need a folder of their own")
-    with (output / _LOCK_NAME).open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SettingsInvalid(f"another facemend watch writes to {output}") from None
-        yield Record.of_folder(output, "watch")  # other options do not make a photo a new one
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from facemend.folder.record import RECORD_NAME
+from facemend.folder.results import RECORD_NAME
 from tests.worker.commands.conftest import BLANK, Facemend, only_line, opened, put
 from tests.worker.engine.photos import file_of
 

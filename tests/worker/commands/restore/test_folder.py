@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facemend.folder.record import RECORD_NAME
+from facemend.folder.results import RECORD_NAME
 from tests.worker.commands.conftest import BLANK, Facemend, opened, put
 from tests.worker.engine.photos import file_of
 

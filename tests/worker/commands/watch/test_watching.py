@@ -13,7 +13,7 @@ from facemend.folder.result_names import ResultNames
 from facemend.folder.run import Errand
 from tests.waiting import eventually
 from worker.commands.watch import watching as module
-from worker.commands.watch.inbox import Inbox
+from worker.commands.watch.folder_inbox import FolderInbox
 from worker.commands.watch.restorers import Attempt
 from worker.commands.watch.watching import Watching
 
@@ -30,10 +30,10 @@ class Copies:
         self.seen.append(errand.name)
         if self.faults:
             return self.faults.pop(0)
-        state = errand.photo.stat()
+        version = self.record.version_of(errand.photo)
         errand.target.parent.mkdir(parents=True, exist_ok=True)
         errand.target.write_bytes(errand.photo.read_bytes())
-        self.record.add(errand.name, state, [errand.target])
+        self.record.add(errand.name, version, [errand.target])
         return Attempt("done", result=errand.target)
 
 
@@ -50,7 +50,7 @@ class Watched:
         self.copies = Copies(self.record)
         failed = self.inbox / "failed"
         self.watching = Watching(
-            Inbox(PhotoFolder(self.inbox, True, (self.out, failed)), failed, 0.1),
+            FolderInbox(PhotoFolder(self.inbox, True, (self.out, failed)), failed, 0.1),
             self.out,
             self.record,
             ResultNames(self.record.results()),
@@ -202,9 +202,23 @@ def test_a_photo_that_cannot_be_moved_stays(
     def refuse(*_: object) -> None:
         raise OSError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(Inbox, "set_aside", refuse)
+    monkeypatch.setattr(FolderInbox, "set_aside", refuse)
     watched.copies.faults = [Attempt("bad", "corrupt-image: …")] * 3
     watched.put("a.jpg")
     watched.start()
     eventually(lambda: any("cannot be set aside" in line for line in watched.lines))
     assert (watched.inbox / "a.jpg").exists()
+
+
+def test_a_photo_that_somebody_removes_is_not_waited_for(watched: Watched) -> None:
+    watched.put("a.jpg")
+    original = watched.watching.restore
+
+    def fail_and_remove(errand: Errand) -> Attempt:
+        watched.watching.restore = original
+        return Attempt("later", "worker-lost: …")
+
+    watched.watching.restore = fail_and_remove
+    watched.watching.say = lambda _: (watched.inbox / "a.jpg").unlink()
+    watched.watching.run(watched.stop, once=True)
+    assert watched.copies.seen == []

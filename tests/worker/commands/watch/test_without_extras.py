@@ -10,13 +10,13 @@ import sys
 
 class Missing:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"numpy", "torch", "cv2", "PIL", "flask", "facexlib"}:
+        if name.partition(".")[0] in {"numpy", "torch", "cv2", "PIL", "flask", "facexlib", "boto3"}:
             raise ImportError(name)
 
 sys.meta_path.insert(0, Missing())
 import facemend.client, worker.cli
 import worker.commands.submit, worker.commands.watch.command
-import worker.commands.watch.inbox, worker.commands.watch.restorers, worker.commands.watch.watching
+import worker.commands.watch.places, worker.commands.watch.restorers, worker.commands.watch.watching
 """
 
 

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Event
+
+from watchfiles import watch
 
 from facemend.folder.photos import PhotoFolder
 from facemend.folder.result_names import fitting
 from shared.atomic_file import replaced_atomically
+from worker.commands.watch.source import numbered
 
 #: A file without a byte is not written yet: programs create it first. After this time, it is bad.
 EMPTY_SETTLES_S = 60.0
 
 
 @dataclass
-class Inbox:
+class FolderInbox:
     """A photo is whole once its size and time of change have not changed for ``settle_s``."""
 
     photos: PhotoFolder
@@ -25,15 +31,18 @@ class Inbox:
     _unsettled: int = 0
 
     @property
+    def where(self) -> str:
+        return str(self.photos.path)
+
+    @property
     def settled(self) -> bool:
-        """Whether no photo is still being written, as far as the last look knows."""
         return not self._unsettled
 
     def whole(self) -> list[Path]:
         """Look at the folder; return the photos that have arrived whole, by name.
 
         Hidden files and files that are no photos by their names are left alone: that is how
-        programs call files that they still write. Raises OSError if the folder is away.
+        programs call files that they still write.
         """
         now, before = time.monotonic(), self._seen
         self._seen = {}
@@ -54,8 +63,19 @@ class Inbox:
         self._unsettled = len(self._seen) - len(whole)
         return whole
 
+    def name_of(self, photo: Path) -> str:
+        return self.photos.name_of(photo)
+
+    def result_name(self, photo: Path) -> str:
+        return self.photos.name_of(photo)
+
+    def shown(self, photo: Path) -> str:
+        return str(photo)
+
+    def fetched(self, photo: Path) -> AbstractContextManager[None]:
+        return nullcontext()
+
     def has_changed(self, photo: Path) -> bool:
-        """Whether the photo is no longer as it was at the last look."""
         try:
             found = photo.stat()
         except OSError:
@@ -63,22 +83,32 @@ class Inbox:
         known = self._seen.get(photo)
         return known is None or known[0] != (found.st_size, found.st_mtime_ns)
 
-    def set_aside(self, photo: Path, reason: str) -> Path:
-        """Move a photo into the folder of those that failed, with the reason in a file beside it.
-
-        Nothing that is there is overwritten. Raises OSError.
-        """
-        name = self.photos.name_of(photo)
-        number = 1
-        while True:
-            stem = self.failed / name
-            wanted = stem if number == 1 else stem.with_name(f"{stem.stem}-{number}{stem.suffix}")
-            target = fitting(wanted)
+    def set_aside(self, photo: Path, reason: str) -> str:
+        """Move a photo into the folder of those that failed. Nothing there is overwritten."""
+        for number in itertools.count(1):
+            target = fitting(self.failed / numbered(self.photos.name_of(photo), number))
             told = fitting(target.with_name(f"{target.name}.txt"))
             if not target.exists() and not told.exists():
                 break
-            number += 1
         with replaced_atomically(told) as unfinished:
             unfinished.write_text(f"{reason}\n", errors="backslashreplace")
         photo.rename(target)
-        return target
+        return str(target)
+
+    def wait(self, stop: Event, seconds: float) -> None:
+        """Wait for a change in the folder, or for the next look: a change may go unnoticed."""
+        if not self.settled:
+            seconds = min(seconds, max(0.1, self.settle_s / 2))
+        try:
+            for _ in watch(
+                self.photos.path,
+                stop_event=stop,
+                rust_timeout=int(seconds * 1000),
+                yield_on_timeout=True,
+                recursive=self.photos.recursive,
+                debounce=200,
+                raise_interrupt=False,
+            ):
+                return
+        except (OSError, RuntimeError):  # the folder is away, or of a kind that cannot be watched
+            stop.wait(seconds)

@@ -7,25 +7,25 @@ from pathlib import Path
 import pytest
 
 from facemend.folder.photos import PhotoFolder
-from worker.commands.watch import inbox as module
-from worker.commands.watch.inbox import Inbox
+from worker.commands.watch import folder_inbox as module
+from worker.commands.watch.folder_inbox import FolderInbox
 
 
 @pytest.fixture
-def inbox(tmp_path: Path) -> Inbox:
+def inbox(tmp_path: Path) -> FolderInbox:
     (tmp_path / "in").mkdir()
     failed = tmp_path / "in" / "failed"
-    return Inbox(PhotoFolder(tmp_path / "in", True, (failed,)), failed, settle_s=0.2)
+    return FolderInbox(PhotoFolder(tmp_path / "in", True, (failed,)), failed, settle_s=0.2)
 
 
-def put(inbox: Inbox, name: str, data: bytes = b"photo") -> Path:
+def put(inbox: FolderInbox, name: str, data: bytes = b"photo") -> Path:
     path = inbox.photos.path / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
     return path
 
 
-def test_a_photo_is_whole_when_it_has_not_changed_for_a_while(inbox: Inbox) -> None:
+def test_a_photo_is_whole_when_it_has_not_changed_for_a_while(inbox: FolderInbox) -> None:
     photo = put(inbox, "a.jpg")
     assert inbox.whole() == []
     assert not inbox.settled
@@ -34,7 +34,7 @@ def test_a_photo_is_whole_when_it_has_not_changed_for_a_while(inbox: Inbox) -> N
     assert inbox.settled
 
 
-def test_a_photo_that_still_grows_is_not_whole(inbox: Inbox) -> None:
+def test_a_photo_that_still_grows_is_not_whole(inbox: FolderInbox) -> None:
     photo = put(inbox, "a.jpg")
     for _ in range(3):
         inbox.whole()
@@ -47,7 +47,7 @@ def test_a_photo_that_still_grows_is_not_whole(inbox: Inbox) -> None:
     assert inbox.has_changed(photo)
 
 
-def test_an_empty_file_is_waited_for(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_file_is_waited_for(inbox: FolderInbox, monkeypatch: pytest.MonkeyPatch) -> None:
     photo = put(inbox, "a.jpg", b"")
     inbox.whole()
     time.sleep(0.25)
@@ -59,15 +59,15 @@ def test_an_empty_file_is_waited_for(inbox: Inbox, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     "name", [".hidden.jpg", "a.jpg.part", "a.tmp", "a.jpg.crdownload", "notes.txt", ".dir/a.jpg"]
 )
-def test_temporary_names_are_left_alone(inbox: Inbox, name: str) -> None:
+def test_temporary_names_are_left_alone(inbox: FolderInbox, name: str) -> None:
     put(inbox, name)
     inbox.whole()
     assert inbox.settled
 
 
 @pytest.mark.parametrize("name", ["Élise \udcff.jpg", "a\nb.jpg", "x" * 251 + ".jpg", "sub/a.jpg"])
-def test_a_photo_of_any_name_is_set_aside_with_its_reason(inbox: Inbox, name: str) -> None:
-    target = inbox.set_aside(put(inbox, name), "corrupt-image: it ends in the middle")
+def test_a_photo_of_any_name_is_set_aside_with_its_reason(inbox: FolderInbox, name: str) -> None:
+    target = Path(inbox.set_aside(put(inbox, name), "corrupt-image: it ends in the middle"))
     assert target.read_bytes() == b"photo"
     (told,) = [path for path in target.parent.iterdir() if path.suffix == ".txt"]
     assert told.read_text() == "corrupt-image: it ends in the middle\n"
@@ -75,14 +75,14 @@ def test_a_photo_of_any_name_is_set_aside_with_its_reason(inbox: Inbox, name: st
     assert inbox.settled, "what failed is not watched"
 
 
-def test_nothing_that_failed_before_is_overwritten(inbox: Inbox) -> None:
-    first = inbox.set_aside(put(inbox, "a.jpg", b"1"), "why")
-    second = inbox.set_aside(put(inbox, "a.jpg", b"2"), "why")
+def test_nothing_that_failed_before_is_overwritten(inbox: FolderInbox) -> None:
+    first = Path(inbox.set_aside(put(inbox, "a.jpg", b"1"), "why"))
+    second = Path(inbox.set_aside(put(inbox, "a.jpg", b"2"), "why"))
     assert (first.name, second.name) == ("a.jpg", "a-2.jpg")
     assert (first.read_bytes(), second.read_bytes()) == (b"1", b"2")
 
 
-def test_a_folder_that_is_away_is_an_error_and_its_return_is_noticed(inbox: Inbox) -> None:
+def test_a_folder_that_is_away_is_an_error_and_its_return_is_noticed(inbox: FolderInbox) -> None:
     put(inbox, "a.jpg")
     away = inbox.photos.path.with_name("away")
     inbox.photos.path.rename(away)
@@ -94,7 +94,7 @@ def test_a_folder_that_is_away_is_an_error_and_its_return_is_noticed(inbox: Inbo
     assert [path.name for path in inbox.whole()] == ["a.jpg"]
 
 
-def test_a_pipe_and_a_dead_link_are_no_photos(inbox: Inbox) -> None:
+def test_a_pipe_and_a_dead_link_are_no_photos(inbox: FolderInbox) -> None:
     os.mkfifo(inbox.photos.path / "pipe.jpg")
     (inbox.photos.path / "link.jpg").symlink_to("nowhere")
     assert inbox.whole() == []
