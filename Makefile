@@ -1,6 +1,6 @@
 # Start with: make demo. All targets: make help.
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-tests python demo up test check unit e2e chaos state-machine coverage fuzz fmt lock compose-check compose-e2e release bench-engine bench-service clean
+.PHONY: help setup setup-tests python demo up test check unit e2e chaos state-machine coverage fuzz fmt lock compose-check compose-e2e release bench-engine bench-service bench-scale soak clean
 SHELL := /bin/bash
 
 # The first suitable Python. To use another one: make setup PYTHON=/path/to/python3
@@ -75,6 +75,12 @@ bench-engine: setup-tests ## Benchmark the engine; writes benchmarks/results (ne
 
 bench-service: setup-tests ## Benchmark the service; writes benchmarks/results (needs an idle machine)
 	$(BIN)/python -m benchmarks.service
+
+bench-scale: setup-tests ## Benchmark 1 to 64 simulated workers; writes benchmarks/results (needs an idle machine)
+	$(BIN)/python -m benchmarks.scale.throughput
+
+soak: setup-tests ## Run the whole service under traffic: memory and descriptors must be flat (MINUTES=30)
+	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),30)
 
 compose-check: setup-tests ## Check docker-compose.yml (needs no Docker)
 	@deploy/docker/check-compose

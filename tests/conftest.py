@@ -138,13 +138,13 @@ def log_lines() -> Iterator[Callable[[], list[dict[str, Any]]]]:
 @pytest.fixture(scope="session")
 def astronaut() -> Path:
     """512 x 512 PNG, one face; public domain (NASA), from scikit-image."""
-    return _inside_package("skimage", "data/astronaut.png")
+    return inside_package("skimage", "data/astronaut.png")
 
 
 @pytest.fixture(scope="session")
 def grace_hopper() -> Path:
     """512 x 606 JPEG, one face; public domain (US Navy), from matplotlib."""
-    return _inside_package("matplotlib", "mpl-data/sample_data/grace_hopper.jpg")
+    return inside_package("matplotlib", "mpl-data/sample_data/grace_hopper.jpg")
 
 
 @pytest.fixture(scope="session")
@@ -156,7 +156,7 @@ def faces_dir() -> Path:
     return folder
 
 
-def _inside_package(package: str, path: str) -> Path:
+def inside_package(package: str, path: str) -> Path:
     """Return the path of a file in a package without importing the package."""
     spec = importlib.util.find_spec(package)
     assert spec is not None

@@ -108,7 +108,7 @@ def serve(settings: Settings, load_restorers: LoadRestorers = LOAD_RESTORERS) ->
         start_metrics_server(settings)
         worker = build(settings, engine, decoder, traces)
         zero_run_counters(model.name for model in engine.models)
-        _listen(worker, activity, _celery(settings, worker), settings)
+        listen(worker, activity, settings)
     finally:
         engine.close()
         decoder.close()
@@ -146,7 +146,7 @@ def _celery(settings: Settings, worker: JobRunner) -> Celery:
     return celery
 
 
-def _listen(worker: JobRunner, activity: Activity, celery: Celery, settings: Settings) -> None:
+def listen(worker: JobRunner, activity: Activity, settings: Settings) -> None:
     """Run jobs until SIGTERM, or until the engine is lost."""
 
     def begin_drain(**_: object) -> None:
@@ -162,7 +162,7 @@ def _listen(worker: JobRunner, activity: Activity, celery: Celery, settings: Set
     setup_logging.connect(_keep_our_logging, weak=False)
     worker_ready.connect(announce, weak=False)
     worker_shutting_down.connect(begin_drain, weak=False)
-    worker_process = celery.Worker(
+    worker_process = _celery(settings, worker).Worker(
         hostname=worker.name,
         pool_cls=JobThreadPool.for_places(worker.device),
         without_gossip=True,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +20,13 @@ _UNLIMITED = str(1_000_000_000)
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """A running API: its port, API keys of two tenants, and the process."""
+    """A running API: its port, API keys of two tenants, the process, and its settings."""
 
     port: int
     key: str
     other_key: str
     process: ChildProcess
+    settings: Mapping[str, str]
 
     @property
     def url(self) -> str:
@@ -33,10 +34,11 @@ class Api:
 
 
 @contextmanager
-def running_api(folder: Path, argv: Sequence[str] = API) -> Iterator[Api]:
+def running_api(folder: Path, argv: Sequence[str] = API, **settings: str) -> Iterator[Api]:
     """Run the API without a worker.
 
     ``argv`` is a Python module and its arguments, in which ``{port}`` stands for the port.
+    ``settings``: besides those that this function makes.
     """
     with run_servers(folder) as servers:
         port = free_port()
@@ -46,14 +48,14 @@ def running_api(folder: Path, argv: Sequence[str] = API) -> Iterator[Api]:
             "allow_private_addresses": "all",
             "max_queued_per_tenant": _UNLIMITED,
             "rate_limit": _UNLIMITED,
+            **settings,
         }
-        settings = to_settings(values)
-        keys = KeyRing.connect(settings)
+        keys = KeyRing.connect(to_settings(values))
         key, other_key = (keys.create(tenant, "benchmark")[1] for tenant in ("acme", "other"))
         argv = [word.format(port=port) for word in argv]
         url = f"http://127.0.0.1:{port}/healthz"
         with running_server(folder / "api", argv, to_environment(values), url) as process:
-            yield Api(port, key, other_key, process)
+            yield Api(port, key, other_key, process, values)
 
 
 @contextmanager

@@ -23,7 +23,10 @@ from urllib.parse import urlsplit
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What to send. ``rate`` is in requests per second of all clients; None is no limit."""
+    """What to send. ``rate`` is in requests per second of all clients; None is no limit.
+
+    ``body``: text, or bytes as Latin-1.
+    """
 
     url: str
     key: str
@@ -31,6 +34,7 @@ class Load:
     seconds: float
     clients: int = 8
     rate: float | None = None
+    content_type: str = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,7 @@ _ACCEPTED = 202
 def _client(load: Load, start_s: float, due_s: Callable[[], float]) -> list[tuple[float, int]]:
     parts = urlsplit(load.url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=30)
-    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {load.key}"}
+    headers = {"Content-Type": load.content_type, "Authorization": f"Bearer {load.key}"}
     found: list[tuple[float, int]] = []
     while True:
         due = max(due_s(), start_s)

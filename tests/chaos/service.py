@@ -196,8 +196,8 @@ class Service:
             self.again(part)
         return len(dead)
 
-    def wait_ready(self, part: Part) -> None:
-        part.child.wait_until(lambda: self.is_ready(part), timeout_s=_READY_S)
+    def wait_ready(self, part: Part, timeout_s: float = _READY_S) -> None:
+        part.child.wait_until(lambda: self.is_ready(part), timeout_s=timeout_s)
 
     def is_ready(self, part: Part) -> bool:
         if part.kind == "api":
