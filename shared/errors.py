@@ -333,6 +333,12 @@ class Draining(ControlError):
     title = "The worker is shutting down"
 
 
+class EqualJobRuns(ControlError):
+    """An equal job runs now: this one is back in the queue, and starts again when that one ends."""
+
+    title = "An equal job runs now"
+
+
 class EngineCrashed(ControlError):
     """The engine process died while it had this job, perhaps because of the job.
 

@@ -118,6 +118,7 @@ class Settings(BaseSettings):
     input_ttl_s: Kept = 86_400
     quarantine_ttl_s: Kept = 604_800  # photos that crashed the engine process, and their jobs
     result_ttl_s: Kept = 259_200
+    result_cache: bool = True  # equal jobs of a tenant run once
     batch_archives: bool = True  # a ZIP of all pictures of a batch, beside the pictures
     sweep_s: Seconds = 3_600.0
 

@@ -44,6 +44,7 @@ from worker.jobs.lease import Drain
 from worker.jobs.pipeline import Pipeline
 from worker.jobs.places import DevicePlaces, FetchPlaces
 from worker.jobs.preflight import run_preflight
+from worker.jobs.result_cache import ResultCache
 from worker.jobs.runner import JobRunner
 from worker.jobs.thread_pool import JobThreadPool
 from worker.jobs.traces import JobTraces
@@ -64,9 +65,11 @@ def build(
     settings: Settings, engine: EngineSupervisor, decoder: Decoder, traces: JobTraces
 ) -> JobRunner:
     """Build the job runner and everything that it uses."""
+    store = JobStore.connect(settings)
+    cache = ResultCache(store.runs, lambda: engine.models) if settings.result_cache else None
     return JobRunner(
         name=f"{socket.gethostname()}-{os.getpid()}",
-        store=JobStore.connect(settings),
+        store=store,
         pipeline=Pipeline(
             storage=ObjectStorage(settings),
             fetcher=Fetcher(allow_private=settings.allow_private_addresses),
@@ -77,6 +80,7 @@ def build(
             fetch_head_timeout_s=settings.fetch_head_timeout_s,
             fetch_min_bytes_per_s=settings.fetch_min_bytes_per_s,
             signing_key=SigningKey.of(settings),
+            cache=cache,
         ),
         engine=engine,
         drain=Drain(settings.drain_s),

@@ -129,7 +129,7 @@ class Queue(Model):
 
 
 class Restoration(Model):
-    """A job: one photo to restore."""
+    """A job: one photo to restore. ``cached``: the result is that of an earlier equal job."""
 
     id: str
     object: Literal["restoration"] = "restoration"
@@ -149,6 +149,7 @@ class Restoration(Model):
     error: Problem | None
     warnings: list[str]
     timings_ms: dict[str, int]
+    cached: bool = False
     expires_at: datetime | None
 
     @property

@@ -50,6 +50,7 @@ def represent(job: Job, storage: Storage) -> Restoration:
         progress=_progress(job),
         queue=_queue(job),
         result=None if job.result is None else _result(job, job.result, storage),
+        cached=job.cached,
         error=None if job.error is None else Problem.model_validate(job.error),
         warnings=list(job.warnings),
         timings_ms=job.timings_ms,

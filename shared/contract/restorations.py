@@ -235,7 +235,7 @@ class QueueView(Resource):
 
 
 class Restoration(Resource):
-    """A job as clients see it."""
+    """A job as clients see it. ``cached``: the result is that of an earlier equal job."""
 
     id: str
     object: Literal["restoration"] = "restoration"
@@ -252,6 +252,7 @@ class Restoration(Resource):
     progress: ProgressView | None
     queue: QueueView | None
     result: Result | None
+    cached: bool
     error: Problem | None
     warnings: list[str]
     timings_ms: dict[str, int]

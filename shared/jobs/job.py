@@ -161,6 +161,7 @@ class Job:
     error: dict[str, Any] | None = None
     warnings: tuple[str, ...] = ()
     timings_ms: dict[str, int] = field(default_factory=dict)
+    cached: bool = False  # the result is a copy of that of an equal job
     queue_position: int | None = None
     queue_eta_s: float | None = None
     queue_eta_reason: WaitUnknown | None = None

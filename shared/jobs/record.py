@@ -76,13 +76,17 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run ended. ``status`` is terminal, ``error`` is a problem (RFC 9457)."""
+    """How a run ended. ``status`` is terminal, ``error`` is a problem (RFC 9457).
+
+    ``cached``: the result is a copy of that of an equal job.
+    """
 
     status: Status
     result: dict[str, Any] | None = None
     error: dict[str, Any] | None = None
     warnings: tuple[str, ...] = ()
     timings_ms: dict[str, int] = field(default_factory=dict)
+    cached: bool = False
 
     @property
     def faces_restored(self) -> int:
@@ -107,6 +111,7 @@ def outcome_json(outcome: Outcome) -> str:
         "error": outcome.error,
         "warnings": list(outcome.warnings),
         "timings_ms": outcome.timings_ms,
+        "cached": outcome.cached,
     }
     return to_json({name: value for name, value in content.items() if value})
 
@@ -197,6 +202,7 @@ def _job(
         error=outcome.get("error"),
         warnings=tuple(outcome.get("warnings", ())),
         timings_ms=timings_ms,
+        cached=outcome.get("cached", False),
         version=int(record["version"]),
         request_id=origin.request_id,
         trace=origin.trace,

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator
 from shared.errors import EngineError, ExecutionError, FacemendError, InputError
 from shared.jobs.job import Event, Release, Status
 from shared.telemetry import (
+    CACHE_LOOKUPS,
+    CACHE_OUTCOMES,
     DELIVERY_TRIES,
     DOORBELLS,
     ENDPOINTS_CHANGED,
@@ -35,6 +37,8 @@ def zero_run_counters(models: Iterable[str]) -> None:
             JOBS_ENDED.labels(model, Status.FAILED, code)
         for reason in Release:
             JOBS_RELEASED.labels(model, reason)
+        for outcome in CACHE_OUTCOMES:
+            CACHE_LOOKUPS.labels(model, outcome)
 
 
 def zero_notifier_counters() -> None:

@@ -68,6 +68,14 @@ class Beat(StrEnum):
     FENCED = "fenced"  # another worker may have the job: stop, and write nothing
 
 
+class WithoutResult(StrEnum):
+    """What a worker must do if no equal job has a result."""
+
+    RUN = "run"
+    WAIT = "wait"  # the job is back in the queue until the equal job that runs now has ended
+    FENCED = "fenced"  # another worker may have the job: stop, and write nothing
+
+
 @dataclass(frozen=True, slots=True)
 class DueJob:
     """A queued job whose doorbell should ring."""
@@ -125,6 +133,21 @@ class Runs:
         content = progress_json(progress)
         return Beat(self._scripts.run("progress", id=job_id, token=token, progress=content))
 
+    def find_equal(
+        self, job_id: str, token: str, content: str, *, without: str | None = None
+    ) -> Job | WithoutResult:
+        """Return an equal job of the same tenant that has succeeded, or what to do without one.
+
+        ``content`` is the digest of all that decides the result. From now on, equal jobs wait for
+        this run, and find its result. ``without``: the id of a job whose result was found to be
+        gone. If an equal job runs now, this run ends and its job waits in the queue; it does so
+        only once.
+        """
+        answer = self._scripts.run(
+            "find_equal", id=job_id, token=token, content=content, without=without
+        )
+        return WithoutResult(answer) if isinstance(answer, str) else to_job(*answer)
+
     def finish(self, job_id: str, token: str, outcome: Outcome) -> bool:
         """End a run in one step: state, outcome, expiry, event and delivery.
 
@@ -140,6 +163,7 @@ class Runs:
                 outcome=outcome_json(outcome),
                 faces=outcome.faces_restored,
                 busy_ms=outcome.busy_ms,
+                cached=outcome.cached,
             )
         )
 

@@ -36,6 +36,7 @@ class Making:
     started_at: float
     finished_at: float
     job_id: str | None = None
+    cached: bool = False  # the result is a copy of that of an earlier job
 
 
 def write_manifest(making: Making, key: SigningKey, program: str) -> bytes:
@@ -46,6 +47,7 @@ def write_manifest(making: Making, key: SigningKey, program: str) -> bytes:
         "type": STATEMENT_TYPE,
         "job_id": making.job_id,
         "program": {"name": "facemend", "version": program},
+        "cached": making.cached,
         "started_at": _time(making.started_at),
         "finished_at": _time(making.finished_at),
         "input": {"sha256": making.input_sha256, "bytes": making.input_bytes},

@@ -37,7 +37,15 @@ _FOLDER = Path(__file__).parents[1] / "lua"
 #: Connections that a process keeps while it makes no call.
 _KEPT = 4
 #: Files of functions that scripts share. Each one uses functions of those before it.
-INCLUDES = ("common", "fair_queue", "outbox", "batches", "transitions", "workers")
+INCLUDES = (
+    "common",
+    "fair_queue",
+    "equal_jobs",
+    "outbox",
+    "batches",
+    "transitions",
+    "workers",
+)
 _DEFINITION = re.compile(r"^local (?:function )?(\w+)", re.MULTILINE)
 # Comments and strings are matched too, so that no word in them counts as a name.
 _NAME = re.compile(r"--[^\n]*|'[^'\n]*'|([A-Za-z_]\w*)")

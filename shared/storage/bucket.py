@@ -310,16 +310,15 @@ class ObjectStorage:
         )
         return PresignedPost(post["url"], post["fields"], expires_at)
 
-    def copy(self, key: str, to: str, *, etag: str) -> None:
+    def copy(self, key: str, to: str, *, etag: str | None = None) -> None:
         """Copy an object inside the bucket; ``etag``: the version that it must have.
 
         Raises InputNotFound, InputChanged, Unavailable.
         """
         source: CopySourceTypeDef = {"Bucket": self._bucket, "Key": key}
+        condition: dict[str, Any] = {"CopySourceIfMatch": f'"{etag}"'} if etag else {}
         with _errors():
-            self._client.copy_object(
-                Bucket=self._bucket, Key=to, CopySource=source, CopySourceIfMatch=f'"{etag}"'
-            )
+            self._client.copy_object(Bucket=self._bucket, Key=to, CopySource=source, **condition)
 
     def delete(self, keys: Iterable[str]) -> None:
         """Delete objects; a missing one is not an error. Raises Unavailable."""

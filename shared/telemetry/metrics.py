@@ -65,6 +65,11 @@ BATCH_WAIT_SECONDS = Histogram(
     buckets=(0.005, *_SECONDS),
 )
 FACES = Counter("facemend_faces", "Faces found, by the result for the face.", ["model", "status"])
+CACHE_LOOKUPS = Counter(
+    "facemend_cache_lookups",
+    "Lookups of the result of an equal job.",
+    ["model", "outcome"],
+)
 DOORBELLS = Counter(
     "facemend_doorbells", "Doorbells sent, by process and outcome.", ["by", "outcome"]
 )
@@ -118,6 +123,8 @@ BUILD_INFO = Gauge(
 #: The values of label ``kind`` of the errors of Redis and of the object storage.
 REDIS_FAILURES = ("unavailable", "refused", "bug")
 S3_FAILURES = ("no-response", "server-error", "refused")
+#: The values of label ``outcome`` of a lookup of an equal job's result.
+CACHE_OUTCOMES = ("hit", "miss", "wait")
 
 
 def identify_process(process: str) -> None:

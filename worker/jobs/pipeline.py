@@ -25,7 +25,8 @@ from worker.decoder.decoded_photo import DecodedPhoto
 from worker.engine.stage_timer import OnProgress, StageTimer
 from worker.engine_process.protocol import RestoreRequest
 from worker.engine_process.result_file import ResultFile
-from worker.jobs.publisher import InputFile, ResultPublisher
+from worker.jobs.publisher import InputFile, Published, ResultPublisher
+from worker.jobs.result_cache import ResultCache
 
 _NO_PLACE = nullcontext()
 
@@ -77,6 +78,7 @@ class Pipeline:
     fetch_head_timeout_s: float
     fetch_min_bytes_per_s: int
     signing_key: SigningKey | None = None  # without it, results have no manifest
+    cache: ResultCache | None = None  # without it, each job runs
 
     def run(
         self, claim: Claim, context: JobContext, place: AbstractContextManager[None] = _NO_PLACE
@@ -85,7 +87,8 @@ class Pipeline:
 
         Raises InputError for the photo (InputChanged if it is not that of the detection),
         EngineError for the model, EngineCrashed, PublishFailed for the result, and what
-        ``context`` raises.
+        ``context`` raises. Raises EqualJobRuns if the job is back in the queue and waits for an
+        equal one.
         """
         start_s = time.monotonic()
         timer = context.timer
@@ -96,29 +99,48 @@ class Pipeline:
             data = read(claim.job, context)
             file = InputFile.of(data)
             _check_photo_of_detection(claim.job, file)
-        with place:
-            with timer.stage("fetch"), traced("decode"):
-                decoded = self.decoder.decode(data)
-            with decoded, traced("restore") as span:
-                result_file = self._restore(claim, decoded, context)
-                span.set(**_engine_times(result_file))
-            with result_file:
-                timer.add_ms(result_file.metadata["timings_ms"])
-                with timer.stage("publish"), traced("publish"):
-                    result = self._publish(claim, file, result_file, context)
+        published = self._copy(claim, file, context)
+        if published is None:
+            with place:
+                published = self._run(claim, data, file, context)
         timings_ms = timer.timings_ms()
         timings_ms["total"] = timings_ms["queue"] + round(1000 * (time.monotonic() - start_s))
         outcome = Outcome(
             status=Status.SUCCEEDED,
-            result=result,
+            result=published.result,
             error=None,
-            warnings=tuple(result_file.metadata["warnings"]),
+            warnings=published.warnings,
             timings_ms=timings_ms,
+            cached=published.cached,
         )
         ResultPublisher(self.storage, claim.job, claim.token).seal(outcome)
         if claim.suspect:
             self.storage.delete([quarantine_key(claim.job.tenant, claim.job.id)])
         return outcome
+
+    def _copy(self, claim: Claim, file: InputFile, context: JobContext) -> Published | None:
+        """Publish a copy of the result of an equal job, if there is one."""
+        if self.cache is None:
+            return None
+        with context.timer.stage("publish"), traced("copy"):
+            published = self.cache.copy(claim, file, self._publisher(claim))
+            if published is not None:
+                self._deliver(claim, published.result, context)
+        return published
+
+    def _run(self, claim: Claim, data: bytes, file: InputFile, context: JobContext) -> Published:
+        """Decode, restore, publish."""
+        timer = context.timer
+        with timer.stage("fetch"), traced("decode"):
+            decoded = self.decoder.decode(data)
+        with decoded, traced("restore") as span:
+            result_file = self._restore(claim, decoded, context)
+            span.set(**_engine_times(result_file))
+        with result_file:
+            timer.add_ms(result_file.metadata["timings_ms"])
+            with timer.stage("publish"), traced("publish"):
+                result = self._publish(claim, file, result_file, context)
+            return Published(result, tuple(result_file.metadata["warnings"]))
 
     def _read_suspect(self, job: Job, context: JobContext) -> bytes:
         """Read the photo of a job that may crash the engine process, and keep a copy apart.
@@ -166,21 +188,29 @@ class Pipeline:
     def _publish(
         self, claim: Claim, file: InputFile, result_file: ResultFile, context: JobContext
     ) -> dict[str, Any]:
-        publication = ResultPublisher(self.storage, claim.job, claim.token, self.signing_key)
+        publisher = self._publisher(claim)
         if claim.job.kind is Kind.DETECTION:
-            return publication.publish_detection(file, result_file)
-        result = publication.publish(file, result_file)
-        if claim.job.request["output"]["key"]:
+            return publisher.publish_detection(file, result_file)
+        result = publisher.publish(file, result_file)
+        self._deliver(claim, result, context)
+        return result
+
+    def _publisher(self, claim: Claim) -> ResultPublisher:
+        return ResultPublisher(self.storage, claim.job, claim.token, self.signing_key)
+
+    def _deliver(self, claim: Claim, result: dict[str, Any], context: JobContext) -> None:
+        """Put the picture also where the client wants it."""
+        publisher, output = self._publisher(claim), claim.job.request["output"]
+        if output["key"]:
             done = sum(face["status"] == "restored" for face in result["faces"])
             # raises if another worker has the job
             context.report(Progress(Stage.PUBLISHING, done, len(result["faces"])))
-            publication.copy_to_tenant(result["image"])
-        if claim.job.request["output"].get("store"):
+            publisher.copy_to_tenant(result["image"])
+        if output.get("store"):
             context.check()
-            publication.put_at_client(
+            publisher.put_at_client(
                 result["image"], self.fetcher, timeout_s=self.fetch_timeout_s, check=context.check
             )
-        return result
 
 
 def _check_photo_of_detection(job: Job, file: InputFile) -> None:

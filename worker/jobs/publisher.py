@@ -8,7 +8,9 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any, Self
 
 from shared.errors import (
@@ -26,12 +28,13 @@ from shared.program_version import program_version
 from shared.provenance.signing_keys import SigningKey
 from shared.provenance.statement import Making, write_manifest
 from shared.storage.bucket import ObjectStorage
-from shared.storage.keys import file_key, result_key
+from shared.storage.keys import file_key, result_key, results_prefix
 from worker.engine_process.result_file import Picture, ResultFile
 
 #: Pauses between the attempts at a client's address. After the last one, the job is tried again.
 _PUT_PAUSES_S = (1.0, 3.0)
 _CHECK_S = 0.25
+_COPIES_AT_ONCE = 8
 _CONTENT_TYPES = {
     "png": "image/png",
     "jpeg": "image/jpeg",
@@ -51,6 +54,15 @@ class InputFile:
     @classmethod
     def of(cls, data: bytes) -> Self:
         return cls(len(data), hashlib.sha256(data).hexdigest())
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """``result`` as the record has it. ``cached``: it is a copy of that of an equal job."""
+
+    result: dict[str, Any]
+    warnings: tuple[str, ...]
+    cached: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +94,39 @@ class ResultPublisher:
             result["manifest"] = self._store_manifest(file, result, self.signing_key)
         return result
 
+    def publish_copy(self, file: InputFile, equal: Job) -> Published:
+        """Copy the result of an equal job of this tenant, with a manifest of this job.
+
+        The keys in it belong to this run. Raises InputNotFound if an object is gone.
+        """
+        their = results_prefix(equal.tenant, equal.id)
+        copies: dict[str, str] = {}
+
+        def own_key(key: str) -> str:
+            copies[key] = result_key(self.job.tenant, self.job.id, self.token, PurePath(key).name)
+            return copies[key]
+
+        old = {name: value for name, value in (equal.result or {}).items() if name != "manifest"}
+        result = _map_keys(old, their, own_key)
+        with ThreadPoolExecutor(_COPIES_AT_ONCE) as pool:
+            list(pool.map(self._copy, copies, copies.values()))
+        if self.signing_key is not None:
+            result["manifest"] = self._store_manifest(file, result, self.signing_key, cached=True)
+        return Published(result, equal.warnings, cached=True)
+
+    def _copy(self, source: str, key: str) -> None:
+        try:
+            self.storage.copy(source, key)
+        except Unavailable as error:
+            raise PublishFailed(error.detail) from error
+
     def _store_manifest(
-        self, file: InputFile, result: dict[str, Any], signing_key: SigningKey
+        self,
+        file: InputFile,
+        result: dict[str, Any],
+        signing_key: SigningKey,
+        *,
+        cached: bool = False,
     ) -> dict[str, Any]:
         making = Making(
             input_bytes=file.size,
@@ -93,6 +136,7 @@ class ResultPublisher:
             started_at=self.job.started_at or self.job.created_at,
             finished_at=time.time(),
             job_id=self.job.id,
+            cached=cached,
         )
         key = result_key(self.job.tenant, self.job.id, self.token, _MANIFEST)
         self._put(key, write_manifest(making, signing_key, program_version()), "json")
@@ -201,6 +245,17 @@ def _pause(seconds: float, check: Callable[[], None]) -> None:
     while (left_s := end_s - time.monotonic()) > 0:
         check()
         time.sleep(min(left_s, _CHECK_S))
+
+
+def _map_keys(value: Any, prefix: str, change: Callable[[str], str]) -> Any:
+    """Return a value of JSON with each text that begins with ``prefix`` changed."""
+    if isinstance(value, str):
+        return change(value) if value.startswith(prefix) else value
+    if isinstance(value, dict):
+        return {name: _map_keys(each, prefix, change) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_map_keys(each, prefix, change) for each in value]
+    return value
 
 
 def _with_keys(face: dict[str, Any], stored: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from shared.errors import (
     Draining,
     EngineCrashed,
     EngineLost,
+    EqualJobRuns,
     FacemendError,
     InputTimeout,
     Internal,
@@ -58,6 +59,11 @@ class _Requeue:
     reason: Release
     delay_s: float = 0
     problem: dict[str, Any] | None = None
+
+
+#: How a run ends: to be written as an outcome, or as a return to the queue; a state that is written
+#: already; or None, because another worker has the job now.
+_End = Outcome | _Requeue | Status | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +192,7 @@ class JobRunner:
             self.engine.record_charge(claim.job.id)
         return status
 
-    def _work(self, claim: Claim, lease: Lease) -> Outcome | _Requeue | None:
+    def _work(self, claim: Claim, lease: Lease) -> _End:
         """Run the job; returns None if another worker has it now."""
         try:
             try:
@@ -213,7 +219,7 @@ class JobRunner:
             return _Requeue(Release.CRASH, problem=Poisoned().problem())
         raise EngineLost
 
-    def _record_end(self, claim: Claim, end: Outcome | _Requeue | None) -> Status | None:
+    def _record_end(self, claim: Claim, end: _End) -> Status | None:
         """Write the end into the record, and retry while Redis is away. Returns None if fenced."""
         give_up_s = time.monotonic() + _RECORD_TIMEOUT_S
         while True:
@@ -225,12 +231,12 @@ class JobRunner:
                 _log.warning("the end of the job is not written yet: %s", error.detail)
                 time.sleep(1)
 
-    def _write_end(self, claim: Claim, end: Outcome | _Requeue | None) -> Status | None:
+    def _write_end(self, claim: Claim, end: _End) -> Status | None:
         job_id, token = claim.job.id, claim.token
         if isinstance(end, Outcome):
             return end.status if self.store.runs.finish(job_id, token, end) else None
-        if end is None:
-            return None
+        if end is None or isinstance(end, Status):
+            return end
         return self.store.runs.release(
             job_id, token, end.reason, delay_s=end.delay_s, error=end.problem
         )
@@ -245,15 +251,17 @@ def _start(run: Callable[[_Argument], None], argument: _Argument) -> None:
     threading.Thread(target=run, args=(argument,), name="remote-job", daemon=True).start()
 
 
-def _with_timings(end: Outcome | _Requeue | None, timer: StageTimer) -> Outcome | _Requeue | None:
+def _with_timings(end: _End, timer: StageTimer) -> _End:
     """Return the end with the times of the stages that a failed or canceled job passed."""
     if isinstance(end, Outcome) and not end.timings_ms:
         return replace(end, timings_ms=timer.timings_ms())
     return end
 
 
-def _count(job: Job, end: Outcome | _Requeue, status: Status) -> None:
+def _count(job: Job, end: Outcome | _Requeue | Status, status: Status) -> None:
     """Count a run whose end is written."""
+    if isinstance(end, Status):
+        return
     if isinstance(end, Outcome):
         _count_work(job, end)
     if status is Status.QUEUED and isinstance(end, _Requeue):
@@ -268,16 +276,18 @@ def _count_work(job: Job, outcome: Outcome) -> None:
     for stage, ms in outcome.timings_ms.items():
         exemplar = request_exemplar(job.request_id)
         STAGE_SECONDS.labels(model=job.model, stage=stage).observe(ms / 1000, exemplar)
-    if job.kind is Kind.DETECTION:
+    if job.kind is Kind.DETECTION or outcome.cached:
         return
     for face in (outcome.result or {}).get("faces", ()):
         FACES.labels(model=job.model, status=face["status"]).inc()
 
 
-def _end_for(error: FacemendError, job: Job) -> Outcome | _Requeue | None:
+def _end_for(error: FacemendError, job: Job) -> _End:
     """Return how the job ends after this error; None if another worker has it."""
     if isinstance(error, LeaseLost):
         return None
+    if isinstance(error, EqualJobRuns):
+        return Status.QUEUED
     if isinstance(error, JobCanceled):
         return Outcome(Status.CANCELED)
     if isinstance(error, Draining):

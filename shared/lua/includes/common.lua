@@ -41,7 +41,7 @@ end
 local function load_job(id)
   local has = redis.call('HMGET', key('job', id), 'tenant', 'status', 'model', 'priority', 'created_at',
     'deadline', 'ttl_s', 'token', 'cancel', 'start_before', 'retried_at', 'retry', 'spent_crash',
-    'attempt', 'starts', 'generation', 'kind', 'batch')
+    'attempt', 'starts', 'generation', 'kind', 'batch', 'content')
   if not has[1] then return nil end
   return {
     id = id, tenant = has[1], status = has[2], model = has[3], priority = has[4], created_at = has[5],
@@ -49,7 +49,7 @@ local function load_job(id)
     retried_at = has[11], retry = has[12], spent_crash = has[13],
     attempt = tonumber(has[14] or '0'), starts = tonumber(has[15] or '0'),
     generation = tonumber(has[16] or '1'), since = has[11] or has[5],
-    kind = has[17] or 'restoration', batch = has[18],
+    kind = has[17] or 'restoration', batch = has[18], content = has[19],
   }
 end
 

@@ -81,6 +81,14 @@ local function enqueue(job, delay, grace)
   end
 end
 
+-- Lets a queued job that waits for a delay start now.
+local function end_delay(job)
+  local at = timestamp(now())
+  redis.call('ZREM', key('later'), job.id)
+  redis.call('ZADD', key('due', queue_of(job)), at, job.id)
+  join_line(job)
+end
+
 local function dequeue(job)
   local name = queue_of(job)
   redis.call('ZREM', key('queue', name), job.id)

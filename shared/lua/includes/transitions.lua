@@ -41,9 +41,11 @@ local function change_state(job, to)
   local record = key('job', job.id)
   if job.status == 'queued' then
     dequeue(job)
+    if job.content then stop_waiting(job) end
   elseif job.status == 'running' then
     redis.call('ZREM', key('leases'), job.id)
-    redis.call('HDEL', record, 'token', 'worker')
+    redis.call('HDEL', record, 'token', 'worker', 'content')
+    if job.content then leave_equal_jobs(job, to) end
   else
     redis.call('ZREM', key('expiry'), job.id)
     if job.batch then reopen_batch(job.batch) end
@@ -57,7 +59,7 @@ local function change_state(job, to)
 end
 
 -- Ends a job: state, outcome, expiry, usage, event and delivery. `work`: the number of restored faces and
--- the milliseconds in a place of a device; nil if they are not known.
+-- the milliseconds in a place of a device; nil if they are not known, or an equal job did the work.
 local function end_job(job, status, outcome, work)
   local at = now()
   change_state(job, status)
@@ -65,10 +67,11 @@ local function end_job(job, status, outcome, work)
   local record = key('job', job.id)
   redis.call('SET', record .. ':outcome', outcome)
   redis.call('HSET', record, 'finished_at', timestamp(at), 'expires_at', expires)
-  redis.call('HDEL', record, 'cancel', 'deadline', 'starts', 'retry',
+  redis.call('HDEL', record, 'cancel', 'deadline', 'starts', 'retry', 'waited',
     'spent_transient', 'spent_drain', 'spent_lost', 'spent_crash', 'spent_input')
   redis.call('ZREM', key('deadlines'), job.id)
   redis.call('ZADD', key('expiry'), expires, job.id)
+  if job.content and status == 'succeeded' then share_result(job) end
   local spec = job_spec(job)
   count_usage(spec.key_id, {[status] = 1, faces = work and work.faces or 0})
   if work and status == 'succeeded' then count_work(job.model, work) end

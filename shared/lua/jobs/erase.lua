@@ -12,6 +12,7 @@ local job = load_job(id)
 if not job or job.tenant ~= tenant then return false end
 if expired and not redis.call('ZSCORE', key('expiring'), id) then return false end
 if job.status == 'queued' then dequeue(job) end
+if job.content then forget_equal_job(job) end
 if job.token then redis.call('DEL', key('claim', job.token)) end
 for _, index in ipairs({'leases', 'deadlines', 'expiry', 'expiring'}) do
   redis.call('ZREM', key(index), id)

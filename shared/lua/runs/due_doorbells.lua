@@ -10,9 +10,13 @@ local at, due = now(), {}
 
 for _, id in ipairs(due_ids(key('later'), at, 10 * limit)) do  -- the wait before another try is over
   local job = load_job(id)
-  redis.call('ZREM', key('later'), id)
-  redis.call('ZADD', key('due', queue_of(job)), timestamp(at), id)
-  join_line(job)
+  if job.content and maker_of(job.tenant, job.content) then  -- the equal job still runs
+    redis.call('ZADD', key('later'), timestamp(at + EQUAL_WAIT_S), id)
+    redis.call('ZADD', key('queue', queue_of(job)), timestamp(at + EQUAL_WAIT_S), id)
+  else
+    if job.content then stop_waiting(job) end
+    end_delay(job)
+  end
 end
 
 local names = redis.call('SMEMBERS', key('queues'))

@@ -48,6 +48,19 @@ def test_an_object_may_be_empty(storage: ObjectStorage) -> None:
     assert storage.get(KEY, max_bytes=1) == b""
 
 
+def test_a_copy_has_content_and_type_of_its_source_and_outlives_it(storage: ObjectStorage) -> None:
+    storage.put("a/ä b+c.png", b"picture", "image/png")
+    storage.copy("a/ä b+c.png", "b/copy.png")
+    storage.delete(["a/ä b+c.png"])
+    assert storage.get("b/copy.png", max_bytes=10) == b"picture"
+    assert storage.head("b/copy.png").content_type == "image/png"
+
+
+def test_a_copy_of_a_missing_object_is_not_found(storage: ObjectStorage) -> None:
+    with pytest.raises(InputNotFound):
+        storage.copy("a/none.png", "b/copy.png")
+
+
 def test_a_missing_object_is_not_found(storage: ObjectStorage) -> None:
     with pytest.raises(InputNotFound):
         storage.get(KEY, max_bytes=10)
@@ -199,6 +212,7 @@ def every_call(storage: ObjectStorage) -> list[Callable[[], object]]:
         lambda: storage.put(KEY, b"x", "text/plain"),
         lambda: storage.get(KEY, max_bytes=1),
         lambda: storage.head(KEY),
+        lambda: storage.copy(KEY, f"{KEY}.png"),
         lambda: storage.delete([KEY]),
         lambda: list(storage.list("")),
         lambda: list(storage.folders("")),

@@ -1,0 +1,78 @@
+"""The result cache: the results of finished jobs, found again for equal jobs of the same tenant.
+
+Nothing is stored for it: a result can be found as long as its own job is kept. An equal job gets a
+copy of the objects under keys of its own, so that either job can be erased without the other.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from shared.errors import EqualJobRuns, InputNotFound, LeaseLost, PublishFailed, Unavailable
+from shared.jobs.job import Job, Kind
+from shared.jobs.runs import Claim, Runs, WithoutResult
+from shared.jobs.workers import ServedModel
+from shared.telemetry import CACHE_LOOKUPS
+from worker.jobs.content import content_of
+from worker.jobs.publisher import InputFile, Published, ResultPublisher
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ResultCache:
+    """``models`` returns the models that this worker has loaded. Thread-safe."""
+
+    runs: Runs
+    models: Callable[[], Sequence[ServedModel]]
+
+    def copy(self, claim: Claim, file: InputFile, publisher: ResultPublisher) -> Published | None:
+        """Publish a copy of the result of an equal job. Returns None if the job must run itself.
+
+        A result that cannot be copied is no error: the job runs itself. Raises EqualJobRuns if an
+        equal job runs now: then this job is back in the queue, and starts again when that one ends.
+        Raises LeaseLost.
+        """
+        content = self._content(claim.job, file)
+        if content is None:
+            return None
+        gone: str | None = None
+        while (equal := self._find(claim, content, gone)) is not None:
+            try:
+                published = publisher.publish_copy(file, equal)
+            except InputNotFound:
+                gone = equal.id  # erased just now
+            except PublishFailed as error:
+                _log.warning("the result of an equal job is not copied: %s", error.detail)
+                break
+            else:
+                self._count(claim, "hit")
+                return published
+        self._count(claim, "miss")
+        return None
+
+    def _content(self, job: Job, file: InputFile) -> str | None:
+        model = next((each for each in self.models() if each.name == job.model), None)
+        if model is None or job.kind is not Kind.RESTORATION:
+            return None
+        return content_of(job.request, file.sha256, model)
+
+    def _find(self, claim: Claim, content: str, gone: str | None) -> Job | None:
+        try:
+            found = self.runs.find_equal(claim.job.id, claim.token, content, without=gone)
+        except Unavailable as error:
+            _log.warning("no equal job is looked for: %s", error.detail)
+            return None
+        if isinstance(found, Job):
+            return found
+        if found is WithoutResult.FENCED:
+            raise LeaseLost
+        if found is WithoutResult.WAIT:
+            self._count(claim, "wait")
+            raise EqualJobRuns
+        return None
+
+    def _count(self, claim: Claim, outcome: str) -> None:
+        CACHE_LOOKUPS.labels(model=claim.job.model, outcome=outcome).inc()
