@@ -149,7 +149,7 @@ class Restoration(Model):
     error: Problem | None
     warnings: list[str]
     timings_ms: dict[str, int]
-    cached: bool = False
+    cached: bool
     expires_at: datetime | None
 
     @property

@@ -9,6 +9,7 @@ from typing import Any
 
 from shared.contract.restorations import RestorationParameters
 from shared.jobs.job import Progress
+from shared.jobs.workers import ServedModel
 from tests.models import stand_in
 from worker.decoder.decoded_photo import DecodedPhoto
 from worker.decoder.photo_arrays import photo_of
@@ -28,6 +29,8 @@ from worker.engine_process.result_file import ResultFile
 from worker.imaging.decode import Photo
 
 MODEL = "scripted"
+#: What a worker announces of the scripted restorer.
+SERVED = ServedModel(MODEL, "0" * 64, 64, "Apache-2.0", "fp32", "scripted", None)
 
 
 def restore_request(model: str = MODEL, **parameters: Any) -> RestoreRequest:

@@ -1,8 +1,9 @@
 -- Functions that the scripts share: equal jobs, which share one result.
 --
 -- The *content* of a job is a digest of all that decides its result (worker/jobs/content.py). Jobs of one
--- tenant with the same content are equal. A running job has it in its record once its photo was read. Then
---   `result` of a content names the job whose result an equal job may copy,
+-- tenant with the same content are equal. A job has it in its record while it runs and its photo was read,
+-- while it waits for an equal one and until it starts again, and when it has succeeded. For each content
+--   `result` names the job whose result an equal job may copy,
 --   `maker` names the running job on whose result equal jobs wait,
 --   `waiting` lists these, oldest first. They are queued, and in `later` for at most EQUAL_WAIT_S at a time.
 local EQUAL_WAIT_S = 30
@@ -18,12 +19,6 @@ local function maker_of(tenant, content)
   end
 end
 
--- Takes a queued job from the list of those that wait for an equal one.
-local function stop_waiting(job)
-  redis.call('ZREM', key('waiting', job.tenant, job.content), job.id)
-  redis.call('HDEL', key('job', job.id), 'content')
-end
-
 -- Lets jobs that wait for an equal one start now, the oldest first.
 local function wake_equal_jobs(tenant, content, limit)
   local waiting = key('waiting', tenant, content)
@@ -31,22 +26,28 @@ local function wake_equal_jobs(tenant, content, limit)
     local job = load_job(id)
     redis.call('ZREM', waiting, id)
     if job and job.status == 'queued' and job.content == content then
-      stop_waiting(job)
       redis.call('ZADD', key('queue', queue_of(job)), 'XX', timestamp(now()), id)
       end_delay(job)
     end
   end
 end
 
--- The run of a job is over, and the job goes `to` the next state (nil: it is erased). If it has a result,
--- or cannot have one, many equal jobs are woken: to copy the result, or to try each on its own. Else only
--- the next one is woken, on which the others wait.
+-- A job on which equal jobs may wait goes `to` another state (nil: it is erased). If it has a result, or
+-- cannot have one, many of them are woken: to copy the result, or to try each on its own. Else only the next
+-- one is woken, on which the others wait.
 local function leave_equal_jobs(job, to)
   local maker = key('maker', job.tenant, job.content)
   if redis.call('GET', maker) == job.id then redis.call('DEL', maker) end
   if to ~= 'succeeded' and maker_of(job.tenant, job.content) then return end
   local many = to == 'succeeded' or to == 'failed'
   wake_equal_jobs(job.tenant, job.content, many and WOKEN_AT_ONCE or 1)
+end
+
+-- A job that waited for an equal one, or was woken, goes `to` another state.
+local function stop_waiting(job, to)
+  redis.call('ZREM', key('waiting', job.tenant, job.content), job.id)
+  redis.call('HDEL', key('job', job.id), 'content')
+  if to ~= 'running' then leave_equal_jobs(job, to) end
 end
 
 -- Lets equal jobs find the result of a job, as long as the job is kept.
@@ -59,7 +60,6 @@ end
 local function forget_equal_job(job)
   local result = key('result', job.tenant, job.content)
   if redis.call('GET', result) == job.id then redis.call('DEL', result) end
-  stop_waiting(job)
-  if job.status == 'running' then leave_equal_jobs(job, nil) end
+  stop_waiting(job, nil)
 end
 

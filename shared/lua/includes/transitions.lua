@@ -41,7 +41,7 @@ local function change_state(job, to)
   local record = key('job', job.id)
   if job.status == 'queued' then
     dequeue(job)
-    if job.content then stop_waiting(job) end
+    if job.content then stop_waiting(job, to) end
   elseif job.status == 'running' then
     redis.call('ZREM', key('leases'), job.id)
     redis.call('HDEL', record, 'token', 'worker', 'content')

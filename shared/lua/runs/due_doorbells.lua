@@ -14,7 +14,7 @@ for _, id in ipairs(due_ids(key('later'), at, 10 * limit)) do  -- the wait befor
     redis.call('ZADD', key('later'), timestamp(at + EQUAL_WAIT_S), id)
     redis.call('ZADD', key('queue', queue_of(job)), timestamp(at + EQUAL_WAIT_S), id)
   else
-    if job.content then stop_waiting(job) end
+    if job.content then redis.call('ZREM', key('waiting', job.tenant, job.content), id) end
     end_delay(job)
   end
 end

@@ -251,6 +251,17 @@ def test_only_one_job_is_woken_if_the_first_one_is_canceled(
     assert [job.id for job in store.runs.due()] == [waiting[0].id]
 
 
+@pytest.mark.parametrize("end", ["cancel", "erase"])
+def test_the_one_after_the_next_is_woken_if_the_next_one_never_starts(
+    store: JobStore, own: NewJobs, maker: Claim, redis: Redis, end: str
+) -> None:
+    woken, next_one = parked(store, own()), parked(store, own())
+    lose(store, maker, redis)
+    assert next_one.id not in {job.id for job in store.runs.due()}
+    getattr(store, end)("acme", woken.id)
+    assert next_one.id in {job.id for job in store.runs.due()}
+
+
 def test_all_try_for_themselves_if_the_first_one_fails(
     store: JobStore, own: NewJobs, maker: Claim, redis: Redis
 ) -> None:

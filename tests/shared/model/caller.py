@@ -26,6 +26,7 @@ class StepOrders:
     run: tuple[str, ...] = (
         "claim",
         "fetch",
+        "find_equal",
         "enter",
         "restore",
         "put",

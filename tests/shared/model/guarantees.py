@@ -20,6 +20,7 @@ class Guarantee(StrEnum):
     ANNOUNCED = "a job ends and its event is written in one step"
     RECEIVED = "each event arrives, or becomes a dead letter, under one id"
     CANCELED = "a cancel that was accepted wins"
+    EQUAL = "a job gets the result of an equal one of its tenant, and waits for it once at most"
     ONCE = "one key, one job"
     KNOWN = "no doorbell rings for a job without a record"
     RECOUNT = "indexes and counters equal a recount"

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from shared.jobs.job import MAX_STARTS, RELEASE_BUDGET, Job, Release, Status
-from shared.jobs.runs import Beat, Claim
+from shared.jobs.runs import Beat, Claim, WithoutResult
 from tests.shared.model.clock import Clock
 from tests.shared.model.guarantees import Guarantee, require
 
@@ -27,11 +27,17 @@ class Client:
     keyed: bool
     wants_events: bool
     poison: bool
+    equal: bool = False  # to each other client of its tenant with this
     answered: bool = False
 
     @property
     def key(self) -> str:
         return f"wish-{self.number}"
+
+    @property
+    def content(self) -> str:
+        """What decides the result of its jobs."""
+        return f"{'bad' if self.poison else 'good'}-{'same' if self.equal else self.number}"
 
 
 @dataclass(slots=True)
@@ -53,6 +59,7 @@ class JobHistory:
     starts: int = 0
     spent: Counter[Release] = field(default_factory=Counter)
     ends: list[Status] = field(default_factory=list)
+    waited: bool = False  # for an equal job
     ended: bool = False
     final: Job | None = None  # as it was when it had ended
     deliveries: dict[str, str] = field(default_factory=dict)  # deliveries with their event ids
@@ -128,6 +135,7 @@ class Ledger:
         history.starts = 0
         history.spent.clear()
         history.ended, history.final = False, None
+        history.waited = False
         history.canceled = history.being_erased = False
         history.ends = history.ends[: history.generation - 1]
         history.created_at = self._clock.now if at is None else at
@@ -186,6 +194,24 @@ class Ledger:
             return
         require(won, Guarantee.LEASED, f"{job_id} was taken from {token}")
         history.holder, history.ended = None, True
+
+    def sought(self, job_id: str, token: str, found: Job | WithoutResult) -> None:
+        """Check what a worker gets when it looks for an equal job."""
+        history = self.histories[job_id]
+        if history.holder != token:
+            require(found is WithoutResult.FENCED, Guarantee.FENCED, f"{job_id} finds {found}")
+            return
+        require(found is not WithoutResult.FENCED, Guarantee.LEASED, f"{job_id} lost {token}")
+        if isinstance(found, Job):
+            self.tally["results found"] += 1
+            other = self.histories[found.id]
+            same = (other.tenant, other.client.content) == (history.tenant, history.client.content)
+            require(same and not other.erased, Guarantee.EQUAL, f"{job_id} finds {found.id}")
+        elif found is WithoutResult.WAIT:
+            self.tally["jobs that wait for an equal one"] += 1
+            once = not history.waited and not history.canceled
+            require(once, Guarantee.EQUAL, f"{job_id} waits again, or was canceled")
+            history.waited, history.holder = True, None
 
     def released(self, job_id: str, token: str, reason: Release, answer: Status | None) -> None:
         history = self.histories[job_id]

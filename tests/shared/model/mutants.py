@@ -1,4 +1,4 @@
-"""Nine mistakes that lose, double or corrupt jobs in real systems, each as a small change.
+"""Mistakes that lose, double or corrupt jobs in real systems, each as a small change.
 
 A state machine that does not find every one of them proves nothing.
 """
@@ -103,6 +103,20 @@ MUTANTS = (
             "finish",
             "announce",
             "remove_manifest",
+        ),
+    ),
+    _mutant(
+        "a job that waits is in no queue",
+        Guarantee.RECOUNT,
+        patches=(Patch("find_equal", "enqueue(job, EQUAL_WAIT_S, 0)\n", ""),),
+    ),
+    _mutant(
+        "a job waits for one that does not run",
+        Guarantee.ENDS,
+        Guarantee.SOON,
+        patches=(
+            Patch("equal_jobs", "if job and job.status == 'running' and", "if job and"),
+            Patch("equal_jobs", "if redis.call('GET', maker) == job.id then", "if false then"),
         ),
     ),
     _mutant(

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from tests.shared.model.world import World
 
 SOON_S = 5.0
+#: A job that waits for an equal one is looked at so often, if nothing else wakes it.
+EQUAL_WAIT_S = 30.0
 #: After so long no API process is still creating a job.
 ABANDONED_S = 1000.0
 #: Seconds between the rounds of the notifier: short at first, then as long as the waits.
@@ -44,22 +46,36 @@ def run_to_quiescence(world: World) -> None:
 
 
 def _check_starts_soon(world: World) -> None:
-    """Check that due jobs start within seconds after the dispatcher is back or a lease ends."""
+    """Check that due jobs start within seconds after the dispatcher is back or a lease ends.
+
+    Those that wait for an equal job start when that one has ended, or after their wait.
+    """
+    waiting = _waiting(world)
     before = {
         history.job_id: (_status(world, history), history.starts)
         for history in world.ledger.remaining
         if not _status(world, history).terminal
     }
-    for second in range(int(SOON_S + world.settings.lease_s)):
+    within_s = world.settings.lease_s + (EQUAL_WAIT_S if waiting else SOON_S)
+    for second in range(int(within_s)):
         if second == SOON_S:
-            _require_started(
-                world, {at: was for at, was in before.items() if was[0] is Status.QUEUED}
-            )
+            due = {
+                job_id: was
+                for job_id, was in before.items()
+                if was[0] is Status.QUEUED and job_id not in waiting
+            }
+            _require_started(world, due)
         world.clock.forward(1.0)
         world.run_all(Reaper(world))
         world.run_all(Dispatcher(world))
         _work(world)
     _require_started(world, before)
+
+
+def _waiting(world: World) -> set[str]:
+    """Return the ids of the jobs that wait for an equal one."""
+    names = world.redis.keys("fm:waiting:*")
+    return {job_id for name in names for job_id in world.redis.zrange(name, 0, -1)}
 
 
 def _require_started(world: World, before: dict[str, tuple[Status, int]]) -> None:

@@ -50,6 +50,7 @@ class JobStateMachine(RuleBasedStateMachine):
                 keyed=True,
                 wants_events=wants_events,
                 poison=poison,
+                equal=True,
                 steps=ALL_STEPS,
             )
 
@@ -62,6 +63,7 @@ class JobStateMachine(RuleBasedStateMachine):
         keyed=st.booleans(),
         wants_events=st.booleans(),
         poison=RARELY,
+        equal=st.booleans(),
         steps=STEPS,
     )
     def a_client_submits(
@@ -72,10 +74,11 @@ class JobStateMachine(RuleBasedStateMachine):
         keyed: bool,
         wants_events: bool,
         poison: bool,
+        equal: bool,
         steps: int,
     ) -> None:
         number = len(self.world.clients)
-        client = Client(number, TENANTS[tenant], priority, keyed, wants_events, poison)
+        client = Client(number, TENANTS[tenant], priority, keyed, wants_events, poison, equal)
         self.world.clients.append(client)
         self.world.start(Submission(self.world, client), steps)
 

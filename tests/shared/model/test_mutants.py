@@ -1,4 +1,4 @@
-"""The state machine finds each of nine known mistakes."""
+"""The state machine finds each of the known mistakes."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ CALLS = {
     "create": "create",
     "ring": "ring",
     "claim": "claim",
+    "find_equal": "find_equal",
     "finish": "finish",
     "cancel": "cancel",
     "retry": "retry",

@@ -6,10 +6,10 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from shared.errors import Poisoned
-from shared.jobs.job import Progress, Release, Stage, Status
+from shared.errors import InputNotFound, Poisoned
+from shared.jobs.job import Job, Progress, Release, Stage, Status
 from shared.jobs.record import Outcome
-from shared.jobs.runs import Beat
+from shared.jobs.runs import Beat, WithoutResult
 from shared.storage.keys import result_key
 from tests.shared.model.caller import Caller
 
@@ -45,6 +45,8 @@ class Run(Caller):
         self.token: str | None = None
         self.inside = self.suspect = False
         self.outcome: Outcome | None = None
+        self.found: Job | None = None
+        self.gone: str | None = None
 
     @property
     def fenced(self) -> bool:
@@ -68,10 +70,34 @@ class Run(Caller):
         history = self.world.ledger.claimed(claim)
         self.job_id, self.token, self.suspect = claim.job.id, claim.token, claim.suspect
         self.tenant, self.generation = history.tenant, history.generation
-        self.poison = history.client.poison
+        self.poison, self.content = history.client.poison, history.client.content
 
     def fetch(self) -> None:
         self._report(Stage.FETCHING)
+
+    def find_equal(self) -> None:
+        found = self.world.store.runs.find_equal(
+            self.job_id, self._token, self.content, without=self.gone
+        )
+        self.world.ledger.sought(self.job_id, self._token, found)
+        if isinstance(found, Job):
+            self.found = found
+            self.todo = deque(["copy", "seal", "finish", "remove_manifest"])
+        elif found is not WithoutResult.RUN:
+            self.todo.clear()
+
+    def copy(self) -> None:
+        """Store the result of an equal job as that of this one, unless it is gone."""
+        assert self.found
+        assert self.found.result
+        try:
+            data = self.world.storage.get(self.found.result["image"]["key"], max_bytes=100)
+        except InputNotFound:
+            self.gone = self.found.id
+            order = self.world.step_orders.run
+            self.todo = deque(order[order.index("find_equal") :])
+        else:
+            self.world.storage.put(self._key, data, "image/png")
 
     def enter(self) -> None:
         if self.worker.admits(self):

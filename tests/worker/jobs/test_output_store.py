@@ -14,11 +14,10 @@ from shared.errors import JobCanceled, PublishFailed, PublishRefused
 from shared.jobs.job import Job, Status
 from shared.jobs.runs import Claim
 from shared.jobs.store import JobStore
-from shared.jobs.workers import ServedModel
 from shared.net.fetcher import Fetcher
 from shared.settings import Settings
 from shared.storage.bucket import ObjectStorage
-from tests.worker.scripted import MODEL, RecordingContext
+from tests.worker.scripted import SERVED, RecordingContext
 from worker.jobs import publisher
 from worker.jobs.pipeline import Pipeline
 from worker.jobs.result_cache import ResultCache
@@ -161,8 +160,7 @@ def test_a_job_that_was_canceled_puts_nothing(
 def test_a_copy_of_an_earlier_result_is_put_there(
     worker: JobRunner, submit: Submit, store: JobStore, receiver: PutServer
 ) -> None:
-    served = ServedModel(MODEL, "0" * 64, 64, "own", "fp32", "scripted", None)
-    cache = ResultCache(store.runs, lambda: [served])
+    cache = ResultCache(store.runs, lambda: [SERVED])
     worker = replace(worker, pipeline=replace(worker.pipeline, cache=cache))
     worker.restore(submit(output={"format": "png"}).id)
     job = submit(**to(receiver.url))

@@ -17,7 +17,6 @@ from shared.errors import CorruptImage, Unavailable
 from shared.jobs.job import Job, Status
 from shared.jobs.recovery import RecoveryResult
 from shared.jobs.store import JobStore
-from shared.jobs.workers import ServedModel
 from shared.provenance.signing_keys import PublicKeys, SigningKey
 from shared.provenance.statement import read_manifest
 from shared.storage.bucket import ObjectStorage
@@ -25,14 +24,13 @@ from shared.storage.keys import manifest_key, results_prefix
 from shared.webhooks.outbox import Outbox
 from tests.jobs import TENANT, write_manifest
 from tests.origin import Origin, http
-from tests.worker.scripted import MODEL, ScriptedRestorer
+from tests.worker.scripted import MODEL, SERVED, ScriptedRestorer
 from worker.jobs.pipeline import Pipeline
 from worker.jobs.result_cache import ResultCache
 from worker.jobs.runner import JobRunner
 from worker.notifier.rebuilder import Rebuilder
 
 Submit = Callable[..., Job]
-SERVED = ServedModel(MODEL, "0" * 64, 64, "Apache-2.0", "fp32", "scripted", None)
 KEY = SigningKey(b"1" * 32)
 
 

@@ -14,6 +14,8 @@ from shared.storage.keys import input_key
 from tests.jobs import TENANT, end_job
 from tests.shared.model.caller import StepOrders
 from tests.shared.model.watched import Watched, WatchedStorage
+from tests.worker.scripted import SERVED
+from worker.jobs.result_cache import ResultCache
 from worker.jobs.runner import JobRunner
 from worker.notifier.expiry import Expiry
 
@@ -22,13 +24,15 @@ def test_a_result_is_stored_and_sealed_before_it_is_told_and_the_promise_goes_la
     worker: JobRunner, submit: Callable[..., Job]
 ) -> None:
     job, steps = submit(), list[str]()
+    store = Watched(worker.store, steps)
     watched = dataclasses.replace(
         worker,
-        store=Watched(worker.store, steps),
+        store=store,
         pipeline=dataclasses.replace(
             worker.pipeline,
             storage=WatchedStorage(worker.pipeline.storage, steps),
             engine=Watched(worker.pipeline.engine, steps, {"restore": "restore"}),
+            cache=ResultCache(store.runs, lambda: [SERVED]),
         ),
     )
     watched.restore(job.id)
