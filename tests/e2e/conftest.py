@@ -30,10 +30,11 @@ def collector() -> Iterator[OtlpCollector]:
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory, collector: OtlpCollector) -> Iterator[Stack]:
-    # The servers of the tests listen on any port.
+    # The servers of the tests listen on any port. Many tests send the same photo, and look at runs.
     environ = {
         **os.environ,
         "FACEMEND_ALLOW_PRIVATE_ADDRESSES": "all",
+        "FACEMEND_RESULT_CACHE": "false",
         "FACEMEND_OTLP_ENDPOINT": collector.url,
     }
     stack = Stack(tmp_path_factory.mktemp("stack"), environ=environ)

@@ -26,7 +26,7 @@ from shared.queue.celery_queue import RESTORE_TASK, Doorbell, make_celery, resto
 from shared.settings import Settings
 from shared.storage.bucket import ObjectStorage
 from tests.waiting import eventually
-from tests.worker.engine_process.restorers import Act
+from tests.worker.engine_process.restorers import GO, Act
 from tests.worker.scripted import MODEL
 
 pytestmark = pytest.mark.timeout(120)
@@ -37,11 +37,15 @@ Submit = Callable[[Act], Job]
 
 @pytest.fixture
 def start(stack_settings: dict[str, Any], tmp_path: Path) -> Iterator[Start]:
-    """Start a worker that runs ``load`` of the acting restorers; it is ready on return."""
+    """Start a worker that runs ``load`` of the acting restorers; it is ready on return.
+
+    Each job runs, though the photos of two jobs may be the same: the result cache is off.
+    """
     children: list[ChildProcess] = []
 
     def start(load: str = "load_restorers", **changes: Any) -> ChildProcess:
-        settings = {**stack_settings, "drain_s": 3, "models_dir": tmp_path, **changes}
+        plain = {"drain_s": 3, "models_dir": tmp_path, "result_cache": False}
+        settings = {**stack_settings, **plain, **changes}
         env = {f"FACEMEND_{name.upper()}": str(value) for name, value in settings.items()}
         child = ChildProcess(
             f"worker-{len(children)}",
@@ -96,6 +100,15 @@ def submit_act(submit: Callable[..., Job], storage: ObjectStorage) -> Submit:
         return submit(source={"key": key})
 
     return submit_act
+
+
+@pytest.fixture
+def store_with_short_leases(store: JobStore, settings: Settings) -> JobStore:
+    return JobStore(store.scripts, settings.model_copy(update={"lease_s": 2.0}))
+
+
+def attempt_of(store: JobStore, job: Job) -> int:
+    return store.get(job.tenant, job.id).attempt
 
 
 def status_of(store: JobStore, job: Job) -> Status:
@@ -206,6 +219,43 @@ def test_an_engine_that_cannot_restart_charges_no_job(
     assert worker.exit_code == 4
     assert status_of(store, job) is Status.QUEUED
     assert spent(redis, job) == {"spent_drain": "1"}
+
+
+@pytest.mark.usefixtures("dispatcher")
+def test_equal_jobs_run_once_on_two_workers(
+    start: Start, submit_act: Submit, store: JobStore, tmp_path: Path
+) -> None:
+    start(result_cache=True)
+    start(result_cache=True)
+    jobs = [submit_act(Act.WAIT) for _ in range(4)]
+    eventually(lambda: [attempt_of(store, job) for job in jobs] == [1] * 4)
+    eventually(lambda: sum(status_of(store, job) is Status.RUNNING for job in jobs) == 1)
+    (tmp_path / GO).touch()
+    eventually(lambda: all(status_of(store, job) is Status.SUCCEEDED for job in jobs))
+    assert sorted(store.get(job.tenant, job.id).cached for job in jobs) == [False, True, True, True]
+
+
+@pytest.mark.usefixtures("dispatcher")
+def test_a_job_that_waits_for_an_equal_one_ends_though_the_worker_of_that_one_is_killed(
+    start: Start, submit_act: Submit, store_with_short_leases: JobStore, tmp_path: Path
+) -> None:
+    store, short = store_with_short_leases, {"lease_s": 2, "beat_s": 0.5}
+    killed = start(result_cache=True, **short)
+    first = submit_act(Act.WAIT)
+    eventually(lambda: status_of(store, first) is Status.RUNNING)
+    second = submit_act(Act.WAIT)
+    eventually(lambda: attempt_of(store, second) == 1)
+    eventually(lambda: status_of(store, second) is Status.QUEUED)
+    start(result_cache=True, **short)
+    killed.signal(signal.SIGKILL)
+    (tmp_path / GO).touch()
+
+    def reaped() -> bool:
+        store.runs.reap()
+        return all(status_of(store, job) is Status.SUCCEEDED for job in (first, second))
+
+    eventually(reaped)
+    assert sorted(store.get(job.tenant, job.id).cached for job in (first, second)) == [False, True]
 
 
 @pytest.mark.usefixtures("redis")

@@ -33,6 +33,7 @@ _POST = """-- Arguments:
 local job = load_job(id)
 deliver_event(job, job_spec(job).webhook, job.status, now())
 """
+_HELD = "if job.content then"
 _COUNT = "redis.call('HINCRBY', key('job', id), 'attempt', 1)\n"
 
 MUTANTS = (
@@ -111,12 +112,30 @@ MUTANTS = (
         patches=(Patch("find_equal", "enqueue(job, EQUAL_WAIT_S, 0)\n", ""),),
     ),
     _mutant(
-        "a job waits for one that does not run",
-        Guarantee.ENDS,
+        "jobs that wait are not woken",
         Guarantee.SOON,
         patches=(
-            Patch("equal_jobs", "if job and job.status == 'running' and", "if job and"),
-            Patch("equal_jobs", "if redis.call('GET', maker) == job.id then", "if false then"),
+            Patch(
+                "equal_jobs",
+                "if to ~= 'succeeded' and maker_of(job.tenant, job.content) then return end",
+                "if true then return end",
+            ),
+            Patch(
+                "due_doorbells", "if job.content and maker_of(job.tenant, job.content) then", _HELD
+            ),
+        ),
+    ),
+    _mutant(
+        "equal jobs of all tenants share a result",
+        Guarantee.EQUAL,
+        patches=(
+            Patch("find_equal", "key('result', job.tenant, content)", "key('result', content)"),
+            Patch("find_equal", "other.tenant == job.tenant and ", ""),
+            Patch(
+                "equal_jobs",
+                "redis.call('SET', key('result', job.tenant, job.content)",
+                "redis.call('SET', key('result', job.content)",
+            ),
         ),
     ),
     _mutant(
