@@ -288,22 +288,27 @@ class Connection:
 
     async def _event(self) -> Any:
         """The next event of h11. Raises MalformedRequest, HeadersTooLong, TargetTooLong."""
-        while True:
-            try:
-                event = self._http.next_event()
-            except h11.RemoteProtocolError as error:
-                raise self._malformed(error) from None
-            if event is not h11.NEED_DATA:
-                return event
+        while (event := self._event_at_hand()) is h11.NEED_DATA:
             await self._read()
+        return event
 
     async def _event_within(self, seconds: float) -> Any:
         """The next event. Raises SlowRequest, and what ``_event`` raises."""
+        if (event := self._event_at_hand()) is not h11.NEED_DATA:
+            return event  # without a timer, which would cost as much as the event
         try:
             async with asyncio.timeout(seconds):
+                await self._read()
                 return await self._event()
         except TimeoutError:
             raise SlowRequest from None
+
+    def _event_at_hand(self) -> Any:
+        """The next event in the bytes that have come, or ``h11.NEED_DATA``."""
+        try:
+            return self._http.next_event()
+        except h11.RemoteProtocolError as error:
+            raise self._malformed(error) from None
 
     async def _read(self) -> None:
         self._http.receive_data(await self._reader.read(_READ_BYTES))
@@ -326,8 +331,10 @@ class Connection:
         """Raises TimeoutError when the client takes nothing."""
         for start in range(0, len(data), _PART_BYTES):
             self._writer.write(data[start : start + _PART_BYTES])
-            async with asyncio.timeout(_TAKE_S):
-                await self._writer.drain()
+            transport = self._writer.transport
+            if transport.get_write_buffer_size() or transport.is_closing():
+                async with asyncio.timeout(_TAKE_S):
+                    await self._writer.drain()
 
     def _gone(self) -> bool:
         """Whether the client has closed its side, or all of the connection."""

@@ -30,6 +30,16 @@ class FairThreads:
 
     async def run(self, client: str, call: Callable[..., Result], *args: Any) -> Result:
         """Return what ``call`` returns. A call that has begun runs to its end, even if canceled."""
+        if not self._waiting and self._running.total() < self._threads and self._may_start(client):
+            self._running[client] += 1
+        else:
+            await self._turn(client)
+        running = asyncio.get_running_loop().run_in_executor(self._executor, call, *args)
+        running.add_done_callback(partial(self._ended, client))
+        return await running
+
+    async def _turn(self, client: str) -> None:
+        """Wait until the client may use one more thread, which is counted then."""
         turn = asyncio.get_running_loop().create_future()
         self._waiting.setdefault(client, deque()).append(turn)
         self._start()
@@ -39,9 +49,6 @@ class FairThreads:
             if turn.done() and not turn.cancelled():
                 self._end(client)
             raise
-        running = asyncio.get_running_loop().run_in_executor(self._executor, call, *args)
-        running.add_done_callback(partial(self._ended, client))
-        return await running
 
     @property
     def running(self) -> int:

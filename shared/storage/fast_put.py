@@ -1,18 +1,17 @@
 """Writes a small object to S3 with one signed HTTP request on a kept connection.
 
 For a kilobyte, boto3's client needs many times the processor time of this request, which is more
-than the rest of a submission. Retries and error messages stay with boto3: only the plain answer of
-a successful PUT counts here, and the caller asks boto3 after anything else.
+than the rest of a submission. Retries and error messages stay with boto3: only a 200 counts here,
+and the caller asks boto3 after anything else.
 """
 
 from __future__ import annotations
 
-import socket
-import ssl
 import weakref
 from collections import deque
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from urllib.parse import quote, urlsplit
 
 from botocore.credentials import Credentials
@@ -21,9 +20,6 @@ from botocore.utils import get_environ_proxies
 from shared.storage.signature import sign_put
 from shared.telemetry import S3_SECONDS, timed
 from shared.timed_socket import TimedSocket
-
-_MAX_HEAD_BYTES = 16_384
-_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class FastPut:
@@ -40,15 +36,12 @@ class FastPut:
         timeout_s: float,
     ) -> None:
         """``timeout_s`` limits each read and write. ``credentials`` may change between calls."""
-        endpoint = urlsplit(endpoint_url)
-        self._host = endpoint.netloc
-        self._address = endpoint.hostname or "", endpoint.port or _DEFAULT_PORTS[endpoint.scheme]
-        self._tls = ssl.create_default_context() if endpoint.scheme == "https" else None
-        self._root = f"{endpoint.path.rstrip('/')}/{quote(bucket)}/"
+        self._endpoint = urlsplit(endpoint_url)
+        self._root = f"{self._endpoint.path.rstrip('/')}/{quote(bucket)}/"
         self._credentials, self._region = credentials, region
         self._connect_timeout_s, self._timeout_s = connect_timeout_s, timeout_s
         self._proxied = bool(get_environ_proxies(endpoint_url))  # only boto3 speaks to proxies
-        self._idle: deque[socket.socket] = deque()
+        self._idle: deque[HTTPConnection] = deque()
         self._seconds = S3_SECONDS.labels("PutObject")
         weakref.finalize(self, _close_all, self._idle)
 
@@ -68,23 +61,21 @@ class FastPut:
         signed = sign_put(
             path,
             data,
-            {**headers, "host": self._host},
+            {**headers, "host": self._endpoint.netloc},
             credentials=self._credentials.get_frozen_credentials(),
             region=self._region,
             at=datetime.now(UTC),
         )
-        fields = "".join(f"{name}: {value}\r\n" for name, value in signed.items())
-        head = f"PUT {path} HTTP/1.1\r\n{fields}content-length: {len(data)}\r\n\r\n"
         try:
             connection = self._take(within_s)
             if connection is None:
                 return None
             with timed(self._seconds):
-                return self._send(connection, head.encode() + data)
-        except OSError:
+                return self._send(connection, path, data, signed)
+        except (OSError, HTTPException):
             return None
 
-    def _take(self, within_s: float | None) -> socket.socket | None:
+    def _take(self, within_s: float | None) -> HTTPConnection | None:
         """Return a connection whose time limit is set, None if there is none to use."""
         try:
             connection = self._idle.pop()
@@ -92,51 +83,39 @@ class FastPut:
             if within_s is not None:
                 return None
             connection = self._connect()
-        connection.settimeout(within_s or self._timeout_s)
+        connection.sock.settimeout(within_s or self._timeout_s)
         return connection
 
-    def _send(self, connection: socket.socket, request: bytes) -> str | None:
+    def _send(
+        self, connection: HTTPConnection, path: str, data: bytes, headers: dict[str, str]
+    ) -> str | None:
         keep = False  # after an error the next bytes on the connection are unknown
         try:
-            connection.sendall(request)
-            fields = _fields_of_success(_read_head(connection))
-            keep = bool(fields) and fields.get("connection", "").lower() != "close"
-            return fields.get("etag")
+            fields = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+            head = f"PUT {path} HTTP/1.1\r\n{fields}content-length: {len(data)}\r\n\r\n"
+            connection.send(head.encode() + data)  # its ``request`` sends head and data apart
+            response = HTTPResponse(connection.sock, method="PUT")
+            response.begin()
+            complete = response.length is not None  # http.client accepts a head that is cut off
+            response.read()
+            keep = complete and not response.will_close
+            return response.headers["ETag"] if complete and response.status == 200 else None
         finally:
             if keep:
                 self._idle.append(connection)
             else:
                 connection.close()
 
-    def _connect(self) -> socket.socket:
-        plain = socket.create_connection(self._address, self._connect_timeout_s)
-        plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if self._tls is None:
-            return TimedSocket.on(plain)
-        return self._tls.wrap_socket(plain, server_hostname=self._address[0])
+    def _connect(self) -> HTTPConnection:
+        secure = self._endpoint.scheme == "https"
+        kind = HTTPSConnection if secure else HTTPConnection
+        connection = kind(self._endpoint.netloc, timeout=self._connect_timeout_s)
+        connection.connect()
+        if not secure:
+            connection.sock = TimedSocket.on(connection.sock)
+        return connection
 
 
-def _read_head(connection: socket.socket) -> bytes:
-    """Read what arrives until it has a whole head. Raises OSError if there is none."""
-    read = b""
-    while b"\r\n\r\n" not in read:
-        part = connection.recv(_MAX_HEAD_BYTES)
-        read += part
-        if not part or len(read) > _MAX_HEAD_BYTES:
-            raise ConnectionError("no whole head of an answer")
-    return read
-
-
-def _fields_of_success(answer: bytes) -> dict[str, str]:
-    """Return the header fields of a 200 without a body, none of any other answer."""
-    head, _, body = answer.partition(b"\r\n\r\n")
-    status, *lines = head.decode("latin-1").split("\r\n")
-    split = (line.partition(":") for line in lines)
-    fields = {name.lower(): value.strip() for name, _, value in split}
-    success = status.startswith("HTTP/1.1 200") and fields.get("content-length") == "0" and not body
-    return fields if success else {}
-
-
-def _close_all(idle: deque[socket.socket]) -> None:
+def _close_all(idle: deque[HTTPConnection]) -> None:
     while idle:
         idle.pop().close()
