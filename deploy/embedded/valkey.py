@@ -14,8 +14,9 @@ from shared.errors import StackFailed
 
 # The server in the wheel uses glibc's allocator. Scripts allocate and free thousands of small
 # objects. With a long queue glibc would search a large heap for each; a large cache avoids that.
+# The cache also keeps what calloc never takes from it, so a larger one grows for longer.
 # Redis is usually built with jemalloc, which does not need this and ignores it.
-_ALLOCATOR = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=60000"}
+_ALLOCATOR = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=2000"}
 
 #: What the service may do (ACL of Redis): everything but administrative and dangerous commands.
 #: INFO counts as dangerous, but the service reads the eviction policy from it.

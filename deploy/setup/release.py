@@ -1,8 +1,8 @@
 """Make the files of a release in dist/: ``make release``. Nothing is published or tagged.
 
-The wheel, the source archive (with the build files of the images), the lock files, a software bill
-of materials of each lock file in CycloneDX's format, the section of the changelog, and checksums of
-all these. ``--tag`` also makes the tag of the version, on a clean checkout of a version that the
+The wheel with man pages, the source archive (with the build files of the images), the lock files, a
+software bill of materials of each lock file in CycloneDX's format, the section of the changelog,
+and checksums of all these. ``--tag`` also makes the tag of the version, on a clean checkout of a version that the
 changelog has a section for.
 """
 
@@ -13,10 +13,14 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import tomllib
 from pathlib import Path
 
 import click
+
+from deploy.setup.man_pages import write_man_pages
+from deploy.setup.wheel_hook import MAN_PAGES
 
 ROOT = Path(__file__).resolve().parents[2]
 _LOCKS = ("api.lock", "worker.lock", "bare.lock")
@@ -33,7 +37,11 @@ def main(*, tag: bool, out: Path) -> None:
         _require_releasable(version, (ROOT / "CHANGELOG.md").read_text())
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    _run(sys.executable, "-m", "hatchling", "build", "--directory", str(out))
+    write_man_pages(ROOT / MAN_PAGES, version, time.strftime("%Y-%m-%d", time.gmtime()))
+    try:
+        _run(sys.executable, "-m", "hatchling", "build", "--directory", str(out))
+    finally:
+        shutil.rmtree(ROOT / MAN_PAGES)
     (out / "CHANGES.md").write_text(changes)
     for lock in _LOCKS:
         shutil.copyfile(ROOT / "requirements" / lock, out / lock)

@@ -23,6 +23,8 @@ PACKAGES = ("api", "deploy", "shared", "worker")
 _LEFT_OUT = ("deploy/setup", "deploy/docker/pin_images.py")
 #: A package is data too, except in `deploy`: images and charts are built from a checkout.
 _DATA_OF_DEPLOY = ("deploy/embedded",)
+#: The folder in which `make release` leaves man pages; other builds have none.
+MAN_PAGES = "build/man"
 _PREFIX = "facemend."
 _COMMAND = re.compile(rf"(?<=python -m )(?=(?:{'|'.join(PACKAGES)})\b)")
 _IMPORT_LEFT = re.compile(
@@ -45,6 +47,8 @@ class WheelHook(BuildHookInterface[Any]):
         package = Path(self._folder) / "facemend"
         write_package(Path(self.root), package)
         build_data["force_include"][str(package)] = "facemend"
+        for page in sorted((Path(self.root) / MAN_PAGES).glob("*.1")):
+            build_data["shared_data"][str(page)] = f"share/man/man1/{page.name}"
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         """Called by hatchling after the build."""

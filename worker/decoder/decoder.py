@@ -35,6 +35,13 @@ def photo_limits(settings: Settings) -> Limits:
     )
 
 
+def _processors() -> int:
+    """Return the number of processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 class Decoder:
     """Decodes photos in confined processes, several in parallel. Thread-safe."""
 
@@ -53,7 +60,7 @@ class Decoder:
         ``worker.imaging.decode.decode``, called in the child.
         """
         self._limits, self._bounds = limits, bounds
-        self._slots = threading.BoundedSemaphore(max_parallel or len(os.sched_getaffinity(0)))
+        self._slots = threading.BoundedSemaphore(max_parallel or _processors())
         config = {"limits": asdict(limits), "bounds": asdict(bounds), "decode": decode}
         self._fork_server = ForkServerClient(config, bounds.max_wait_s)
 
@@ -72,8 +79,11 @@ class Decoder:
     def start(self) -> None:
         """Start the fork server. Raises Unavailable if this machine cannot decode any photo."""
         self._fork_server.start()
-        if not self._fork_server.filtered:
-            _log.warning("this kernel has no system call filter: only limits confine decoders")
+        if self._fork_server.gaps:
+            _log.warning(
+                "decoders are less confined here than on Linux; a harmful photo could %s",
+                ", ".join(self._fork_server.gaps),
+            )
 
     def close(self) -> None:
         """End all processes of this decoder."""

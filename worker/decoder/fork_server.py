@@ -22,8 +22,8 @@ from typing import Any
 
 from shared.process_control import be_first_to_be_killed_for_memory, fork
 from worker.decoder.child import DecoderChild
-from worker.decoder.fork_server_client import ChildExit
-from worker.decoder.sandbox import DecodeBounds
+from worker.decoder.fork_server_client import REQUEST, ChildExit
+from worker.decoder.sandbox import DecodeBounds, gaps
 from worker.decoder.seccomp import SyscallFilter
 from worker.decoder.self_test import failed_sample
 from worker.imaging import phone_formats
@@ -53,7 +53,7 @@ def main(config: Mapping[str, Any]) -> None:
     if failed:
         control.send(json.dumps({"error": f"{failed} cannot be read in the sandbox"}).encode())
         return
-    control.send(json.dumps({"filtered": child.syscall_filter is not None}).encode())
+    control.send(json.dumps({"gaps": gaps(child.syscall_filter)}).encode())
     ForkServer(control, child).run()
 
 
@@ -107,7 +107,7 @@ class ForkServer:
 
     def _accept(self) -> bool:
         """Fork a child for the next photo. Returns False if the client is gone."""
-        message, fds, _, _ = socket.recv_fds(self._control, 64, _FDS)
+        message, fds, _, _ = socket.recv_fds(self._control, len(REQUEST), _FDS)
         if len(fds) != _FDS:
             for fd in fds:
                 os.close(fd)

@@ -23,6 +23,8 @@ from shared.errors import Unavailable
 _START_TIMEOUT_S = 60.0
 _GRACE_S = 5.0  # beyond the time that the fork server gives a child
 _MESSAGE_BYTES = 4096
+#: The request for one photo, with three descriptors.
+REQUEST = b"decode"
 _ENVIRONMENT = {"LC_ALL": "C.UTF-8", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 _PROGRAM = f"""
 import json, sys
@@ -57,7 +59,7 @@ class ForkServerClient:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
-        self.filtered = False
+        self.gaps: tuple[str, ...] = ()  # what the sandbox does not confine here
 
     def start(self) -> None:
         """Start the fork server unless it runs. Raises Unavailable if that is impossible."""
@@ -69,7 +71,7 @@ class ForkServerClient:
 
         Raises Unavailable if the fork server dies first.
         """
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours, theirs = socket.socketpair(socket.AF_UNIX)
         with ours:
             with theirs:
                 process = self._send([photo, result, theirs.fileno()])
@@ -98,7 +100,7 @@ class ForkServerClient:
         with self._lock:
             process, control = self._running()
             try:
-                socket.send_fds(control, [b"decode"], fds)
+                socket.send_fds(control, [REQUEST], fds)
             except OSError as error:  # it has just died, or hangs
                 self._stop()
                 raise Unavailable(f"the photo decoder accepts no photo: {error}") from None
@@ -119,7 +121,7 @@ class ForkServerClient:
         return self._start()
 
     def _start(self) -> tuple[subprocess.Popen[bytes], socket.socket]:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours, theirs = socket.socketpair(socket.AF_UNIX)
         with theirs:
             try:
                 process = self._spawn(theirs.fileno())
@@ -128,12 +130,12 @@ class ForkServerClient:
                 raise Unavailable(f"the photo decoder does not start: {error}") from None
         self._process, self._control = process, ours
         first_message = _first_message(ours)
-        if "filtered" not in first_message:
+        if "gaps" not in first_message:
             self._stop()
             exit_code = process.returncode
             why = first_message.get("error") or f"it ended with {exit_code}; see standard error"
             raise Unavailable(f"the photo decoder does not start: {why}")
-        self.filtered = bool(first_message["filtered"])
+        self.gaps = tuple(first_message["gaps"])
         ours.settimeout(self._timeout_s)
         return process, ours
 

@@ -1,4 +1,4 @@
-"""The sandbox of a decoder child: what it cannot do, even if a photo takes it over. Linux.
+"""The sandbox of a decoder child: what it cannot do, even if a photo takes it over.
 
 | the child cannot              | because of                                                    |
 |-------------------------------|---------------------------------------------------------------|
@@ -8,12 +8,16 @@
 | run for long                  | a limit on CPU time; the fork server's limit on elapsed time  |
 | gain rights, or be inspected  | no_new_privs; user nobody, if we are root; not dumpable       |
 | outlive the fork server       | the parent-death signal                                       |
+
+All of this is there on Linux only. ``gaps`` says what another system, or a kernel without system
+call filters, does not confine.
 """
 
 from __future__ import annotations
 
 import os
 import resource
+import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +26,7 @@ from shared import process_control
 from worker.decoder.seccomp import SyscallFilter
 
 _NOBODY = 65_534
+_DESCRIPTORS = "/dev/fd"  # on Linux a link to /proc/self/fd
 _FIRST_OF_OURS = 3  # after stdin, stdout and stderr
 
 
@@ -43,10 +48,24 @@ class DecodeBounds:
         return 4 * self.wall_s
 
 
+def gaps(syscall_filter: SyscallFilter | None) -> tuple[str, ...]:
+    """Return in words what a child could do here if a photo took it over."""
+    found = []
+    if syscall_filter is None:
+        found.append("use every system call that needs no new descriptor and no new process")
+    if sys.platform != "linux":
+        found += [
+            "fill the memory",
+            "read the descriptors of its user",
+            "outlive a process that was killed",
+        ]
+    return tuple(found)
+
+
 def close_all_but(*keep_open: int) -> None:
     """Close every other descriptor, and send standard output and error to /dev/null."""
     os.dup2(1, 2)  # the fork server's standard output is /dev/null
-    for entry in list(Path("/proc/self/fd").iterdir()):
+    for entry in list(Path(_DESCRIPTORS).iterdir()):
         fd = int(entry.name)
         if fd >= _FIRST_OF_OURS and fd not in keep_open:
             with suppress(OSError):  # the descriptor that listed the folder is closed already
@@ -71,22 +90,24 @@ def confine(
     _limit(bounds, max_result_bytes, may_start_threads=threads and syscall_filter is not None)
     if os.geteuid() == 0:
         os.setgroups([])
-        os.setresgid(_NOBODY, _NOBODY, _NOBODY)
-        os.setresuid(_NOBODY, _NOBODY, _NOBODY)
-    process_control.die_with_parent(fork_server_pid)  # after setresuid, which resets it
-    process_control.prctl(process_control.PR_SET_DUMPABLE, 0)
-    process_control.prctl(process_control.PR_SET_NO_NEW_PRIVS, 1)
+        os.setgid(_NOBODY)  # root changes real, effective and saved ids
+        os.setuid(_NOBODY)
+    if sys.platform == "linux":
+        process_control.die_with_parent(fork_server_pid)  # after setuid, which resets it
+        process_control.prctl(process_control.PR_SET_DUMPABLE, 0)
+        process_control.prctl(process_control.PR_SET_NO_NEW_PRIVS, 1)
     if syscall_filter is not None:
         syscall_filter.install()
 
 
 def _limit(bounds: DecodeBounds, max_result_bytes: int, *, may_start_threads: bool) -> None:
     limits = {
-        resource.RLIMIT_AS: _address_space_bytes() + bounds.memory_bytes,
         resource.RLIMIT_FSIZE: max_result_bytes,
         resource.RLIMIT_NOFILE: 0,
         resource.RLIMIT_CORE: 0,
     }
+    if sys.platform == "linux":  # other systems do not enforce it
+        limits[resource.RLIMIT_AS] = _address_space_bytes() + bounds.memory_bytes
     if not may_start_threads:
         limits[resource.RLIMIT_NPROC] = 0
     for what, limit in limits.items():

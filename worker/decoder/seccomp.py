@@ -10,6 +10,7 @@ import ctypes
 import errno
 import platform
 import struct
+import sys
 
 from shared import process_control
 
@@ -105,7 +106,7 @@ class SyscallFilter:
         ``threads``: threads may be started; still no process.
         """
         machine = platform.machine()
-        if machine not in ALLOWED or struct.calcsize("P") != 8:
+        if sys.platform != "linux" or machine not in ALLOWED or struct.calcsize("P") != 8:
             return None
         allowed = ALLOWED[machine] | (_FOR_THREADS[machine] if threads else {})
         code = _code(

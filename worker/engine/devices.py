@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import resource
 import sys
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -163,8 +164,13 @@ def memory_bytes(device: Device) -> tuple[int, int]:
         free, total = torch.cuda.mem_get_info(str(device))
         return total - free, total
     page = os.sysconf("SC_PAGE_SIZE")
-    resident = int(Path("/proc/self/statm").read_text().split()[1])
-    return resident * page, os.sysconf("SC_PHYS_PAGES") * page
+    return _resident_bytes(page), os.sysconf("SC_PHYS_PAGES") * page
+
+
+def _resident_bytes(page: int) -> int:
+    if sys.platform == "linux":
+        return int(Path("/proc/self/statm").read_text().split()[1]) * page
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # the most so far; bytes on macOS
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
 from pathlib import Path
 
 import click
@@ -48,5 +49,8 @@ def test_a_dry_run_makes_all_files(tmp_path: Path) -> None:
     names = {path.name for path in tmp_path.iterdir()}
     assert {"CHANGES.md", "SHA256SUMS", "api.lock", "worker.lock", "bare.lock"} <= names
     assert {path.suffix for path in tmp_path.glob("facemend-*")} == {".whl", ".gz"}
+    (wheel,) = tmp_path.glob("*.whl")
+    pages = [name for name in zipfile.ZipFile(wheel).namelist() if "/share/man/man1/" in name]
+    assert {"facemend.1", "facemend-restore.1"} <= {name.rpartition("/")[2] for name in pages}
     bill = json.loads((tmp_path / "sbom-api.json").read_text())
     assert "flask" in {part["name"] for part in bill["components"]}
