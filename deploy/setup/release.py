@@ -2,8 +2,8 @@
 
 The wheel with man pages, the source archive (with the build files of the images), the lock files, a
 software bill of materials of each lock file in CycloneDX's format, the section of the changelog,
-and checksums of all these. ``--tag`` also makes the tag of the version, on a clean checkout of a version that the
-changelog has a section for.
+and checksums of all these. ``--tag`` also makes the tag of the version, on a clean checkout of a
+version that the changelog has a section for.
 """
 
 from __future__ import annotations
