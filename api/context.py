@@ -12,6 +12,7 @@ from redis import Redis
 from api.request_storage import RequestStorage
 from api.slots import Slots
 from shared.batches.store import BatchStore
+from shared.jobs.pools import Pools
 from shared.jobs.store import JobStore
 from shared.manifests.batches import BatchManifests
 from shared.manifests.manifests import Manifests
@@ -46,6 +47,7 @@ class Services:
     manifests: Manifests
     batch_manifests: BatchManifests
     doorbell: Doorbell
+    pools: Pools
     #: Limits the time that each request waits for Redis and S3.
     deadline: RequestDeadline
     #: A request that waits for a job holds one, in the name of its tenant.
@@ -76,6 +78,7 @@ class Services:
             manifests=Manifests(storage),
             batch_manifests=BatchManifests(storage),
             doorbell=Doorbell(make_celery(settings, role="api")),
+            pools=Pools(settings.model_pools),
             deadline=RequestDeadline(settings.api_timeout_s),
             waiting_slots=Slots(_MAX_WAITS, _MAX_WAITS // 2),
             streaming_slots=Slots(_MAX_STREAMS, _MAX_STREAMS // 2),

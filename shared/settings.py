@@ -6,6 +6,7 @@ describes each setting.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -23,6 +24,8 @@ from shared.errors import SettingsInvalid
 
 Seconds = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
+POOL_NAME = r"^[a-z0-9][a-z0-9-]{0,30}$"
+PoolName = Annotated[str, Field(pattern=POOL_NAME)]
 #: Which addresses that are not public a URL of a client may lead to.
 PrivateAddresses = Literal["none", "loopback", "all"]
 PRIVATE_ADDRESSES: tuple[PrivateAddresses, ...] = get_args(PrivateAddresses)
@@ -101,6 +104,13 @@ class Settings(BaseSettings):
     max_batch: Count = 16
     max_batch_wait_ms: Annotated[float, Field(ge=0)] = 5.0
 
+    # Pools: groups of workers with queues of their own.
+    pool: PoolName = "default"  # of this worker
+    # model=pool+pool,model=pool: the pools that serve a model, the preferred one first.
+    model_pools: Annotated[Mapping[str, tuple[PoolName, ...]], NoDecode] = Field(
+        default_factory=dict
+    )
+
     # Worker and notifier.
     jobs_in_flight: Count = 4
     fetches_in_flight: Count = 16  # photos at URLs that a worker fetches ahead
@@ -159,6 +169,17 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("model_pools", mode="before")
+    @classmethod
+    def _read_model_pools(cls, value: object) -> object:
+        """``a=x+y,b=x`` → ``{"a": ("x", "y"), "b": ("x",)}``."""
+        if not isinstance(value, str):
+            return value
+        pairs = [part.strip().partition("=") for part in value.split(",") if part.strip()]
+        if len({model for model, _, _ in pairs}) < len(pairs):
+            raise ValueError("a model is named twice")
+        return {model: tuple(pools.split("+")) for model, _, pools in pairs}
 
 
 def load_settings(**overrides: object) -> Settings:

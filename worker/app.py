@@ -205,7 +205,11 @@ def _announce(worker: JobRunner, activity: Activity) -> None:
         try:
             state = activity.state(worker.device, worker.fetches)
             worker.store.workers.announce(
-                worker.name, worker.engine.models, worker.device.count, state
+                worker.name,
+                worker.engine.models,
+                worker.device.count,
+                state,
+                worker.store.settings.pool,
             )
         except Unavailable as error:
             _log.warning("not announced: %s", error.detail)

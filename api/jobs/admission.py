@@ -34,6 +34,7 @@ from shared.errors import (
     Unavailable,
 )
 from shared.jobs.job import Job, Kind, Status, new_id
+from shared.jobs.queues import QueueName
 from shared.jobs.record import NewJob, as_new
 from shared.model_names import CATALOGUE_MODELS
 from shared.net.fetcher import vet
@@ -84,10 +85,11 @@ def admit(
     store = services.store
     parameters = submission.parameters
     model = parameters.model or services.settings.default_model
-    room_for = (caller.tenant, model, parameters.priority)
+    pool = pool_for(model, caller, services)
+    room_for = (caller.tenant, QueueName(model, parameters.priority, pool))
     if idempotency_key is None:
         store.check_room(*room_for)
-        job = _accept(submission, caller, None, services, request_id)
+        job = _accept(submission, pool, caller, None, services, request_id)
         return Admission(job, replayed=False, wait_s=wait_s)
     first = store.idempotency.begin(
         caller.owner_id, idempotency_key, submission.fingerprint, room_for, wait_s
@@ -96,7 +98,7 @@ def admit(
         wait_s = first.wait_s if wait_s is None else wait_s
         return Admission(_replay(first.job_id, caller, services), replayed=True, wait_s=wait_s)
     try:
-        job = _accept(submission, caller, idempotency_key, services, request_id)
+        job = _accept(submission, pool, caller, idempotency_key, services, request_id)
     except BaseException:
         abandon(services, caller, idempotency_key)
         raise
@@ -108,7 +110,8 @@ def retry_job(caller: ApiKey, job_id: str, services: Services) -> Job:
 
     A job in quarantine (``Job.poisoned``) runs alone, and only a key with the scope ``admin`` may
     do this. Raises NotFound, Conflict for a job in another state, InputNotFound if its photo is
-    gone, QueueFull, and Forbidden if a token may create no more jobs.
+    gone, QueueFull, InvalidRequest if no pool may serve it any more, and Forbidden if a token may
+    create no more jobs.
     """
     before = services.store.get(caller.tenant, job_id)
     if before.status not in {Status.FAILED, Status.CANCELED}:
@@ -122,18 +125,30 @@ def retry_job(caller: ApiKey, job_id: str, services: Services) -> Job:
         services.storage.head(quarantine_key(before.tenant, job_id))
     elif "key" in before.source:
         services.storage.head(before.source["key"])  # fail now, not in the run
-    services.store.check_room(before.tenant, before.model, before.priority)
-    new = as_new(before, caller.owner_id)
+    pool = pool_for(before.model, caller, services)
+    services.pools.check(before.model, pool)
+    new = replace(as_new(before, caller.owner_id), pool=pool)
+    services.store.check_room(before.tenant, QueueName.of(new))
     services.manifests.write(new, before.generation + 1)
-    message = services.doorbell.message(new.id, new.model, new.priority)
+    message = services.doorbell.message(new.id, QueueName.of(new))
     try:
         return services.store.retry(
-            caller.tenant, job_id, before.generation, message, token_id=token_id_of(caller)
+            caller.tenant,
+            job_id,
+            before.generation,
+            message,
+            token_id=token_id_of(caller),
+            pool=pool,
         )
     except (QueueFull, Forbidden):
         # Only after these errors: otherwise the manifest may belong to an earlier request.
         services.manifests.remove(new.tenant, new.id, before.generation + 1)
         raise
+
+
+def pool_for(model: str, caller: ApiKey, services: Services) -> str:
+    """Return the pool for a job of the caller. ``Pools.check`` says whether it serves the model."""
+    return services.pools.choose(model, caller.pin, services.store.workers.serving)
 
 
 def token_id_of(caller: ApiKey) -> str | None:
@@ -166,8 +181,9 @@ def abandon(services: Services, caller: ApiKey, idempotency_key: str) -> None:
         _log.warning("Idempotency-Key not released; it expires within a minute")
 
 
-def _accept(
+def _accept(  # noqa: PLR0917
     submission: Submission,
+    pool: str,
     caller: ApiKey,
     idempotency_key: str | None,
     services: Services,
@@ -178,6 +194,7 @@ def _accept(
     model = submission.parameters.model
     if model is not None:
         check_model(model, known_models(services))
+    services.pools.check(model or services.settings.default_model, pool)
     check_addresses(submission, caller, services)
     detected = detected_faces.of_request(submission, caller, services)
     job_id = _job_id(submission)
@@ -188,6 +205,7 @@ def _accept(
             job_id,
             source=source,
             detected=detected,
+            pool=pool,
             caller=caller,
             services=services,
         ),
@@ -200,7 +218,7 @@ def _accept(
     )
     _write_manifest(new, services)
     try:
-        job = services.store.create(new, services.doorbell.message(job_id, new.model, new.priority))
+        job = services.store.create(new, services.doorbell.message(job_id, QueueName.of(new)))
     except (QueueFull, IdempotencyInProgress, Forbidden):
         # Only after these errors: after a timeout, the job may exist and need both.
         services.manifests.remove(new.tenant, new.id)
@@ -231,6 +249,7 @@ def new_job(
     *,
     source: dict[str, Any],
     detected: dict[str, Any],
+    pool: str,
     caller: ApiKey,
     services: Services,
 ) -> NewJob:
@@ -250,6 +269,7 @@ def new_job(
         source=source,
         webhook=parameters.webhook.model_dump(mode="json") if parameters.webhook else None,
         start_before_s=parameters.start_before_s,
+        pool=pool,
     )
 
 

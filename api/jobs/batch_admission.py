@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 from api.context import Services
@@ -23,6 +24,7 @@ from api.jobs.admission import (
     input_file_key,
     known_models,
     new_job,
+    pool_for,
     stored_source,
     token_id_of,
 )
@@ -45,7 +47,8 @@ from shared.errors import (
     RequestError,
     Unavailable,
 )
-from shared.jobs.job import Priority, new_id
+from shared.jobs.job import new_id
+from shared.jobs.queues import QueueName
 from shared.jobs.record import NewJob
 from shared.storage.bucket import StoredObject
 from shared.storage.keys import input_key
@@ -71,13 +74,14 @@ class BatchAdmission:
 
 @dataclass(frozen=True, slots=True)
 class _Item:
-    """A valid item: its request, the id of its job, and the key of its photo (None: at a URL).
+    """A valid item: its request, the id and pool of its job, and the key of its photo.
 
-    ``detected``: see ``new_job``.
+    ``key``: None for a photo at a URL. ``detected``: see ``new_job``.
     """
 
     submission: Submission
     job_id: str
+    pool: str
     key: str | None
     detected: dict[str, Any]
 
@@ -171,7 +175,7 @@ def _create_jobs(new: NewBatch, services: Services) -> None:
         services.batches.create_jobs(
             new.id,
             new.jobs,
-            lambda job: services.doorbell.message(job.id, job.model, Priority(job.priority)),
+            lambda job: services.doorbell.message(job.id, QueueName.of(job)),
         )
     except Unavailable as error:
         _log.warning("the rest of %s is created later: %s", new.id, error.detail)
@@ -183,7 +187,8 @@ def _jobs(wanted: BatchRequest, caller: ApiKey, services: Services) -> list[NewJ
     """Return the job of each item, or the error that rejects it. Raises Unavailable."""
     defaults = wanted.defaults.model_dump(mode="json", exclude_unset=True)
     known = known_models(services)
-    checked = [_check(item, defaults, known, caller, services) for item in wanted.items]
+    pools = cache(lambda model: pool_for(model, caller, services))
+    checked = [_check(item, defaults, known, pools, caller, services) for item in wanted.items]
     found = services.storage.find(
         {item.key for item in checked if isinstance(item, _Item) and item.key is not None}
     )
@@ -197,10 +202,11 @@ def _jobs(wanted: BatchRequest, caller: ApiKey, services: Services) -> list[NewJ
     return jobs
 
 
-def _check(
+def _check(  # noqa: PLR0917
     item: Mapping[str, Any],
     defaults: Mapping[str, Any],
     known: frozenset[str],
+    pools: Callable[[str], str],
     caller: ApiKey,
     services: Services,
 ) -> _Checked:
@@ -210,14 +216,17 @@ def _check(
         submission = Submission(request, request.input, image=None)
         if request.model is not None:
             check_model(request.model, known)
+        model = request.model or services.settings.default_model
+        pool = pools(model)
+        services.pools.check(model, pool)
         check_addresses(submission, caller, services)
         detected = detected_faces.of_request(submission, caller, services)
         if request.input.upload_id is not None:
             check_not_expired(request.input.upload_id, services.settings)
             job_id = job_of_upload(request.input.upload_id)
-            return _Item(submission, job_id, input_key(caller.tenant, job_id), detected)
+            return _Item(submission, job_id, pool, input_key(caller.tenant, job_id), detected)
         key = input_file_key(request.input.key, caller) if request.input.key else None
-        return _Item(submission, new_id("job"), key, detected)
+        return _Item(submission, new_id("job"), pool, key, detected)
     except Unavailable:
         raise
     except (RequestError, InputError) as error:
@@ -249,6 +258,7 @@ def _job(
         item.job_id,
         source=source,
         detected=item.detected,
+        pool=item.pool,
         caller=caller,
         services=services,
     )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping
+from collections import Counter, defaultdict
 from datetime import UTC, datetime
 
 from flask import Response
@@ -27,6 +26,7 @@ from shared.contract.rendering import progress_view
 from shared.contract.restorations import Resource
 from shared.errors import NotFound
 from shared.jobs.job import Priority
+from shared.jobs.pools import DEFAULT_POOL, ModelInPool
 from shared.jobs.queues import QueueName, RunningJob
 from shared.jobs.workers import LiveWorker
 
@@ -39,7 +39,9 @@ blueprint = APIBlueprint(
 
 
 class QueuePath(BaseModel):
-    name: str = Field(description="`name` of the queue: `<model>.<priority>`.")
+    name: str = Field(
+        description="`name` of the queue: `<model>.<priority>`, or `<model>@<pool>.<priority>`."
+    )
 
 
 @blueprint.get(
@@ -49,7 +51,7 @@ class QueuePath(BaseModel):
     responses=returns(QueueStateList, 200),
 )
 def queues() -> Response:
-    """Queues of all models and priorities: their length, age and work, and whether they pause."""
+    """Queues of all models, pools and priorities: length, age and work, and whether they pause."""
     services = current_services()
     return _json(QueueStateList(data=_all(services), running=services.store.counts()["running"]))
 
@@ -64,7 +66,7 @@ def pause(path: QueuePath) -> Response:
     """Start no more jobs of a queue. Jobs that run go on, and new jobs may join the queue."""
     services = current_services()
     found = _find(path.name, services)
-    services.store.queues.pause(QueueName(found.model, found.priority))
+    services.store.queues.pause(QueueName.of(found))
     return _json(_find(path.name, services))
 
 
@@ -78,7 +80,7 @@ def resume(path: QueuePath) -> Response:
     """Start jobs of a queue again."""
     services = current_services()
     found = _find(path.name, services)
-    services.store.queues.resume(QueueName(found.model, found.priority))
+    services.store.queues.resume(QueueName.of(found))
     return _json(_find(path.name, services))
 
 
@@ -106,26 +108,33 @@ def _all(services: Services) -> list[QueueState]:
     """Return the queues of known models, and others that hold jobs or are paused; by model."""
     store = services.store
     counts, load, paused = store.counts(), store.load(), store.queues.paused()
-    models = known_models(services) | {name.model for name in paused} | load.waiting_s.keys()
-    waiting = {model: sum(_queued(counts, model, each) for each in Priority) for model in models}
+    served = {
+        ModelInPool(model, pool)
+        for model in known_models(services)
+        for pool in services.pools.by_model.get(model, (DEFAULT_POOL,))
+    }
+    served |= {model for worker in store.workers.live() for model in worker.served}
+    served |= {name.served for name in paused} | load.waiting_s.keys()
+    names = [QueueName(it.model, rank, it.pool) for it in sorted(served) for rank in Priority]
+    queued = {name: counts.get(f"queued.{name}", 0) for name in names}
+    waiting = Counter[ModelInPool]()
+    for name in names:
+        waiting[name.served] += queued[name]
     return [
         QueueState(
-            name=f"{model}.{priority}",
-            model=model,
-            priority=priority,
-            paused=QueueName(model, priority) in paused,
-            queued=queued,
-            oldest_s=load.oldest_s.get((model, priority)) if queued else None,
-            face_seconds=round(queued * load.waiting_s.get(model, 0.0) / (waiting[model] or 1), 3),
+            name=str(name),
+            model=name.model,
+            pool=name.pool,
+            priority=name.priority,
+            paused=name in paused,
+            queued=jobs,
+            oldest_s=load.oldest_s.get(name) if jobs else None,
+            face_seconds=round(
+                jobs * load.waiting_s.get(name.served, 0.0) / (waiting[name.served] or 1), 3
+            ),
         )
-        for model in sorted(models)
-        for priority in Priority
-        for queued in [_queued(counts, model, priority)]
+        for name, jobs in queued.items()
     ]
-
-
-def _queued(counts: Mapping[str, int], model: str, priority: Priority) -> int:
-    return counts.get(f"queued.{model}.{priority}", 0)
 
 
 def _find(name: str, services: Services) -> QueueState:
@@ -140,6 +149,7 @@ def _worker(worker: LiveWorker, jobs: list[RunningJob], tenant: str) -> WorkerVi
     state = worker.state
     return WorkerView(
         name=worker.name,
+        pool=worker.pool,
         models=[model.name for model in worker.models],
         version=state and state.version,
         device=state and state.device,

@@ -160,7 +160,13 @@ def cancel(path: JobPath) -> Response:
     summary="Run a failed or cancelled job again",
     responses={
         **returns(Restoration, 202, headers=ACCEPTED),
-        **problems(errors.NotFound, errors.Conflict, errors.InputNotFound, errors.QueueFull),
+        **problems(
+            errors.NotFound,
+            errors.Conflict,
+            errors.InputNotFound,
+            errors.InvalidRequest,
+            errors.QueueFull,
+        ),
     },
 )
 def retry(path: JobPath) -> Response:

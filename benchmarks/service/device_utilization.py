@@ -12,6 +12,7 @@ from benchmarks.report import Report
 from benchmarks.service.servers import python_process, run_servers, to_environment, to_settings
 from benchmarks.service.sleeping_worker import MODEL, SLEEP_S, TIMES
 from shared.jobs.job import Priority, new_id
+from shared.jobs.queues import QueueName
 from shared.jobs.record import NewJob
 from shared.jobs.store import JobStore
 from shared.queue.celery_queue import Doorbell, make_celery
@@ -82,7 +83,7 @@ def _submit(settings: Settings) -> None:
                 source={"key": stored.key, "etag": stored.etag},
             )
         )
-        doorbell.ring(job_id, MODEL, Priority.NORMAL)
+        doorbell.ring(job_id, QueueName(MODEL, Priority.NORMAL))
 
 
 def _done(times: Path) -> int:

@@ -16,6 +16,7 @@ from shared.batches.batch import Batch, BatchItem, BatchState, NewBatch, to_batc
 from shared.digest import digest
 from shared.errors import Conflict, Forbidden, IdempotencyInProgress, NotFound, QueueFull
 from shared.jobs.idempotency import FULL_S, reservation_key
+from shared.jobs.pools import ModelInPool, stored_pool
 from shared.jobs.record import pairs, to_job, to_json
 from shared.jobs.store import TOMBSTONE_S, JobStore
 from shared.jobs.workers import MeanWork, Workers
@@ -37,6 +38,8 @@ class BatchJob(Protocol):
     def model(self) -> str: ...
     @property
     def priority(self) -> str: ...
+    @property
+    def pool(self) -> str: ...
     @property
     def start_before_s(self) -> int | None: ...
     @property
@@ -199,7 +202,7 @@ class BatchStore:
         if not jobs:
             return None
         work = MeanWork(int(faces or 0) / int(jobs), int(busy_ms or 0) / int(jobs) / 1000)
-        return self._workers.wait(model, ahead + 1, work).seconds
+        return self._workers.wait(ModelInPool.parse(model), ahead + 1, work).seconds
 
     # --- canceling --------------------------------------------------------------------------
 
@@ -308,6 +311,7 @@ def _flat(jobs: Sequence[BatchJob], message: Callable[[BatchJob], str]) -> list[
             "" if job.start_before_s is None else job.start_before_s,
             json.loads(job.spec)["source"].get("bytes", 0),
             message(job) if number == 0 else "",
+            stored_pool(job.pool) or "",
         ]
     return flat
 

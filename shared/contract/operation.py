@@ -10,16 +10,17 @@ from shared.jobs.job import Priority
 
 
 class QueueState(Resource):
-    """A queue: the jobs of one model and one priority, of all tenants.
+    """A queue: the jobs of one model and one priority in one pool, of all tenants.
 
     ``oldest_s``: seconds since its first job could start; null if the queue is empty.
     ``face_seconds``: seconds that one device needs for the faces of its jobs, as estimated from
-    earlier jobs of the model.
+    earlier jobs of the model in the pool.
     """
 
     object: Literal["queue"] = "queue"
     name: str
     model: str
+    pool: str
     priority: Priority
     paused: bool
     queued: int
@@ -44,7 +45,7 @@ class WorkerJob(Resource):
 
 
 class WorkerView(Resource):
-    """A live worker: the models that it serves, and the jobs that it runs.
+    """A live worker: its pool, the models that it serves, and the jobs that it runs.
 
     ``places``: jobs that it runs at the same time. ``busy`` (0 to 1) and ``faces_per_s`` are those
     of its device in the last seconds. A worker of an earlier version does not say them.
@@ -52,6 +53,7 @@ class WorkerView(Resource):
 
     object: Literal["worker"] = "worker"
     name: str
+    pool: str
     models: list[str]
     version: str | None
     device: str | None

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from shared.digest import digest
 from shared.errors import IdempotencyInProgress, IdempotencyMismatch, QueueFull
-from shared.jobs.job import Priority
+from shared.jobs.pools import stored_pool
+from shared.jobs.queues import QueueName
 from shared.redis.keys import redis_key
 from shared.redis.scripts import Scripts
 from shared.settings import Settings
@@ -36,7 +37,7 @@ class Idempotency:
         key_id: str,
         key: str,
         fingerprint: str,
-        room_for: tuple[str, str, Priority] | None = None,
+        room_for: tuple[str, QueueName] | None = None,
         wait_s: int | None = None,
     ) -> FirstRequest | None:
         """Reserve ``key`` for 60 seconds and return None, or return the request that had it first.
@@ -44,11 +45,11 @@ class Idempotency:
         ``wait_s``: for how long this request waits for the end of its job, so that a repetition
         can wait, too.
 
-        With ``room_for`` (tenant, model and priority of the job) it also raises QueueFull if
+        With ``room_for`` (tenant and queue of the job) it also raises QueueFull if
         ``create`` would; then nothing is reserved. Raises IdempotencyInProgress,
         IdempotencyMismatch, Unavailable.
         """
-        tenant, model, priority = room_for or (None, None, None)
+        tenant, queue = room_for or (None, None)
         answer = self._scripts.run(
             "reserve_idempotency_key",
             reservation=reservation_key(key_id, key),
@@ -57,8 +58,9 @@ class Idempotency:
             hold_s=RESERVED_S,
             call=secrets.token_hex(8),
             tenant=tenant,
-            model=model,
-            priority=priority,
+            model=queue.model if queue else None,
+            priority=queue.priority if queue else None,
+            pool=stored_pool(queue.pool) if queue else None,
             max_queued=self._settings.max_queued_per_tenant,
             max_age_s=self._settings.max_queue_age_s,
         )

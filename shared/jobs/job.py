@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal
 
+from shared.jobs.pools import DEFAULT_POOL
+
 
 class Status(StrEnum):
     QUEUED = "queued"
@@ -170,6 +172,7 @@ class Job:
     kind: Kind = Kind.RESTORATION
     batch: str | None = None
     trace: str = ""  # W3C traceparent of that request, or empty
+    pool: str = DEFAULT_POOL
 
     @property
     def poisoned(self) -> bool:

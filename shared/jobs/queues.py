@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from shared.jobs.job import Priority, Progress
+from shared.jobs.pools import DEFAULT_POOL, ModelInPool
 from shared.jobs.record import to_progress
 from shared.redis.scripts import Scripts
 
@@ -14,36 +15,70 @@ from shared.redis.scripts import Scripts
 MAX_RUNNING = 1_000
 
 
+class HasQueue(Protocol):
+    """A job in any form: a record, a new one, or one of a manifest."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def priority(self) -> str: ...
+    @property
+    def pool(self) -> str: ...
+
+
 @dataclass(frozen=True, slots=True)
 class QueueName:
-    """A queue belongs to a model and a priority. Its name for people is ``model.priority``."""
+    """A queue belongs to a model in a pool and a priority.
+
+    Its name for people is ``model.priority``, or ``model@pool.priority`` in another pool than the
+    default one.
+    """
 
     model: str
     priority: Priority
+    pool: str = DEFAULT_POOL
 
     def __str__(self) -> str:
-        return f"{self.model}.{self.priority}"
+        return f"{self.served}.{self.priority}"
 
     @classmethod
     def parse(cls, text: str) -> QueueName | None:
         """Return the queue of a name for people, None if it cannot be one."""
-        model, _, priority = text.rpartition(".")
-        return cls(model, Priority(priority)) if model and priority in set(Priority) else None
+        name, _, priority = text.rpartition(".")
+        served = ModelInPool.parse(name)
+        if not served.model or priority not in set(Priority):
+            return None
+        return cls(served.model, Priority(priority), served.pool)
+
+    @classmethod
+    def of(cls, job: HasQueue) -> QueueName:
+        """Return the queue in which a job waits."""
+        return cls(job.model, Priority(job.priority), job.pool)
 
     @property
-    def order(self) -> tuple[str, int]:
-        """By model, and the highest priority first."""
-        return self.model, [*Priority].index(self.priority)
+    def served(self) -> ModelInPool:
+        return ModelInPool(self.model, self.pool)
+
+    @property
+    def order(self) -> tuple[ModelInPool, int]:
+        """By model and pool, and the highest priority first."""
+        return self.served, [*Priority].index(self.priority)
+
+    @property
+    def doorbells(self) -> str:
+        """The name of Celery's queue with its doorbells, as in ``lua/includes/fair_queue.lua``."""
+        return f"restore.{self}"
 
     @property
     def key(self) -> str:
         """The name in Redis."""
-        return f"{self.priority}:{self.model}"
+        return f"{self.priority}:{self.served}"
 
     @classmethod
     def of_key(cls, key: str) -> QueueName:
-        priority, _, model = key.partition(":")
-        return cls(model, Priority(priority))
+        priority, _, name = key.partition(":")
+        served = ModelInPool.parse(name)
+        return cls(served.model, Priority(priority), served.pool)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +118,12 @@ class Queues:
 
 
 def _running(listed: list[Any]) -> Iterator[RunningJob]:
-    for job_id, worker, tenant, model, priority, started_at, progress in listed:
+    for job_id, worker, tenant, model, priority, started_at, progress, pool in listed:
         yield RunningJob(
             id=job_id,
             worker=worker,
             tenant=tenant,
-            queue=QueueName(model, Priority(priority)),
+            queue=QueueName(model, Priority(priority), pool or DEFAULT_POOL),
             started_at=float(started_at),
             progress=to_progress(progress),
         )

@@ -10,6 +10,7 @@ from typing import Any
 
 from shared.jobs.compression import pack, unpack
 from shared.jobs.job import Job, Kind, Priority, Progress, Stage, Status
+from shared.jobs.pools import DEFAULT_POOL
 
 #: A record as the scripts return it: the small fields (HGETALL), spec, and outcome if it ended.
 View = tuple[list[str], str, str | None]
@@ -42,6 +43,7 @@ class NewJob:
     token_id: str | None = None
     kind: Kind = Kind.RESTORATION
     batch: str | None = None
+    pool: str = DEFAULT_POOL
 
     @cached_property
     def spec(self) -> str:
@@ -160,6 +162,7 @@ def as_new(job: Job, key_id: str) -> NewJob:
         trace=job.trace,
         kind=job.kind,
         batch=job.batch,
+        pool=job.pool,
     )
 
 
@@ -208,6 +211,7 @@ def _job(
         trace=origin.trace,
         kind=Kind(record.get("kind", Kind.RESTORATION)),
         batch=record.get("batch"),
+        pool=record.get("pool", DEFAULT_POOL),
     )
 
 

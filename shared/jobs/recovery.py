@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from shared.errors import Unavailable
 from shared.jobs.job import Kind, Status
+from shared.jobs.pools import DEFAULT_POOL, stored_pool
 from shared.redis.client import redis_errors
 from shared.redis.keys import redis_key
 from shared.redis.scripts import Scripts
@@ -31,6 +32,7 @@ class Manifest:
     reservation: str
     fingerprint: str
     kind: Kind = Kind.RESTORATION
+    pool: str = DEFAULT_POOL
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,7 @@ class Recovery:
             tenant=manifest.tenant,
             model=manifest.model,
             priority=manifest.priority,
+            pool=stored_pool(manifest.pool),
             kind=manifest.kind,
             spec=manifest.spec,
             start_before_s=manifest.start_before_s,

@@ -9,7 +9,9 @@ from enum import StrEnum
 from typing import Any
 
 from shared.errors import DeadlineExceeded, Poisoned, WorkerLost
-from shared.jobs.job import MAX_STARTS, RELEASE_BUDGET, Job, Priority, Progress, Release, Status
+from shared.jobs.job import MAX_STARTS, RELEASE_BUDGET, Job, Progress, Release, Status
+from shared.jobs.pools import stored_pool
+from shared.jobs.queues import QueueName
 from shared.jobs.record import (
     Outcome,
     View,
@@ -81,8 +83,7 @@ class DueJob:
     """A queued job whose doorbell should ring."""
 
     id: str
-    model: str
-    priority: Priority
+    queue: QueueName
 
 
 class Runs:
@@ -97,10 +98,13 @@ class Runs:
         answer = self._scripts.run(
             "due_doorbells", limit=limit, ring_again_s=RING_AGAIN_S, max_doorbells=MAX_DOORBELLS
         )
-        return [DueJob(job_id, model, Priority(rank)) for job_id, model, rank in answer]
+        return [DueJob(job_id, QueueName.of_key(f"{rank}:{name}")) for job_id, name, rank in answer]
 
     def claim(self, job_id: str, worker: str, places: Places = ANY_PLACE) -> Claim | None:
         """Start the next job in the queue of ``job_id``; often that is another job.
+
+        The queue is that of the pool of this worker (``settings.pool``), whatever pool the job of
+        the doorbell is in.
 
         Tenants take turns, and each tenant's oldest job is first. Jobs for which the worker has no
         place are passed over, and stay queued. Returns None if there is nothing to do for this
@@ -111,6 +115,7 @@ class Runs:
             "claim",
             doorbell_id=job_id,
             worker=worker[:64],
+            pool=stored_pool(self._settings.pool),
             token=token,
             lease_s=self._settings.lease_s,
             deadline_s=self._settings.job_deadline_s,

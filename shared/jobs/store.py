@@ -22,9 +22,10 @@ from shared.errors import (
 )
 from shared.jobs.cursor import decode, encode
 from shared.jobs.idempotency import FULL_S, Idempotency, reservation_key
-from shared.jobs.job import Job, Priority, Status
+from shared.jobs.job import Job, Status
 from shared.jobs.leadership import Leadership
-from shared.jobs.queues import Queues
+from shared.jobs.pools import DEFAULT_POOL, ModelInPool, stored_pool
+from shared.jobs.queues import QueueName, Queues
 from shared.jobs.record import NewJob, key_id_of, to_job, to_new_job
 from shared.jobs.recovery import Recovery
 from shared.jobs.runs import MAX_DOORBELLS, Runs
@@ -45,15 +46,16 @@ _SPENT = "This token may create no more jobs."
 
 @dataclass(frozen=True, slots=True)
 class ServiceLoad:
-    """``oldest_s``: by model and priority, how long the first job could have started already.
+    """``oldest_s``: by queue, how long the first job could have started already.
 
-    ``waiting_s`` and ``running_s``: by model, the *face-seconds* of its jobs, which is the time
-    that one device needs for their faces. ``webhook_late_s``: how late the first due webhook is.
+    ``waiting_s`` and ``running_s``: by model and pool, the *face-seconds* of its jobs, which is
+    the time that one device needs for their faces. ``webhook_late_s``: how late the first due
+    webhook is.
     """
 
-    oldest_s: dict[tuple[str, str], float]
-    waiting_s: dict[str, float]
-    running_s: dict[str, float]
+    oldest_s: dict[QueueName, float]
+    waiting_s: dict[ModelInPool, float]
+    running_s: dict[ModelInPool, float]
     webhook_late_s: float
 
 
@@ -97,6 +99,7 @@ class JobStore:
             tenant=new.tenant,
             model=new.model,
             priority=new.priority,
+            pool=stored_pool(new.pool),
             kind=new.kind,
             spec=new.spec,
             start_before_s=new.start_before_s,
@@ -125,13 +128,14 @@ class JobStore:
             JOBS_UNREPLICATED.inc()
         return to_new_job(new, answer)
 
-    def check_room(self, tenant: str, model: str, priority: Priority) -> None:
+    def check_room(self, tenant: str, queue: QueueName) -> None:
         """Raises QueueFull if ``create`` would; call it before you store objects for the job."""
         if not self._scripts.run(
             "has_room",
             tenant=tenant,
-            model=model,
-            priority=priority,
+            model=queue.model,
+            priority=queue.priority,
+            pool=stored_pool(queue.pool),
             max_queued=self._settings.max_queued_per_tenant,
             max_age_s=self._settings.max_queue_age_s,
         ):
@@ -150,7 +154,8 @@ class JobStore:
             return job
         ahead, jobs, faces, busy_ms, paused = queue
         work = MeanWork(int(faces) / int(jobs), int(busy_ms) / int(jobs) / 1000) if jobs else None
-        wait = Wait(unknown="paused") if paused else self.workers.wait(job.model, ahead, work)
+        served = QueueName.of(job).served
+        wait = Wait(unknown="paused") if paused else self.workers.wait(served, ahead, work)
         return replace(
             job,
             queue_position=ahead + 1,
@@ -210,13 +215,15 @@ class JobStore:
         message: str | None = None,
         *,
         token_id: str | None = None,
+        pool: str = DEFAULT_POOL,
     ) -> Job:
         """Queue a failed or canceled job once more under its id, as if it were new.
 
         ``generation`` is the one that the caller has seen and written the next manifest for.
-        ``message`` rings as in ``create``, and ``token_id`` counts. Raises NotFound; QueueFull;
-        Forbidden as ``create`` does; Conflict for a job of another generation, in another state, or
-        past its expiry.
+        ``message`` rings as in ``create``, and ``token_id`` counts. The job waits in ``pool``.
+
+        Raises NotFound; QueueFull; Forbidden as ``create`` does; Conflict for a job of another
+        generation, in another state, or past its expiry.
         """
         answer = self._scripts.run(
             "retry",
@@ -225,6 +232,7 @@ class JobStore:
             deadline_s=self._settings.job_deadline_s,
             max_queued=self._settings.max_queued_per_tenant,
             max_age_s=self._settings.max_queue_age_s,
+            pool=stored_pool(pool),
             call=secrets.token_hex(4),
             generation=generation,
             token_id=token_id,
@@ -282,7 +290,8 @@ class JobStore:
     def counts(self) -> dict[str, int]:
         """Count by name, all at one moment.
 
-        ``queued``, ``queued.<model>.<priority>``, ``running``, ``kept``, ``deliveries_pending``.
+        ``queued``, ``queued.`` and the name of a queue, ``running``, ``kept``,
+        ``deliveries_pending``.
         """
         return dict(self._scripts.run("job_counts"))
 
@@ -292,17 +301,17 @@ class JobStore:
 
     def load(self) -> ServiceLoad:
         """Return how long jobs and webhooks have waited, and how much work waits and runs."""
-        oldest_s: dict[tuple[str, str], float] = {}
-        work_s: dict[str, dict[str, float]] = {"waiting": {}, "running": {}}
+        oldest_s: dict[QueueName, float] = {}
+        work_s: dict[str, dict[ModelInPool, float]] = {"waiting": {}, "running": {}}
         webhook_late_s = 0.0
         for kind, ms, *of in self._scripts.run("service_load"):
             match kind:
                 case "oldest":
-                    oldest_s[of[0], of[1]] = ms / 1000
+                    oldest_s[QueueName.of_key(f"{of[1]}:{of[0]}")] = ms / 1000
                 case "webhook":
                     webhook_late_s = ms / 1000
                 case _:
-                    work_s[kind][of[0]] = ms / 1000
+                    work_s[kind][ModelInPool.parse(of[0])] = ms / 1000
         return ServiceLoad(oldest_s, work_s["waiting"], work_s["running"], webhook_late_s)
 
     def ping(self) -> None:

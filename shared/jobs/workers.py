@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from shared.jobs.job import WaitUnknown
+from shared.jobs.pools import DEFAULT_POOL, ModelInPool
 from shared.jobs.record import to_json
 from shared.redis.scripts import Scripts
 
@@ -62,6 +63,12 @@ class LiveWorker:
     name: str
     models: tuple[ServedModel, ...]
     state: WorkerState | None
+    pool: str = DEFAULT_POOL
+
+    @property
+    def served(self) -> list[ModelInPool]:
+        """The models that it serves, in its pool."""
+        return [ModelInPool(model.name, self.pool) for model in self.models]
 
 
 _FIELDS = frozenset(field.name for field in fields(ServedModel))
@@ -96,16 +103,20 @@ class Workers:
         models: Sequence[ServedModel],
         places: int = 1,
         state: WorkerState | None = None,
+        pool: str = DEFAULT_POOL,
     ) -> None:
-        """Say what a worker serves, how many jobs it runs at once, and what it does.
+        """Say what a worker serves in its pool, how many jobs it runs at once, and what it does.
 
         ``worker`` is ``{host}-{process}``. Repeat it well within ``SILENT_S``. Raises Unavailable.
         """
+        more: dict[str, Any] = {"places": places}
+        if pool != DEFAULT_POOL:
+            more["pool"] = pool
         self._scripts.run(
             "announce",
             worker=worker,
             host=worker.rpartition("-")[0],
-            models=to_json([asdict(model) | {"places": places} for model in models]),
+            models=to_json([asdict(model) | more for model in models]),
             state=to_json(asdict(state)) if state else None,
             silent_s=SILENT_S,
         )
@@ -113,7 +124,7 @@ class Workers:
     def live(self) -> list[LiveWorker]:
         """Return the live workers with all that they said, by name. Raises Unavailable."""
         return [
-            LiveWorker(name, tuple(map(_served_model, json.loads(models))), _state(state))
+            _live_worker(name, json.loads(models), state)
             for name, models, state in self._scripts.run("list_workers", silent_s=SILENT_S)
         ]
 
@@ -129,15 +140,17 @@ class Workers:
         """Remove an earlier announcement under this name. Raises Unavailable."""
         self._scripts.run("forget_worker", worker=worker)
 
-    def wait(self, model: str, jobs_ahead: int, work: MeanWork | None) -> Wait:
+    def wait(self, model: ModelInPool, jobs_ahead: int, work: MeanWork | None) -> Wait:
         """Estimate when a queued job starts, from the ``work`` of earlier jobs of the model.
 
         The longer of two times. The networks need the faces ahead by the faces that all live
-        workers restore in a second; a worker's jobs share its device, so their number makes no
-        difference. The whole jobs, with decoding, detection and coding, need the jobs ahead times
-        their mean time by the places of all live workers (Little's law). Raises Unavailable.
+        workers of the pool restore in a second; a worker's jobs share its device, so their number
+        makes no difference. The whole jobs, with decoding, detection and coding, need the jobs
+        ahead times their mean time by the places of those workers (Little's law).
+
+        Raises Unavailable.
         """
-        capacity = self._scripts.run("model_capacity", model=model, silent_s=SILENT_S)
+        capacity = self._scripts.run("model_capacity", model=str(model), silent_s=SILENT_S)
         if capacity is None:
             return Wait(unknown="no-worker")
         if work is None:
@@ -154,7 +167,20 @@ class Workers:
         The cost depends on the number of models, not on that of workers.
         """
         found = self._scripts.run("served_models", silent_s=SILENT_S)
-        return sorted((_served_model(json.loads(each)) for each in found), key=lambda it: it.name)
+        models = {model.name: model for model in map(_served_model, map(json.loads, found))}
+        return sorted(models.values(), key=lambda it: it.name)
+
+    def serving(self, models: Sequence[ModelInPool]) -> list[ModelInPool]:
+        """Return which of ``models`` a live worker serves, in their order. Raises Unavailable."""
+        live = self._scripts.run(
+            "live_models", silent_s=SILENT_S, models=[str(it) for it in models]
+        )
+        return [ModelInPool.parse(name) for name in live]
+
+
+def _live_worker(name: str, models: list[dict[str, Any]], state: str | None) -> LiveWorker:
+    pool = models[0].get("pool", DEFAULT_POOL) if models else DEFAULT_POOL
+    return LiveWorker(name, tuple(map(_served_model, models)), _state(state), pool)
 
 
 def _served_model(content: dict[str, Any]) -> ServedModel:

@@ -22,6 +22,7 @@ from shared.batches.batch import NewBatch
 from shared.digest import digest
 from shared.errors import Conflict, InputChanged, InputNotFound, Internal, Unavailable
 from shared.jobs.idempotency import reservation_key
+from shared.jobs.pools import DEFAULT_POOL
 from shared.jobs.record import NewJob, to_json
 from shared.jobs.recovery import Manifest
 from shared.storage.bucket import Storage, StoredObject
@@ -153,6 +154,7 @@ def _item(job: NewJob) -> dict[str, Any]:
         "id": job.id,
         "model": job.model,
         "priority": job.priority,
+        "pool": job.pool,
         "start_before_s": job.start_before_s,
         "spec": json.loads(job.spec),
     }
@@ -196,4 +198,5 @@ def _job(item: dict[str, Any], tenant: str) -> Manifest:
         generation=1,
         reservation="",
         fingerprint="",
+        pool=item.get("pool", DEFAULT_POOL),
     )

@@ -22,6 +22,7 @@ from shared.errors import Conflict, InputError, Internal, Unavailable
 from shared.jobs.compression import unpack
 from shared.jobs.idempotency import reservation_key
 from shared.jobs.job import Kind, log_fields
+from shared.jobs.pools import DEFAULT_POOL
 from shared.jobs.record import NewJob, Outcome, outcome_json, to_json
 from shared.jobs.recovery import Manifest, SealedRun
 from shared.storage.bucket import Storage
@@ -138,6 +139,7 @@ def _dump(new: NewJob, generation: int) -> bytes:
         "model": new.model,
         "priority": new.priority,
         "kind": new.kind,
+        "pool": new.pool,
         "start_before_s": new.start_before_s,
         "generation": generation,
         "reservation": reservation_key(new.key_id, new.idempotency_key or "") if keyed else "",
@@ -160,6 +162,7 @@ def _load(data: bytes, ref: ManifestRef) -> Manifest:
         reservation=content["reservation"],
         fingerprint=content["fingerprint"],
         kind=Kind(content.get("kind", Kind.RESTORATION)),
+        pool=content.get("pool", DEFAULT_POOL),
     )
     if (manifest.tenant, manifest.id) != (ref.tenant, ref.job_id):
         raise ValueError("it belongs to another job")

@@ -17,6 +17,7 @@ from redis import RedisError
 
 from shared.errors import Unavailable
 from shared.jobs.job import Priority
+from shared.jobs.queues import QueueName
 from shared.queue.kombu_internals import Consumer, MessageTemplate, PersistentConnection
 from shared.redis.url import RedisUrl
 from shared.settings import Settings
@@ -26,20 +27,19 @@ RESTORE_TASK = "facemend.restore"
 Role = Literal["worker", "api", "notifier"]
 
 
-def restore_queue(model: str, priority: Priority) -> str:
-    """Return the queue of one model and priority. A GPU pool may serve any set of queues."""
-    return f"restore.{model}.{priority}"
-
-
 def make_celery(settings: Settings, *, role: Role, models: Sequence[str] = ()) -> Celery:
     """Make the Celery application of one process. It does not connect yet.
 
-    A worker reads the queues of ``models`` (default: ``settings.served_models``): first all of
-    high priority, then normal, then low.
+    A worker reads the queues of ``models`` (default: ``settings.served_models``) in its pool: first
+    all of high priority, then normal, then low.
     """
     app = Celery("facemend", broker=RedisUrl.of(settings).for_kombu, set_as_current=False)
     served = models or settings.served_models
-    queues = [Queue(restore_queue(model, rank)) for rank in Priority for model in served]
+    queues = [
+        Queue(QueueName(model, rank, settings.pool).doorbells)
+        for rank in Priority
+        for model in served
+    ]
     app.conf.update(
         # A doorbell has done its work when it was received. A late acknowledgement ends the worker
         # if Redis goes away in between (kombu 5.7 uses a closed connection).
@@ -111,18 +111,16 @@ class Doorbell:
     def __init__(self, celery: Celery) -> None:
         self._celery = celery
 
-    def ring(self, job_id: str, model: str, priority: Priority) -> None:
+    def ring(self, job_id: str, queue: QueueName) -> None:
         """Send a doorbell. Raises Unavailable after about three seconds without Redis."""
         try:
-            self._celery.send_task(
-                RESTORE_TASK, args=[job_id], queue=restore_queue(model, priority), retry=False
-            )
+            self._celery.send_task(RESTORE_TASK, args=[job_id], queue=queue.doorbells, retry=False)
         except (OperationalError, RedisError, OSError) as error:
             raise Unavailable("The queue does not respond") from error
 
-    def message(self, job_id: str, model: str, priority: Priority) -> str:
+    def message(self, job_id: str, queue: QueueName) -> str:
         """Return the message that ``ring`` sends, for a script that sends it with the job."""
-        return self._template.fill(restore_queue(model, priority), job_id)
+        return self._template.fill(queue.doorbells, job_id)
 
     @cached_property
     def _template(self) -> MessageTemplate:

@@ -35,6 +35,7 @@ from shared.redis.client import connect, redis_errors
 from shared.redis.keys import redis_key, tenant_key
 from shared.redis.scripts import Scripts
 from shared.settings import Settings
+from shared.tenants.pins import Pins
 from shared.tenants.rate_limit import UNLIMITED, Allowance, Quota, allowance
 
 ALL_SCOPES = frozenset({"restorations:read", "restorations:write", "admin"})
@@ -52,6 +53,8 @@ class ApiKey:
     """A key, or a token: a short-lived key that another key, its ``parent``, has created.
 
     Only a token has ``jobs_left``, and ``expires_at`` when it is created. Times are Unix seconds.
+    ``pin``: the pool to which the tenant is pinned (see ``shared.tenants.pins``); only the key of a
+    request has it.
     """
 
     id: str
@@ -63,6 +66,7 @@ class ApiKey:
     parent: str | None = None
     expires_at: float | None = None
     jobs_left: int | None = None
+    pin: str | None = None
 
     @property
     def owner_id(self) -> str:
@@ -216,7 +220,7 @@ class KeyRing:
         return self._webhook_secrets(tenant, rotate=True)[0]
 
     def copy(self) -> str:
-        """Return all keys and the seeds of all webhook secrets as text. Raises Unavailable."""
+        """Return all keys, seeds of webhook secrets and pins as text. Raises Unavailable."""
         records = self._records()
         tenants = sorted({record["tenant"] for record in records.values()})
         with redis_errors(), self._redis.pipeline(transaction=False) as pipe:
@@ -228,7 +232,10 @@ class KeyRing:
             for tenant, found in zip(tenants, seeds, strict=True)
             if found
         }
-        return json.dumps({"keys": records, "webhooks": webhooks})
+        copy: dict[str, Any] = {"keys": records, "webhooks": webhooks}
+        if pins := Pins(self._scripts).all():
+            copy["pins"] = pins
+        return json.dumps(copy)
 
     def restore(self, copy: str) -> int:
         """Restore the keys of a ``copy`` that are missing. Return their number. Raises Unavailable.
@@ -249,6 +256,7 @@ class KeyRing:
         for tenant, seeds in content["webhooks"].items():
             flat = [part for seed, until in seeds for part in (until or "+inf", seed)]
             self._scripts.run("restore_webhooks", tenant=tenant, seeds=flat)
+        Pins(self._scripts).restore(content.get("pins", {}))
         return restored
 
     def _webhook_secrets(self, tenant: str, *, rotate: bool) -> tuple[str, ...]:
@@ -302,6 +310,7 @@ def _api_key(key_id: str, record: dict[str, str]) -> ApiKey:
         revoked="revoked" in record,
         parent=record.get("parent"),
         jobs_left=int(record["jobs_left"]) if "jobs_left" in record else None,
+        pin=record.get("pin"),
     )
 
 

@@ -10,7 +10,8 @@ import httpx
 
 from deploy.embedded.child_process import free_port
 from shared.jobs.job import Priority
-from shared.queue.celery_queue import RESTORE_TASK, Doorbell, make_celery, restore_queue
+from shared.jobs.queues import QueueName
+from shared.queue.celery_queue import RESTORE_TASK, Doorbell, make_celery
 from tests.chaos.audit import audit
 from tests.chaos.customer import Customer
 from tests.chaos.receiver import Receiver
@@ -85,7 +86,7 @@ def double_doorbells(run: Run) -> None:
         for _ in range(30):
             job_id = customer.submit(customer.order(seconds=0.25))
             for _ in range(_TIMES - 1):
-                doorbell.ring(job_id, MODEL, Priority.NORMAL)
+                doorbell.ring(job_id, QueueName(MODEL, Priority.NORMAL))
             run.row.injected += _TIMES - 1
         audit(run.row, service, customer, receiver)
         celery.close()
@@ -163,7 +164,7 @@ def _send_foreign(run: Run, service: Service) -> None:
     for priority in (Priority.HIGH, Priority.NORMAL):
         messages = [*_MALFORMED, *_foreign(service)]
         run.die.shuffle(messages)
-        service.redis.lpush(restore_queue(MODEL, priority), *messages)
+        service.redis.lpush(QueueName(MODEL, priority).doorbells, *messages)
     celery.control.broadcast("shutdown")
     celery.close()
 
@@ -171,7 +172,7 @@ def _send_foreign(run: Run, service: Service) -> None:
 def _foreign(service: Service) -> list[bytes]:
     """Return messages of Celery that are no doorbells."""
     celery = make_celery(service.own, role="notifier")
-    message = json.loads(Doorbell(celery).message("job_1", MODEL, Priority.NORMAL))
+    message = json.loads(Doorbell(celery).message("job_1", QueueName(MODEL, Priority.NORMAL)))
     celery.close()
     headers = message["headers"]
     changed = [

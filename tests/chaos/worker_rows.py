@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from shared.jobs.job import Status, new_id
-from shared.queue.celery_queue import RESTORE_TASK, make_celery, restore_queue
+from shared.jobs.queues import QueueName
+from shared.queue.celery_queue import RESTORE_TASK, make_celery
 from tests.chaos.audit import audit
 from tests.chaos.customer import Customer
 from tests.chaos.receiver import Receiver
@@ -136,7 +137,7 @@ def _ring_in_a_newer_tongue(customer: Customer) -> None:
             RESTORE_TASK,
             args=[job_id],
             kwargs={"from_a_later_version": True},
-            queue=restore_queue(MODEL, "normal"),  # type: ignore[arg-type]
+            queue=QueueName(MODEL, "normal").doorbells,  # type: ignore[arg-type]
             retry=False,
         )
     celery.close()

@@ -141,3 +141,15 @@ def test_half_of_a_pair_of_s3_keys_is_refused(monkeypatch: pytest.MonkeyPatch, n
     monkeypatch.setenv(f"FACEMEND_{name}", "something")
     with pytest.raises(SettingsInvalid, match="set both or none"):
         load_settings()
+
+
+def test_pools_of_models_are_read_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACEMEND_MODEL_POOLS", "big=h100+a10, small=cpu")
+    assert load_settings(_env_file=None).model_pools == {"big": ("h100", "a10"), "small": ("cpu",)}
+
+
+@pytest.mark.parametrize("wrong", ["big", "big=", "big=A", "big=a@b", "big=a+", "big=a,big=b"])
+def test_wrong_pools_of_models_are_refused(monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+    monkeypatch.setenv("FACEMEND_MODEL_POOLS", wrong)
+    with pytest.raises(SettingsInvalid, match="FACEMEND_MODEL_POOLS"):
+        load_settings(_env_file=None)

@@ -21,8 +21,9 @@ from redis import Redis
 
 from deploy.embedded.child_process import ChildProcess, free_port
 from shared.jobs.job import Job, Priority, Status
+from shared.jobs.queues import QueueName
 from shared.jobs.store import JobStore
-from shared.queue.celery_queue import RESTORE_TASK, Doorbell, make_celery, restore_queue
+from shared.queue.celery_queue import RESTORE_TASK, Doorbell, make_celery
 from shared.settings import Settings
 from shared.storage.bucket import ObjectStorage
 from tests.waiting import eventually
@@ -79,7 +80,7 @@ def dispatcher(store: JobStore, celery: Celery) -> Iterator[None]:
     def ring() -> None:
         while not stop.wait(0.1):
             for due in store.runs.due():
-                doorbell.ring(due.id, due.model, due.priority)
+                doorbell.ring(due.id, due.queue)
 
     thread = threading.Thread(target=ring)
     thread.start()
@@ -272,14 +273,14 @@ def test_a_message_of_another_version_is_ignored(
 ) -> None:
     worker = start()
     job, other = submit_act(Act.INVERT), submit_act(Act.INVERT)
-    queue = restore_queue(MODEL, Priority.NORMAL)
+    queue = QueueName(MODEL, Priority.NORMAL).doorbells
     celery.send_task(RESTORE_TASK, args=[job.id], kwargs={"colour": "red"}, queue=queue)
     celery.send_task(RESTORE_TASK, args=[job.id, 2], queue=queue)
     celery.send_task("facemend.of_another_version", args=[job.id], queue=queue)
     eventually(lambda: worker.log_tail(100).count("a message of another version is ignored") == 2)
     assert [status_of(store, each) for each in (job, other)] == [Status.QUEUED] * 2
-    Doorbell(celery).ring(job.id, MODEL, Priority.NORMAL)
-    Doorbell(celery).ring(other.id, MODEL, Priority.NORMAL)
+    Doorbell(celery).ring(job.id, QueueName(MODEL, Priority.NORMAL))
+    Doorbell(celery).ring(other.id, QueueName(MODEL, Priority.NORMAL))
     eventually(lambda: all(status_of(store, each) is Status.SUCCEEDED for each in (job, other)))
 
 

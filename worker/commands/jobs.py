@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,14 @@ import click
 
 from shared.errors import Conflict
 from shared.jobs.job import Job, Status
+from shared.jobs.pools import Pools
+from shared.jobs.queues import QueueName
 from shared.jobs.record import as_new
 from shared.jobs.store import JobStore
 from shared.manifests.manifests import Manifests
 from shared.settings import Settings
 from shared.storage.bucket import ObjectStorage
+from shared.tenants.pins import Pins
 from worker.commands.exit_codes import EXIT_UNAVAILABLE, errors_as_exit_codes, exit_codes_help
 from worker.commands.service_settings import data_option, service_settings
 
@@ -112,9 +115,20 @@ def _retry(settings: Settings, job_id: str) -> Job:
         raise Conflict(f"The job is {job.status}. Only failed and canceled jobs can be retried.")
     if "key" in job.source:
         storage.head(job.source["key"])
-    store.check_room(job.tenant, job.model, job.priority)
-    Manifests(storage).write(as_new(job, key_id), job.generation + 1)
-    return store.retry(job.tenant, job_id, job.generation)
+    pool = _pool_for(store, job)
+    new = replace(as_new(job, key_id), pool=pool)
+    store.check_room(job.tenant, QueueName.of(new))
+    Manifests(storage).write(new, job.generation + 1)
+    return store.retry(job.tenant, job_id, job.generation, pool=pool)
+
+
+def _pool_for(store: JobStore, job: Job) -> str:
+    """Return the pool for a job, as the API would choose it now. Raises InvalidRequest."""
+    pools = Pools(store.settings.model_pools)
+    pin = Pins(store.scripts).all().get(job.tenant)
+    pool = pools.choose(job.model, pin, store.workers.serving)
+    pools.check(job.model, pool)
+    return pool
 
 
 @contextmanager

@@ -10,6 +10,8 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from shared.jobs.job import Priority
+from shared.jobs.pools import DEFAULT_POOL, ModelInPool
+from shared.jobs.queues import QueueName
 from shared.jobs.store import JobStore, ServiceLoad
 from shared.jobs.workers import LiveWorker
 from shared.settings import Settings
@@ -42,17 +44,23 @@ class ServiceGauges(Collector):
         self._leadership = store.leadership("export", lease_s)
         self._read: _Reading | None = None
         # An emptied queue is exported as 0: a series that ends keeps its last value in many graphs.
-        self._models = {settings.default_model, *settings.served_models}
-        self._queues = {(model, str(priority)) for model in self._models for priority in Priority}
+        self._models = {
+            ModelInPool(model, pool)
+            for model in (settings.default_model, *settings.served_models)
+            for pool in settings.model_pools.get(model, (DEFAULT_POOL,))
+        }
+        self._queues = {
+            QueueName(model.model, rank, model.pool) for model in self._models for rank in Priority
+        }
 
     def refresh(self) -> None:
         """Count again, if no other notifier exports. Raises Unavailable."""
         if not self._leadership.hold():
             return
         read = _Reading(self._store.counts(), self._store.load(), self._store.workers.live())
-        self._queues |= {_queue(name) for name in read.counts if name.startswith("queued.")}
-        self._models |= {model for model, _ in self._queues} | read.load.running_s.keys()
-        self._models |= {model.name for worker in read.workers for model in worker.models}
+        self._queues |= read.load.oldest_s.keys()
+        self._models |= {name.served for name in self._queues} | read.load.running_s.keys()
+        self._models |= {model for worker in read.workers for model in worker.served}
         self._read = read
 
     def close(self) -> None:
@@ -87,49 +95,46 @@ class ServiceGauges(Collector):
 
     def _queue_gauges(self, read: _Reading) -> Iterator[Metric]:
         queued = GaugeMetricFamily(
-            "facemend_jobs_queued", "Jobs in the queue.", labels=["model", "priority"]
+            "facemend_jobs_queued", "Jobs in the queue.", labels=["model", "pool", "priority"]
         )
         oldest = GaugeMetricFamily(
             "facemend_queue_oldest_seconds",
             "How long the first job of the queue has waited since it could start.",
-            labels=["model", "priority"],
+            labels=["model", "pool", "priority"],
         )
-        for model, priority in sorted(self._queues):
-            queued.add_metric([model, priority], read.counts.get(f"queued.{model}.{priority}", 0))
-            oldest.add_metric([model, priority], read.load.oldest_s.get((model, priority), 0))
+        for name in sorted(self._queues, key=lambda name: name.order):
+            labels = [name.model, name.pool, str(name.priority)]
+            queued.add_metric(labels, read.counts.get(f"queued.{name}", 0))
+            oldest.add_metric(labels, read.load.oldest_s.get(name, 0))
         yield from (queued, oldest)
 
     def _work_gauges(self, load: ServiceLoad) -> Iterator[Metric]:
         work = GaugeMetricFamily(
             "facemend_face_seconds",
             "Time that one device needs for the faces of the jobs, by their state.",
-            labels=["model", "state"],
+            labels=["model", "pool", "state"],
         )
         for model in sorted(self._models):
-            work.add_metric([model, "waiting"], load.waiting_s.get(model, 0))
-            work.add_metric([model, "running"], load.running_s.get(model, 0))
+            of = [model.model, model.pool]
+            work.add_metric([*of, "waiting"], load.waiting_s.get(model, 0))
+            work.add_metric([*of, "running"], load.running_s.get(model, 0))
         yield work
 
     def _worker_gauges(self, workers: list[LiveWorker]) -> Iterator[Metric]:
-        serving = Counter(model.name for worker in workers for model in worker.models)
-        live = GaugeMetricFamily("facemend_workers", "Live workers.", labels=["model"])
+        serving = Counter(model for worker in workers for model in worker.served)
+        live = GaugeMetricFamily("facemend_workers", "Live workers.", labels=["model", "pool"])
         for model in sorted(self._models):
-            live.add_metric([model], serving[model])
+            live.add_metric([model.model, model.pool], serving[model])
         places = GaugeMetricFamily(
-            "facemend_worker_places", "Places for jobs on live workers.", labels=["kind"]
+            "facemend_worker_places", "Places for jobs on live workers.", labels=["kind", "pool"]
         )
         in_use = GaugeMetricFamily(
-            "facemend_worker_places_in_use", "Places that jobs have.", labels=["kind"]
+            "facemend_worker_places_in_use", "Places that jobs have.", labels=["kind", "pool"]
         )
-        states = [worker.state for worker in workers if worker.state]
-        places.add_metric(["device"], sum(state.places for state in states))
-        places.add_metric(["fetch"], sum(state.fetches for state in states))
-        in_use.add_metric(["device"], sum(state.places_in_use for state in states))
-        in_use.add_metric(["fetch"], sum(state.fetches_in_use for state in states))
+        for pool in sorted({model.pool for model in self._models}):
+            states = [it.state for it in workers if it.state and it.pool == pool]
+            places.add_metric(["device", pool], sum(state.places for state in states))
+            places.add_metric(["fetch", pool], sum(state.fetches for state in states))
+            in_use.add_metric(["device", pool], sum(state.places_in_use for state in states))
+            in_use.add_metric(["fetch", pool], sum(state.fetches_in_use for state in states))
         yield from (live, places, in_use)
-
-
-def _queue(name: str) -> tuple[str, str]:
-    """Return model and priority of ``queued.<model>.<priority>``; a model's name may have dots."""
-    model, _, priority = name.removeprefix("queued.").rpartition(".")
-    return model, priority

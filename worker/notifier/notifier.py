@@ -187,7 +187,7 @@ class Notifier:
         sent = 0
         for job in _batches(self._store.runs.due):
             try:
-                self._doorbell.ring(job.id, job.model, job.priority)
+                self._doorbell.ring(job.id, job.queue)
             except Unavailable:
                 DOORBELLS.labels("notifier", "failed").inc()
                 raise

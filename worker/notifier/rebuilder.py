@@ -143,19 +143,19 @@ class Rebuilder:
             manifest, age_s=ref.age_s, sealed=sealed, dry_run=dry_run
         )
         if not dry_run:
-            self._follow_up(ref, result)
+            self._follow_up(ref, result, manifest.pool)
         return result
 
-    def _follow_up(self, ref: ManifestRef, result: RecoveryResult) -> None:
+    def _follow_up(self, ref: ManifestRef, result: RecoveryResult, pool: str) -> None:
         if result is RecoveryResult.OLDER:
-            self._retry(ref)
+            self._retry(ref, pool)
         elif result in {RecoveryResult.SUCCEEDED, RecoveryResult.ERASED, RecoveryResult.SUPERSEDED}:
             self._manifests.remove(ref.tenant, ref.job_id, ref.generation)
 
-    def _retry(self, ref: ManifestRef) -> None:
+    def _retry(self, ref: ManifestRef, pool: str) -> None:
         """Repeat a retry that the manifest has and the record has not."""
         try:
-            self._store.retry(ref.tenant, ref.job_id, ref.generation - 1)
+            self._store.retry(ref.tenant, ref.job_id, ref.generation - 1, pool=pool)
         except QueueFull:
             return  # the manifest stays, and the next sweep tries again
         except NotFound:

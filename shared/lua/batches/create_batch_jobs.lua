@@ -7,8 +7,8 @@
 --   max_doorbells: number   doorbells that a queue may hold
 --   age_s: number           seconds since the batch was accepted
 --   used: text              problem, JSON, for an item whose upload another request has used
---   jobs: texts             seven for each job: id, model, priority, spec, start_before_s or '',
---                           input_bytes, Celery message or ''
+--   jobs: texts             eight for each job: id, model, priority, spec, start_before_s or '',
+--                           input_bytes, Celery message or '', pool or '' (the default pool)
 -- Returns: how many jobs were created; false if there is no such batch
 local has = redis.call('HMGET', key('batch', batch), 'tenant', 'key_id', 'cancel')
 if not has[1] then return false end
@@ -20,8 +20,9 @@ local function reject(id)
   redis.call('HINCRBY', key('batch', batch), 'rejected', 1)
 end
 
-for i = 1, #jobs, 7 do
-  local job = {id = jobs[i], tenant = has[1], model = jobs[i + 1], priority = jobs[i + 2], batch = batch}
+for i = 1, #jobs, 8 do
+  local job = {id = jobs[i], tenant = has[1], model = jobs[i + 1], priority = jobs[i + 2], batch = batch,
+    pool = jobs[i + 7] ~= '' and jobs[i + 7]}
   local exists = redis.call('EXISTS', key('job', job.id)) == 1
   if exists and redis.call('HGET', key('job', job.id), 'batch') ~= batch then
     reject(job.id)

@@ -3,8 +3,8 @@
 -- Arguments:
 --   id: text
 --   tenant: text
--- Returns: the fields of the batch (HGETALL); then, if one of its last items waits, its model, the jobs ahead
---   of it, and how many jobs of its model have succeeded with how many restored faces in how many
+-- Returns: the fields of the batch (HGETALL); then, if one of its last items waits, its model in its pool, the
+--   jobs ahead of it, and how many jobs of the two have succeeded with how many restored faces in how many
 --   milliseconds (text, or false); false if the tenant has no such batch
 local record = key('batch', id)
 local has = redis.call('HMGET', record, 'tenant', 'finished_at')
@@ -15,8 +15,9 @@ local last = redis.call('LRANGE', record .. ':items', -20, -1)
 for i = #last, 1, -1 do
   local job = load_job(last[i])
   if job and job.status == 'queued' then
-    local sums = redis.call('HMGET', key('work', job.model), 'jobs', 'faces', 'busy_ms')
-    return {fields, job.model, jobs_ahead(job), sums[1], sums[2], sums[3]}
+    local model = in_pool(job.model, job.pool)
+    local sums = redis.call('HMGET', key('work', model), 'jobs', 'faces', 'busy_ms')
+    return {fields, model, jobs_ahead(job), sums[1], sums[2], sums[3]}
   end
 end
 return {fields}

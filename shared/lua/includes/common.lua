@@ -25,6 +25,12 @@ local function key(a, b, c, d)
   return 'fm:' .. a .. ':' .. b .. ':' .. c .. ':' .. d
 end
 
+-- Returns the name of a model in a pool, which queues and numbers of workers have. `pool`: nil or false for
+-- the default pool, whose names are those of versions without pools. shared/jobs/pools.py has the same names.
+local function in_pool(model, pool)
+  return pool and model .. '@' .. pool or model
+end
+
 -- Returns the stored record of a job. It is three keys: a hash of small fields (Redis stores it compactly
 -- as long as no field is longer than 64 bytes), the request (`spec`, JSON), and the end (`outcome`, JSON).
 local function job_view(id)
@@ -37,11 +43,11 @@ local function job_view(id)
 end
 
 -- Returns the fields of a job that the scripts need, or nil if there is no such job. A field that is not
--- set is false. `since` is when the job joined its queue: when it was created or last retried.
+-- set is false, as `pool` of a job in the default pool. `since` is when the job joined its queue: when it was created or last retried.
 local function load_job(id)
   local has = redis.call('HMGET', key('job', id), 'tenant', 'status', 'model', 'priority', 'created_at',
     'deadline', 'ttl_s', 'token', 'cancel', 'start_before', 'retried_at', 'retry', 'spent_crash',
-    'attempt', 'starts', 'generation', 'kind', 'batch', 'content')
+    'attempt', 'starts', 'generation', 'kind', 'batch', 'content', 'pool')
   if not has[1] then return nil end
   return {
     id = id, tenant = has[1], status = has[2], model = has[3], priority = has[4], created_at = has[5],
@@ -49,7 +55,7 @@ local function load_job(id)
     retried_at = has[11], retry = has[12], spent_crash = has[13],
     attempt = tonumber(has[14] or '0'), starts = tonumber(has[15] or '0'),
     generation = tonumber(has[16] or '1'), since = has[11] or has[5],
-    kind = has[17] or 'restoration', batch = has[18], content = has[19],
+    kind = has[17] or 'restoration', batch = has[18], content = has[19], pool = has[20],
   }
 end
 
@@ -90,10 +96,10 @@ local function count_usage(key_id, counts)
   end
 end
 
--- Counts the work of a job that succeeded, for the means of a job of its model (jobs/read.lua). Only the
--- last few hundred jobs make a difference: at 1,000 all numbers are halved.
-local function count_work(model, work)
-  local sums = key('work', model)
+-- Counts the work of a job that succeeded, for the means of a job of its model in its pool (jobs/read.lua).
+-- Only the last few hundred jobs make a difference: at 1,000 all numbers are halved.
+local function count_work(job, work)
+  local sums = key('work', in_pool(job.model, job.pool))
   local faces = redis.call('HINCRBY', sums, 'faces', work.faces)
   local busy_ms = redis.call('HINCRBY', sums, 'busy_ms', work.busy_ms)
   if redis.call('HINCRBY', sums, 'jobs', 1) < 1000 then return end

@@ -1,6 +1,6 @@
 -- Functions that the scripts share: where queued jobs wait, and which job is next.
 --
--- A queue belongs to a priority and a model. In it each tenant has a line, oldest job first, and the
+-- A queue belongs to a priority and a model in a pool. In it each tenant has a line, oldest job first, and the
 -- tenants take turns: the next job is from the tenant with the fewest starts (`turns`). A tenant that
 -- joins a queue gets a number at most MAX_CREDIT below the others', so a few photos start before a flood,
 -- and nobody can save up more than that. The number of a tenant whose line is empty is kept in `rested`
@@ -8,8 +8,13 @@
 local MAX_CREDIT = 16
 local PRIORITIES = {'high', 'normal', 'low'}
 
+-- Returns the name of the queue in which a job would wait with this priority.
+local function queue_at(priority, job)
+  return priority .. ':' .. in_pool(job.model, job.pool)
+end
+
 local function queue_of(job)
-  return job.priority .. ':' .. job.model
+  return queue_at(job.priority, job)
 end
 
 -- Returns the name of Celery's list with the doorbells of a queue. shared/queue/celery_queue.py has the
@@ -108,7 +113,7 @@ local function ring(job, message, max_doorbells)
   end
 end
 
--- Returns how many jobs start before a queued job if no more jobs arrive: all of its model with a higher
+-- Returns how many jobs start before a queued job if no more jobs arrive: all of its model and pool with a higher
 -- priority, the older jobs of its tenant, and those of other tenants whose turns come before its own. A
 -- job that waits for a delay is counted as if it were in its line already; other such jobs are not
 -- counted. Of more than MAX_TENANTS_COUNTED tenants in the queue, the others are not counted.
@@ -118,7 +123,7 @@ local function jobs_ahead(job)
   local ahead = 0
   for _, priority in ipairs(PRIORITIES) do
     if priority == job.priority then break end
-    ahead = ahead + redis.call('ZCOUNT', key('queue', priority .. ':' .. job.model), '-inf', timestamp(now()))
+    ahead = ahead + redis.call('ZCOUNT', key('queue', queue_at(priority, job)), '-inf', timestamp(now()))
   end
   local name = queue_of(job)
   local line, turns = key('line', name, job.tenant), key('turns', name)
@@ -147,7 +152,7 @@ local function over_quota(job, max_queued, max_age)
   if redis.call('ZCARD', key('tenant', job.tenant, 'queued')) >= max_queued then return true end
   if max_age == 0 then return false end
   for _, priority in ipairs(PRIORITIES) do
-    local name = priority .. ':' .. job.model
+    local name = queue_at(priority, job)
     local first = redis.call('ZRANGE', key('line', name, job.tenant), 0, 0)[1]
     local since = first and redis.call('ZSCORE', key('queue', name), first)
     if since and now() - tonumber(since) > max_age then return true end

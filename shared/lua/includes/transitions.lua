@@ -22,6 +22,7 @@ local function write_job(job, at, spec, start_before_s, deadline_s, ttl_s)
     'priority', job.priority, 'created_at', job.since, 'version', 1,
     'deadline', timestamp(at + wait), 'ttl_s', ttl_s)
   redis.call('SET', record .. ':spec', spec)
+  if job.pool then redis.call('HSET', record, 'pool', job.pool) end
   if job.batch then redis.call('HSET', record, 'batch', job.batch) end
   count_in_batch(job, nil, 'queued')
   redis.call('ZADD', key('deadlines'), timestamp(at + wait), job.id)
@@ -74,7 +75,7 @@ local function end_job(job, status, outcome, work)
   if job.content and status == 'succeeded' then share_result(job) end
   local spec = job_spec(job)
   count_usage(spec.key_id, {[status] = 1, faces = work and work.faces or 0})
-  if work and status == 'succeeded' then count_work(job.model, work) end
+  if work and status == 'succeeded' then count_work(job, work) end
   deliver_event(job, spec.webhook, status, at)
   if job.batch then settle_batch(job.batch) end
 end

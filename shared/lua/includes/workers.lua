@@ -5,7 +5,7 @@
 -- Adds the models of an announcement to the summary (`sign` 1), or takes them out (-1).
 local function count_models(announcement, sign)
   for _, model in ipairs(cjson.decode(announcement)) do
-    local name = model.name
+    local name = in_pool(model.name, model.pool)
     redis.call('HINCRBY', key('models', 'places'), name, sign * (model.places or 1))
     if type(model.ms_per_face) == 'number' and model.ms_per_face > 0 then
       redis.call('HINCRBYFLOAT', key('models', 'faces_per_s'), name, sign * 1000 / model.ms_per_face)

@@ -5,6 +5,7 @@
 --   tenant: text
 --   model: text
 --   priority: text
+--   pool: text?              none: the default pool
 --   kind: text               a value of shared.jobs.job.Kind
 --   spec: text               JSON (NewJob.spec)
 --   start_before_s: text?    seconds in which it must start
@@ -26,7 +27,7 @@ if owner == tenant and redis.call('GET', record .. ':spec') == spec then
   return redis.call('HGETALL', record)  -- the same call again: its response was lost
 end
 if owner or redis.call('EXISTS', key('gone', id)) == 1 then return 'exists' end
-local job = {id = id, tenant = tenant, model = model, priority = priority, kind = kind}
+local job = {id = id, tenant = tenant, model = model, priority = priority, pool = pool, kind = kind}
 if over_quota(job, max_queued, max_age_s) then return 'full' end
 if reservation then
   local held = redis.call('HMGET', reservation, 'fingerprint', 'job')

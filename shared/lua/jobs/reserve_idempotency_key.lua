@@ -10,13 +10,14 @@
 --   tenant: text?         of the job; none: the quota is not checked
 --   model: text?
 --   priority: text?
+--   pool: text?           none: the default pool
 --   max_queued: number    quota: jobs of the tenant that may wait
 --   max_age_s: number     quota: how long one of them may have waited; 0: no limit
 -- Returns: one of {'reserved'}, {'job', id, wait_s of the first request or ''}, {'mismatch'}, {'in-progress'},
 --   {'full'}
 local held = redis.call('HMGET', reservation, 'fingerprint', 'job', 'call', 'wait_s')
 if not held[1] then
-  local job = {tenant = tenant, model = model, priority = priority}
+  local job = {tenant = tenant, model = model, priority = priority, pool = pool}
   if tenant and over_quota(job, max_queued, max_age_s) then return {'full'} end
   redis.call('HSET', reservation, 'fingerprint', fingerprint, 'call', call)
   if wait_s then redis.call('HSET', reservation, 'wait_s', wait_s) end

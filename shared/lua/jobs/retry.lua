@@ -6,6 +6,7 @@
 --   deadline_s: number      seconds in which it must end
 --   max_queued: number      quota: jobs of the tenant that may wait
 --   max_age_s: number       quota: how long one of them may have waited; 0: no limit
+--   pool: text?             in which it waits now; none: the default pool
 --   call: text              names this call, so that it can be repeated
 --   generation: number?     the generation that the caller expects
 --   token_id: text?         the token that retries the job, if one does
@@ -21,6 +22,7 @@ if not NEXT_STATES[job.status].queued or job.status == 'running' then return job
 -- The objects of an expired job may be deleted at this moment.
 local expires = redis.call('ZSCORE', key('expiry'), id)
 if not expires or tonumber(expires) <= now() then return 'expired' end
+job.pool = pool
 if over_quota(job, max_queued, max_age_s) then return 'full' end
 if not spend_jobs(token_id, 1) then return 'spent' end
 
@@ -30,7 +32,8 @@ local outcome = cjson.decode(redis.call('GET', record .. ':outcome') or '{}')
 copy_job_to_deliveries(id)
 change_state(job, 'queued')
 redis.call('DEL', record .. ':outcome')
-redis.call('HDEL', record, 'attempt', 'token', 'started_at', 'finished_at', 'expires_at')
+redis.call('HDEL', record, 'attempt', 'token', 'started_at', 'finished_at', 'expires_at', 'pool')
+if pool then redis.call('HSET', record, 'pool', pool) end
 redis.call('HSET', record, 'generation', job.generation + 1, 'retried_at', timestamp(at),
   'deadline', deadline, 'retry', call)
 if outcome.error and outcome.error.code == 'poisoned' then

@@ -9,7 +9,7 @@ local function milliseconds_since(time)
   return time and math.max(0, math.floor(1000 * (at - tonumber(time)))) or 0
 end
 
--- Returns the work of some jobs of a model in milliseconds of a device: by the mean number of faces of its
+-- Returns the work of some jobs of a model in a pool in milliseconds of a device: by the mean number of faces of its
 -- jobs and the time of a face on the worker that announced the model last. A face counts as one second
 -- until a worker has measured it.
 local function work_ms(model, jobs)
@@ -28,8 +28,11 @@ end
 local leases = redis.call('ZCARD', key('leases'))
 local sample = redis.call('ZRANGE', key('leases'), 0, SAMPLED - 1)
 for _, id in ipairs(sample) do
-  local model = redis.call('HGET', key('job', id), 'model')
-  if model then running[model] = (running[model] or 0) + leases / #sample end
+  local has = redis.call('HMGET', key('job', id), 'model', 'pool')
+  if has[1] then
+    local model = in_pool(has[1], has[2])
+    running[model] = (running[model] or 0) + leases / #sample
+  end
 end
 for model, jobs in pairs(waiting) do found[#found + 1] = {'waiting', work_ms(model, jobs), model} end
 for model, jobs in pairs(running) do found[#found + 1] = {'running', work_ms(model, jobs), model} end

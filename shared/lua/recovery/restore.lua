@@ -7,6 +7,7 @@
 --   tenant: text
 --   model: text
 --   priority: text
+--   pool: text?              none: the default pool
 --   kind: text               a value of shared.jobs.job.Kind
 --   spec: text               JSON (NewJob.spec)
 --   start_before_s: text?    seconds in which it must start
@@ -45,7 +46,7 @@ if reservation and not other and age_s < day then
   redis.call('EXPIRE', reservation, math.ceil(day - age_s))
 end
 local record = key('job', id)
-job = {id = id, tenant = tenant, model = model, priority = priority, kind = kind,
+job = {id = id, tenant = tenant, model = model, priority = priority, pool = pool, kind = kind,
   batch = cjson.decode(spec).batch}
 write_job(job, now() - age_s, spec, start_before_s, deadline_s, ttl_s)
 if generation > 1 then redis.call('HSET', record, 'generation', generation) end

@@ -3,7 +3,7 @@
 -- Arguments:
 --   worker: text
 --   host: text          its host: a host is alive while one of its workers is
---   models: text        JSON (shared.jobs.workers.ServedModel)
+--   models: text        JSON (shared.jobs.workers.ServedModel), each with its pool unless that is the default
 --   state: text?        JSON (shared.jobs.workers.WorkerState)
 --   silent_s: number    seconds after which a worker is counted as gone
 -- Returns: nothing
@@ -15,10 +15,11 @@ if before ~= models then
 end
 if state then redis.call('HSET', key('workers', 'state'), worker, state) end
 for _, model in ipairs(cjson.decode(models)) do
-  redis.call('HSET', key('models', 'latest'), model.name, cjson.encode(model))
+  local name = in_pool(model.name, model.pool)
+  redis.call('HSET', key('models', 'latest'), name, cjson.encode(model))
   -- A speed stays when the last worker is gone: it tells how much work waits (jobs/service_load.lua).
   if type(model.ms_per_face) == 'number' then
-    redis.call('HSET', key('speeds'), model.name, model.ms_per_face)
+    redis.call('HSET', key('speeds'), name, model.ms_per_face)
   end
 end
 redis.call('ZADD', key('workers'), at, worker)

@@ -1,10 +1,11 @@
 -- Starts the next job of a queue for one worker: counts the start and grants the lease. The queue is that
--- of the job which the doorbell names. That job need not be queued itself: a doorbell only says that there
+-- of the model and the priority of the job which the doorbell names, in the pool of the worker. That job need not be queued itself: a doorbell only says that there
 -- may be work.
 --
 -- Arguments:
 --   doorbell_id: text     id of the job that the doorbell names
 --   worker: text          name of the worker
+--   pool: text?           of the worker; none: the default pool
 --   token: text           fencing token of the new run
 --   lease_s: number       seconds until the lease ends
 --   deadline_s: number    seconds in which a job must end
@@ -19,7 +20,7 @@ if mine then  -- the response was lost
 end
 local of = redis.call('HMGET', key('job', doorbell_id), 'model', 'priority')
 if not of[1] then return false end
-local doorbell = {id = doorbell_id, model = of[1], priority = of[2]}
+local doorbell = {id = doorbell_id, model = of[1], priority = of[2], pool = pool}
 local at = now()
 local limits = places and cjson.decode(places)
 
@@ -72,7 +73,8 @@ local function startable(name)
     if not id then return nil end
     local job = load_job(id)
     if not job or job.status ~= 'queued' then  -- its keys were changed by hand
-      dequeue({id = id, tenant = tenant, model = doorbell.model, priority = doorbell.priority})
+      dequeue({id = id, tenant = tenant, model = doorbell.model, priority = doorbell.priority,
+        pool = pool})
     elseif at < tonumber(job.deadline) then
       return has_place(job) and job or next_with_place(name)
     else

@@ -5,7 +5,7 @@
 --   limit: number           doorbells at most
 --   ring_again_s: number    seconds until the doorbell of a job rings again
 --   max_doorbells: number   doorbells that a queue may hold
--- Returns: triples of an id, a model and a priority
+-- Returns: triples of an id, a model in a pool and a priority
 local at, due = now(), {}
 
 for _, id in ipairs(due_ids(key('later'), at, 10 * limit)) do  -- the wait before another try is over

@@ -2,6 +2,6 @@
 --
 -- Arguments:
 --   silent_s: number    seconds after which a worker is counted as gone
--- Returns: one JSON text for each model, as it was announced last
+-- Returns: one JSON text for each model in each pool, as it was announced last
 remove_silent_workers(silent_s)
 return redis.call('HVALS', key('models', 'latest'))

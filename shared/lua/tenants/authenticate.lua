@@ -6,7 +6,7 @@
 --   digest: text        of the whole key that the client sent
 --   quota: number       requests in a window; 0: no limit
 --   window_s: number
--- Returns: whether there are keys at all; the fields of the key; requests that are left, seconds until all
+-- Returns: whether there are keys at all; the fields of the key, and as `pin` the pool of its tenant; requests that are left, seconds until all
 --   are available again and, if this one is refused, seconds until the next one is allowed (all three only
 --   if it was counted)
 
@@ -26,11 +26,13 @@ local function count()
 end
 
 local record = key('key', id)
-local known = redis.call('HMGET', record, 'digest', 'revoked', 'parent')
+local known = redis.call('HMGET', record, 'digest', 'revoked', 'parent', 'tenant')
 local fields, counted = redis.call('HGETALL', record), {}
 if known[3] and redis.call('HEXISTS', key('key', known[3]), 'revoked') == 1 then  -- it ends with its parent
   known[2] = '1'
   fields[#fields + 1], fields[#fields + 2] = 'revoked', '1'
 end
+local pin = known[4] and redis.call('HGET', key('pins'), known[4])
+if pin then fields[#fields + 1], fields[#fields + 2] = 'pin', pin end
 if quota > 0 and known[1] == digest and not known[2] then counted = count() end
 return {redis.call('EXISTS', key('keys')), fields, counted}

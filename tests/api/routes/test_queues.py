@@ -38,6 +38,7 @@ def test_queues_of_known_models_are_listed_with_length_age_and_work(
         "object": "queue",
         "name": f"{MODEL}.normal",
         "model": MODEL,
+        "pool": "default",
         "priority": "normal",
         "paused": False,
         "queued": 0,

@@ -11,9 +11,9 @@ from redis import Redis
 
 from api import Services
 from shared.jobs.job import Job, Priority, Status
+from shared.jobs.queues import QueueName
 from shared.jobs.record import Outcome
 from shared.jobs.store import JobStore
-from shared.queue.celery_queue import restore_queue
 from shared.storage.bucket import ObjectStorage
 from shared.storage.keys import input_key
 
@@ -46,7 +46,7 @@ def test_the_doorbell_rings_in_the_queue_of_model_and_priority(
     client: Any, submit: Submit, redis: Redis, services: Services
 ) -> None:
     submit(client, {"priority": "high"})
-    queue = restore_queue(services.settings.default_model, Priority.HIGH)
+    queue = QueueName(services.settings.default_model, Priority.HIGH).doorbells
     assert redis.llen(queue) == 1
 
 

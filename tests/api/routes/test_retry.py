@@ -8,9 +8,9 @@ import pytest
 from api import Services
 from shared.errors import CorruptImage
 from shared.jobs.job import Job, Priority, Release, Status
+from shared.jobs.queues import QueueName
 from shared.jobs.record import Outcome
 from shared.jobs.store import JobStore
-from shared.queue.celery_queue import restore_queue
 from shared.storage.bucket import ObjectStorage
 from shared.storage.keys import MANIFESTS, input_key, manifest_key, quarantine_key
 
@@ -48,7 +48,7 @@ def test_a_cancelled_job_runs_again(client: Any, submit: Any) -> None:
 def test_the_doorbell_of_a_retry_rings(
     client: Any, failed: str, redis: Any, services: Services
 ) -> None:
-    queue = restore_queue(services.settings.default_model, Priority.NORMAL)
+    queue = QueueName(services.settings.default_model, Priority.NORMAL).doorbells
     redis.delete(queue)
     client.post(f"/v1/restorations/{failed}/retry")
     assert redis.llen(queue) == 1

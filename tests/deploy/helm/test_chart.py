@@ -207,6 +207,7 @@ def test_workers_scale_on_work_that_waits_and_runs_to_zero_and_back(
         (trigger,) = spec["triggers"]
         query = trigger["metadata"]["query"]
         assert query.startswith("sum(facemend_face_seconds{model=")
+        assert 'pool=~"default|"' in query
         assert "state" not in query  # running work counts, so a worker with a job is not idle
         assert trigger["metadata"]["activationThreshold"] == "0"
         target = spec["scaleTargetRef"]["name"]
@@ -216,6 +217,48 @@ def test_workers_scale_on_work_that_waits_and_runs_to_zero_and_back(
         )  # fmt: skip
         assert target == model
         assert "replicas" not in deployment["spec"]  # an upgrade does not undo the scaling
+
+
+def test_a_pool_with_its_own_queues_gets_the_jobs_of_its_models(render: Any) -> None:
+    cpu = GPU_POOL | {"name": "cpu", "gpus": 0, "models": ["facemend-starter"]}
+    own = [GPU_POOL | {"ownQueues": True}, cpu | {"ownQueues": True}]
+    manifests = rendered(render, EVERYTHING | {"worker": {"pools": own}})
+    (settings,) = (
+        each for each in of_kind(manifests, "ConfigMap") if "FACEMEND_DRAIN_S" in each["data"]
+    )
+    named = Settings(model_pools=settings["data"]["FACEMEND_MODEL_POOLS"])
+    assert named.model_pools == {
+        "gpen-bfr-512": ("h100",),
+        "facemend-starter": ("h100", "cpu"),
+    }
+    pools = {
+        name: env["value"]
+        for name, pod in pods(manifests)
+        for env in pod["containers"][0].get("env", ())
+        if env["name"] == "FACEMEND_POOL"
+    }
+    assert pools == {
+        "trial-facemend-h100-gpen-bfr-512": "h100",
+        "trial-facemend-h100-facemend-starter": "h100",
+        "trial-facemend-cpu-facemend-starter": "cpu",
+    }
+    queries = {
+        each["metadata"]["name"]: each["spec"]["triggers"][0]["metadata"]["query"]
+        for each in of_kind(manifests, "ScaledObject")
+    }
+    assert queries["trial-facemend-cpu-facemend-starter"] == (
+        'sum(facemend_face_seconds{model="facemend-starter",pool=~"cpu"})'
+    )
+
+
+def test_pools_without_their_own_queues_share_those_of_the_default_pool(
+    everything: list[Manifest],
+) -> None:
+    for each in of_kind(everything, "ConfigMap"):
+        assert "FACEMEND_MODEL_POOLS" not in each["data"]
+    for _, pod in pods(everything):
+        env = {each["name"]: each["value"] for each in pod["containers"][0].get("env", ())}
+        assert env.get("FACEMEND_POOL", "default") == "default"
 
 
 def test_no_worker_is_killed_before_its_drain_is_over(manifests: list[Manifest]) -> None:

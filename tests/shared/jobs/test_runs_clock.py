@@ -15,10 +15,10 @@ from shared.jobs.job import (
     Release,
     Status,
 )
+from shared.jobs.queues import QueueName
 from shared.jobs.record import NewJob
 from shared.jobs.runs import MAX_DOORBELLS, Beat, DueJob
 from shared.jobs.store import JobStore
-from shared.queue.celery_queue import restore_queue
 from tests.shared.conftest import at_once, claimed, redis_time, wait_until
 
 NewJobs = Callable[..., NewJob]
@@ -144,7 +144,7 @@ def test_a_job_rings_again_until_it_is_claimed(
     assert store.runs.due() == []  # who created it rings first
     for _ in range(2):
         redis.zadd("fm:due:normal:starter", {new.id: 0})
-        assert store.runs.due() == [DueJob(new.id, "starter", Priority.NORMAL)]
+        assert store.runs.due() == [DueJob(new.id, QueueName("starter", Priority.NORMAL))]
         assert store.runs.due() == []
     store.runs.claim(new.id, "w")
     redis.zadd("fm:due:normal:starter", {new.id: 0}, xx=True)
@@ -164,8 +164,8 @@ def test_doorbells_ring_by_priority(store: JobStore, new_job: NewJobs, redis: Re
     for priority in (Priority.LOW, Priority.NORMAL, Priority.HIGH):
         store.create(new := new_job(priority=priority))
         redis.zadd(f"fm:due:{priority}:starter", {new.id: 0})
-    assert [job.priority for job in store.runs.due(2)] == [Priority.HIGH, Priority.NORMAL]
-    assert [job.priority for job in store.runs.due(2)] == [Priority.LOW]
+    assert [job.queue.priority for job in store.runs.due(2)] == [Priority.HIGH, Priority.NORMAL]
+    assert [job.queue.priority for job in store.runs.due(2)] == [Priority.LOW]
 
 
 def test_a_queue_full_of_doorbells_gets_no_more_and_keeps_others_ringing(
@@ -176,7 +176,7 @@ def test_a_queue_full_of_doorbells_gets_no_more_and_keeps_others_ringing(
         store.create(new)
     redis.zadd("fm:due:high:starter", {new.id: 0 for new in jobs})
     redis.zadd("fm:due:normal:big", {other.id: 0})
-    queue_name = restore_queue("starter", Priority.HIGH)
+    queue_name = QueueName("starter", Priority.HIGH).doorbells
     redis.rpush(queue_name, "doorbell", "doorbell", "doorbell")  # of whichever job: each starts one
     assert [job.id for job in store.runs.due()] == [other.id]
     redis.lpop(queue_name)
@@ -189,7 +189,7 @@ def test_the_number_of_doorbells_in_a_queue_is_bounded(
     job = store.create(new_job())
     flood = {f"job_{number}": 9e9 for number in range(MAX_DOORBELLS)}
     redis.zadd("fm:due:normal:starter", flood | {job.id: 0})
-    queue_name = restore_queue("starter", Priority.NORMAL)
+    queue_name = QueueName("starter", Priority.NORMAL).doorbells
     redis.rpush(queue_name, *["doorbell"] * MAX_DOORBELLS)
     store.create(new_job(), "another")
     assert redis.llen(queue_name) == MAX_DOORBELLS

@@ -88,6 +88,7 @@ def test_a_repeated_call_after_a_lost_response_returns_the_same(
         "too_late": "{}",
         "never_started": "{}",
         "places": None,
+        "pool": None,
     }
     once, again = (store._scripts.run("claim", **arguments) for _ in range(2))
     assert once == again

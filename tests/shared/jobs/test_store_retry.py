@@ -173,6 +173,7 @@ def test_a_repeated_call_after_a_lost_response_returns_the_same(
         "max_age_s": 0,
         "call": "call",
         "token_id": None,
+        "pool": None,
         "generation": None,
         "message": None,
         "max_doorbells": 1000,

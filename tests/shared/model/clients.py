@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from shared.errors import Conflict, IdempotencyInProgress, NotFound, QueueFull
 from shared.jobs.job import TERMINAL_EVENT, Priority
+from shared.jobs.queues import QueueName
 from shared.jobs.record import NewJob
 from shared.storage.keys import input_key, job_prefixes
 from tests.shared.model.caller import MODEL, Caller
@@ -59,7 +60,7 @@ class Submission(Caller):
 
     def ring(self) -> None:
         """Only a mutant does this step: ``create`` rings itself."""
-        self.world.doorbells.ring(self.job_id, MODEL, Priority(self.client.priority))
+        self.world.doorbells.ring(self.job_id, QueueName(MODEL, Priority(self.client.priority)))
 
     def respond(self) -> None:
         self.world.ledger.accepted(self.job_id)

@@ -31,7 +31,7 @@ class Dispatcher(Caller):
 
     def ring(self) -> None:
         job = self.due_jobs.popleft()
-        self.world.doorbells.ring(job.id, job.model, job.priority)
+        self.world.doorbells.ring(job.id, job.queue)
 
 
 class Reaper(Caller):

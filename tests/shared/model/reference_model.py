@@ -21,6 +21,7 @@ class ReferenceJob:
     starts: int = 0
     cancel: bool = False
     erased: bool = False
+    poisoned: bool = False
     tokens: list[str] = field(default_factory=list)  # of all starts; the last one may be valid
     spent: Counter[Release] = field(default_factory=Counter)
     winner: str | None = None
@@ -36,16 +37,17 @@ class ReferenceJob:
 
     def end(self, status: Status) -> None:
         self.status = Status.CANCELED if self.cancel else status
-        self.cancel = False
+        self.cancel = self.poisoned = False
         self.spent.clear()
         self.events.append(TERMINAL_EVENT[self.status])
 
     def release(self, reason: Release) -> None:
         self.spent[reason] += 1
         self.starts -= reason is Release.DRAIN
-        spent = self.spent[reason] > RELEASE_BUDGET[reason] or self.starts >= MAX_STARTS
-        if self.cancel or spent:
+        spent = self.spent[reason] > RELEASE_BUDGET[reason]
+        if self.cancel or spent or self.starts >= MAX_STARTS:
             self.end(Status.FAILED)
+            self.poisoned = self.status is Status.FAILED and spent and reason is Release.CRASH
         else:
             self.status = Status.QUEUED
 
@@ -53,6 +55,8 @@ class ReferenceJob:
         self.status, self.deadline, self.winner = Status.QUEUED, deadline, None
         self.generation += 1
         self.attempt = self.starts = 0
+        if self.poisoned:  # it runs alone, and the next crash fails it again
+            self.spent[Release.CRASH] = 1
 
     def refund(self) -> None:
         self.starts -= self.spent.pop(Release.CRASH, 0)

@@ -10,10 +10,10 @@ from redis import Redis
 
 from shared.errors import NotFound
 from shared.jobs.job import Priority, Release
+from shared.jobs.queues import QueueName
 from shared.jobs.store import JobStore
 from shared.manifests.installation import Installation
 from shared.manifests.manifests import Manifests
-from shared.queue.celery_queue import restore_queue
 from shared.redis.scripts import Scripts
 from shared.settings import Settings
 from shared.webhooks.outbox import Outbox
@@ -38,8 +38,8 @@ class Doorbells:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
 
-    def ring(self, job_id: str, model: str, priority: Priority) -> None:
-        self._redis.lpush(restore_queue(model, priority), job_id)
+    def ring(self, job_id: str, queue: QueueName) -> None:
+        self._redis.lpush(queue.doorbells, job_id)
 
     def pop(self) -> str | None:
         for name in self._queues:
@@ -58,7 +58,7 @@ class Doorbells:
 
     @property
     def _queues(self) -> list[str]:
-        return [restore_queue(MODEL, rank) for rank in Priority]
+        return [QueueName(MODEL, rank).doorbells for rank in Priority]
 
 
 @dataclass(slots=True)

@@ -19,7 +19,8 @@ from redis import Redis
 from deploy.embedded.valkey import Valkey
 from shared.errors import Unavailable
 from shared.jobs.job import Priority
-from shared.queue.celery_queue import RESTORE_TASK, Doorbell, make_celery, restore_queue
+from shared.jobs.queues import QueueName
+from shared.queue.celery_queue import RESTORE_TASK, Doorbell, make_celery
 from shared.settings import Settings
 from shared.telemetry import MESSAGES_DISCARDED
 from tests.shared.conftest import at_url
@@ -60,7 +61,7 @@ def api(settings: Settings, redis: Redis) -> Iterator[Celery]:
 
 
 def test_a_message_holds_the_id_of_the_job_and_nothing_else(api: Celery, redis: Redis) -> None:
-    Doorbell(api).ring("job_1", "starter", Priority.HIGH)
+    Doorbell(api).ring("job_1", QueueName("starter", Priority.HIGH))
     (message,) = redis.lrange("restore.starter.high", 0, -1)
     args, kwargs, _ = json.loads(base64.b64decode(json.loads(message)["body"]))
     assert (args, kwargs) == (["job_1"], {})
@@ -70,9 +71,9 @@ def test_a_message_holds_the_id_of_the_job_and_nothing_else(api: Celery, redis: 
 def test_a_message_for_a_script_is_the_one_that_celery_sends(
     api: Celery, redis: Redis, model: str
 ) -> None:
-    Doorbell(api).ring("job_1", model, Priority.HIGH)
+    Doorbell(api).ring("job_1", QueueName(model, Priority.HIGH))
     (sent,) = redis.lrange(f"restore.{model}.high", 0, -1)
-    made = Doorbell(api).message("job_1", model, Priority.HIGH)
+    made = Doorbell(api).message("job_1", QueueName(model, Priority.HIGH))
     assert without_ids(json.loads(made)) == without_ids(json.loads(sent))
 
 
@@ -81,7 +82,7 @@ def test_an_unacknowledged_doorbell_does_not_end_the_worker_when_redis_goes_away
 ) -> None:
     with Valkey(tmp_path) as server:
         app = make_celery(at_url(settings, server.url), role="worker", models=["starter"])
-        Doorbell(app).ring("job_1", "starter", Priority.HIGH)
+        Doorbell(app).ring("job_1", QueueName("starter", Priority.HIGH))
         connection = app.connection_for_read()
         assert connection.default_channel.basic_get("restore.starter.high")
         server.kill()
@@ -101,16 +102,17 @@ def without_ids(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_no_two_messages_have_the_same_id(api: Celery) -> None:
-    made = [json.loads(Doorbell(api).message("job_1", "starter", Priority.LOW)) for _ in range(9)]
+    doorbell, queue = Doorbell(api), QueueName("starter", Priority.LOW)
+    made = [json.loads(doorbell.message("job_1", queue)) for _ in range(9)]
     assert len({message["properties"]["delivery_tag"] for message in made}) == 9
 
 
 def test_a_worker_receives_a_message_that_a_script_has_sent(
     api: Celery, settings: Settings, redis: Redis
 ) -> None:
-    queue = restore_queue("starter", Priority.NORMAL)
+    queue = QueueName("starter", Priority.NORMAL).doorbells
     for number in range(3):
-        message = Doorbell(api).message(f"job_{number}", "starter", Priority.NORMAL)
+        message = Doorbell(api).message(f"job_{number}", QueueName("starter", Priority.NORMAL))
         redis.lpush(queue, message)
     received = Received(3)
     with worker(settings, received):
@@ -124,7 +126,7 @@ def test_high_priority_arrives_before_normal_before_low(
     doorbell = Doorbell(api)
     for number in range(3):
         for priority in (Priority.LOW, Priority.NORMAL, Priority.HIGH):
-            doorbell.ring(f"{priority}-{number}", "starter", priority)
+            doorbell.ring(f"{priority}-{number}", QueueName("starter", priority))
     received = Received(9)
     with worker(settings, received):
         assert received.all.wait(20)
@@ -135,8 +137,8 @@ def test_high_priority_arrives_before_normal_before_low(
 def test_unknown_fields_of_a_newer_version_are_ignored(
     api: Celery, settings: Settings, redis: Redis
 ) -> None:
-    Doorbell(api).ring("job_1", "starter", Priority.LOW)
-    queue = restore_queue("starter", Priority.LOW)
+    Doorbell(api).ring("job_1", QueueName("starter", Priority.LOW))
+    queue = QueueName("starter", Priority.LOW).doorbells
     message = json.loads(redis.lpop(queue))
     message["headers"]["colour"] = "blue"
     message["properties"]["colour"] = {"deep": ["blue"]}
@@ -157,14 +159,14 @@ def test_a_worker_survives_a_redis_that_refuses_reads(
             time.sleep(2.5)
         finally:
             redis.config_set("min-replicas-to-write", 0)
-        Doorbell(api).ring("job_1", "starter", Priority.LOW)
+        Doorbell(api).ring("job_1", QueueName("starter", Priority.LOW))
         assert received.all.wait(30)
     assert received.calls == [("job_1",)]
 
 
 def message_with(api: Celery, **changes: Any) -> str:
     """A doorbell with some headers or members changed; None removes one."""
-    message = json.loads(Doorbell(api).message("job_1", "starter", Priority.LOW))
+    message = json.loads(Doorbell(api).message("job_1", QueueName("starter", Priority.LOW)))
     for name, value in changes.items():
         place = message["headers"] if name in message["headers"] else message
         if value is None:
@@ -212,8 +214,8 @@ def test_an_invalid_message_is_discarded_and_the_worker_continues(
 
 def check_discarded(api: Celery, settings: Settings, redis: Redis, message: str | bytes) -> None:
     before = discarded()
-    redis.lpush(restore_queue("starter", Priority.LOW), message)
-    Doorbell(api).ring("job_2", "starter", Priority.LOW)
+    redis.lpush(QueueName("starter", Priority.LOW).doorbells, message)
+    Doorbell(api).ring("job_2", QueueName("starter", Priority.LOW))
     received = Received(1)
     with worker(settings, received):
         assert received.all.wait(20)
@@ -232,8 +234,9 @@ def test_a_broadcast_reaches_no_worker(
 ) -> None:
     received = Received(1)
     with worker(settings, received):
-        api.control.broadcast(order, arguments={"queue": restore_queue("starter", Priority.LOW)})
-        Doorbell(api).ring("job_1", "starter", Priority.LOW)
+        queue = QueueName("starter", Priority.LOW)
+        api.control.broadcast(order, arguments={"queue": queue.doorbells})
+        Doorbell(api).ring("job_1", queue)
         assert received.all.wait(20)
 
 
@@ -250,7 +253,7 @@ def test_ringing_without_redis_raises_unavailable_in_time(
     app = make_celery(at_url(settings, request.getfixturevalue(address)), role="api")
     began = time.monotonic()
     with pytest.raises(Unavailable):
-        Doorbell(app).ring("job_1", "starter", Priority.HIGH)
+        Doorbell(app).ring("job_1", QueueName("starter", Priority.HIGH))
     assert time.monotonic() - began < MAX_WAIT_S + 0.5  # checks the limit, not the speed
     app.close()
 
@@ -259,12 +262,12 @@ def test_ringing_works_again_after_redis_came_back(tmp_path: Path, settings: Set
     with Valkey(tmp_path) as server:
         app = make_celery(at_url(settings, server.url), role="notifier")
         doorbell = Doorbell(app)
-        doorbell.ring("job_1", "starter", Priority.HIGH)
+        doorbell.ring("job_1", QueueName("starter", Priority.HIGH))
         server.kill()
         with pytest.raises(Unavailable):
-            doorbell.ring("job_2", "starter", Priority.HIGH)
+            doorbell.ring("job_2", QueueName("starter", Priority.HIGH))
         server.start()
-        doorbell.ring("job_3", "starter", Priority.HIGH)
+        doorbell.ring("job_3", QueueName("starter", Priority.HIGH))
         client = Redis.from_url(server.url)
         assert client.llen("restore.starter.high") >= 1
         client.close()
@@ -275,9 +278,9 @@ def test_ringing_works_after_all_keys_of_celery_were_deleted(
     api: Celery, settings: Settings, redis: Redis
 ) -> None:
     doorbell = Doorbell(api)
-    doorbell.ring("job_1", "starter", Priority.HIGH)
+    doorbell.ring("job_1", QueueName("starter", Priority.HIGH))
     redis.flushdb()
-    doorbell.ring("job_2", "starter", Priority.HIGH)
+    doorbell.ring("job_2", QueueName("starter", Priority.HIGH))
     received = Received(1)
     with worker(settings, received):
         assert received.all.wait(20)

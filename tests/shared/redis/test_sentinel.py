@@ -14,8 +14,9 @@ from pydantic import SecretStr
 
 from shared.errors import SettingsInvalid, Unavailable
 from shared.jobs.job import Priority
+from shared.jobs.queues import QueueName
 from shared.jobs.store import JobStore
-from shared.queue.celery_queue import Doorbell, make_celery, restore_queue
+from shared.queue.celery_queue import Doorbell, make_celery
 from shared.redis.client import connect
 from shared.redis.scripts import Scripts
 from shared.redis.url import RedisUrl
@@ -48,7 +49,7 @@ def test_store_and_doorbell_follow_the_primary_after_a_failover(watched: Watched
     store = JobStore(Scripts(connect(settings)), settings)
     doorbell = Doorbell(make_celery(settings, role="api"))
     before = store.create(new_job(model=MODEL))
-    doorbell.ring(before.id, MODEL, Priority.NORMAL)
+    doorbell.ring(before.id, QueueName(MODEL, Priority.NORMAL))
     replica = watched.client(watched.ports[1])
     eventually(lambda: replica.exists(f"fm:job:{before.id}"))
     killed = watched.kill_primary()
@@ -59,9 +60,9 @@ def test_store_and_doorbell_follow_the_primary_after_a_failover(watched: Watched
     eventually(lambda: succeeds(create))
     assert watched.primary() != killed
     assert store.get(TENANT, before.id).id == before.id
-    eventually(lambda: succeeds(lambda: doorbell.ring(before.id, MODEL, Priority.NORMAL)))
-    queue = restore_queue(MODEL, Priority.NORMAL)
-    assert watched.client(watched.primary()).llen(queue) >= 1
+    queue = QueueName(MODEL, Priority.NORMAL)
+    eventually(lambda: succeeds(lambda: doorbell.ring(before.id, queue)))
+    assert watched.client(watched.primary()).llen(queue.doorbells) >= 1
 
 
 def test_a_submission_waits_for_the_replica_if_it_should(watched: WatchedRedis) -> None:

@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 from deploy.embedded.valkey import valkey_binary
 from shared.errors import SettingsInvalid
 from shared.jobs.job import Priority
+from shared.jobs.queues import QueueName
 from shared.queue.celery_queue import Doorbell, make_celery
 from shared.redis.client import connect
 from shared.settings import Settings
@@ -131,14 +132,14 @@ def test_jobs_and_doorbells_reach_redis_by_each_form_of_its_address(
     assert client.ping()
     doorbell = Doorbell(make_celery(settings, role="api"))
     client.delete("restore.starter.normal")
-    doorbell.ring("job_1", "starter", Priority.NORMAL)
+    doorbell.ring("job_1", QueueName("starter", Priority.NORMAL))
     assert client.llen("restore.starter.normal") == 1
 
 
 def test_a_password_in_its_own_setting_needs_no_encoding(server: Server) -> None:
     settings = settings_for(f"redis://127.0.0.1:{server.port}/0", PASSWORD)
     assert connect(settings).ping()
-    Doorbell(make_celery(settings, role="api")).ring("job_1", "starter", Priority.LOW)
+    Doorbell(make_celery(settings, role="api")).ring("job_1", QueueName("starter", Priority.LOW))
     with pytest.raises(RedisError):
         connect(settings_for(f"redis://127.0.0.1:{server.port}/0", "wrong")).ping()
 

@@ -177,7 +177,12 @@ def values(store: JobStore, settings: Settings) -> Callable[..., float | None]:
     registry, gauges = CollectorRegistry(), ServiceGauges(store, settings, lease_s=LEASE_S)
     registry.register(gauges)
     gauges.refresh()
-    return lambda name, **labels: registry.get_sample_value(f"facemend_{name}", labels)
+
+    def read(name: str, **labels: str) -> float | None:
+        in_pool = {"pool": "default"} if labels else {}
+        return registry.get_sample_value(f"facemend_{name}", in_pool | labels)
+
+    return read
 
 
 def test_the_age_of_the_oldest_job_is_that_of_the_first_that_could_start(
@@ -224,6 +229,20 @@ def test_workers_and_their_places_are_summed(store: JobStore, settings: Settings
     assert read("worker_places_in_use", kind="device") == 6
     assert read("worker_places", kind="fetch") == 32
     assert read("worker_places_in_use", kind="fetch") == 2
+
+
+def test_each_pool_has_gauges_of_its_own(store: JobStore, settings: Settings) -> None:
+    served = ServedModel("m", "e" * 64, 512, "MIT", "fp32", "torch", 250.0)
+    state = WorkerState("cuda:0", 4, 3, 16, 1, faces_per_s=9.5, busy=0.9)
+    store.workers.announce("w-1", [served], 4, state, "gpu")
+    store.create(new_job(model="m", pool="gpu"))
+    read = values(store, settings)
+    assert read("jobs_queued", model="m", pool="gpu", priority="normal") == 1
+    assert read("jobs_queued", model="m", priority="normal") is None
+    assert read("face_seconds", model="m", pool="gpu", state="waiting") == 0.25
+    assert read("workers", model="m", pool="gpu") == 1
+    assert read("worker_places", kind="device", pool="gpu") == 4
+    assert read("worker_places", kind="device") == 0
 
 
 def test_a_webhook_that_nobody_sends_is_late(

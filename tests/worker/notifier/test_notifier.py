@@ -11,9 +11,10 @@ from prometheus_client import REGISTRY
 from redis import Redis
 
 from shared.jobs.job import Priority, Status, new_id
+from shared.jobs.queues import QueueName
 from shared.jobs.store import JobStore
 from shared.net.fetcher import Fetcher
-from shared.queue.celery_queue import Doorbell, make_celery, restore_queue
+from shared.queue.celery_queue import Doorbell, make_celery
 from shared.redis.scripts import Scripts
 from shared.settings import PRIVATE_ADDRESSES, Settings
 from shared.storage.bucket import ObjectStorage
@@ -119,7 +120,7 @@ def test_a_waiting_job_gets_one_doorbell_and_no_second_one_at_once(
     redis.zadd(f"fm:due:normal:{MODEL}", {job_id: 0})
     assert notifier.tick_dispatch() == 1
     assert notifier.tick_dispatch() == 0
-    (message,) = redis.lrange(restore_queue(MODEL, Priority.NORMAL), 0, -1)
+    (message,) = redis.lrange(QueueName(MODEL, Priority.NORMAL).doorbells, 0, -1)
     assert job_id in json.dumps(json.loads(message)["headers"])
 
 
@@ -128,7 +129,7 @@ def test_one_round_sends_doorbells_for_more_jobs_than_one_batch(
 ) -> None:
     redis.zadd(f"fm:due:normal:{MODEL}", {queue_job(store): 0 for _ in range(BATCH + 1)})
     assert notifier.tick_dispatch() == BATCH + 1
-    assert redis.llen(restore_queue(MODEL, Priority.NORMAL)) == BATCH + 1
+    assert redis.llen(QueueName(MODEL, Priority.NORMAL).doorbells) == BATCH + 1
 
 
 def test_the_job_of_a_dead_worker_is_queued_again(

@@ -56,7 +56,9 @@ def _summary(snapshot: Snapshot) -> RenderableType:
 def _queues(snapshot: Snapshot) -> RenderableType:
     table = _table("model", "priority", ">jobs", ">oldest waits")
     for row in snapshot.queues:
-        table.add_row(row.model, row.priority, str(row.jobs), _wait(row.oldest_s))
+        name = row.name
+        wait = _wait(row.oldest_s)
+        table.add_row(str(name.served), name.priority, str(row.jobs), wait)
     return table if snapshot.queues else Text("no job waits", "dim")
 
 
@@ -75,7 +77,7 @@ def _workers(workers: list[LiveWorker]) -> RenderableType:
         ">memory",
     )
     for worker in workers:
-        models = ", ".join(model.name for model in worker.models)
+        models = ", ".join(map(str, worker.served))
         batch = ", ".join(str(model.batch or "?") for model in worker.models)
         if (state := worker.state) is None:
             table.add_row(worker.name, models, "?", batch, *["?"] * 5)

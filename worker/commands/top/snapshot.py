@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shared.jobs.job import Job, Priority, Status
+from shared.jobs.job import Job, Status
+from shared.jobs.queues import QueueName
 from shared.jobs.store import JobStore
 from shared.jobs.workers import LiveWorker
 
@@ -15,8 +16,7 @@ _FAILURES = 5
 class QueueRow:
     """A queue: jobs that wait, and the seconds that the first of them has waited."""
 
-    model: str
-    priority: str
+    name: QueueName
     jobs: int
     oldest_s: float
 
@@ -44,13 +44,12 @@ class Snapshot:
 def read_snapshot(store: JobStore) -> Snapshot:
     """Read everything that is shown. Raises Unavailable."""
     counts, load = store.counts(), store.load()
-    order = {str(priority): place for place, priority in enumerate(Priority)}
     queues = [
-        QueueRow(model, priority, counts.get(f"queued.{model}.{priority}", 0), oldest_s)
-        for (model, priority), oldest_s in load.oldest_s.items()
+        QueueRow(name, counts.get(f"queued.{name}", 0), oldest_s)
+        for name, oldest_s in load.oldest_s.items()
     ]
     return Snapshot(
-        queues=sorted(queues, key=lambda row: (row.model, order.get(row.priority, 9))),
+        queues=sorted(queues, key=lambda row: row.name.order),
         running=counts["running"],
         kept=counts["kept"],
         waiting_s=sum(load.waiting_s.values()),

@@ -123,11 +123,14 @@ async function act(pressed, key, about, action) {
   await refresh();
 }
 
+// The pool is shown where there is a choice.
+const inPool = ({ pool }) => (pool === "default" ? "" : t("admin.pool", { pool }));
+
 function queueRow(queue) {
   const path = `/v1/queues/${encodeURIComponent(queue.name)}`;
   const what = queue.paused ? "resume" : "pause";
   return make("tr", {},
-    cell(make("b", { textContent: queue.model }), queue.paused ? make("span", { class: "pill", textContent: t("admin.paused") }) : null),
+    cell(make("b", { textContent: queue.model }), small(inPool(queue)), queue.paused ? make("span", { class: "pill", textContent: t("admin.paused") }) : null),
     cell(t(`admin.priority.${queue.priority}`)), number(queue.queued.toLocaleString(language())),
     number(queue.oldest_s === null ? "–" : seconds(queue.oldest_s), queue.oldest_s > LATE_S),
     number(queue.queued ? seconds(queue.face_seconds) : "–"),
@@ -141,7 +144,7 @@ function workerRow(worker) {
     return make("div", {}, `${what} · ${seconds((Date.now() - Date.parse(job.started_at)) / 1000)}`, small(job.restoration_id ?? t("admin.other-tenant")));
   });
   const busy = worker.busy === null ? "" : t("admin.busy", { percent: Math.round(100 * worker.busy), faces: Math.round(10 * worker.faces_per_s) / 10 });
-  return make("tr", {}, cell(make("b", { textContent: worker.name }), small([worker.device, worker.version].filter(Boolean).join(" · "))), cell(worker.models.join(", "), small(busy)),
+  return make("tr", {}, cell(make("b", { textContent: worker.name }), small([inPool(worker), worker.device, worker.version].filter(Boolean).join(" · "))), cell(worker.models.join(", "), small(busy)),
     cell(...(jobs.length ? jobs : [make("span", { class: "soft", textContent: t("admin.idle") })])), cell());
 }
 

@@ -49,6 +49,30 @@ securityContext:
   capabilities: {drop: [ALL]}
 {{- end -}}
 
+{{- /* The name by which jobs are routed to a pool. Call with a pool. */ -}}
+{{- define "facemend.pool" -}}
+{{- ternary .name "default" (default false .ownQueues) -}}
+{{- end -}}
+
+{{- /* Which pools serve which model, if a pool has queues of its own: the API routes jobs by it. */ -}}
+{{- define "facemend.modelPools" -}}
+{{- $pools := dict -}}
+{{- $own := false -}}
+{{- range $pool := .Values.worker.pools -}}
+{{- $own = or $own (default false $pool.ownQueues) -}}
+{{- range $model := $pool.models -}}
+{{- $_ := set $pools $model (append (get $pools $model | default list) (include "facemend.pool" $pool) | uniq) -}}
+{{- end -}}
+{{- end -}}
+{{- $pairs := list -}}
+{{- range $model, $names := $pools -}}
+{{- $pairs = append $pairs (printf "%s=%s" $model (join "+" $names)) -}}
+{{- end -}}
+{{- if and $own (not (hasKey .Values.settings "MODEL_POOLS")) -}}
+FACEMEND_MODEL_POOLS: {{ join "," $pairs | quote }}
+{{- end -}}
+{{- end -}}
+
 {{- /* The settings of every process. */ -}}
 {{- define "facemend.envFrom" -}}
 envFrom:

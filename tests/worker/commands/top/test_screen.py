@@ -44,10 +44,7 @@ def busy(store: JobStore, redis: Redis) -> Snapshot:
 
 
 def test_queues_are_shown_with_their_jobs_and_age_by_priority(busy: Snapshot) -> None:
-    assert [(row.model, row.priority, row.jobs) for row in busy.queues[:2]] == [
-        ("m", "high", 1),
-        ("m", "low", 1),
-    ]
+    assert [(str(row.name), row.jobs) for row in busy.queues[:2]] == [("m.high", 1), ("m.low", 1)]
     assert "6 min 40 s" in text_of(busy)
 
 
@@ -57,6 +54,16 @@ def test_workers_are_shown_with_model_place_batch_speed_and_memory(busy: Snapsho
     for part in ("m", "cuda:1", "32", "3/4", "2/16", "47.5", "93%", "5,120 MiB"):
         assert part in line
     assert "faces/s 47.5" in text
+
+
+def test_queues_and_workers_are_shown_with_their_pool(store: JobStore) -> None:
+    store.create(new_job(model="m", pool="eu-west"))
+    model = ServedModel("m", "e" * 64, 512, "MIT", "fp16", "torch", 20.0)
+    store.workers.announce("gpu-8", [model], pool="eu-west")
+    lines = [line for line in text_of(read_snapshot(store)).splitlines() if "m@eu-west" in line]
+    assert len(lines) == 2
+    assert "normal" in lines[0]
+    assert "gpu-8" in lines[1]
 
 
 def test_last_failures_name_job_tenant_and_problem(busy: Snapshot) -> None:
