@@ -13,6 +13,7 @@ from api.context import current_services
 from api.request_log import set_log_key
 from shared.errors import Forbidden, Unauthorized
 from shared.tenants.api_keys import ApiKey
+from shared.tenants.moves import check_may_serve
 from shared.tenants.rate_limit import Allowance
 
 READ, WRITE, ADMIN = "restorations:read", "restorations:write", "admin"
@@ -105,6 +106,7 @@ def admit() -> ApiKey | None:
     limits.check(allowance)
     if scope not in key.scopes:
         raise Forbidden(f"This route needs the scope {scope}. The key has {_list(key.scopes)}.")
+    check_may_serve(key.moving, reads=request.method in {"GET", "HEAD"})
     return key
 
 

@@ -6,7 +6,8 @@ describes each setting.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -18,7 +19,12 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from shared.errors import SettingsInvalid
 
@@ -107,9 +113,7 @@ class Settings(BaseSettings):
     # Pools: groups of workers with queues of their own.
     pool: PoolName = "default"  # of this worker
     # model=pool+pool,model=pool: the pools that serve a model, the preferred one first.
-    model_pools: Annotated[Mapping[str, tuple[PoolName, ...]], NoDecode] = Field(
-        default_factory=dict
-    )
+    model_pools: Annotated[Mapping[str, tuple[PoolName, ...]], NoDecode] = {}
 
     # Worker and notifier.
     jobs_in_flight: Count = 4
@@ -182,13 +186,43 @@ class Settings(BaseSettings):
         return {model: tuple(pools.split("+")) for model, _, pools in pairs}
 
 
+class _SettingsOfFile(Settings):
+    """Settings that come from a file alone: those of another installation."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, dotenv_settings
+
+
+def load_settings_of(file: Path) -> Settings:
+    """Read the settings of another installation from a file of lines ``FACEMEND_…=…``.
+
+    The environment does not count. Raises SettingsInvalid, as ``load_settings`` does.
+    """
+    with _errors_by_variable():
+        return _SettingsOfFile(_env_file=file)
+
+
 def load_settings(**overrides: object) -> Settings:
     """Read the settings from the environment. ``overrides`` take precedence.
 
     Raises SettingsInvalid with the variable and the error of each wrong setting.
     """
-    try:
+    with _errors_by_variable():
         return Settings(**overrides)  # type: ignore[arg-type]  # checked by pydantic itself
+
+
+@contextmanager
+def _errors_by_variable() -> Iterator[None]:
+    try:
+        yield
     except ValidationError as error:
         lines = [
             f"FACEMEND_{'_'.join(str(part) for part in item['loc']).upper()}: {item['msg']}"

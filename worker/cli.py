@@ -53,6 +53,7 @@ class LazyGroup(click.Group):
             "Restore the photos that arrive in a folder.",
         ),
         "keys": ("worker.commands.keys:keys", "Create, list and revoke API keys."),
+        "cells": ("worker.commands.cells:cells", "Move tenants to another cell."),
         "tenants": ("worker.commands.tenants:tenants", "Pin tenants to pools of workers."),
         "verify": (
             "worker.commands.verify:verify",

@@ -35,6 +35,7 @@ from shared.redis.client import connect, redis_errors
 from shared.redis.keys import redis_key, tenant_key
 from shared.redis.scripts import Scripts
 from shared.settings import Settings
+from shared.tenants.moves import MoveState
 from shared.tenants.pins import Pins
 from shared.tenants.rate_limit import UNLIMITED, Allowance, Quota, allowance
 
@@ -44,6 +45,8 @@ WEBHOOK_OVERLAP_S = 86_400
 _PREFIX = "fm_live_"
 _LETTERS = string.digits + string.ascii_letters
 _SECRET_LENGTH, _CHECKSUM_LENGTH = 32, 6
+#: The last digits of a key's id, which are random. A router of cells knows these.
+ROUTED_DIGITS = 12
 _TOKEN = re.compile(rf"{_PREFIX}([0-9a-f]{{32}})[0-9A-Za-z]{{{_SECRET_LENGTH + _CHECKSUM_LENGTH}}}")
 _TENANT = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 
@@ -53,8 +56,8 @@ class ApiKey:
     """A key, or a token: a short-lived key that another key, its ``parent``, has created.
 
     Only a token has ``jobs_left``, and ``expires_at`` when it is created. Times are Unix seconds.
-    ``pin``: the pool to which the tenant is pinned (see ``shared.tenants.pins``); only the key of a
-    request has it.
+    ``pin``: the pool to which the tenant is pinned (``shared.tenants.pins``). ``moving``: it is on
+    its way to another cell (``shared.tenants.moves``). Only the key of a request has these.
     """
 
     id: str
@@ -67,6 +70,7 @@ class ApiKey:
     expires_at: float | None = None
     jobs_left: int | None = None
     pin: str | None = None
+    moving: MoveState | None = None
 
     @property
     def owner_id(self) -> str:
@@ -131,7 +135,7 @@ class KeyRing:
             raise Forbidden("A token cannot create tokens.")
         if missing := granted - parent.scopes:
             raise Forbidden(f"This key does not have {', '.join(sorted(missing))} itself.")
-        key_id, token = _new_token()
+        key_id, token = _new_token(parent.id)
         times = self._scripts.run(
             "add_token",
             id=key_id,
@@ -311,12 +315,18 @@ def _api_key(key_id: str, record: dict[str, str]) -> ApiKey:
         parent=record.get("parent"),
         jobs_left=int(record["jobs_left"]) if "jobs_left" in record else None,
         pin=record.get("pin"),
+        moving=MoveState(record["moving"]) if "moving" in record else None,
     )
 
 
-def _new_token() -> tuple[str, str]:
-    """Return a new id and a token with it."""
+def _new_token(parent_id: str = "") -> tuple[str, str]:
+    """Return a new id and a token with it.
+
+    The id ends as that of its parent: a router of cells finds the tenant by this end.
+    """
     key_id = new_id("key")
+    if parent_id:
+        key_id = key_id[:-ROUTED_DIGITS] + parent_id[-ROUTED_DIGITS:]
     body = _PREFIX + key_id.removeprefix("key_") + _random_letters(_SECRET_LENGTH)
     return key_id, body + _checksum(body)
 

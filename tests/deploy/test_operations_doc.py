@@ -19,7 +19,7 @@ def as_documented(default: Any) -> str:
     """Return the default of a setting as the document writes it."""
     if isinstance(default, SecretStr):
         default = default.get_secret_value()
-    if default in {"", ()}:
+    if default == {} or default in {"", ()}:
         return "empty"
     if default is None:
         return "none"

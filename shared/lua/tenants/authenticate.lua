@@ -6,7 +6,7 @@
 --   digest: text        of the whole key that the client sent
 --   quota: number       requests in a window; 0: no limit
 --   window_s: number
--- Returns: whether there are keys at all; the fields of the key, and as `pin` the pool of its tenant; requests that are left, seconds until all
+-- Returns: whether there are keys at all; the fields of the key, and as `pin` and `moving` the pool and the move of its tenant; requests that are left, seconds until all
 --   are available again and, if this one is refused, seconds until the next one is allowed (all three only
 --   if it was counted)
 
@@ -33,6 +33,8 @@ if known[3] and redis.call('HEXISTS', key('key', known[3]), 'revoked') == 1 then
   fields[#fields + 1], fields[#fields + 2] = 'revoked', '1'
 end
 local pin = known[4] and redis.call('HGET', key('pins'), known[4])
+local moving = known[4] and redis.call('HGET', key('moving'), known[4])
+if moving then fields[#fields + 1], fields[#fields + 2] = 'moving', moving end
 if pin then fields[#fields + 1], fields[#fields + 2] = 'pin', pin end
 if quota > 0 and known[1] == digest and not known[2] then counted = count() end
 return {redis.call('EXISTS', key('keys')), fields, counted}

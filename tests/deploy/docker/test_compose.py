@@ -86,15 +86,26 @@ def test_the_admin_exists_only_with_a_password(
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES = COMPOSE["services"]
 ENVIRONMENT = SERVICES["api"]["environment"]
-OURS = [name for name, each in SERVICES.items() if each.get("environment") == ENVIRONMENT]
+#: The pool of each service that has our settings.
+POOLS = {
+    name: service["environment"].get("FACEMEND_POOL", "")
+    for name, service in SERVICES.items()
+    if (service.get("environment") or {}).items() >= ENVIRONMENT.items()
+}
 #: Settings that the images decide.
 OF_THE_IMAGES = {"api_bind", "models_dir", "metrics_bind", "device"}
+OF_WORKERS = {"pool"}
 
 
 def test_each_setting_can_be_given_in_the_env_file() -> None:
-    expected = {f"FACEMEND_{name.upper()}" for name in set(Settings.model_fields) - OF_THE_IMAGES}
-    assert set(ENVIRONMENT) == expected
-    assert {"api", "worker", "notifier", "worker-gpu-7"} <= set(OURS)
+    expected = {f"FACEMEND_{name.upper()}" for name in set(Settings.model_fields)}
+    others = {f"FACEMEND_{name.upper()}" for name in OF_THE_IMAGES | OF_WORKERS}
+    assert set(ENVIRONMENT) == expected - others
+
+
+def test_workers_on_cpus_and_gpus_may_be_in_two_pools() -> None:
+    gpus = {f"worker-gpu-{number}": "${GPU_POOL:-default}" for number in range(8)}
+    assert {"api": "", "notifier": "", "worker": "${CPU_POOL:-default}"} | gpus == POOLS
 
 
 def test_each_variable_of_the_env_file_is_used() -> None:

@@ -34,7 +34,7 @@ def expressions() -> Iterator[tuple[str, str]]:
             yield f"{panel['title']} {target['refId']}", target["expr"]
     chart = (ROOT / "deploy" / "helm" / "facemend" / "templates" / "worker.yaml").read_text()
     (query,) = re.findall(r"query: (.+)", chart)
-    yield "the query of KEDA", query.replace("{{ $model | quote }}", '"m"')
+    yield "the query of KEDA", re.sub(r"{{ \$\w+ \| quote }}", '"m"', query)
 
 
 @pytest.mark.parametrize(("name", "expression"), list(expressions()))

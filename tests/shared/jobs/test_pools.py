@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import pytest
 from redis import Redis
-from tests.shared.conftest import BROKEN, NewJobs, Stores
 
 from shared.errors import InvalidRequest
 from shared.jobs.job import Priority, Release
@@ -18,6 +17,7 @@ from shared.jobs.recovery import Manifest
 from shared.jobs.runs import DueJob
 from shared.jobs.store import JobStore
 from shared.jobs.workers import ServedModel
+from tests.shared.conftest import BROKEN, NewJobs, Stores
 
 STARTER = ServedModel("starter", "e" * 64, 128, "Apache-2.0", "fp32", "torch", 500.0)
 POOLS = Pools({"big": ("h100", "a10"), "small": ("cpu",)})

@@ -51,7 +51,8 @@ class Target:
             for sample in metric.samples:
                 found[sample.name] += int(sample.value)
                 if sample.labels:
-                    found[".".join(sample.labels.values())] += int(sample.value)
+                    labels = sample.labels
+                    found[f"{labels['model']}.{labels['priority']}"] += int(sample.value)
         return found
 
 
