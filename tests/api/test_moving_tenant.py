@@ -36,7 +36,7 @@ def test_changes_of_a_tenant_that_leaves_are_refused_and_reads_are_served(
         assert refused.get_json()["retryable"] is True
     assert client.get(path).get_json()["status"] == "queued"
     moves.end("acme")
-    assert client.post(f"{path}/cancel").status_code == 200
+    assert client.post(f"{path}/cancel").status_code == 202
 
 
 @pytest.mark.parametrize("state", [MoveState.LEFT, MoveState.ARRIVING])
