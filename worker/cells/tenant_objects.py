@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 
+from shared.errors import InputNotFound
 from shared.storage.bucket import ObjectStorage, StoredObject
 from shared.storage.keys import BATCH_MANIFESTS, MANIFESTS, TENANTS
 
@@ -44,15 +46,19 @@ class TenantObjects:
 def copy_objects(
     source: ObjectStorage, target: ObjectStorage, wanted: Iterable[StoredObject]
 ) -> Iterator[StoredObject]:
-    """Copy objects with their content types; yield each one when it is copied."""
+    """Copy objects with their content types; yield each one when it is copied.
+
+    One that was deleted meanwhile, because its time was over, is left out.
+    """
 
     def copy(stored: StoredObject) -> StoredObject:
-        content_type = source.head(stored.key).content_type
-        if stored.bytes <= _WHOLE_BYTES:
-            data = source.get(stored.key, max_bytes=_WHOLE_BYTES)
-            target.put(stored.key, data, content_type)
-        else:
-            target.put_stream(stored.key, source.stream(stored.key), content_type)
+        with suppress(InputNotFound):
+            content_type = source.head(stored.key).content_type
+            if stored.bytes <= _WHOLE_BYTES:
+                data = source.get(stored.key, max_bytes=_WHOLE_BYTES)
+                target.put(stored.key, data, content_type)
+            else:
+                target.put_stream(stored.key, source.stream(stored.key), content_type)
         return stored
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:

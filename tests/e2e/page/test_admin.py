@@ -10,6 +10,8 @@ import pytest
 from playwright.sync_api import expect
 
 from deploy.embedded.stack import TENANT, Stack
+from shared.jobs.store import JobStore
+from shared.jobs.workers import ServedModel
 from shared.tenants.api_keys import KeyRing
 from tests.e2e.page.visitor import Visitor
 
@@ -74,6 +76,24 @@ def test_a_photo_in_a_paused_queue_is_cancelled_and_tried_again(
     page.locator("#retry").click()
     visitor.wait_until_done()
     expect(page.locator("#photo-state")).to_have_text("1 face restored")
+
+
+def test_the_pool_of_a_queue_and_of_a_worker_is_shown_if_it_is_not_the_default_one(
+    visit: Visit, stack: Stack
+) -> None:
+    model = ServedModel("gpen-bfr-512", "e" * 64, 512, "MIT", "fp16", "torch", 8.0)
+    store = JobStore.connect(stack.settings())
+    store.workers.announce("gpu-7", [model], pool="eu-west")
+    operator = visit("/admin")
+    row = operator.page.locator("#queues tr").filter(has_text="pool eu-west").first
+    expect(row).to_contain_text("gpen-bfr-512")
+    expect(operator.page.locator("#workers tr").filter(has_text="gpu-7")).to_contain_text(
+        "pool eu-west"
+    )
+    expect(operator.page.locator("#queues tr").filter(has_text="pool default")).to_have_count(0)
+    operator.screenshot("admin-pools")
+    operator.assert_accessible()
+    store.workers.forget("gpu-7")
 
 
 def test_dead_letters_are_listed_by_endpoint_and_sent_again(
