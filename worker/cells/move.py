@@ -164,7 +164,9 @@ class TenantMove:
         rebuilder = Rebuilder(self._source.store, self._source.storage)
         for key, stored in self._source.objects.manifests().items():
             age_s = stored.age_s or 0.0
-            kind, _, name = key.split("/")
+            kind, _, name, *mark = key.split("/")
+            if mark:  # that an item of a batch was erased
+                continue
             if kind == "batches":
                 batch_id = name.removesuffix(".json")
                 rebuilder.restore_batch(BatchManifestRef(self._tenant, batch_id, age_s))
@@ -221,7 +223,7 @@ class TenantMove:
         target.objects.remove(target.objects.manifests().keys() - ours.keys())
         for key in ours:
             text = _replace(_read(source.storage, key), etags)
-            target.storage.put(key, text.encode(), "application/json")
+            target.storage.put(key, text.encode(), source.storage.head(key).content_type)
 
     def _is_same(self, etags: Mapping[str, str]) -> bool:
         source, target = self._source, self._target

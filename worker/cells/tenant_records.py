@@ -19,6 +19,8 @@ T = TypeVar("T")
 _STEP = 500
 #: Kinds of keys whose hash ``fm:<kind>:<id>`` has the field ``tenant``.
 _WITH_TENANT = frozenset({"job", "batch", "delivery", "key", "erased"})
+#: Kinds whose names have the tenant after the kind: which jobs are equal.
+_OF_TENANT = frozenset({"result", "maker", "waiting"})
 #: Kinds that belong to an API key, whose id follows.
 _OF_KEY = frozenset({"usage", "idempotency"})
 #: Of an API key that was moved: so long the cell answers its requests, and says that it was moved.
@@ -47,11 +49,12 @@ class TenantRecords:
 
     def names(self) -> set[str]:
         """Return the names of all keys of the tenant. Reads the names of all keys in Redis."""
-        prefix, found = tenant_key(self._tenant, ""), set[str]()
+        of_tenant = (redis_key(kind, self._tenant, "") for kind in _OF_TENANT)
+        prefixes, found = (tenant_key(self._tenant, ""), *of_tenant), set[str]()
         with redis_errors():
             every: Iterator[str] = self._redis.scan_iter(match=redis_key("*"), count=1000)
             for names in _steps(every):
-                found |= {name for name in names if name.startswith(prefix)}
+                found |= {name for name in names if name.startswith(prefixes)}
                 owner_of = self._owners(names)
                 owners = self._ask(lambda pipe, key: pipe.hget(key, "tenant"), owner_of.values())
                 found |= {name for name, key in owner_of.items() if owners[key] == self._tenant}

@@ -21,6 +21,7 @@ from shared.errors import Conflict, NotFound, SettingsInvalid
 from shared.jobs.idempotency import FirstRequest
 from shared.jobs.job import TERMINAL_EVENT, Job, Kind, Release, Status, new_id
 from shared.jobs.record import NewJob, Outcome
+from shared.jobs.runs import WithoutResult
 from shared.manifests.batches import BatchManifests
 from shared.manifests.manifests import Manifests
 from shared.storage.keys import batch_prefix, file_key, input_key, result_key
@@ -36,6 +37,7 @@ from worker.cli import main
 
 OTHER = "globex"
 HOOK = {"url": "http://127.0.0.1:9/hook", "events": [*TERMINAL_EVENT.values()]}
+SUCCEEDED = Outcome(Status.SUCCEEDED, {"faces": [], "image": {"key": "k"}})
 FAILED = Outcome(Status.FAILED, error={"code": "corrupt-image"})
 
 
@@ -291,14 +293,23 @@ def test_a_move_that_is_killed_goes_on_when_the_command_is_run_again(
 def test_a_running_job_may_end_before_it_is_moved(source: Cell, target: Cell, acme: Tenant) -> None:
     running = acme.jobs["queued"]
     token = run(source, running)
+    assert source.store.runs.find_equal(running, token, "content") is WithoutResult.RUN
+    waiting = accept(source, photo_job(TENANT, acme.key.id))
+    token_of_waiting = run(source, waiting)
+    asked = source.store.runs.find_equal(waiting, token_of_waiting, "content")
+    assert asked is WithoutResult.WAIT
 
     def end(line: str) -> None:
         if line.startswith("waiting for 1 "):
-            assert source.store.runs.finish(running, token, FAILED)
+            assert source.store.runs.finish(running, token, SUCCEEDED)
 
     mover(source, target, end).run(settle_s=0)
-    assert job_of(target, running).status is Status.FAILED
+    assert job_of(target, running).status is Status.SUCCEEDED
     assert len(target.outbox.of_job(TENANT, running)) == 1
+    again = run(target, waiting)
+    equal = target.store.runs.find_equal(waiting, again, "content")
+    assert isinstance(equal, Job)
+    assert equal.id == running
 
 
 def test_a_canceled_move_leaves_the_tenant_where_it_was(
