@@ -1,6 +1,7 @@
-"""The release before this one, from the history of the repository.
+"""The release before this one, from the history of the repository; and what it left behind.
 
-With each release, its commit becomes ``PREVIOUS``, and ``API`` how its API is started.
+With each release, its commit becomes ``PREVIOUS``, and ``API`` how its API is started. Then
+``python -m tests.record_release`` writes ``RECORDING`` again.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from tests.conftest import ROOT
 
 #: No release came before 1.0.0rc1, so this is a commit of the week before it.
 PREVIOUS = "faf44f455b038ec588c7813a24aad7b5e4f7a43d"
+#: What its processes wrote into Redis and S3, for clones without the history.
+RECORDING = ROOT / "tests" / "data" / "previous_release.json"
 #: The arguments of ``python -m`` that start the API of that commit, in its folder.
 API = ("gunicorn", "--config", "{folder}/deploy/gunicorn.conf.py", "api.wsgi:app")
 
