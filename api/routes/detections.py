@@ -12,16 +12,8 @@ from api.context import current_services
 from api.jobs.detected_faces import check_id
 from api.jobs.erasure import erase
 from api.jobs.submission import read_detection
-from api.openapi import DETECTION_BODY, SUBMIT_HEADERS, linked, problems, returns
-from api.routes.job_responses import (
-    ACCEPTED,
-    ETAG,
-    GRANTED,
-    REPLAYED,
-    SUBMISSION_PROBLEMS,
-    JobResponses,
-    WaitQuery,
-)
+from api.openapi import DETECTION_BODY, SUBMIT_HEADERS, problems
+from api.routes.job_responses import JobResponses, WaitQuery, reading, submitting
 from shared import errors
 from shared.contract.detections import Detection
 from shared.contract.rendering import represent_detection
@@ -46,19 +38,7 @@ class DetectionPath(BaseModel):
     "/detections",
     operation_id="detect",
     summary="Find the faces of a photo",
-    responses={
-        **linked(
-            returns(Detection, 200, headers=REPLAYED | GRANTED),
-            *_NEXT_OPERATIONS,
-            parameter="detection_id",
-        ),
-        **linked(
-            returns(Detection, 202, headers=ACCEPTED | REPLAYED),
-            *_NEXT_OPERATIONS,
-            parameter="detection_id",
-        ),
-        **problems(*SUBMISSION_PROBLEMS),
-    },
+    responses=submitting(Detection, *_NEXT_OPERATIONS, parameter="detection_id"),
     openapi_extensions={"requestBody": DETECTION_BODY, "parameters": SUBMIT_HEADERS},
 )
 def detect() -> Response:
@@ -74,11 +54,7 @@ def detect() -> Response:
     "/detections/<detection_id>",
     operation_id="detection",
     summary="One detection",
-    responses={
-        **returns(Detection, 200, headers=ETAG),
-        304: {"description": "The detection has not changed since that ETag."},
-        **problems(errors.NotFound, errors.InvalidRequest),
-    },
+    responses=reading(Detection, "detection"),
 )
 def get(path: DetectionPath, query: WaitQuery) -> Response:
     """One detection, with new presigned URLs of its previews."""

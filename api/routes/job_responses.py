@@ -17,6 +17,7 @@ from api.context import current_services
 from api.jobs.admission import Admission, admit, check_idempotency_key
 from api.jobs.long_poll import JobWait, preferred_wait_s, wait_for_end
 from api.jobs.submission import JSON, Submission
+from api.openapi import Responses, linked, problems, returns
 from shared import errors
 from shared.contract.restorations import Resource
 from shared.jobs.job import Job
@@ -50,6 +51,27 @@ SUBMISSION_PROBLEMS: tuple[type[errors.FacemendError], ...] = (
     errors.ImageTooManyPixels,
     errors.QueueFull,
 )
+
+
+def submitting(resource: type[Resource], *operations: str, parameter: str = "job_id") -> Responses:
+    """Describe the responses of a submission; ``operations`` accept the id of the new job."""
+    described = {
+        **returns(resource, 200, headers=REPLAYED | GRANTED),
+        **returns(resource, 202, headers=ACCEPTED | REPLAYED),
+    }
+    return {
+        **linked(described, *operations, parameter=parameter),
+        **problems(*SUBMISSION_PROBLEMS),
+    }
+
+
+def reading(resource: type[Resource], kind: str) -> Responses:
+    """Describe the responses of a request for one job."""
+    return {
+        **returns(resource, 200, headers=ETAG),
+        304: {"description": f"The {kind} has not changed since that ETag."},
+        **problems(errors.NotFound, errors.InvalidRequest),
+    }
 
 
 class WaitQuery(BaseModel):

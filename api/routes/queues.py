@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from flask import Response
@@ -64,10 +65,7 @@ def queues() -> Response:
 )
 def pause(path: QueuePath) -> Response:
     """Start no more jobs of a queue. Jobs that run go on, and new jobs may join the queue."""
-    services = current_services()
-    found = _find(path.name, services)
-    services.store.queues.pause(QueueName.of(found))
-    return _json(_find(path.name, services))
+    return _changed(path.name, current_services().store.queues.pause)
 
 
 @blueprint.post(
@@ -78,10 +76,7 @@ def pause(path: QueuePath) -> Response:
 )
 def resume(path: QueuePath) -> Response:
     """Start jobs of a queue again."""
-    services = current_services()
-    found = _find(path.name, services)
-    services.store.queues.resume(QueueName.of(found))
-    return _json(_find(path.name, services))
+    return _changed(path.name, current_services().store.queues.resume)
 
 
 @blueprint.get(
@@ -143,6 +138,14 @@ def _find(name: str, services: Services) -> QueueState:
         if queue.name == name:
             return queue
     raise NotFound
+
+
+def _changed(name: str, change: Callable[[QueueName], object]) -> Response:
+    """Change a queue and show it. Raises NotFound."""
+    services = current_services()
+    found = _find(name, services)
+    change(QueueName.of(found))
+    return _json(_find(name, services))
 
 
 def _worker(worker: LiveWorker, jobs: list[RunningJob], tenant: str) -> WorkerView:

@@ -16,16 +16,14 @@ from api.context import current_services
 from api.jobs.admission import retry_job
 from api.jobs.erasure import erase
 from api.jobs.submission import read
-from api.openapi import REQUEST_BODY, SUBMIT_HEADERS, linked, problems, returns
+from api.openapi import REQUEST_BODY, SUBMIT_HEADERS, problems, returns
 from api.routes.job_responses import (
     ACCEPTED,
-    ETAG,
-    GRANTED,
-    REPLAYED,
-    SUBMISSION_PROBLEMS,
     JobResponses,
     WaitQuery,
     json_response,
+    reading,
+    submitting,
 )
 from shared import errors
 from shared.contract.rendering import represent
@@ -77,21 +75,7 @@ class ListQuery(BaseModel):
     "/restorations",
     operation_id="submit",
     summary="Restore the faces of a photo",
-    responses={
-        **linked(
-            returns(Restoration, 200, headers=REPLAYED | GRANTED),
-            *_NEXT_OPERATIONS,
-        ),
-        **linked(
-            returns(
-                Restoration,
-                202,
-                headers=ACCEPTED | REPLAYED,
-            ),
-            *_NEXT_OPERATIONS,
-        ),
-        **problems(*SUBMISSION_PROBLEMS),
-    },
+    responses=submitting(Restoration, *_NEXT_OPERATIONS),
     openapi_extensions={"requestBody": REQUEST_BODY, "parameters": SUBMIT_HEADERS},
 )
 def submit() -> Response:
@@ -108,11 +92,7 @@ def submit() -> Response:
     "/restorations/<job_id>",
     operation_id="get",
     summary="One job",
-    responses={
-        **returns(Restoration, 200, headers=ETAG),
-        304: {"description": "The job has not changed since that ETag."},
-        **problems(errors.NotFound, errors.InvalidRequest),
-    },
+    responses=reading(Restoration, "job"),
 )
 def get(path: JobPath, query: WaitQuery) -> Response:
     """One job, with new presigned URLs of its images."""
