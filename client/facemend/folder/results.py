@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -48,7 +49,10 @@ class FolderResults:
 
     def keep(self, photo: str, line: bytes, names: Sequence[str]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        with self._lock, (self.folder / RECORD_NAME).open("ab") as file:
+        with self._lock, (self.folder / RECORD_NAME).open("a+b") as file:
+            # A full disk, or a kill, may have cut the line before.
+            if file.tell() and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) != b"\n":
+                line = b"\n" + line
             file.write(line + b"\n")
 
     def has(self, name: str) -> bool:

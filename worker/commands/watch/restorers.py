@@ -45,8 +45,11 @@ class ByService:
             outcome = self.client.run(self.photos.one(errand))
         except (Unauthorized, Forbidden, InvalidRequest) as error:
             raise SettingsInvalid(str(error)) from None
-        except (ClientError, OSError) as error:
+        except ClientError as error:
             return Attempt("later", str(error), everywhere=True)
+        except OSError as error:  # the disk of the results is full or read-only
+            reason = f"{errand.target.parent}: {error.strerror or error}"
+            return Attempt("later", reason, everywhere=True)
         if outcome.status != "failed":
             return Attempt("done", result=outcome.result)
         problem = outcome.job.error if outcome.job else None

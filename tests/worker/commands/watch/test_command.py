@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import shutil
@@ -60,6 +61,33 @@ def test_photos_are_restored_by_a_service(
     assert done.exit_code == 1, done.output
     assert (tmp_path / "out" / "a.jpg").read_bytes() == PICTURE
     assert (tmp_path / "in" / "failed" / "bad.jpg").exists()
+
+
+def test_a_full_disk_is_named_and_nothing_is_moved(
+    *,
+    api: Server,
+    api_key: str,
+    working: Worker,
+    tmp_path: Path,
+    grace_hopper: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sync, calls = os.fsync, iter(range(9))
+
+    def full_at_first(file: int) -> None:
+        if next(calls) < 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(file)
+
+    monkeypatch.setattr("os.fsync", full_at_first)
+    (tmp_path / "in").mkdir()
+    shutil.copyfile(grace_hopper, tmp_path / "in" / "a.jpg")
+    words = ["watch", str(tmp_path / "in"), str(tmp_path / "out"), "--once", *QUICK]
+    environment = {"FACEMEND_SERVER": api.url, "FACEMEND_API_KEY": api_key}
+    done = CliRunner().invoke(main, words, env=environment, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert f"{tmp_path / 'out'}: No space left on device" in done.stdout.splitlines()
+    assert (tmp_path / "out" / "a.jpg").read_bytes() == PICTURE
 
 
 def test_sigterm_ends_it_and_a_second_one_on_the_same_folder_is_refused(
