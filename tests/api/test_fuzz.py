@@ -24,7 +24,7 @@ LEAST = int(os.environ.get("FUZZ_LEAST", "500"))
 
 
 @pytest.mark.e2e
-@pytest.mark.timeout(2400)
+@pytest.mark.timeout(3600)
 def test_every_response_to_a_generated_request_is_documented(
     stack_settings: dict[str, Any], settings: Settings, storage: Any, redis: Any, tmp_path: Path
 ) -> None:
