@@ -97,7 +97,7 @@ function fill(id, rows) {
 
 const cell = (...content) => make("td", {}, ...content);
 const number = (text, late = false) => make("td", { class: late ? "number late" : "number" }, text);
-const small = (text) => (text ? make("small", { textContent: text }) : null);
+const small = (text, className = "") => (text ? make("small", { textContent: text, className }) : null);
 const ago = (time) => t("admin.ago", { time: seconds(Math.max(0, (Date.now() - Date.parse(time)) / 1000)) });
 
 // `about` says in the name of a button which row it is for.
@@ -144,14 +144,14 @@ function workerRow(worker) {
     return make("div", {}, `${what} · ${seconds((Date.now() - Date.parse(job.started_at)) / 1000)}`, small(job.restoration_id ?? t("admin.other-tenant")));
   });
   const busy = worker.busy === null ? "" : t("admin.busy", { percent: Math.round(100 * worker.busy), faces: Math.round(10 * worker.faces_per_s) / 10 });
-  return make("tr", {}, cell(make("b", { textContent: worker.name }), small([inPool(worker), worker.device, worker.version].filter(Boolean).join(" · "))), cell(worker.models.join(", "), small(busy)),
+  return make("tr", {}, cell(make("b", { textContent: worker.name }), small([inPool(worker), worker.device === "auto" ? null : worker.device, worker.version].filter(Boolean).join(" · "))), cell(worker.models.join(", "), small(busy)),
     cell(...(jobs.length ? jobs : [make("span", { class: "soft", textContent: t("admin.idle") })])), cell());
 }
 
 function failureRow(job) {
   const { title, detail } = explain(job.error);
   const name = job.metadata.file ?? job.input.key ?? job.input.url ?? job.id;
-  return make("tr", {}, number(ago(job.finished_at)), cell(make("b", { textContent: name }), small(job.id)), cell(title, small(detail)),
+  return make("tr", {}, number(ago(job.finished_at)), cell(make("b", { textContent: name }), small(job.id, "id")), cell(title, small(detail)),
     cell(button("photo.retry", job.id, () => call("POST", `/v1/restorations/${job.id}/retry`))));
 }
 
@@ -176,7 +176,7 @@ function endpointRow({ url, disabled, letters }) {
 function letterRow(letter) {
   const last = letter.attempts.at(-1);
   const said = last ? (last.status_code ? `HTTP ${last.status_code}` : last.error) : t("admin.no-attempt");
-  return make("tr", {}, number(ago(letter.created_at)), cell(make("b", { textContent: letter.event }), small(letter.restoration_id ?? "")),
+  return make("tr", {}, number(ago(letter.created_at)), cell(make("b", { textContent: letter.event }), small(letter.restoration_id ?? "", "id")),
     cell(said, small(t("admin.tries", { n: letter.tries }))),
     cell(button("admin.redeliver", letter.id, () => call("POST", `/v1/deliveries/${letter.id}/redeliver`))));
 }
