@@ -135,7 +135,8 @@ class Fleet:
             module = "benchmarks.scale.simulated_worker" if self._processes else "worker.notifier"
             folder = self._folder / f"{kind}-{len(self._processes)}"
             folder.mkdir()
-            env = to_environment(self._api.settings) | {SECONDS: str(self._photo_s)}
+            settings = {**self._api.settings, "result_cache": "false"}  # the photos are equal
+            env = to_environment(settings) | {SECONDS: str(self._photo_s)}
             process = python_process(folder, [module], env)
             process.start()
             self._processes.append(process)

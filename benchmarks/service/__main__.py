@@ -17,10 +17,21 @@ from benchmarks.service.device_utilization import measure_device_utilization
 from benchmarks.service.expiry import measure_expiry
 from benchmarks.service.page import measure_page
 from benchmarks.service.records import measure_depth, measure_many_workers, measure_scripts
+from benchmarks.service.result_cache import measure_result_cache
 from benchmarks.service.submission import measure_submission
 
 RESULTS = Path(__file__).parents[1] / "results"
-_SECTIONS = ("submit", "batches", "scripts", "depth", "workers", "expiry", "page", "utilization")
+_SECTIONS = (
+    "submit",
+    "batches",
+    "scripts",
+    "depth",
+    "workers",
+    "expiry",
+    "page",
+    "utilization",
+    "cache",
+)
 
 
 @click.command()
@@ -32,7 +43,7 @@ _SECTIONS = ("submit", "batches", "scripts", "depth", "workers", "expiry", "page
 )
 @click.option("--out", type=click.Path(path_type=Path), default=RESULTS / "service")
 def main(*, sections: tuple[str, ...], repetitions: int, redis: str | None, out: Path) -> None:
-    """Measure submission, Redis scripts, queue depth, the page, and the use of the device."""
+    """Measure submission, Redis scripts, queue depth, the page, the device, and the cache."""
     chosen = sections or _SECTIONS
     report = Report("Service")
     report.section("Machine")
@@ -50,6 +61,7 @@ def main(*, sections: tuple[str, ...], repetitions: int, redis: str | None, out:
             "expiry": partial(measure_expiry, report, folder / "expiry"),
             "page": partial(measure_page, report, folder / "page", repetitions),
             "utilization": partial(measure_device_utilization, report, folder / "utilization"),
+            "cache": partial(measure_result_cache, report, folder / "cache", repetitions),
         }
         for section, measure in measures.items():
             if section in chosen:

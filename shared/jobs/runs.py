@@ -34,11 +34,13 @@ class Claim:
     """The right to run ``job`` until the lease ends. Each further call needs ``token``.
 
     ``suspect``: its last run may have crashed an engine process, so it runs alone this time.
+    ``waited``: it has waited for an equal job.
     """
 
     job: Job
     token: str
     suspect: bool = False
+    waited: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ class WithoutResult(StrEnum):
     """What a worker must do if no equal job has a result."""
 
     RUN = "run"
+    BUSY = "busy"  # an equal job runs now; call again with ``may_wait``, and the job waits for it
     WAIT = "wait"  # the job is back in the queue until the equal job that runs now has ended
     FENCED = "fenced"  # another worker may have the job: stop, and write nothing
 
@@ -139,17 +142,28 @@ class Runs:
         return Beat(self._scripts.run("progress", id=job_id, token=token, progress=content))
 
     def find_equal(
-        self, job_id: str, token: str, content: str, *, without: str | None = None
+        self,
+        job_id: str,
+        token: str,
+        content: str,
+        *,
+        without: str | None = None,
+        may_wait: bool = True,
     ) -> Job | WithoutResult:
         """Return an equal job of the same tenant that has succeeded, or what to do without one.
 
         ``content`` is the digest of all that decides the result. From now on, equal jobs wait for
         this run, and find its result. ``without``: the id of a job whose result was found to be
-        gone. If an equal job runs now, this run ends and its job waits in the queue; it does so
-        only once.
+        gone. If an equal job runs now and the job ``may_wait``, this run ends and the job waits in
+        the queue; it does so only once.
         """
         answer = self._scripts.run(
-            "find_equal", id=job_id, token=token, content=content, without=without
+            "find_equal",
+            id=job_id,
+            token=token,
+            content=content,
+            without=without,
+            may_wait=may_wait,
         )
         return WithoutResult(answer) if isinstance(answer, str) else to_job(*answer)
 
@@ -228,7 +242,10 @@ class Runs:
 
 def _to_claim(job_id: str, view: View, token: str) -> Claim:
     """Build the claim from a record that ``claim`` has just started."""
-    return Claim(to_job(job_id, view), token, suspect="spent_crash" in pairs(view[0]))
+    record = pairs(view[0])
+    return Claim(
+        to_job(job_id, view), token, suspect="spent_crash" in record, waited="waited" in record
+    )
 
 
 _WORKER_LOST = to_json(WorkerLost().problem())

@@ -44,7 +44,12 @@ _REDIS_BYTES_PER_JOB = 1500.0
 def main(minutes: float, folder: Path | None) -> None:
     """Run the service for some minutes, the first third of them (at most 5) as warm-up."""
     place = folder or Path(tempfile.mkdtemp(prefix="facemend-soak-"))
-    settings = {"default_model": _MODEL, "result_ttl_s": _KEPT_S, "input_ttl_s": _KEPT_S}
+    settings = {
+        "default_model": _MODEL,
+        "result_ttl_s": _KEPT_S,
+        "input_ttl_s": _KEPT_S,
+        "result_cache": False,  # the photos are equal
+    }
     with Service(place / "service", settings=settings) as service, Receiver() as receiver:
         api, *_ = parts = [service.launch(kind) for kind in ("api", "real-worker", "notifier")]
         for part in parts:

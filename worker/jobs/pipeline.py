@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -19,7 +19,7 @@ from shared.jobs.runs import Claim
 from shared.net.fetcher import Fetcher
 from shared.provenance.signing_keys import SigningKey
 from shared.storage.bucket import ObjectStorage
-from shared.storage.keys import quarantine_key
+from shared.storage.keys import input_key, quarantine_key
 from shared.telemetry import traced
 from worker.decoder.decoded_photo import DecodedPhoto
 from worker.engine.stage_timer import OnProgress, StageTimer
@@ -96,10 +96,10 @@ class Pipeline:
         with timer.stage("fetch"), traced("fetch"):
             context.report(Progress(Stage.FETCHING))
             read = self._read_suspect if claim.suspect else self._read
-            data = read(claim.job, context)
+            data = read(claim, context)
             file = InputFile.of(data)
             _check_photo_of_detection(claim.job, file)
-        published = self._copy(claim, file, context)
+        published = self._copy(claim, data, file, context)
         if published is None:
             with place:
                 published = self._run(claim, data, file, context)
@@ -118,14 +118,18 @@ class Pipeline:
             self.storage.delete([quarantine_key(claim.job.tenant, claim.job.id)])
         return outcome
 
-    def _copy(self, claim: Claim, file: InputFile, context: JobContext) -> Published | None:
+    def _copy(
+        self, claim: Claim, data: bytes, file: InputFile, context: JobContext
+    ) -> Published | None:
         """Publish a copy of the result of an equal job, if there is one."""
         if self.cache is None:
             return None
-        with context.timer.stage("publish"), traced("copy"):
-            published = self.cache.copy(claim, file, self._publisher(claim))
-            if published is not None:
-                self._deliver(claim, published.result, context)
+        start_s = time.monotonic()
+        with traced("look up"):
+            published = self.cache.copy(claim, data, file, self._publisher(claim))
+        if published is not None:
+            self._deliver(claim, published.result, context)
+            context.timer.add_ms({"publish": 1000 * (time.monotonic() - start_s)})
         return published
 
     def _run(self, claim: Claim, data: bytes, file: InputFile, context: JobContext) -> Published:
@@ -142,23 +146,27 @@ class Pipeline:
                 result = self._publish(claim, file, result_file, context)
             return Published(result, tuple(result_file.metadata["warnings"]))
 
-    def _read_suspect(self, job: Job, context: JobContext) -> bytes:
+    def _read_suspect(self, claim: Claim, context: JobContext) -> bytes:
         """Read the photo of a job that may crash the engine process, and keep a copy apart.
 
         The copy is written before the run, so that it exists whatever the run does. A later run
         uses the copy.
         """
-        key = quarantine_key(job.tenant, job.id)
+        key = quarantine_key(claim.job.tenant, claim.job.id)
         try:
             return self.storage.get(key, max_bytes=self.max_bytes)
         except InputNotFound:
-            data = self._read(job, context)
+            data = self._read(claim, context)
         self.storage.put(key, data, "application/octet-stream")
         return data
 
-    def _read(self, job: Job, context: JobContext) -> bytes:
-        source = job.source
+    def _read(self, claim: Claim, context: JobContext) -> bytes:
+        source = claim.job.source
         if "url" in source:
+            if claim.waited:
+                with suppress(InputNotFound):
+                    kept = input_key(claim.job.tenant, claim.job.id)
+                    return self.storage.get(kept, max_bytes=self.max_bytes)
             return self.fetcher.get(
                 source["url"],
                 max_bytes=self.max_bytes,

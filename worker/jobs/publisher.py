@@ -28,7 +28,7 @@ from shared.program_version import program_version
 from shared.provenance.signing_keys import SigningKey
 from shared.provenance.statement import Making, write_manifest
 from shared.storage.bucket import ObjectStorage
-from shared.storage.keys import file_key, result_key, results_prefix
+from shared.storage.keys import file_key, input_key, result_key, results_prefix
 from worker.engine_process.result_file import Picture, ResultFile
 
 #: Pauses between the attempts at a client's address. After the last one, the job is tried again.
@@ -113,6 +113,11 @@ class ResultPublisher:
         if self.signing_key is not None:
             result["manifest"] = self._store_manifest(file, result, self.signing_key, cached=True)
         return Published(result, equal.warnings, cached=True)
+
+    def keep_photo(self, data: bytes) -> None:
+        """Store the photo of a job that waits, where uploaded photos are. Raises Unavailable."""
+        key = input_key(self.job.tenant, self.job.id)
+        self.storage.put(key, data, "application/octet-stream")
 
     def _copy(self, source: str, key: str) -> None:
         try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from shared.errors import EqualJobRuns, InputNotFound, LeaseLost, PublishFailed, Unavailable
 from shared.jobs.job import Job, Kind
@@ -28,18 +29,22 @@ class ResultCache:
     runs: Runs
     models: Callable[[], Sequence[ServedModel]]
 
-    def copy(self, claim: Claim, file: InputFile, publisher: ResultPublisher) -> Published | None:
+    def copy(
+        self, claim: Claim, data: bytes, file: InputFile, publisher: ResultPublisher
+    ) -> Published | None:
         """Publish a copy of the result of an equal job. Returns None if the job must run itself.
 
         A result that cannot be copied is no error: the job runs itself. Raises EqualJobRuns if an
         equal job runs now: then this job is back in the queue, and starts again when that one ends.
+        ``data``, the photo, is kept for that start if it came from a URL, which may work only once.
         Raises LeaseLost.
         """
         content = self._content(claim.job, file)
         if content is None:
             return None
         gone: str | None = None
-        while (equal := self._find(claim, content, gone)) is not None:
+        keep = partial(publisher.keep_photo, data)
+        while (equal := self._find(claim, content, gone, keep)) is not None:
             try:
                 published = publisher.publish_copy(file, equal)
             except InputNotFound:
@@ -59,9 +64,15 @@ class ResultCache:
             return None
         return content_of(job.request, file.sha256, model)
 
-    def _find(self, claim: Claim, content: str, gone: str | None) -> Job | None:
+    def _find(
+        self, claim: Claim, content: str, gone: str | None, keep: Callable[[], None]
+    ) -> Job | None:
+        find = partial(self.runs.find_equal, claim.job.id, claim.token, content, without=gone)
         try:
-            found = self.runs.find_equal(claim.job.id, claim.token, content, without=gone)
+            found = find(may_wait="url" not in claim.job.source)
+            if found is WithoutResult.BUSY:
+                keep()
+                found = find(may_wait=True)
         except Unavailable as error:
             _log.warning("no equal job is looked for: %s", error.detail)
             return None

@@ -6,8 +6,9 @@
 --   token: text
 --   content: text     digest of all that decides the result
 --   without: text?    id of a job whose result is found to be gone
--- Returns: the id and the view of the job with the result; 'run' if there is none; 'wait' if the job waits;
---   'fenced'
+--   may_wait: flag    whether the job waits if an equal one runs
+-- Returns: the id and the view of the job with the result; 'run' if there is none; 'busy' if the job would
+--   wait, 'wait' if it does; 'fenced'
 local job = load_run(id, token)
 if not job then return 'fenced' end
 local record, result = key('job', id), key('result', job.tenant, content)
@@ -30,6 +31,7 @@ if not maker or maker.id == id then
   return 'run'
 end
 if job.cancel or redis.call('HGET', record, 'waited') then return 'run' end
+if not may_wait then return 'busy' end
 change_state(job, 'queued')
 redis.call('HSET', record, 'content', content, 'waited', 1)
 enqueue(job, EQUAL_WAIT_S, 0)

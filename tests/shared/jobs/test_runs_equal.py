@@ -370,6 +370,26 @@ def test_a_job_does_not_wait_for_one_that_does_not_run(
     assert find(store, claimed(store, own())) is WithoutResult.RUN
 
 
+def test_a_job_that_may_not_wait_yet_is_told_that_an_equal_one_runs(
+    store: JobStore, own: NewJobs, maker: Claim
+) -> None:
+    claim = claimed(store, own())
+    found = store.runs.find_equal(claim.job.id, claim.token, CONTENT, may_wait=False)
+    assert found is WithoutResult.BUSY
+    assert store.get("acme", claim.job.id).status is Status.RUNNING
+    assert find(store, claim) is WithoutResult.WAIT
+
+
+def test_a_claim_says_whether_the_job_has_waited(
+    store: JobStore, own: NewJobs, maker: Claim
+) -> None:
+    waiting = parked(store, own())
+    store.runs.finish(maker.job.id, maker.token, DONE)
+    again = store.runs.claim(waiting.id, "w")
+    assert again
+    assert (maker.waited, again.waited) == (False, True)
+
+
 def test_a_repeated_call_changes_nothing(store: JobStore, own: NewJobs, maker: Claim) -> None:
     """The response to the first one may be lost."""
     assert find(store, maker) is WithoutResult.RUN

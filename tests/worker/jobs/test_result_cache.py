@@ -309,7 +309,7 @@ def test_equal_jobs_at_the_same_time_run_once(
     assert (counted("miss"), counted("wait"), counted("hit")) == (1, 1, 1)
 
 
-def test_a_photo_at_a_url_is_fetched_again_after_the_wait(
+def test_a_photo_at_a_url_is_fetched_once_though_its_job_waits(
     submit: Submit,
     worker: JobRunner,
     restorer: ScriptedRestorer,
@@ -332,6 +332,7 @@ def test_a_photo_at_a_url_is_fetched_again_after_the_wait(
     worker.restore(second.id)
     wait_for_remote_jobs()
     assert store.get(TENANT, second.id).cached
+    assert len(receiver.requests) == 1
 
 
 def wait_for_remote_jobs() -> None:
