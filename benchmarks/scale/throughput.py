@@ -28,7 +28,7 @@ from benchmarks.report import Report
 from benchmarks.scale.processor_time import machine_seconds, processor_seconds
 from benchmarks.scale.simulated_worker import MODEL, SECONDS, served_model
 from benchmarks.service.api_process import Api, running_api
-from benchmarks.service.load_generator import Load, run
+from benchmarks.service.load_generator import UNIQUE, Load, run
 from benchmarks.service.servers import python_process, to_environment, to_settings
 from deploy.embedded.child_process import ChildProcess
 from shared.jobs.store import JobStore
@@ -181,7 +181,7 @@ def _request() -> str:
     """Return the body of a submission: a photo of about 60 KB."""
     noise = Image.effect_noise(_PHOTO_PX, 40).convert("RGB")
     file = io.BytesIO()
-    noise.save(file, "JPEG", quality=60)
+    noise.save(file, "JPEG", quality=60, comment=UNIQUE.encode())
     head = f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n'
     body = f"{head}Content-Type: image/jpeg\r\n\r\n".encode() + file.getvalue()
     return (body + f"\r\n--{_BOUNDARY}--\r\n".encode()).decode("latin-1")

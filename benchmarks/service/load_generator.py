@@ -20,12 +20,15 @@ from itertools import count
 from threading import Lock
 from urllib.parse import urlsplit
 
+UNIQUE = "unique-in-each-of-the-requests--"
+
 
 @dataclass(frozen=True, slots=True)
 class Load:
     """What to send. ``rate`` is in requests per second of all clients; None is no limit.
 
-    ``body``: text, or bytes as Latin-1.
+    ``body``: text, or bytes as Latin-1. In each request, another text of the same length takes the
+    place of ``UNIQUE`` in it: equal jobs of a tenant would run once.
     """
 
     url: str
@@ -82,9 +85,9 @@ def _client(load: Load, start_s: float, due_s: Callable[[], float]) -> list[tupl
             return found
         time.sleep(max(0.0, due - time.perf_counter()))
         sent_s = due if load.rate else time.perf_counter()
-        connection.request(
-            "POST", parts.path, load.body, headers | {"Idempotency-Key": uuid.uuid4().hex}
-        )
+        number = uuid.uuid4().hex
+        body = load.body.replace(UNIQUE, number)
+        connection.request("POST", parts.path, body, headers | {"Idempotency-Key": number})
         response = connection.getresponse()
         response.read()
         found.append((time.perf_counter() - sent_s, response.status))

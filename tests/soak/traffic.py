@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from facemend import Client, Conflict, NotFound, ProblemError
 _PAUSE_S = 0.5
 _PATIENT_S = 120.0  # this is no test of speed
 _SIDE_PX = 256
+_HALF_BYTES = 6000  # a part of the file
 
 
 class Traffic:
@@ -27,7 +29,9 @@ class Traffic:
         self.done: Counter[str] = Counter()
         self.errors: list[str] = []
         self._url, self._api_key, self._webhook = url, api_key, webhook
-        self._photo = _small(photo)
+        with Image.open(photo) as image:
+            self._photo = image.convert("RGB").resize((_SIDE_PX, _SIDE_PX))
+        self._numbers = itertools.count()
         self._stop = threading.Event()
         self._ways: tuple[Callable[[Client], None], ...] = (
             self._follow,
@@ -74,9 +78,15 @@ class Traffic:
                 else:
                     self.done[name] += 1
 
+    def _new_photo(self) -> bytes:
+        """Return the photo with a new comment: equal jobs of a tenant would run once."""
+        file = io.BytesIO()
+        self._photo.save(file, "JPEG", quality=90, comment=f"{next(self._numbers)}".encode())
+        return file.getvalue()
+
     def _submit(self, client: Client) -> str:
         events = ["restoration.succeeded", "restoration.canceled"]
-        job = client.submit(self._photo, webhook={"url": self._webhook, "events": events})
+        job = client.submit(self._new_photo(), webhook={"url": self._webhook, "events": events})
         return job.id
 
     def _follow(self, client: Client) -> None:
@@ -110,15 +120,8 @@ class Traffic:
 
     def _send_garbage(self, client: Client) -> None:
         with suppress(ProblemError):
-            client.wait(client.submit(self._photo[: len(self._photo) // 2]))
+            client.wait(client.submit(self._new_photo()[:_HALF_BYTES]))
 
 
 def _name(way: Callable[[Client], None]) -> str:
     return str(getattr(way, "__name__", "")).strip("_").replace("_", " ")
-
-
-def _small(photo: Path) -> bytes:
-    file = io.BytesIO()
-    with Image.open(photo) as image:
-        image.convert("RGB").resize((_SIDE_PX, _SIDE_PX)).save(file, "JPEG", quality=90)
-    return file.getvalue()
