@@ -40,6 +40,7 @@ from worker.notifier.rebuilder import Rebuilder
 #: A request makes no call after its deadline, which is at most so many times ``api_timeout_s``.
 _LONGEST_REQUEST = 4.0
 _POLL_S = 1.0
+_QUIET = 2
 _COPIES = 5  # rounds until both cells must have the same
 _MANIFEST_BYTES = 100_000_000
 
@@ -149,15 +150,26 @@ class TenantMove:
             settle_s = max(
                 _LONGEST_REQUEST * settings.api_timeout_s, settings.webhook_timeout_s + 1
             )
+        source.records.hold(source.records.names())
         self._say(f"closed: {self._tenant} may change nothing; {settle_s:g} s for open requests")
         time.sleep(settle_s)
         self._restore_lost_records()
-        waits_for = 0
-        while busy := source.records.hold(source.records.names()):
-            if len(busy) != waits_for:
-                waits_for = len(busy)
+        self._wait_until_quiet()
+
+    def _wait_until_quiet(self) -> None:
+        """Hold jobs until none runs and none was in a queue, twice in a row.
+
+        A job that ends may let others start that were held a moment before.
+        """
+        records, quiet, waits_for = self._source.records, 0, 0
+        while quiet < _QUIET:
+            held = records.hold(records.names())
+            quiet = 0 if held.jobs or held.busy else quiet + 1
+            if held.busy and len(held.busy) != waits_for:
+                waits_for = len(held.busy)
                 self._say(f"waiting for {waits_for} jobs that run")
-            time.sleep(_POLL_S)
+            if held.busy:
+                time.sleep(_POLL_S)
 
     def _restore_lost_records(self) -> None:
         """Make the records that only manifests have: then the records are all that counts."""
@@ -179,7 +191,7 @@ class TenantMove:
         if pool := self._source.pins.all().get(self._tenant):
             self._target.pins.pin(self._tenant, pool)
         for _ in range(_COPIES):
-            self._source.records.hold(self._source.records.names())
+            self._wait_until_quiet()
             self._copy_records({})  # first: the sweeper of the target finds the job of each object
             etags = self._copy_files()
             self._copy_manifests(etags)

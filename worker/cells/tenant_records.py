@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -38,6 +38,17 @@ class Record:
 
     def same_as(self, other: Record | None) -> bool:
         return other is not None and (self.kind, self.content) == (other.kind, other.content)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """How many ``jobs`` were taken out of their queues, and on what processes work (``busy``).
+
+    That are the ids of running jobs, and the keys of batches that are being erased.
+    """
+
+    jobs: int
+    busy: list[str]
 
 
 class TenantRecords:
@@ -108,15 +119,17 @@ class TenantRecords:
                 pipe.delete(*(redis_key("gone", each) for each in waits))  # it comes back
             pipe.execute()
 
-    def hold(self, names: Iterable[str]) -> list[str]:
+    def hold(self, names: Collection[str]) -> Held:
         """Let nobody work on the tenant's jobs and webhooks any more.
 
-        Returns the ids of jobs that a process still works on: call it again until there are none.
+        Jobs that run are left as they are. While they run, they may let others start: so call it
+        until nothing is left to hold.
         """
-        busy: list[str] = []
+        jobs, busy = 0, [name for name in names if name.startswith(redis_key("erased", ""))]
         for step in _steps(_to_admit(names) - _keys_in(names)):
-            busy += self._scripts.run("hold", names=step)
-        return busy + [name for name in names if name.startswith(redis_key("erased", ""))]
+            held, running = self._scripts.run("hold", names=step)
+            jobs, busy = jobs + int(held), busy + running
+        return Held(jobs, busy)
 
     def wait_to_be_admitted(self, names: Iterable[str]) -> None:
         """Undo ``hold``, by the next ``admit``."""

@@ -13,6 +13,9 @@ local function admit_job(id)
   if job.status == 'queued' then
     redis.call('ZADD', key('deadlines'), job.deadline, id)
     enqueue(job, 0, 0)
+  elseif job.status == 'running' then  -- its worker cannot end it here: the reaper returns it to its queue
+    redis.call('ZADD', key('deadlines'), job.deadline, id)
+    redis.call('ZADD', key('leases'), timestamp(now()), id)
   else
     redis.call('ZADD', key('expiry'), redis.call('HGET', key('job', id), 'expires_at'), id)
   end

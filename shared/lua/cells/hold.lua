@@ -4,8 +4,9 @@
 --
 -- Arguments:
 --   names: texts   ids of jobs and batches, and lanes as 'lane:' and the name
--- Returns: the ids of jobs that a process works on, which are left as they are
-local busy = {}
+-- Returns: how many jobs were taken out of a queue; the ids of jobs that a process works on, which are left as
+--   they are
+local held, busy = 0, {}
 
 local function hold_job(id)
   local job = load_job(id)
@@ -15,6 +16,7 @@ local function hold_job(id)
     return
   end
   if job.status == 'queued' then
+    held = held + redis.call('ZREM', key('due', queue_of(job)), id) + redis.call('ZREM', key('later'), id)
     dequeue(job)
     redis.call('ZADD', key('tenant', job.tenant, 'queued'), job.since, id)  -- it still counts
   end
@@ -33,4 +35,4 @@ for _, name in ipairs(names) do
     hold_job(name)
   end
 end
-return busy
+return {held, busy}

@@ -134,6 +134,20 @@ def test_high_priority_arrives_before_normal_before_low(
     assert order == ["high"] * 3 + ["normal"] * 3 + ["low"] * 3
 
 
+def test_a_worker_reads_the_doorbells_of_its_pool_alone(
+    api: Celery, settings: Settings, redis: Redis
+) -> None:
+    doorbell, received = Doorbell(api), Received(1)
+    elsewhere = QueueName("starter", Priority.HIGH, "eu"), QueueName("starter", Priority.HIGH)
+    for number, queue in enumerate(elsewhere):
+        doorbell.ring(f"job_{number}", queue)
+    doorbell.ring("ours", QueueName("starter", Priority.LOW, "gpu"))
+    with worker(settings.model_copy(update={"pool": "gpu"}), received):
+        assert received.all.wait(20)
+    assert received.calls == [("ours",)]
+    assert [redis.llen(queue.doorbells) for queue in elsewhere] == [1, 1]
+
+
 def test_unknown_fields_of_a_newer_version_are_ignored(
     api: Celery, settings: Settings, redis: Redis
 ) -> None:
