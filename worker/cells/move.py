@@ -28,13 +28,13 @@ from shared.settings import Settings
 from shared.storage.bucket import ObjectStorage, StoredObject
 from shared.tenants.moves import Moves, MoveState
 from shared.tenants.pins import Pins
+from shared.tenants.tenant_records import Record, TenantRecords, digest
 from worker.cells.tenant_objects import (
     TenantObjects,
     changed_etags,
     copy_objects,
     same_content,
 )
-from worker.cells.tenant_records import Record, TenantRecords, digest
 from worker.notifier.rebuilder import Rebuilder
 
 #: A request makes no call after its deadline, which is at most so many times ``api_timeout_s``.

@@ -28,11 +28,11 @@ from shared.storage.keys import batch_prefix, file_key, input_key, result_key
 from shared.tenants.api_keys import ApiKey
 from shared.tenants.moves import MoveState
 from shared.tenants.pins import Pins
+from shared.tenants.tenant_records import TenantRecords
 from tests.conftest import ROOT
 from tests.jobs import TENANT, new_job
 from tests.worker.cells.conftest import Cell, job_of
 from worker.cells.move import TenantMove
-from worker.cells.tenant_records import TenantRecords
 from worker.cli import main
 
 OTHER = "globex"
