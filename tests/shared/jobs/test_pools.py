@@ -9,14 +9,18 @@ from dataclasses import replace
 import pytest
 from redis import Redis
 
+from shared.batches.batch import NewBatch
 from shared.errors import InvalidRequest
-from shared.jobs.job import Priority, Release
+from shared.jobs.job import Priority, Release, new_id
 from shared.jobs.pools import DEFAULT_POOL, ModelInPool, Pools
 from shared.jobs.queues import QueueName
 from shared.jobs.recovery import Manifest
 from shared.jobs.runs import DueJob
 from shared.jobs.store import JobStore
 from shared.jobs.workers import ServedModel
+from shared.manifests.batches import BatchManifests
+from shared.manifests.manifests import Manifests
+from shared.storage.bucket import ObjectStorage
 from tests.shared.conftest import BROKEN, NewJobs, Stores
 
 STARTER = ServedModel("starter", "e" * 64, 128, "Apache-2.0", "fp32", "torch", 500.0)
@@ -158,6 +162,27 @@ def test_a_record_is_restored_into_its_pool(
     store.recovery.restore(lost, age_s=1)
     assert store.get("acme", new.id).pool == "gpu"
     assert gpu.runs.claim(new.id, "w")
+
+
+def test_manifests_of_jobs_and_batches_have_the_pool_and_old_ones_mean_the_default(
+    new_job: NewJobs, storage: ObjectStorage
+) -> None:
+    manifests, batches = Manifests(storage), BatchManifests(storage)
+    manifests.write(new_job(pool="gpu"))
+    items = [new_job(pool="gpu"), new_job()]
+    batches.write(NewBatch(id=new_id("bat"), tenant="acme", key_id="key_1", items=items))
+    (ref,), (batch_ref,) = manifests.all(), batches.all()
+    manifest, batch = manifests.read(ref), batches.read(batch_ref)
+    assert manifest is not None
+    assert batch is not None
+    assert manifest.pool == "gpu"
+    assert [job.pool for job in batch.jobs] == ["gpu", DEFAULT_POOL]
+    written = json.loads(storage.get(ref.key, max_bytes=10_000))
+    del written["pool"]
+    storage.put(ref.key, json.dumps(written).encode(), "application/json")
+    old = manifests.read(ref)
+    assert old is not None
+    assert old.pool == DEFAULT_POOL
 
 
 def test_counts_load_and_waiting_times_are_those_of_the_pool(
