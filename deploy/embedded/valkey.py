@@ -14,7 +14,8 @@ from shared.errors import StackFailed
 
 # The server in the wheel uses glibc's allocator. Scripts allocate and free thousands of small
 # objects. With a long queue glibc would search a large heap for each; a large cache avoids that.
-# The cache also keeps what calloc never takes from it, so a larger one grows for longer.
+# But it fills in the course of time: with 2,000 chunks of each size the memory stopped growing at
+# 13 MB more, after some thousand jobs; with 60,000 it grew by 14 KB for each job.
 # Redis is usually built with jemalloc, which does not need this and ignores it.
 _ALLOCATOR = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=2000"}
 

@@ -30,16 +30,17 @@ _SAMPLE_S = 2.0
 _READY_S = 300.0  # the worker exports and warms its model, on a machine that may be busy
 _MIB = 1 << 20
 #: Memory that a process may gain: its allocator keeps some more with time, up to a limit.
-_MEMORY_MIB, _MEMORY_SHARE = 8.0, 0.08
-#: SeaweedFS fills caches of its own; it is a stand-in for the storage of an operator.
-_STORAGE_SHARE = 0.25
+_MEMORY = (8.0, 0.08)  # MiB, or a share of what it has
+#: SeaweedFS fills caches of its own. Valkey keeps freed memory up to a limit (see valkey.py),
+#: which it reaches after about 2,400 jobs.
+_MEMORY_OF_SERVERS = {"s3 server": (8.0, 0.25), "redis server": (16.0, 0.08)}
 _DESCRIPTORS = 3.0
 #: An erased id stays blocked, and an idempotency key valid, for 24 hours: bytes for each job.
 _REDIS_BYTES_PER_JOB = 1500.0
 
 
 @click.command()
-@click.option("--minutes", type=click.FloatRange(min=0.5), default=30.0, show_default=True)
+@click.option("--minutes", type=click.FloatRange(min=3), default=30.0, show_default=True)
 @click.option("--folder", type=click.Path(path_type=Path), help="Keep data and logs here.")
 def main(minutes: float, folder: Path | None) -> None:
     """Run the service for some minutes, the first third of them (at most 5) as warm-up."""
@@ -80,7 +81,7 @@ class Measurement:
     def __init__(self, service: Service, traffic: Traffic) -> None:
         self._service, self._traffic = service, traffic
         self._memory = {
-            pid: Series(subject, "memory", "MiB", _MEMORY_MIB, _share(subject))
+            pid: Series(subject, "memory", "MiB", *_MEMORY_OF_SERVERS.get(subject, _MEMORY))
             for pid, subject in _processes(service).items()
         }
         self._descriptors = {
@@ -127,10 +128,6 @@ def _processes(service: Service) -> dict[int, str]:
         for each in sorted(first[kind] & tree(pid)):
             found[each] = kind if each == pid else f"{kind}: {_role(each)}"
     return found
-
-
-def _share(subject: str) -> float:
-    return _STORAGE_SHARE if subject.startswith("s3") else _MEMORY_SHARE
 
 
 def _role(pid: int) -> str:
