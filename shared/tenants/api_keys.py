@@ -35,7 +35,7 @@ from shared.redis.client import connect, redis_errors
 from shared.redis.keys import redis_key, tenant_key
 from shared.redis.scripts import Scripts
 from shared.settings import Settings
-from shared.tenants.moves import MoveState
+from shared.tenants.moves import Moves, MoveState
 from shared.tenants.pins import Pins
 from shared.tenants.rate_limit import UNLIMITED, Allowance, Quota, allowance
 
@@ -244,11 +244,16 @@ class KeyRing:
     def restore(self, copy: str) -> int:
         """Restore the keys of a ``copy`` that are missing. Return their number. Raises Unavailable.
 
-        Existing keys are kept, but a key that is revoked in the copy is revoked again.
+        Existing keys are kept, but a key that is revoked in the copy is revoked again. Those of
+        tenants that were moved to another cell are left out.
         """
         content = json.loads(copy)
+        moves = Moves(self._scripts).all()
+        left = {tenant for tenant, state in moves.items() if state is MoveState.LEFT}
         restored = 0
         for key_id, record in content["keys"].items():
+            if record["tenant"] in left:
+                continue
             flat = [part for pair in record.items() for part in pair]
             restored += self._scripts.run(
                 "restore_key",
@@ -257,10 +262,12 @@ class KeyRing:
                 revoked=record.get("revoked"),
                 fields=flat,
             )
-        for tenant, seeds in content["webhooks"].items():
+        for tenant in content["webhooks"].keys() - left:
+            seeds = content["webhooks"][tenant]
             flat = [part for seed, until in seeds for part in (until or "+inf", seed)]
             self._scripts.run("restore_webhooks", tenant=tenant, seeds=flat)
-        Pins(self._scripts).restore(content.get("pins", {}))
+        pins = content.get("pins", {})
+        Pins(self._scripts).restore({it: pins[it] for it in pins.keys() - left})
         return restored
 
     def _webhook_secrets(self, tenant: str, *, rotate: bool) -> tuple[str, ...]:

@@ -339,6 +339,18 @@ def test_a_tenant_comes_back(source: Cell, target: Cell, acme: Tenant, before: B
     assert source.keys.authenticate(acme.secret).moving is None
 
 
+def test_a_backup_of_the_keys_does_not_bring_a_moved_tenant_back(
+    source: Cell, target: Cell, acme: Tenant, globex: Tenant
+) -> None:
+    Pins(source.store.scripts).pin(TENANT, "eu")
+    copy = source.keys.copy()
+    mover(source, target).run(settle_s=0)
+    assert source.keys.restore(copy) == 0
+    assert [key.id for key in source.keys.list()] == [globex.key.id]
+    assert {name.rpartition(":")[0] for name in records(source, TENANT)} == {"fm:key"}
+    assert Pins(source.store.scripts).all() == {}
+
+
 def test_a_pin_is_moved(source: Cell, target: Cell, acme: Tenant) -> None:
     Pins(source.store.scripts).pin(TENANT, "eu")
     mover(source, target).run(settle_s=0)
