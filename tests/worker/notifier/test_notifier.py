@@ -189,7 +189,7 @@ def test_the_gauges_are_exported_while_the_notifier_runs(store: JobStore, build:
     stop = threading.Event()
     thread = threading.Thread(target=build().run, args=[stop])
     thread.start()
-    labels = {"model": MODEL, "priority": "normal"}
+    labels = {"model": MODEL, "pool": "default", "priority": "normal"}
     eventually(lambda: REGISTRY.get_sample_value("facemend_jobs_queued", labels) == 1)
     stop.set()
     thread.join()
