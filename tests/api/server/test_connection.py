@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -177,6 +179,26 @@ def test_a_large_body_comes_whole(served: Served, photo: bytes) -> None:
     assert status == 202
     assert json.loads(answer)["status"] == "queued"
     eventually(lambda: served.server.resources.body_bytes.taken == 0)
+
+
+def test_a_body_comes_whole_if_the_disk_is_slow(
+    served: Served, photo: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_disk = served.server.resources.on_disk
+
+    async def slowly(call: Callable[..., int], *args: Any) -> int:
+        await asyncio.sleep(4 * connections._RIGHT_BEHIND_S)
+        return await on_disk(call, *args)
+
+    monkeypatch.setattr(served.server.resources, "on_disk", slowly)
+    part = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n\r\n'
+    body = part + photo + b"\xff" * 300_000 + b"\r\n--b--\r\n"
+    fields = ("Content-Type: multipart/form-data; boundary=b", "Transfer-Encoding: chunked")
+    chunk = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+    status, _, answer = served.say(served.head("POST", "/v1/restorations", *fields) + chunk)
+    assert status == 202
+    job = served.server.resources.services.store.get("acme", json.loads(answer)["id"])
+    assert job.source["bytes"] == len(photo) + 300_000
 
 
 def test_a_wrong_key_is_refused_before_the_body_comes(served: Served) -> None:
