@@ -20,6 +20,9 @@ READ, WRITE, ADMIN = "restorations:read", "restorations:write", "admin"
 PUBLIC = None
 #: In the WSGI environment: the key and its allowance, from the first look at the request on.
 ADMITTED = "facemend.admitted"
+#: Likewise: the error that ended the first look. Its cause may be over at the second one, when
+#: nobody has read the body.
+REFUSED = "facemend.refused"
 
 #: The scope that each route needs. ``create_app`` fails if a route is missing here.
 SCOPES: Mapping[str, str | None] = {
@@ -101,6 +104,8 @@ def admit() -> ApiKey | None:
     scope = SCOPES[_name(rule, request.method)]
     if scope is PUBLIC:
         return None
+    if refused := request.environ.get(REFUSED):
+        raise refused
     key, allowance = request.environ.get(ADMITTED) or _read_key()
     g.api_key = key
     limits.check(allowance)

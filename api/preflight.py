@@ -24,7 +24,8 @@ def body_limit(app: Flask, environ: dict[str, Any]) -> int:
         with current_services().deadline.start():
             try:
                 key = auth.admit()
-            except FacemendError:
+            except FacemendError as error:
+                environ[auth.REFUSED] = error
                 return 0
         if key is None:
             return 0  # no public route reads a body

@@ -14,6 +14,7 @@ import pytest
 from api.server import body as bodies
 from api.server import connection as connections
 from benchmarks.service.attackers import LARGE_PATH
+from shared.errors import Unavailable
 from shared.jobs.job import Status
 from tests.api.conftest import Enrol
 from tests.api.server.conftest import Served, Serves, eventually, problem_of, read_answer
@@ -205,6 +206,24 @@ def test_a_wrong_key_is_refused_before_the_body_comes(served: Served) -> None:
     fields = ("Content-Type: application/json", "Content-Length: 100000")
     answer = served.say(served.head("POST", "/v1/restorations", *fields, key="fm_live_none"))
     assert problem_of(answer) == (401, "unauthorized")
+
+
+def test_a_body_that_nobody_read_is_not_called_malformed(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = served.server.resources.services.keys
+    admit, calls = keys.admit, []
+
+    def unavailable_once(*args: Any) -> Any:
+        calls.append(args)
+        if len(calls) == 1:
+            raise Unavailable("The job store does not respond")
+        return admit(*args)
+
+    monkeypatch.setattr(keys, "admit", unavailable_once)
+    fields = ("Content-Type: application/json", f"Content-Length: {len(JOB)}")
+    head = served.head("POST", "/v1/restorations", *fields, "Expect: 100-continue")
+    assert problem_of(served.say(head)) == (503, "unavailable")
 
 
 def test_a_body_that_is_too_large_is_refused_before_it_comes(served: Served) -> None:
