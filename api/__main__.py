@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 
@@ -13,6 +14,8 @@ from shared.settings import load_settings
 from shared.telemetry import configure_logging, flush_traces, observe_process
 
 _log = logging.getLogger("api")
+#: Objects that are created until the garbage collector looks for cycles; a request leaves few.
+_OBJECTS_A_COLLECTION = 10_000
 
 
 def main() -> None:
@@ -26,8 +29,12 @@ def main() -> None:
     except Unavailable as error:
         # Redis may come later than we do; until then every answer is 503 and /readyz says so.
         _log.warning("Redis is not there yet: %s", error.detail)
+    server = Server(create_app(services), services)
+    gc.collect()
+    gc.freeze()  # what is there now stays as long as the process: it is not looked at again
+    gc.set_threshold(_OBJECTS_A_COLLECTION)
     try:
-        asyncio.run(_serve(Server(create_app(services), services)))
+        asyncio.run(_serve(server))
     finally:
         flush_traces()
 

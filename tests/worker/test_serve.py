@@ -256,7 +256,8 @@ def test_a_job_that_waits_for_an_equal_one_ends_though_the_worker_of_that_one_is
         return all(status_of(store, job) is Status.SUCCEEDED for job in (first, second))
 
     eventually(reaped)
-    assert sorted(store.get(job.tenant, job.id).cached for job in (first, second)) == [False, True]
+    # The other one copies the result of the first to end, unless it ran at the same time.
+    assert not all(store.get(job.tenant, job.id).cached for job in (first, second))
 
 
 @pytest.mark.usefixtures("redis")
