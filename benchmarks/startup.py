@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from benchmarks.report import Report
-from worker.commands.demo_pictures import free_photo, spoil
+from worker.commands.stack.demo_pictures import free_photo, spoil
 
 _MAX_GB = 1.5
 _MAX_START_S = 2.0

@@ -47,38 +47,56 @@ class LazyGroup(click.Group):
             "Restore the photos of a folder by a service.",
         ),
         "top": ("worker.commands.top.command:top", "Watch queues, workers, failures and webhooks."),
-        "jobs": ("worker.commands.jobs:jobs", "List, show, retry and cancel jobs."),
+        "jobs": ("worker.commands.operators.jobs:jobs", "List, show, retry and cancel jobs."),
         "watch": (
             "worker.commands.watch.command:watch",
             "Restore the photos that arrive in a folder.",
         ),
-        "keys": ("worker.commands.keys:keys", "Create, list and revoke API keys."),
-        "cells": ("worker.commands.cells:cells", "Move tenants to another cell."),
-        "tenants": ("worker.commands.tenants:tenants", "Pin tenants to pools of workers."),
+        "keys": ("worker.commands.operators.keys:keys", "Create, list and revoke API keys."),
+        "cells": ("worker.commands.operators.cells:cells", "Move tenants to another cell."),
+        "tenants": (
+            "worker.commands.operators.tenants:tenants",
+            "Pin tenants to pools of workers.",
+        ),
         "verify": (
-            "worker.commands.verify:verify",
+            "worker.commands.provenance.verify:verify",
             "Check a result against its signed manifest.",
         ),
         "rebuild": (
-            "worker.commands.rebuild:rebuild",
+            "worker.commands.operators.rebuild:rebuild",
             "Restore jobs and API keys that Redis has lost.",
         ),
-        "models": ("worker.commands.models:models", "List, download and verify model weights."),
-        "evaluate": ("worker.commands.evaluate:evaluate", "Measure a model, or restored pictures."),
-        "train": ("worker.commands.train:train", "Train a restorer from an archive of faces."),
-        "align": ("worker.commands.align:align", "Cut aligned faces out of raw photos."),
+        "models": (
+            "worker.commands.models.command:models",
+            "List, download and verify model weights.",
+        ),
+        "evaluate": (
+            "worker.commands.models.evaluate:evaluate",
+            "Measure a model, or restored pictures.",
+        ),
+        "train": (
+            "worker.commands.training.train:train",
+            "Train a restorer from an archive of faces.",
+        ),
+        "align": ("worker.commands.training.align:align", "Cut aligned faces out of raw photos."),
         "degradations": (
-            "worker.commands.train:degradations",
+            "worker.commands.training.train:degradations",
             "Show how a training degrades photos.",
         ),
-        "export": ("worker.commands.export:export", "Write a model to a file for another runtime."),
-        "bench": ("worker.commands.bench:bench", "Find the fastest backend on this machine."),
+        "export": (
+            "worker.commands.models.export:export",
+            "Write a model to a file for another runtime.",
+        ),
+        "bench": (
+            "worker.commands.models.bench:bench",
+            "Find the fastest backend on this machine.",
+        ),
         "doctor": (
-            "worker.commands.doctor:doctor",
+            "worker.commands.doctor.command:doctor",
             "Check the installation, and say what to do next.",
         ),
-        "demo": ("worker.commands.demo:demo", "Send one photo through the whole service."),
-        "up": ("worker.commands.up:up", "Run the whole service on this machine."),
+        "demo": ("worker.commands.stack.demo:demo", "Send one photo through the whole service."),
+        "up": ("worker.commands.stack.up:up", "Run the whole service on this machine."),
     }
 
     def invoke(self, ctx: click.Context) -> Any:

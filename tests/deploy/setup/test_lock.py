@@ -66,7 +66,7 @@ def test_the_api_and_the_notifier_import_only_packages_of_their_lock_file() -> N
         "sys.meta_path.insert(0, NotLocked())\n"
         "import api, api.server, worker.notifier.notifier\n"
         "import kombu.transport.redis, celery.app.amqp, botocore.auth, deploy.docker.healthcheck\n"
-        "import worker.commands.keys\n"
+        "import worker.commands.operators.keys\n"
     )
     ended = subprocess.run(
         [sys.executable, "-c", script, *names("api.lock")],

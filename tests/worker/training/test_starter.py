@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors import safe_open
 
-from worker.commands.demo_pictures import free_photo
+from worker.commands.stack.demo_pictures import free_photo
 from worker.training.checkpoint import read_generator
 from worker.training.data.degradations import RECIPES, degrade
 from worker.training.data.photos import Photos, load_photos, to_images, to_tensor

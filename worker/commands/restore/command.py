@@ -186,7 +186,7 @@ def restore(
 
 
 def _signing_key(settings: Settings) -> SigningKey:
-    from worker.commands.provenance_keys import signing_key
+    from worker.commands.provenance.keys import signing_key
 
     return signing_key(settings)
 

@@ -89,7 +89,7 @@ def plan(
 
 def plan_sample(output: Path | None) -> Plan:
     """Plan the public-domain photo of the demo, damaged; its result goes into this folder."""
-    from worker.commands.demo_pictures import free_photo, spoil
+    from worker.commands.stack.demo_pictures import free_photo, spoil
 
     damaged = io.BytesIO()
     spoil(free_photo()).save(damaged, "png")

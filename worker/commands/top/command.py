@@ -18,7 +18,7 @@ from worker.commands.exit_codes import (
     errors_as_exit_codes,
     exit_codes_help,
 )
-from worker.commands.service_settings import data_option, service_settings
+from worker.commands.operators.service_settings import data_option, service_settings
 from worker.commands.top.screen import draw
 from worker.commands.top.snapshot import read_snapshot
 

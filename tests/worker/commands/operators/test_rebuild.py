@@ -234,6 +234,7 @@ def test_an_unreachable_redis_is_an_error_message(
 def test_rebuild_imports_nothing_of_the_engine() -> None:
     """The command also runs in the image of the API."""
     heavy = "{'torch', 'numpy', 'cv2', 'PIL', 'flask'}"
-    script = f"import sys, worker.commands.rebuild; print(sorted({heavy} & sys.modules.keys()))"
+    module = "worker.commands.operators.rebuild"
+    script = f"import sys, {module}; print(sorted({heavy} & sys.modules.keys()))"
     out = subprocess.check_output([sys.executable, "-c", script], text=True)
     assert out.strip() == "[]"

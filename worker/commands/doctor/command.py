@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from shared.settings import load_settings
-from worker.commands.doctor_checks import Finding, examine, worst
+from worker.commands.doctor.checks import Finding, examine, worst
 from worker.commands.exit_codes import EXIT_MODEL, errors_as_exit_codes
 
 _COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}

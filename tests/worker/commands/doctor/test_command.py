@@ -11,8 +11,8 @@ import pytest
 
 from shared.settings import Settings
 from tests.worker.commands.conftest import Facemend
-from worker.commands import doctor_checks
-from worker.commands.doctor_checks import Finding, examine, worst
+from worker.commands.doctor import checks as doctor_checks
+from worker.commands.doctor.checks import Finding, examine, worst
 
 
 def settings_with(**changes: Any) -> Settings:

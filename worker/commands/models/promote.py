@@ -105,7 +105,7 @@ def _measured(
 
 
 def _report(settings: Settings, model: str, photos: Photos) -> BarsReport:
-    from worker.commands.evaluate import judge_of_aligned_faces
+    from worker.commands.models.evaluate import judge_of_aligned_faces
     from worker.load_models import load_model
     from worker.training.measure.bars import measure_bars
 

@@ -12,7 +12,7 @@ from shared.settings import load_settings_of
 from worker.cells.move import TenantMove
 from worker.cells.router_map import router_map
 from worker.commands.exit_codes import EXIT_UNAVAILABLE, errors_as_exit_codes, exit_codes_help
-from worker.commands.service_settings import data_option, service_settings
+from worker.commands.operators.service_settings import data_option, service_settings
 
 _EPILOG = exit_codes_help(EXIT_UNAVAILABLE)
 _to_option = click.option(

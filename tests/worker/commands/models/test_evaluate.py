@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tests.worker.engine.small_models import save_model
-from worker.commands.evaluate import evaluate
+from worker.commands.models.evaluate import evaluate
 
 
 def call(*arguments: object, **environment: str) -> Result:

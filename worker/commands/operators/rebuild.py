@@ -22,7 +22,7 @@ from worker.commands.exit_codes import (
     errors_as_exit_codes,
     exit_codes_help,
 )
-from worker.commands.service_settings import data_option, service_settings
+from worker.commands.operators.service_settings import data_option, service_settings
 from worker.notifier.key_backup import KeyBackup
 from worker.notifier.rebuilder import Rebuilder
 

@@ -22,7 +22,6 @@ from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 from deploy.embedded.stack import Stack
 from deploy.embedded.webhook_receiver import Received, WebhookReceiver
 from shared.errors import FacemendError
-from worker.commands.demo_pictures import free_photo, side_by_side, spoil
 from worker.commands.exit_codes import (
     EXIT_INTERRUPTED,
     EXIT_PHOTO_FAILED,
@@ -30,7 +29,8 @@ from worker.commands.exit_codes import (
     exit_code_of,
     exit_codes_help,
 )
-from worker.commands.up import interrupted_by_signals
+from worker.commands.stack.demo_pictures import free_photo, side_by_side, spoil
+from worker.commands.stack.up import interrupted_by_signals
 from worker.engine.stage_timer import StageTimer
 
 _JOB_S, _WEBHOOK_S, _POLL_S = 300.0, 60.0, 0.1

@@ -14,7 +14,7 @@ from shared.redis.scripts import Scripts
 from shared.settings import POOL_NAME
 from shared.tenants.pins import Pins
 from worker.commands.exit_codes import EXIT_UNAVAILABLE, errors_as_exit_codes, exit_codes_help
-from worker.commands.service_settings import data_option, service_settings
+from worker.commands.operators.service_settings import data_option, service_settings
 
 _EPILOG = exit_codes_help(EXIT_UNAVAILABLE)
 

@@ -11,7 +11,7 @@ import click
 
 from shared.tenants.api_keys import ALL_SCOPES, ApiKey, KeyRing
 from worker.commands.exit_codes import EXIT_UNAVAILABLE, errors_as_exit_codes, exit_codes_help
-from worker.commands.service_settings import data_option, service_settings
+from worker.commands.operators.service_settings import data_option, service_settings
 
 #: A key that only submits and reads; ``admin`` is given on purpose.
 _USUAL_SCOPES = tuple(sorted(ALL_SCOPES - {"admin"}))

@@ -15,7 +15,7 @@ from shared.provenance.signing_keys import PublicKeys
 from shared.provenance.statement import read_manifest
 from shared.settings import load_settings
 from worker.commands.exit_codes import EXIT_PHOTO_FAILED, errors_as_exit_codes, exit_codes_help
-from worker.commands.provenance_keys import known_keys
+from worker.commands.provenance.keys import known_keys
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _EPILOG = exit_codes_help(

@@ -23,7 +23,7 @@ from shared.settings import Settings
 from shared.storage.bucket import ObjectStorage
 from shared.tenants.pins import Pins
 from worker.commands.exit_codes import EXIT_UNAVAILABLE, errors_as_exit_codes, exit_codes_help
-from worker.commands.service_settings import data_option, service_settings
+from worker.commands.operators.service_settings import data_option, service_settings
 
 _EPILOG = exit_codes_help(EXIT_UNAVAILABLE)
 _MOST = 1_000

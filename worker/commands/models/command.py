@@ -14,9 +14,9 @@ from rich.table import Column, Table
 
 from shared.errors import FacemendError, ModelUnavailable, WeightsMissing
 from shared.settings import Settings, load_settings
-from worker.commands.add_model import add
 from worker.commands.exit_codes import EXIT_MODEL, errors_as_exit_codes, exit_codes_help, line_of
-from worker.commands.promote import promote
+from worker.commands.models.add import add
+from worker.commands.models.promote import promote
 from worker.weights.added_models import added_entries
 from worker.weights.catalogue import CATALOGUE, GPEN_LICENCE, LICENCES, find_entry
 from worker.weights.download import pull

@@ -1,0 +1,1 @@
+"""``facemend doctor``: check the installation."""

@@ -1,0 +1,1 @@
+"""``facemend verify``: check a result against its signed manifest."""
