@@ -36,7 +36,7 @@ up: setup ## Start the service and keep it running; prints the address and an AP
 # A crash in native code ends the run before the other tests. Then they all run once more, and the
 # stack of the crash stays in the output.
 test: check ## Everything that CI runs: check, all tests, chaos
-	$(PYTEST) || { find .pytest_cache/d/crashes -size +0 | grep -q . && $(PYTEST); }
+	$(PYTEST) || { test -e .pytest_cache/d/crashes/crashed && $(PYTEST); }
 	$(BIN)/python -m tests.chaos
 
 check: setup-tests compose-check ## Check format, lint, types, import layers, spelling, docs, Docker files

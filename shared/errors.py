@@ -19,7 +19,7 @@ FacemendError
 ├── ExecutionError      the run went wrong
 │   └── WorkerLost, Poisoned, DeadlineExceeded, PublishFailed (PublishRefused), Internal
 ├── ControlError        stops a run without ending the job; never stored with a job
-│   └── LeaseLost, JobCanceled, Draining, EngineCrashed, EngineLost
+│   └── LeaseLost, JobCanceled, Draining, EqualJobRuns, EngineCrashed, EngineLost
 └── CommandError        stops a process or a command; its detail is for the person who started it
     └── SettingsInvalid, ManifestInvalid, StackFailed, DatasetError, TrainingFailed
 

@@ -2,7 +2,8 @@
 
 A crash in native code ends the process, and the fault handler writes the stack of each thread
 between the lines of other tests. Here it writes them to a file of the process, and the last thing
-that the run prints is the stack of the thread that crashed.
+that the run prints is the stack of the thread that crashed. The file ``crashed`` says that there
+was a crash.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import faulthandler
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,19 +24,27 @@ def pytest_configure(config: pytest.Config) -> None:
     folder = _folder(config)
     worker = os.environ.get("PYTEST_XDIST_WORKER")
     if worker is None:
-        for old in folder.glob("*.txt"):
+        for old in folder.iterdir():
             old.unlink()
     else:
         # Open as long as the process runs.
         faulthandler.enable((folder / f"{worker}.txt").open("w"))
 
 
+@pytest.hookimpl(optionalhook=True)  # of pytest-xdist
+def pytest_testnodedown(node: Any, error: object) -> None:
+    if error:
+        with (_folder(node.config) / "crashed").open("a") as file:
+            file.write(f"{node.gateway.id}\n")
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
-    if "PYTEST_XDIST_WORKER" in os.environ:
+    crashed = _folder(config) / "crashed"
+    if "PYTEST_XDIST_WORKER" in os.environ or not crashed.exists():
         return
-    for report in sorted(_folder(config).glob("*.txt")):
-        if text := report.read_text():
-            print(f"\n{report.stem} crashed:\n{_of_current_thread(text)}")  # noqa: T201
+    for worker in crashed.read_text().split():
+        text = (crashed.parent / f"{worker}.txt").read_text()
+        print(f"\n{worker} crashed:\n{_of_current_thread(text)}")  # noqa: T201
 
 
 def _folder(config: pytest.Config) -> Path:
@@ -43,8 +53,11 @@ def _folder(config: pytest.Config) -> Path:
 
 
 def _of_current_thread(text: str) -> str:
-    """Return the first line, which names the signal, and the stack of the thread that got it."""
-    first, *rest = text.splitlines()
+    """Return the line that names the signal, and the stack of the thread that got it.
+
+    Those of the last crash: a child of the process may have crashed before, on purpose.
+    """
+    first, *rest = text[max(text.rfind("Fatal Python error"), 0) :].splitlines() or ["no stack"]
     begin = next((n for n, line in enumerate(rest) if line.startswith("Current thread")), 0)
     stack = rest[begin:]
     end = stack.index("") if "" in stack else len(stack)
