@@ -14,9 +14,18 @@ from PIL import Image
 from playwright.sync_api import Route, expect
 
 from tests.e2e.page.visitor import Visitor
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 Visit = Callable[..., Visitor]
+#: Counts the photos that the browser keeps.
+KEPT = """() => new Promise((resolve) => {
+  const open = indexedDB.open("facemend");
+  open.onsuccess = () => {
+    const count = open.result.transaction("photos").objectStore("photos").count();
+    count.onsuccess = () => { open.result.close(); resolve(count.result); };
+  };
+})"""
 
 
 def jobs(client: httpx.Client) -> list[dict[str, Any]]:
@@ -115,6 +124,7 @@ def test_after_a_reload_in_the_middle_everything_goes_on_and_nothing_is_done_twi
     expect(visitor.page.locator('.photo[data-state="sending"]')).to_have_count(2)
     expect(visitor.page.locator('.photo[data-state="asked"]')).to_have_count(2)
     visitor.page.unroute("**/v1/restorations")
+    eventually(lambda: visitor.page.evaluate(KEPT) == 6)
     visitor.reload()
     expect(visitor.photos).to_have_count(6)
     visitor.wait_until_done()

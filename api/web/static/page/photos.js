@@ -102,6 +102,7 @@ export class Photos extends EventTarget {
     const made = [...files].map((file, index) => new Photo({ name: file.name || t("photo.pasted"), file, owner: this.owner, addedAt: Date.now() - index }));
     this.all = [...made, ...this.all];
     this.tell("list");
+    for (const photo of made) this.keep(photo); // before the thumbnails take their time: the person may leave
     for (const photo of made) {
       photo.thumbnail = await makeThumbnail(photo.file);
       if (!this.all.includes(photo)) continue; // erased meanwhile
