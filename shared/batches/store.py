@@ -17,6 +17,7 @@ from shared.digest import digest
 from shared.errors import Conflict, Forbidden, IdempotencyInProgress, NotFound, QueueFull
 from shared.jobs.idempotency import FULL_S, reservation_key
 from shared.jobs.pools import ModelInPool, stored_pool
+from shared.jobs.queues import HasQueue
 from shared.jobs.record import pairs, to_job, to_json
 from shared.jobs.store import TOMBSTONE_S, JobStore
 from shared.jobs.workers import MeanWork, Workers
@@ -29,17 +30,11 @@ _MAX_DOORBELLS = 1000  # in one queue
 _USED = to_json(Conflict("Another request has used the upload.").problem())
 
 
-class BatchJob(Protocol):
+class BatchJob(HasQueue, Protocol):
     """What a record of a job is made of: a ``NewJob``, or one from a manifest."""
 
     @property
     def id(self) -> str: ...
-    @property
-    def model(self) -> str: ...
-    @property
-    def priority(self) -> str: ...
-    @property
-    def pool(self) -> str: ...
     @property
     def start_before_s(self) -> int | None: ...
     @property
