@@ -166,11 +166,17 @@ def finish_job(store: JobStore, job_id: str) -> str:
 
 def _cost_ms(client: Redis, calls: Callable[[], object]) -> float:
     """Return Redis' mean time in milliseconds for the scripts that ``calls`` runs."""
-    client.config_resetstat()
+    runs_before, us_before = _script_runs(client)
     calls()
+    runs, us = _script_runs(client)
+    return (us - us_before) / (runs - runs_before) / 1000
+
+
+def _script_runs(client: Redis) -> tuple[int, int]:
+    """Return how many scripts Redis has run, and for how many microseconds."""
     stats: Any = client.info("commandstats")
-    runs = [each for name, each in stats.items() if name in {"cmdstat_evalsha", "cmdstat_fcall"}]
-    return float(sum(each["usec"] for each in runs) / sum(each["calls"] for each in runs) / 1000)
+    each = stats.get("cmdstat_evalsha", {"calls": 0, "usec": 0})
+    return int(each["calls"]), int(each["usec"])
 
 
 def _elapsed_ms(call: Callable[[], object]) -> float:
