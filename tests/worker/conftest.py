@@ -35,6 +35,17 @@ Admit = Callable[..., NewJob]
 
 
 @pytest.fixture
+def one_torch_thread() -> Iterator[None]:
+    """Small networks only wait for each other in more, above all on a busy machine."""
+    import torch  # most tests of the worker need no torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def png() -> bytes:
     pixels = np.random.default_rng(1).integers(0, 256, (48, 64, 3), dtype=np.uint8)
     file = io.BytesIO()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +19,9 @@ CPU = torch.device("cpu")
 PACKAGED = CATALOGUE["realesrgan-x4plus-ncnn"].path(Path("nowhere"))
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread() -> Iterator[None]:
-    """Use one thread: spinning threads make small networks slow on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+@pytest.fixture(autouse=True)
+def _one_thread(one_torch_thread: None) -> None:
+    """Every test here runs a small network."""
 
 
 def tiny_network(fold: int = 1, blocks: int = 1) -> RRDBNet:

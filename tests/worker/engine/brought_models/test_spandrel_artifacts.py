@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +48,6 @@ def gfpgan() -> nn.Module:
     return GFPGAN().eval()  # type: ignore[no-any-return]
 
 
-@pytest.fixture
-def few_threads() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def saved(folder: Path, network: nn.Module, inside: str | None) -> Path:
     state: dict[str, Any] = dict(network.state_dict())
     torch.save({inside: state} if inside else state, folder / "other.pth")
@@ -64,7 +55,7 @@ def saved(folder: Path, network: nn.Module, inside: str | None) -> Path:
 
 
 def test_restoreformer_answers_as_the_network_of_spandrel(
-    tmp_path: Path, few_threads: None
+    tmp_path: Path, one_torch_thread: None
 ) -> None:
     network = restoreformer()
     artifacts = artifacts_of(saved(tmp_path, network, "params_ema"), 64)
@@ -79,7 +70,7 @@ def test_restoreformer_answers_as_the_network_of_spandrel(
 
 @pytest.mark.timeout(600)  # 90 million weights: this architecture has no smaller form
 def test_gfpgan_answers_as_the_network_of_spandrel_with_the_noise_in_its_file(
-    tmp_path: Path, few_threads: None
+    tmp_path: Path, one_torch_thread: None
 ) -> None:
     network = gfpgan()
     images = crops_to_images([face_like(512)])
