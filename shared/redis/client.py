@@ -6,8 +6,6 @@ record and all its indexes in one step, and they do not share a hash slot.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import redis
@@ -16,7 +14,7 @@ from redis.connection import AbstractConnection, parse_url
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelManagedConnection
 
-from shared.errors import Internal, Refused, SettingsInvalid, Unavailable
+from shared.errors import FacemendError, Internal, Refused, SettingsInvalid, Unavailable
 from shared.redis.request_deadline import limit_s, waiting
 from shared.redis.url import RedisUrl
 from shared.settings import Settings
@@ -141,23 +139,33 @@ def _watched_by_sentinels(url: RedisUrl, options: dict[str, Any]) -> redis.Redis
     return client
 
 
-@contextmanager
-def redis_errors() -> Iterator[None]:
+class redis_errors(waiting):  # noqa: N801  # used as a function, like ``contextlib.suppress``
     """Translate redis-py's errors: Unavailable for an outage, Internal for a bug of ours.
 
     Raises Refused, an Unavailable, if Redis responds that it cannot serve and did nothing. The
-    block counts as waiting for Redis (see ``shared.redis.request_deadline``).
+    block counts as waiting for Redis.
     """
-    with waiting("redis"):
-        try:
-            yield
-        except (redis.ResponseError, redis.DataError) as error:
-            words = any(word in str(error) for word in _NOT_NOW_WORDS)
-            if isinstance(error, _NOT_NOW) or words:
-                REDIS_ERRORS.labels("refused").inc()
-                raise Refused("The job store cannot serve at the moment") from error
-            REDIS_ERRORS.labels("bug").inc()
-            raise Internal(f"Redis refused a command: {error}") from error
-        except redis.RedisError as error:
-            REDIS_ERRORS.labels("unavailable").inc()
-            raise Unavailable("The job store does not respond") from error
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__("redis")
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        translated = error
+        if isinstance(error, redis.RedisError):
+            outcome, translated = _translate(error)
+            REDIS_ERRORS.labels(outcome).inc()
+        super().__exit__(kind, translated, traceback)
+        if translated is not None and translated is not error:
+            raise translated from error
+
+
+def _translate(error: redis.RedisError) -> tuple[str, FacemendError]:
+    """Return what the metric calls it, and our own error."""
+    if not isinstance(error, redis.ResponseError | redis.DataError):
+        return "unavailable", Unavailable("The job store does not respond")
+    words = any(word in str(error) for word in _NOT_NOW_WORDS)
+    if isinstance(error, _NOT_NOW) or words:
+        return "refused", Refused("The job store cannot serve at the moment")
+    return "bug", Internal(f"Redis refused a command: {error}")

@@ -18,12 +18,13 @@ import math
 import os
 import re
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha1
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import redis
@@ -34,8 +35,9 @@ from shared.telemetry import REDIS_SECONDS, timed
 _Argument = str | float | None
 _FOLDER = Path(__file__).parents[1] / "lua"
 
-#: Connections that a process keeps while it makes no call.
-_KEPT = 4
+#: Connections that a process keeps while it makes no call. More than those are closed one by one,
+#: each after so many seconds without a call: a new one costs more than a call.
+_KEPT, _SPARE_S = 4, 10.0
 #: Files of functions that scripts share. Each one uses functions of those before it.
 INCLUDES = (
     "common",
@@ -101,7 +103,8 @@ class Scripts:
         self._scripts = load_scripts(folder)
         self.client = client
         self._pool = client.connection_pool
-        self._idle: deque[Any] = deque()  # the last one used is used next
+        #: Connections, each after the time of its last call. The last one used is used next.
+        self._idle: deque[tuple[float, Any]] = deque()
 
     def run(self, name: str, /, **arguments: _Argument | Sequence[str | float]) -> Any:
         """Run one script and return what it returns.
@@ -109,8 +112,11 @@ class Scripts:
         The arguments are those that the script declares. Raises Unavailable, and TypeError for
         other arguments.
         """
-        with self._connection() as connection:
+        connection = self._take()
+        try:
             return self._run(connection, name, arguments)
+        finally:
+            self._give_back(connection)
 
     def run_replicated(
         self,
@@ -124,13 +130,16 @@ class Scripts:
 
         Returns what ``run`` returns, and how many replicas have it. Raises Unavailable.
         """
-        with self._connection() as connection:
+        connection = self._take()
+        try:
             answer = self._run(connection, name, arguments)
             if not replicas:
                 return answer, 0
             with redis_errors():
                 wait = ("WAIT", replicas, math.ceil(1000 * timeout_s))
                 return answer, int(_ask(connection, wait))
+        finally:
+            self._give_back(connection)
 
     def _run(self, connection: Any, name: str, arguments: Mapping[str, Any]) -> Any:
         script = self._scripts[name]
@@ -141,24 +150,20 @@ class Scripts:
             except redis.exceptions.NoScriptError:  # Redis does not know it yet
                 return _ask(connection, ("EVAL", script.text, 0, *values))
 
-    @contextmanager
-    def _connection(self) -> Iterator[Any]:  # redis-py publishes no types for it
-        connection = self._take()
-        try:
-            yield connection
-        finally:
-            if len(self._idle) < _KEPT:
-                self._idle.append(connection)
-            else:
-                connection.disconnect()
-
-    def _take(self) -> Any:
+    def _take(self) -> Any:  # redis-py publishes no types for a connection
         while self._idle:
             with suppress(IndexError):  # another thread was faster
-                connection = self._idle.pop()
+                _, connection = self._idle.pop()
                 if connection.pid == os.getpid():  # else another process may use it
                     return connection
         return self._pool.make_connection()
+
+    def _give_back(self, connection: Any) -> None:
+        now_s = monotonic()
+        self._idle.append((now_s, connection))
+        with suppress(IndexError):  # another thread has taken all of them
+            if len(self._idle) > _KEPT and now_s - self._idle[0][0] > _SPARE_S:
+                self._idle.popleft()[1].disconnect()
 
 
 def _ask(connection: Any, command: tuple[_Argument, ...]) -> Any:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import ast
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis import Redis
 
+from shared.redis import scripts as scripts_module
 from shared.redis.scripts import (
     INCLUDES,
     Scripts,
@@ -176,3 +180,29 @@ def test_other_arguments_are_refused_before_anything_is_sent(
 def test_a_script_must_declare_arguments_that_can_be_read(script: str) -> None:
     with pytest.raises(ValueError, match="script it d"):
         declared_arguments("it", script)
+
+
+def test_connections_are_kept_while_they_are_used_and_few_later(
+    echo: Scripts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = 2 * scripts_module._KEPT
+    all_at_once = threading.Barrier(together)
+    exchange = scripts_module._exchange
+
+    def exchange_together(connection: Any, command: tuple[Any, ...]) -> Any:
+        all_at_once.wait(10)
+        return exchange(connection, command)
+
+    with monkeypatch.context() as patch, ThreadPoolExecutor(together) as threads:
+        patch.setattr(scripts_module, "_exchange", exchange_together)
+        for run in [threads.submit(echo.run, "echo", **GIVEN) for _ in range(together)]:
+            run.result()
+    connections = {connection for _, connection in echo._idle}
+    echo.run("echo", **GIVEN)
+    assert {connection for _, connection in echo._idle} == connections
+    assert len(connections) == together
+
+    monkeypatch.setattr(scripts_module, "_SPARE_S", -1.0)
+    for _ in range(together):
+        echo.run("echo", **GIVEN)
+    assert len(echo._idle) == scripts_module._KEPT

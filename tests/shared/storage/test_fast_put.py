@@ -108,7 +108,18 @@ GOOD = b'HTTP/1.1 200 OK\r\nETag: "1"\r\nContent-Length: 0\r\n\r\n'
 
 
 @pytest.mark.parametrize(
-    "bad", [b"", b"HTTP/1.1 200", b"nonsense\r\n\r\n", b"HTTP/1.1 500 No\r\n\r\n", GOOD[:30]]
+    "bad",
+    [
+        b"",
+        b"HTTP/1.1 200",
+        b"nonsense\r\n\r\n",
+        b"HTTP/1.1 500 No\r\n\r\n",
+        b"HTTP/1.1 2OO OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: none\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + 200 * b"X: 1\r\n" + b"\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + 70_000 * b"1" + b"\r\n\r\n",
+        GOOD[:30],
+    ],
 )
 def test_a_bad_response_returns_none_and_the_next_write_succeeds(
     settings: Settings, bad: bytes
