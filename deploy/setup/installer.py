@@ -1,7 +1,7 @@
-"""Installs locked packages into an environment: with uv, or with pip where uv cannot be had.
+"""Installs locked packages with uv, which downloads and unpacks in parallel.
 
-uv downloads and unpacks in parallel. It does not read the configuration of pip, so what pip says of
-indexes, certificates and proxies is handed on.
+uv does not read the configuration of pip, so what pip says of indexes, certificates and proxies is
+handed on.
 """
 
 from __future__ import annotations
@@ -9,14 +9,11 @@ from __future__ import annotations
 import ast
 import hashlib
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 ROOT = Path(__file__).resolve().parents[2]
 REQUIREMENTS = ROOT / "requirements"
@@ -45,60 +42,41 @@ class InstallFailed(Exception):
 
 
 class Installer:
-    """Installs with uv; as a context manager, because uv lies in a temporary folder."""
+    """uv and its cache. On the disk of the environments, uv links files, and copies none."""
 
     def __init__(self, cache: Path) -> None:
-        """``cache`` is on the disk of the environments: uv then links files, and copies none."""
-        self._folder = Path(tempfile.mkdtemp(prefix="uv-", dir=cache))
-        self._uv: Path | None = None
-
-    def __enter__(self) -> Self:
-        lock = str(REQUIREMENTS / "installer.lock")
-        target = ["--target", str(self._folder / "program"), "--require-hashes", "-r", lock]
-        try:
-            run([*pip(Path(sys.executable)), "install", "--quiet", "--no-deps", *target])
-        except InstallFailed:
-            print("  uv cannot be installed; pip takes its place, and more time", flush=True)
-        else:
-            self._uv = self._folder / "program" / "bin" / "uv"
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
+        """Install uv into ``cache``, unless it is there. Raises InstallFailed."""
+        lock = REQUIREMENTS / "installer.lock"
+        folder = cache / f"uv-{hashlib.sha256(lock.read_bytes()).hexdigest()[:16]}"
+        self._uv, self._packages = folder / "bin" / "uv", cache / "packages"
+        if not self._uv.exists():
+            options = ["--quiet", "--no-deps", "--require-hashes", "--requirement", str(lock)]
+            with tempfile.TemporaryDirectory(dir=cache) as unfinished:
+                target = Path(unfinished) / "uv"
+                run([*pip(), "install", *options, "--target", str(target)])
+                target.rename(folder)
 
     def install(self, python: Path, *arguments: str, patient: bool = True) -> None:
         """Install into the environment of ``python``; only if ``patient``, wait for a slow index.
 
         Raises InstallFailed.
         """
-        if self._uv is None:
-            hurry = [] if patient else ["--retries", "0", "--timeout", "10"]
-            run([*pip(python), "install", *hurry, *arguments])
-            return
         argv = [str(self._uv), "pip", "install", "--python", str(python), "--no-config"]
         ours = {
-            "UV_CACHE_DIR": str(self._folder / "cache"),
+            "UV_CACHE_DIR": str(self._packages),
             "UV_INDEX_STRATEGY": "unsafe-best-match",  # as pip does; hashes say what is wanted
         }
-        hurry_of_uv = {} if patient else {"UV_HTTP_RETRIES": "0", "UV_HTTP_TIMEOUT": "10"}
-        run([*argv, *arguments], {**variables(os.environ), **ours, **hurry_of_uv})
+        hurry = {} if patient else {"UV_HTTP_RETRIES": "0", "UV_HTTP_TIMEOUT": "10"}
+        run([*argv, *arguments], {**variables(os.environ), **ours, **hurry})
 
 
-def pip(python: Path) -> list[str]:
-    """Return the command of the pip in the repository, for the environment of ``python``.
-
-    Raises InstallFailed if the file is damaged.
-    """
+def pip() -> list[str]:
+    """Return the command of the pip in the repository. Raises InstallFailed if it is damaged."""
     found = hashlib.sha256(PIP_WHEEL.read_bytes()).hexdigest()
     if found != PIP_SHA256:
         raise InstallFailed(f"{PIP_WHEEL} is damaged: sha256 {found}, expected {PIP_SHA256}")
     # Python can run a wheel as a zip file.
-    return [str(python), f"{PIP_WHEEL}/pip", "--no-input", "--disable-pip-version-check"]
+    return [sys.executable, f"{PIP_WHEEL}/pip", "--no-input", "--disable-pip-version-check"]
 
 
 def variables(environ: Mapping[str, str]) -> dict[str, str]:
@@ -106,7 +84,7 @@ def variables(environ: Mapping[str, str]) -> dict[str, str]:
 
     The later of two values counts, as for pip. What ``environ`` says to uv itself has precedence.
     """
-    argv = [*pip(Path(sys.executable)), "config", "list"]
+    argv = [*pip(), "config", "list"]
     listed = subprocess.run(argv, capture_output=True, text=True, check=False)  # noqa: S603
     found: dict[str, str] = {}
     for line in listed.stdout.splitlines():

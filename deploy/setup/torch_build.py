@@ -59,7 +59,7 @@ def install(installer: Installer, python: Path, environ: Mapping[str, str]) -> N
 
 if __name__ == "__main__":
     try:
-        with Installer(Path(tempfile.gettempdir())) as installer:
-            install(installer, Path(sys.argv[1]), os.environ)
+        with tempfile.TemporaryDirectory() as cache:
+            install(Installer(Path(cache)), Path(sys.argv[1]), os.environ)
     except InstallFailed as error:
         sys.exit(str(error))

