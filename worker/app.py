@@ -1,9 +1,9 @@
 """The worker process: ``python -m worker.app``. Everything is built here, once.
 
-It checks settings, Redis and storage, starts the decoder and the engine process, which loads and
-warms the models, and then listens. SIGTERM drains it: it accepts no new job, and running jobs
-finish within ``drain_s`` seconds or are released. This process imports no torch, OpenCV, numpy or
-Pillow.
+It starts the engine process, which loads and warms the models. Meanwhile it checks Redis and
+storage, and starts the decoder. Then it listens. SIGTERM drains it: it accepts no new job, and
+running jobs finish within ``drain_s`` seconds or are released. This process imports no torch,
+OpenCV, numpy or Pillow.
 """
 
 from __future__ import annotations
@@ -97,7 +97,6 @@ def serve(settings: Settings, load_restorers: LoadRestorers = LOAD_RESTORERS) ->
     The engine process imports and calls ``load_restorers``. Raises FacemendError if the worker
     cannot start.
     """
-    run_preflight(settings)
     activity, traces = Activity(settings.device), JobTraces()
 
     def on_batch(batch: DeviceBatch) -> None:
@@ -107,8 +106,10 @@ def serve(settings: Settings, load_restorers: LoadRestorers = LOAD_RESTORERS) ->
     engine = EngineSupervisor(settings, address_of(load_restorers), on_batch)
     decoder = Decoder(photo_limits(settings))
     try:
-        decoder.start()
         engine.start()
+        run_preflight(settings)  # while the models load
+        decoder.start()
+        engine.wait_until_ready()
         start_metrics_server(settings)
         worker = build(settings, engine, decoder, traces)
         zero_run_counters(model.name for model in engine.models)

@@ -63,11 +63,14 @@ class EngineSupervisor:
         )
 
     def start(self) -> None:
-        """Start the engine process and wait for its models.
+        """Start the engine process, which begins to load its models."""
+        self._thread.start()
+
+    def wait_until_ready(self) -> None:
+        """Wait for the models of the engine process.
 
         Raises the error of loading them, and ModelUnavailable if the process dies meanwhile.
         """
-        self._thread.start()
         with self._changed:
             self._changed.wait_for(lambda: self._process or self._why_lost)
             if self._why_lost:

@@ -48,6 +48,7 @@ def start(settings: Settings) -> Iterator[Callable[..., EngineSupervisor]]:
         engine = EngineSupervisor(changed, f"{RESTORERS}:{load}", batches)
         engines.append(engine)
         engine.start()
+        engine.wait_until_ready()
         return engine
 
     yield start
