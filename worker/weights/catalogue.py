@@ -98,7 +98,7 @@ _ENTRIES = (
         STARTER,
         f"{STARTER}.safetensors",
         "Apache-2.0",
-        sha256="ba19d60957ffebc47aa94208f8424e1ad954136134438b563ebea91ada4d19a2",
+        sha256="c2dccab2970acfc2cf6a8235454f1910f4a0d0462becd5d3d1c8f5b48bd4f01b",
         in_px=256,
         out_px=256,
         bundled=True,

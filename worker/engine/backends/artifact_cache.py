@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 #: Raise this when the same weights give another graph or another self-check: both are made again.
-VERSION = 2
+VERSION = 3
 SUFFIXES = {"onnx": ".onnx", "openvino": ".xml"}
 
 
