@@ -98,7 +98,7 @@ _ENTRIES = (
         STARTER,
         f"{STARTER}.safetensors",
         "Apache-2.0",
-        sha256="c2dccab2970acfc2cf6a8235454f1910f4a0d0462becd5d3d1c8f5b48bd4f01b",
+        sha256="14c422239a06b517ac7fa4085d219f00f5fdf218844b1a55d6171114dd1c7e4b",
         in_px=256,
         out_px=256,
         bundled=True,
