@@ -31,8 +31,8 @@ def measure_startup(report: Report, models_dir: Path, large: str) -> None:
         "`facemend restore` of a photo with one face, from the start of Python to the end. CPU "
         "time is user and system. In the first row of a model only its weights are on disk, and "
         "the exports are made; in the second row the exports are on disk too. Medians of "
-        f"{_STARTS} starts, except the first row. Peak memory is that of the benchmark itself where "
-        "the command needs less.",
+        f"{_STARTS} starts, except the first row. Peak memory is that of the benchmark itself "
+        "where the command needs less.",
     )
     rows = []
     for model in (STARTER, large):
