@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from worker.engine.faces.gradient_energy import gradient_energy
 from worker.engine.faces.paste_mask import face_mask
 from worker.training.data.degradations import Image
 
@@ -28,7 +28,7 @@ def gradient_ratio(image: Image, reference: Image, landmarks: NDArray[np.float64
     Accepts square crops of one size. A reference without any gradient gives 1.
     """
     mask = face_mask(landmarks, len(reference))
-    ours, theirs = (_gradient_energy(each, mask) for each in (image, reference))
+    ours, theirs = (gradient_energy(each, mask) for each in (image, reference))
     return ours / theirs if theirs > 0 else 1.0
 
 
@@ -36,9 +36,3 @@ def feature_distance(image: Image, reference: Image, features: Features) -> floa
     """Return how far a face detector's mean activations are from the reference's, as a share."""
     ours, theirs = (features(each)[_STAGE].mean((2, 3)) for each in (image, reference))
     return float((ours - theirs).norm() / theirs.norm().clamp(min=1e-6))
-
-
-def _gradient_energy(image: Image, mask: NDArray[np.float32]) -> float:
-    grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.float64)
-    down, right = np.gradient(grey)
-    return float(((down**2 + right**2) * mask).sum())
