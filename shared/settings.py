@@ -109,6 +109,8 @@ class Settings(BaseSettings):
     allow_fallback: bool = False  # use the next backend if one fails its self-check
     max_batch: Count = 16
     max_batch_wait_ms: Annotated[float, Field(ge=0)] = 5.0
+    shadow_model: str | None = None  # restores jobs of the served models again, to be compared
+    shadow_share: Annotated[float, Field(ge=0, le=1)] = 0.05  # of the jobs
 
     # Pools: groups of workers with queues of their own.
     pool: PoolName = "default"  # of this worker

@@ -46,6 +46,7 @@ from worker.jobs.places import DevicePlaces, FetchPlaces
 from worker.jobs.preflight import run_preflight
 from worker.jobs.result_cache import ResultCache
 from worker.jobs.runner import JobRunner
+from worker.jobs.shadow_recorder import ShadowRecorder
 from worker.jobs.thread_pool import JobThreadPool
 from worker.jobs.traces import JobTraces
 
@@ -103,7 +104,8 @@ def serve(settings: Settings, load_restorers: LoadRestorers = LOAD_RESTORERS) ->
         activity.count(batch)
         traces.record_batch(batch)
 
-    engine = EngineSupervisor(settings, address_of(load_restorers), on_batch)
+    shadow = ShadowRecorder(settings)
+    engine = EngineSupervisor(settings, address_of(load_restorers), on_batch, shadow.record)
     decoder = Decoder(photo_limits(settings))
     try:
         engine.start()

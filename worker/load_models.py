@@ -38,6 +38,21 @@ def load_restorers(settings: Settings) -> dict[str, Restorer]:
     return restorers
 
 
+def load_shadow(settings: Settings) -> Restorer:
+    """Load and warm the model of the shadow. Raises ModelUnavailable.
+
+    It runs one face at a time, so that no job waits long for the device.
+    """
+    from worker.engine.devices import choose_device, memory_bytes  # noqa: PLC0415
+
+    name = settings.shadow_model or settings.default_model
+    memory = partial(memory_bytes, choose_device(settings.device))
+    on_batch = partial(batch_metrics.on_batch, name, memory=memory)
+    restorer = load_model(settings, name, max_batch=1, on_batch=on_batch)
+    restorer.warm_up()
+    return restorer
+
+
 def load_model(settings: Settings, model: str | None = None, **overrides: Any) -> Restorer:
     """Load a model (default: ``settings.default_model``); ``overrides``: as in ``load_restorer``.
 

@@ -69,6 +69,16 @@ CACHE_LOOKUPS = Counter(
     "Lookups of the result of an equal job.",
     ["model", "outcome"],
 )
+SHADOW_RUNS = Counter(
+    "facemend_shadow_runs",
+    "Jobs that a model restored again in the shadow of a served one, by outcome.",
+    ["model", "over", "outcome", "reason"],
+)
+SHADOW_FIGURES = Counter(
+    "facemend_shadow_figures",
+    "Sums of the figures of shadow runs.",
+    ["model", "over", "figure"],
+)
 DOORBELLS = Counter(
     "facemend_doorbells", "Doorbells sent, by process and outcome.", ["by", "outcome"]
 )

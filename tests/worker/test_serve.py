@@ -22,6 +22,7 @@ from redis import Redis
 from deploy.embedded.child_process import ChildProcess, free_port
 from shared.jobs.job import Job, Priority, Status
 from shared.jobs.queues import QueueName
+from shared.jobs.shadow_sums import ShadowSums
 from shared.jobs.store import JobStore
 from shared.queue.celery_queue import RESTORE_TASK, Doorbell, make_celery
 from shared.settings import Settings
@@ -296,6 +297,27 @@ def test_the_metrics_of_the_engine_are_among_those_of_the_worker(
     metrics = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text
     assert 'facemend_batch_faces_sum{model="scripted"} 2.0' in metrics
     assert 'facemend_jobs_ended_total{code="",model="scripted",status="succeeded"} 1.0' in metrics
+
+
+@pytest.mark.usefixtures("dispatcher")
+@pytest.mark.parametrize(("act", "reason"), [("fail", "internal"), ("crash", "crashed")])
+def test_jobs_do_not_suffer_from_a_shadow_that_fails_or_ends_the_engine_process(
+    start: Start, submit_act: Submit, store: JobStore, redis: Redis, *, act: str, reason: str
+) -> None:
+    worker = start(shadow_model=act, shadow_share=1)
+    worker.wait_until(lambda: f"{act} runs in the shadow" in worker.log_tail(200), timeout_s=30)
+    jobs = [submit_act(Act.SLEEP) for _ in range(3)]
+    eventually(lambda: all(status_of(store, job) is Status.SUCCEEDED for job in jobs))
+    sums = ShadowSums(store.scripts)
+    eventually(lambda: (record := sums.latest(act, MODEL)) and reason in record.failed)
+    after = submit_act(Act.INVERT)
+    eventually(lambda: status_of(store, after) is Status.SUCCEEDED)
+    for job in (*jobs, after):
+        assert spent(redis, job) == {}
+        result = store.get(job.tenant, job.id).result or {}
+        assert (result["model"]["name"], result["model"]["sha256"]) == (MODEL, "0" * 64)
+        assert attempt_of(store, job) == 1
+    assert worker.running
 
 
 @pytest.mark.usefixtures("redis")

@@ -15,6 +15,8 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from shared.errors import FacemendError, Internal, ModelUnavailable
@@ -22,16 +24,16 @@ from shared.settings import Settings
 from shared.telemetry import bind, configure_logging
 from worker.decoder.decoded_photo import DecodedPhoto
 from worker.engine_process import batch_metrics, protocol
+from worker.engine_process.lost_device import exit_if_device_is_broken
 from worker.engine_process.protocol import RestoreRequest
 from worker.engine_process.spawn import prepare_spawned_process
 
 if TYPE_CHECKING:
     from worker.engine_process.request_handler import ImageRestorer, RequestHandler
+    from worker.engine_process.shadow import Shadow
+    from worker.engine_process.shadow_report import ShadowReport
 
 _log = logging.getLogger("worker.engine_process")
-EXIT_DEVICE_BROKEN = 70
-#: After one of these errors the device works again only in a new process.
-_BROKEN_DEVICE = ("CUDA error", "CUDA failure", "HIP error")
 
 
 class _Stopped(Exception):
@@ -51,11 +53,13 @@ def main() -> None:
     configure_logging(settings, "engine")
     batch_metrics.send_with(lambda content: protocol.send(control, content))
     try:
-        load = _import_loader(first["load_restorers"])
+        load = _import_loader(first["load_restorers"], control)
         load_request, _ = protocol.receive(control)
         if load_request is None:
             return
-        handler = load(settings)
+        if not load_request["shadow"]:
+            settings = settings.model_copy(update={"shadow_model": None})
+        handler, shadow = load(settings)
     except FacemendError as error:
         protocol.send(control, {"load_error": protocol.encode_error(error)})
         return
@@ -67,20 +71,40 @@ def main() -> None:
         )
         return
     protocol.send(control, {"models": handler.models})
+    shadow.start(handler.is_busy)
     _serve(control, handler)
     os._exit(0)  # jobs that still run have no reader any more
 
 
-def _import_loader(load_restorers: str) -> Callable[[Settings], RequestHandler]:
+def _import_loader(
+    load_restorers: str, control: socket.socket
+) -> Callable[[Settings], tuple[RequestHandler, Shadow]]:
     """Import everything that loading needs; return the function that loads."""
     from worker.engine_process.request_handler import RequestHandler  # noqa: PLC0415  # with numpy
+    from worker.engine_process.shadow import Shadow  # noqa: PLC0415  # with numpy
 
     name, _, function = load_restorers.partition(":")
     module = importlib.import_module(name)
     load: Callable[[Settings], Mapping[str, ImageRestorer]] = getattr(module, function)
     if hasattr(module, "prepare"):
         module.prepare()
-    return lambda settings: RequestHandler(load(settings))
+
+    def report(content: ShadowReport) -> None:
+        with suppress(OSError):  # the worker is gone, so this process ends too
+            protocol.send(control, {"shadow": asdict(content)})
+
+    def load_all(settings: Settings) -> tuple[RequestHandler, Shadow]:
+        restorers = load(settings)
+        shadow = Shadow(
+            settings.shadow_model if hasattr(module, "load_shadow") else None,
+            lambda: module.load_shadow(settings),
+            share=settings.shadow_share,
+            served=[restorer.info for restorer in restorers.values()],
+            report=report,
+        )
+        return RequestHandler(restorers, shadow.offer), shadow
+
+    return load_all
 
 
 def _serve(control: socket.socket, handler: RequestHandler) -> None:
@@ -119,7 +143,7 @@ class _Job:
             self._send({"error": protocol.encode_error(error)})
         except Exception as error:  # noqa: BLE001  # the log gets the details, the worker none
             _log.exception("the engine failed")
-            _exit_if_device_is_broken(error)
+            exit_if_device_is_broken(error)
             self._send({"error": protocol.encode_error(Internal())})
         else:
             try:
@@ -147,16 +171,6 @@ class _Job:
 
     def _send(self, message: Mapping[str, Any], *files: int) -> None:
         protocol.send(self._replies, message, files)
-
-
-def _exit_if_device_is_broken(error: BaseException | None) -> None:
-    """Exit if this process has lost the device: a new process gets it back."""
-    while error is not None:
-        words = str(error)
-        if any(sign in words for sign in _BROKEN_DEVICE) and "out of memory" not in words:
-            _log.error("the device is lost to this process")
-            os._exit(EXIT_DEVICE_BROKEN)
-        error = error.__cause__
 
 
 if __name__ == "__main__":

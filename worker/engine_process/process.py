@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import socket
 import subprocess
 import threading
@@ -24,6 +25,7 @@ from worker.engine_process.batch_metrics import DeviceBatch
 from worker.engine_process.crash_attribution import InFlightJob, find_suspects
 from worker.engine_process.protocol import RestoreRequest
 from worker.engine_process.result_file import ResultFile
+from worker.engine_process.shadow_report import OnShadow, ShadowReport, ShadowWatch
 from worker.engine_process.spawn import settings_without_secrets, spawn
 
 _log = logging.getLogger(__name__)
@@ -56,6 +58,8 @@ class EngineProcess:
         self._device_steps = 0
         self._in_flight: list[InFlightJob] = []
         self._suspects: tuple[str, ...] = ()
+        self._shadow = ShadowWatch()
+        self.shadow_blamed: ShadowReport | None = None  # once reaped: the shadow, and no job
         with theirs:
             self._process = spawn(theirs.fileno(), self._crash_output)
         settings_json = settings_without_secrets(settings)
@@ -81,9 +85,12 @@ class EngineProcess:
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    def load_models(self) -> None:
-        """Have the models loaded; ``wait_until_loaded`` waits for them."""
-        self._send({"load_models": True})
+    def load_models(self, *, shadow: bool) -> None:
+        """Have the models loaded; ``wait_until_loaded`` waits for those that are served.
+
+        With ``shadow``, that of the settings is loaded after them.
+        """
+        self._send({"load_models": True, "shadow": shadow})
 
     def wait_until_loaded(self, timeout_s: float) -> list[dict[str, Any]]:
         """Return the loaded models, ``ModelInfo`` as JSON.
@@ -107,12 +114,17 @@ class EngineProcess:
         models: list[dict[str, Any]] = message["models"]
         return models
 
-    def receive_batches(self, on_batch: Callable[[DeviceBatch], None]) -> None:
-        """Pass on every batch until the process dies."""
+    def receive_reports(self, on_batch: Callable[[DeviceBatch], None], on_shadow: OnShadow) -> None:
+        """Pass on every batch and what the shadow reports, until the process dies."""
         while True:
             message, _ = protocol.receive(self._control)
             if message is None:
                 return
+            if "shadow" in message:
+                report = ShadowReport.decode(message["shadow"])
+                self._shadow.record(report)
+                on_shadow(report)
+                continue
             self._device_steps += 1
             on_batch(DeviceBatch(**message))
 
@@ -131,7 +143,11 @@ class EngineProcess:
         stack = os.pread(self._crash_output, _CRASH_OUTPUT_BYTES, 0).decode(errors="replace")
         os.close(self._crash_output)
         death = self._killed_for or exit_in_words(self._process.returncode)
-        self._suspects = find_suspects(self._in_flight, stack, self._stalled_s)
+        if not self._shut_down:
+            by_kernel = not self._killed_for and self._process.returncode == -signal.SIGKILL
+            self.shadow_blamed = self._shadow.blame(killed=by_kernel)
+        if not self.shadow_blamed:
+            self._suspects = find_suspects(self._in_flight, stack, self._stalled_s)
         self._reaped.set()
         if not self._shut_down:
             ENGINE_DEATHS.labels(death).inc()

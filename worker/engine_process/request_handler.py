@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from typing import Any, Protocol
 
@@ -41,11 +43,26 @@ class ImageRestorer(Protocol):
     def detect(self, photo: Photo, on_progress: OnProgress = ...) -> Detection: ...
 
 
+#: Receives each restoration once its result file is complete. Returns at once, raises nothing.
+OnRestored = Callable[[RestoreRequest, Photo, Restoration, ModelInfo], None]
+
+
+def _ignore(*_: object) -> None:
+    """Nobody wants to know."""
+
+
 class RequestHandler:
     """Handles restore requests with the loaded models. Thread-safe, as the restorers are."""
 
-    def __init__(self, restorers: Mapping[str, ImageRestorer]) -> None:
-        self._restorers = restorers
+    def __init__(
+        self, restorers: Mapping[str, ImageRestorer], on_restored: OnRestored = _ignore
+    ) -> None:
+        self._restorers, self._on_restored = restorers, on_restored
+        self._lock, self._in_flight = threading.Lock(), 0
+
+    def is_busy(self) -> bool:
+        """Whether a job runs now."""
+        return self._in_flight > 0
 
     @property
     def models(self) -> list[dict[str, Any]]:
@@ -63,10 +80,20 @@ class RequestHandler:
         restorer = self._restorer(request.model)
         handle = self._detect if request.kind == Kind.DETECTION else self._restore
         try:
-            with crops_of(request.job_id):
+            with self._job(), crops_of(request.job_id):
                 return handle(restorer, request, photo, on_progress)
         except MemoryError as error:
             raise OutOfMemory("this machine has too little memory for this photo") from error
+
+    @contextmanager
+    def _job(self) -> Iterator[None]:
+        with self._lock:
+            self._in_flight += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._in_flight -= 1
 
     def _restore(
         self,
@@ -84,7 +111,9 @@ class RequestHandler:
             restoration = restorer.restore(photo, options, on_progress, faces)
         restored = sum(face.status == "restored" for face in restoration.faces)
         on_progress("publishing", restored, len(restoration.faces))
-        return _write_result(request, photo, restoration, restorer.info)
+        result = _write_result(request, photo, restoration, restorer.info)
+        self._on_restored(request, photo, restoration, restorer.info)
+        return result
 
     def _detect(
         self,

@@ -18,6 +18,7 @@ from worker.engine_process.crash_attribution import CrashAttribution
 from worker.engine_process.process import EngineProcess, NotAccepted
 from worker.engine_process.protocol import RestoreRequest
 from worker.engine_process.result_file import ResultFile
+from worker.engine_process.shadow_report import OnShadow
 from worker.engine_process.shared_exclusive_lock import SharedExclusiveLock
 
 _log = logging.getLogger(__name__)
@@ -42,12 +43,14 @@ class EngineSupervisor:
         settings: Settings,
         load_restorers: str,
         on_batch: OnBatch = lambda _batch: None,
+        on_shadow: OnShadow = lambda _report: None,
     ) -> None:
         self.models: tuple[ServedModel, ...] = ()
         self.lost = threading.Event()  # there is no process, and there will be none
         self._settings = settings
         self._load_restorers = load_restorers
-        self._on_batch = on_batch
+        self._on_batch, self._on_shadow = on_batch, on_shadow
+        self._with_shadow = True  # until a process may have died of it
         self._lock = SharedExclusiveLock()
         self._changed = threading.Condition()
         self._crashes = CrashAttribution()
@@ -159,7 +162,7 @@ class EngineSupervisor:
                 self._give_up(error, before)
                 break
             self._accept_jobs(process, models, before)
-            process.receive_batches(self._on_batch)
+            process.receive_reports(self._on_batch, self._on_shadow)
             if not self._reap(process):
                 break
             before = process
@@ -177,7 +180,7 @@ class EngineSupervisor:
             self._loading = process
         if spare and spare is not process:
             spare.reap()
-        process.load_models()
+        process.load_models(shadow=self._with_shadow)
         return process
 
     def _spawn(self) -> EngineProcess:
@@ -209,6 +212,12 @@ class EngineSupervisor:
                 self._faults[process] = Fault.WORKER
                 self._changed.notify_all()
                 return False
+        if process.shadow_blamed:
+            _log.error("the engine process may have died of its shadow, which is now switched off")
+            self._with_shadow = False
+            self._on_shadow(process.shadow_blamed)
+            return True
+        with self._changed:
             self._crashes.record_crash(process.in_flight, process.suspects)
             if not self._crashes.worker_at_fault:
                 return True

@@ -27,7 +27,7 @@ class Activity:
         """Count a batch, here and in the metrics of the process."""
         batch_metrics.count(batch)
         with self._lock:
-            self._faces += len(batch.waits_s)
+            self._faces += sum(map(bool, batch.job_ids))  # not those of the shadow
             self._run_s += batch.run_s
             if batch.memory:
                 self._memory_bytes = batch.memory[0]

@@ -43,9 +43,9 @@ def start(settings: Settings) -> Iterator[Callable[..., EngineSupervisor]]:
     engines: list[EngineSupervisor] = []
 
     def start(load: str = "load_restorers", **changes: Any) -> EngineSupervisor:
-        batches = changes.pop("on_batch", lambda _batch: None)
+        reports = [changes.pop(name, lambda _: None) for name in ("on_batch", "on_shadow")]
         changed = settings.model_copy(update=changes)
-        engine = EngineSupervisor(changed, f"{RESTORERS}:{load}", batches)
+        engine = EngineSupervisor(changed, f"{RESTORERS}:{load}", *reports)
         engines.append(engine)
         engine.start()
         engine.wait_until_ready()

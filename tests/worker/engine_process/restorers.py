@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import threading
@@ -12,7 +13,7 @@ from enum import IntEnum
 from shared.errors import NoFaceFound, WeightsInvalid
 from shared.settings import Settings
 from tests.worker.scripted import MODEL, ScriptedRestorer
-from worker.engine import FaceOptions, Restoration
+from worker.engine import FaceOptions, ModelInfo, Restoration
 from worker.engine.batching.batch_report import BatchReport
 from worker.engine.stage_timer import OnProgress
 from worker.engine_process import batch_metrics
@@ -21,6 +22,7 @@ from worker.imaging.decode import Photo
 # Files beside the models:
 STOPPED = "stopped"  # exists after the abandoned job has stopped
 GO = "go"  # jobs that wait may continue once it exists
+SHADOW = "shadow"  # exists after the model of the shadow was loaded
 
 
 class Act(IntEnum):
@@ -116,6 +118,27 @@ _ACTIONS: dict[Act, Callable[[], None]] = {
 
 def load_restorers(settings: Settings) -> dict[str, ActingRestorer]:
     return {MODEL: ActingRestorer(settings)}
+
+
+class ShadowRestorer(ScriptedRestorer):
+    """The model that runs in the shadow; its name says what it does with each photo."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(_ACTIONS.get(Act[name.upper()], lambda: None))
+        self._name = name
+
+    @property
+    def info(self) -> ModelInfo:
+        return dataclasses.replace(super().info, name=self._name, sha256="1" * 64)
+
+
+def load_shadow(settings: Settings) -> ShadowRestorer:
+    """``die_loading``: a model that ends the process while it is loaded."""
+    name = settings.shadow_model or ""
+    if name == "die_loading":
+        _crash()
+    settings.models_dir.joinpath(SHADOW).touch()
+    return ShadowRestorer(name)
 
 
 def load_once(settings: Settings) -> dict[str, ActingRestorer]:

@@ -14,8 +14,9 @@ from PIL import Image
 from shared.errors import ModelUnavailable, OutOfMemory
 from tests.worker.engine.photos import file_of, gradient, turned
 from tests.worker.scripted import MODEL, ScriptedRestorer, restore_request
-from worker.engine import FaceOptions, Restoration
+from worker.engine import FaceOptions, ModelInfo, Restoration
 from worker.engine.stage_timer import OnProgress
+from worker.engine_process.protocol import RestoreRequest
 from worker.engine_process.request_handler import RequestHandler
 from worker.engine_process.result_file import ResultFile
 from worker.imaging.decode import Photo, decode
@@ -138,3 +139,17 @@ def test_what_a_file_lost_when_it_was_written_is_a_warning() -> None:
     with ResultFile(handler.handle(restore_request(), photo, quietly)) as result:
         (warning,) = result.metadata["warnings"]
     assert "written anew" in warning
+
+
+def test_a_restoration_is_passed_on_when_its_result_file_is_complete() -> None:
+    passed: list[tuple[str, int, bool]] = []
+
+    def on_restored(request: RestoreRequest, photo: Photo, done: Restoration, _: ModelInfo) -> None:
+        assert photo is PHOTO
+        passed.append((request.job_id, len(done.faces), handler.is_busy()))
+
+    handler = RequestHandler({MODEL: ScriptedRestorer()}, on_restored)
+    with ResultFile(handler.handle(restore_request(), PHOTO, quietly)) as result:
+        assert result.pictures
+    assert passed == [("job_1", 1, True)]
+    assert not handler.is_busy()

@@ -15,5 +15,6 @@ def test_a_worker_announces_its_places_and_what_it_did_since_the_last_time() -> 
     assert (state.fetches, state.fetches_in_use, state.memory_bytes) == (16, 0, 5)
     assert state.faces_per_s > 0
     assert 0 < state.busy <= 1
+    activity.count(DeviceBatch("shadow", 2.0, 0.0, [0.1], [""]))  # its face is of no job
     later = activity.state(device, fetches)
     assert (later.faces_per_s, later.busy, later.memory_bytes) == (0, 0, 5)
