@@ -17,6 +17,7 @@ from shared.settings import Settings, load_settings
 from worker.commands.exit_codes import EXIT_MODEL, errors_as_exit_codes, exit_codes_help, line_of
 from worker.commands.models.add import add
 from worker.commands.models.promote import promote
+from worker.commands.models.shadow import shadow
 from worker.weights.added_models import added_entries
 from worker.weights.catalogue import CATALOGUE, GPEN_LICENCE, LICENCES, find_entry
 from worker.weights.download import pull
@@ -32,6 +33,7 @@ facemend models pull gpen-bfr-512
 facemend models pull gpen-bfr-512 --from s3://bucket/weights
 facemend models add restorer.onnx --size 512 --template ffhq --licence Apache-2.0
 facemend models verify
+facemend models shadow mine-2 --over mine
 facemend models promote mine-2 --over mine --photos val.zip
 
 The weights are in FACEMEND_MODELS_DIR. Exit codes: 0 success, 2 wrong command or setting, 3 weights
@@ -49,6 +51,7 @@ def models() -> None:
 
 models.add_command(add)
 models.add_command(promote)
+models.add_command(shadow)
 
 
 @models.command("list", epilog=_EPILOG)
