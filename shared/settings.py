@@ -101,6 +101,7 @@ class Settings(BaseSettings):
     default_model: str = "facemend-starter"
     served_models: Annotated[tuple[str, ...], NoDecode] = ()  # empty: the default model
     models_dir: Path = Path.home() / ".cache" / "facemend" / "models"
+    model_watch_s: Annotated[float, Field(ge=0)] = 2.0  # between looks at served files; 0: none
     models_url: str | None = None  # a mirror of the weights: https://…, s3://bucket/prefix or path
     accepted_licences: Annotated[tuple[str, ...], NoDecode] = ()
     device: str = "auto"

@@ -48,6 +48,11 @@ JOBS_REVIVED = Counter(
 )
 SWEPT = Counter("facemend_swept", "Objects without an owner that were deleted.", ["what"])
 ENGINE_DEATHS = Counter("facemend_engine_deaths", "Engine processes that died.", ["cause"])
+MODELS_REPLACED = Counter(
+    "facemend_models_replaced",
+    "Files of served models that were replaced; changed: the worker serves the new one.",
+    ["model", "outcome"],
+)
 STAGE_SECONDS = Histogram(
     "facemend_stage_seconds", "Time a job spent in a stage.", ["model", "stage"], buckets=_SECONDS
 )

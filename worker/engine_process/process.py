@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
+import selectors
 import signal
 import socket
 import subprocess
@@ -14,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from shared.errors import EngineCrashed, ModelUnavailable
+from shared.errors import EngineCrashed, FacemendError
 from shared.process_control import exit_in_words
 from shared.settings import Settings
 from shared.telemetry import ENGINE_DEATHS
@@ -36,7 +38,15 @@ _CRASH_OUTPUT_BYTES = 8_000
 
 
 class NotAccepted(Exception):
-    """The process died before it had the job, so it cannot have died of it."""
+    """The process died or was retired before it had the job, so it cannot have died of it."""
+
+
+def await_messages(processes: Sequence[EngineProcess], timeout_s: float) -> Sequence[EngineProcess]:
+    """Wait until some of these processes have sent a message or ended; return those."""
+    with selectors.PollSelector() as selector:
+        for process in processes:
+            selector.register(process, selectors.EVENT_READ, process)
+        return [key.data for key, _ in selector.select(timeout_s)]
 
 
 class EngineProcess:
@@ -46,20 +56,25 @@ class EngineProcess:
     """
 
     def __init__(self, settings: Settings, load_restorers: str) -> None:
+        self.models: list[dict[str, Any]] | None = None  # ``ModelInfo`` as JSON, once loaded
+        self.load_error: FacemendError | None = None
+        self._load_by_s = math.inf
         self._stall_s = settings.stall_s
         self._control, theirs = protocol.socket_pair()
         self._crash_output = memory_file.create("crash-output")
         self._lock = threading.Lock()
         self._gone = threading.Event()
         self._reaped = threading.Event()
-        self._shut_down = False
+        self._shut_down = self._retired = False
         self._killed_for = ""
         self._stalled_s: float | None = None
         self._device_steps = 0
         self._in_flight: list[InFlightJob] = []
         self._suspects: tuple[str, ...] = ()
         self._shadow = ShadowWatch()
-        self.shadow_blamed: ShadowReport | None = None  # once reaped: the shadow, and no job
+        # Once reaped, if no job is to blame:
+        self.shadow_blamed: ShadowReport | None = None
+        self.crowded_out = False  # killed because two processes needed too much memory
         with theirs:
             self._process = spawn(theirs.fileno(), self._crash_output)
         settings_json = settings_without_secrets(settings)
@@ -85,53 +100,50 @@ class EngineProcess:
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    def load_models(self, *, shadow: bool) -> None:
-        """Have the models loaded; ``wait_until_loaded`` waits for those that are served.
+    def fileno(self) -> int:
+        """The control socket, for ``await_messages``."""
+        return self._control.fileno()
+
+    def load_models(self, timeout_s: float, *, shadow: bool) -> None:
+        """Have the models loaded; ``receive`` hears of those that are served.
 
         With ``shadow``, that of the settings is loaded after them.
         """
+        self._load_by_s = time.monotonic() + timeout_s
         self._send({"load_models": True, "shadow": shadow})
 
-    def wait_until_loaded(self, timeout_s: float) -> list[dict[str, Any]]:
-        """Return the loaded models, ``ModelInfo`` as JSON.
+    def kill_if_too_slow(self, timeout_s: float) -> None:
+        """Kill the process if it has not loaded the models in time."""
+        if self.models is None and time.monotonic() > self._load_by_s:
+            self.kill(f"not ready after {timeout_s:g} s")
 
-        Raises the error of loading them, and ModelUnavailable if the process dies or is too slow.
+    def receive(self, on_batch: Callable[[DeviceBatch], None], on_shadow: OnShadow) -> bool:
+        """Receive a message: the models, the error of loading them, a batch, or of the shadow.
+
+        Returns False if the process has ended, or ends.
         """
-        give_up_s = time.monotonic() + timeout_s
-        message: dict[str, Any] | None = {}
-        while message is not None and not message.keys() & {"models", "load_error"}:
-            self._control.settimeout(max(0.001, give_up_s - time.monotonic()))
-            try:
-                message, _ = protocol.receive(self._control)  # may be a batch of the warm-up
-            except TimeoutError:
-                self.kill(f"not ready after {timeout_s:g} s")
-        self._control.settimeout(None)
+        message, _ = protocol.receive(self._control)
         if message is None:
-            raise ModelUnavailable(f"the engine process died at its start: {self.reap()}")
+            return False
         if "load_error" in message:
-            self.reap()
-            raise protocol.decode_error(message["load_error"])
-        models: list[dict[str, Any]] = message["models"]
-        return models
-
-    def receive_reports(self, on_batch: Callable[[DeviceBatch], None], on_shadow: OnShadow) -> None:
-        """Pass on every batch and what the shadow reports, until the process dies."""
-        while True:
-            message, _ = protocol.receive(self._control)
-            if message is None:
-                return
-            if "shadow" in message:
-                report = ShadowReport.decode(message["shadow"])
-                self._shadow.record(report)
-                on_shadow(report)
-                continue
+            self.load_error = protocol.decode_error(message["load_error"])
+            self._shut_down = True
+        elif "models" in message:
+            self.models = message["models"]
+        elif "shadow" in message:
+            report = ShadowReport.decode(message["shadow"])
+            self._shadow.record(report)
+            on_shadow(report)
+        elif self.models is not None:  # before, it is one of the warm-up
             self._device_steps += 1
             on_batch(DeviceBatch(**message))
+        return True
 
-    def reap(self) -> str:
+    def reap(self, *, crowded: bool = False) -> str:
         """Wait for the exit of a dying process, and log the crash report.
 
-        Returns how it died, in words.
+        ``crowded``: another process had models, too. If this one was killed then, memory was short
+        because of both, and nothing is blamed for it. Returns how it died, in words.
         """
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_EXIT_TIMEOUT_S)
@@ -143,10 +155,11 @@ class EngineProcess:
         stack = os.pread(self._crash_output, _CRASH_OUTPUT_BYTES, 0).decode(errors="replace")
         os.close(self._crash_output)
         death = self._killed_for or exit_in_words(self._process.returncode)
-        if not self._shut_down:
-            by_kernel = not self._killed_for and self._process.returncode == -signal.SIGKILL
+        by_kernel = not self._killed_for and self._process.returncode == -signal.SIGKILL
+        self.crowded_out = crowded and by_kernel
+        if not (self._shut_down or self.crowded_out):
             self.shadow_blamed = self._shadow.blame(killed=by_kernel)
-        if not self.shadow_blamed:
+        if not (self.shadow_blamed or self.crowded_out):
             self._suspects = find_suspects(self._in_flight, stack, self._stalled_s)
         self._reaped.set()
         if not self._shut_down:
@@ -160,6 +173,12 @@ class EngineProcess:
             | ({"stack": stack} if stack else {}),
         )
         return death
+
+    def retire(self) -> None:
+        """Accept no more jobs, and exit when those in flight have ended."""
+        with self._lock:
+            self._retired = True
+            self._shut_down_if_done()
 
     def shut_down(self, *, kill: bool = False) -> None:
         """Close the control socket, at whose end the process exits; or kill it at once."""
@@ -176,7 +195,7 @@ class EngineProcess:
             self._process.kill()
 
     def _send(self, message: dict[str, Any]) -> None:
-        with contextlib.suppress(OSError):  # dead already: ``wait_until_loaded`` says how it died
+        with contextlib.suppress(OSError):  # dead already: ``reap`` says how it died
             protocol.send(self._control, message)
 
     # --- for the threads of jobs ------------------------------------------------------------
@@ -207,9 +226,9 @@ class EngineProcess:
                 raise  # the job stays in flight, for the crash report
             except BaseException:
                 self._stop_job(ours)
-                self._in_flight.remove(job)
+                self._end_job(job)
                 raise
-            self._in_flight.remove(job)
+            self._end_job(job)
             return result
 
     def is_suspect(self, job_id: str, check: Callable[[], None]) -> bool:
@@ -222,13 +241,22 @@ class EngineProcess:
         self, job: InFlightJob, request: RestoreRequest, replies: socket.socket, photo: int
     ) -> None:
         with self._lock:
-            if self._gone.is_set():
+            if self._retired or self._gone.is_set():
                 raise NotAccepted
             try:
                 protocol.send(self._control, asdict(request), [replies.fileno(), photo])
             except OSError as error:
                 raise NotAccepted from error
             self._in_flight.append(job)
+
+    def _end_job(self, job: InFlightJob) -> None:
+        with self._lock:
+            self._in_flight.remove(job)
+            self._shut_down_if_done()
+
+    def _shut_down_if_done(self) -> None:
+        if self._retired and not self._in_flight:
+            self.shut_down()
 
     def _follow(
         self,

@@ -16,7 +16,7 @@ from shared.errors import EngineCrashed
 from shared.settings import Settings
 from tests.worker.engine_process import restorers
 from tests.worker.engine_process.restorers import Act
-from tests.worker.scripted import restore_request
+from tests.worker.scripted import MODEL, restore_request
 from worker.decoder import memory_file
 from worker.decoder.decoded_photo import DecodedPhoto
 from worker.decoder.photo_arrays import write_photo
@@ -31,6 +31,8 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(
         _env_file=None,
         models_dir=tmp_path,
+        served_models=(MODEL,),
+        model_watch_s=0.1,
         stall_s=1.0,
         engine_start_s=30.0,
         api_key_pepper="pepper-of-the-tests",  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 import signal
 import threading
@@ -23,6 +24,7 @@ from worker.imaging.decode import Photo
 STOPPED = "stopped"  # exists after the abandoned job has stopped
 GO = "go"  # jobs that wait may continue once it exists
 SHADOW = "shadow"  # exists after the model of the shadow was loaded
+LOAD = "load"  # a file that says ``slow`` is loaded once it exists
 
 
 class Act(IntEnum):
@@ -45,10 +47,15 @@ def _act_of(photo: Photo) -> Act:
 
 
 class ActingRestorer(ScriptedRestorer):
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, sha256: str = "0" * 64) -> None:
         super().__init__()
+        self._sha256 = sha256
         self._stopped = settings.models_dir / STOPPED
         self._go = settings.models_dir / GO
+
+    @property
+    def info(self) -> ModelInfo:
+        return dataclasses.replace(super().info, sha256=self._sha256)
 
     def restore(
         self, photo: Photo, options: FaceOptions, on_progress: OnProgress = lambda *_: None
@@ -139,6 +146,18 @@ def load_shadow(settings: Settings) -> ShadowRestorer:
         _crash()
     settings.models_dir.joinpath(SHADOW).touch()
     return ShadowRestorer(name)
+
+
+def load_file(settings: Settings) -> dict[str, ActingRestorer]:
+    """The restorer of a file, whose words say what happens to those who load it."""
+    data = (settings.models_dir / f"{MODEL}.safetensors").read_bytes()
+    if data.startswith(b"damaged"):
+        raise WeightsInvalid("the file is damaged")
+    if data.startswith(b"deadly"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    while data.startswith(b"slow") and not (settings.models_dir / LOAD).exists():
+        time.sleep(0.02)
+    return {MODEL: ActingRestorer(settings, hashlib.sha256(data).hexdigest())}
 
 
 def load_once(settings: Settings) -> dict[str, ActingRestorer]:
