@@ -39,12 +39,18 @@ class ResultCache:
         ``data``, the photo, is kept for that start if it came from a URL, which may work only once.
         Raises LeaseLost.
         """
-        content = self._content(claim.job, file)
+        model = next((each for each in self.models() if each.name == claim.job.model), None)
+        if model is None or claim.job.kind is not Kind.RESTORATION:
+            return None
+        content = content_of(claim.job.request, file.sha256, model)
         if content is None:
             return None
         gone: str | None = None
         keep = partial(publisher.keep_photo, data)
         while (equal := self._find(claim, content, gone, keep)) is not None:
+            if not _is_of(equal, model):
+                gone = equal.id  # the file was replaced between its lookup and its run
+                continue
             try:
                 published = publisher.publish_copy(file, equal)
             except InputNotFound:
@@ -57,12 +63,6 @@ class ResultCache:
                 return published
         self._count(claim, "miss")
         return None
-
-    def _content(self, job: Job, file: InputFile) -> str | None:
-        model = next((each for each in self.models() if each.name == job.model), None)
-        if model is None or job.kind is not Kind.RESTORATION:
-            return None
-        return content_of(job.request, file.sha256, model)
 
     def _find(
         self, claim: Claim, content: str, gone: str | None, keep: Callable[[], None]
@@ -87,3 +87,8 @@ class ResultCache:
 
     def _count(self, claim: Claim, outcome: str) -> None:
         CACHE_LOOKUPS.labels(model=claim.job.model, outcome=outcome).inc()
+
+
+def _is_of(job: Job, model: ServedModel) -> bool:
+    """Return whether the result was made by this model with these weights."""
+    return job.result is not None and job.result["model"]["sha256"] == model.sha256

@@ -176,6 +176,26 @@ def test_a_job_runs_itself_if_an_object_of_the_result_is_gone(
     assert run(submit(output={"comparison": True})).cached
 
 
+def test_a_result_of_other_weights_is_no_result_of_an_equal_job(
+    submit: Submit, worker: JobRunner, store: JobStore, counted: Callable[[str], float]
+) -> None:
+    """The file of the model was replaced after the first job was looked up, and before its run."""
+    announced = [dataclasses.replace(SERVED, sha256="f" * 64)]
+    cache = ResultCache(store.runs, lambda: announced)
+    worker = dataclasses.replace(worker, pipeline=dataclasses.replace(worker.pipeline, cache=cache))
+
+    def run(job: Job) -> Job:
+        worker.restore(job.id)
+        return store.get(job.tenant, job.id)
+
+    jobs = [run(submit()), run(submit())]
+    assert [result_of(job)["model"]["sha256"] for job in jobs] == ["0" * 64] * 2
+    assert [job.cached for job in jobs] == [False, False]
+    announced[0] = SERVED
+    assert [run(submit()).cached, run(submit()).cached] == [False, True]
+    assert (counted("miss"), counted("hit")) == (3, 1)
+
+
 def test_a_job_runs_itself_if_the_storage_copies_nothing(
     submit: Submit, worker: JobRunner, store: JobStore, storage: ObjectStorage
 ) -> None:

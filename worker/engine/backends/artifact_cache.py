@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shared.atomic_file import replaced_atomically
+from shared.errors import WeightsInvalid
 from worker.engine.backends.self_check import SelfCheck, load_self_check, make_self_check
 from worker.weights.safe_loading import errors_name_file, load_state
+from worker.weights.verification import file_sha256
 
 if TYPE_CHECKING:
     from worker.engine.gpen.networks import Generator
@@ -65,11 +67,17 @@ class ArtifactCache:
 
     @cached_property
     def self_check(self) -> SelfCheck:
-        """The saved self-check, or a new one that is then saved."""
+        """The saved self-check, or a new one that is then saved.
+
+        All that is loaded or exported later is compared with it, so it must not be that of another
+        file: raises WeightsInvalid if the weights were replaced since they got their hash.
+        """
         file = self.folder / f"{self._name}-proof.npz"
         saved = load_self_check(file)
         if saved is None:
             saved = self.make_self_check()
+            if file_sha256(self.weights) != self.sha256:
+                raise WeightsInvalid(f"{self.weights} was replaced while it was loaded")
             with replaced_atomically(file) as unfinished:
                 saved.save(unfinished)
         return saved

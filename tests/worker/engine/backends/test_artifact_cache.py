@@ -5,13 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.torch import load_file, save_file
 
-from shared.errors import ModelUnavailable
+from shared.errors import ModelUnavailable, WeightsInvalid
 from tests.worker.engine.backends.conftest import CPU
 from worker.engine.backends.artifact_cache import SUFFIXES, ArtifactCache
 from worker.engine.backends.export import export
 from worker.engine.backends.self_check import SelfCheck
 from worker.engine.backends.torch_backend import TorchBackend
+from worker.weights.verification import file_sha256
 
 
 def contents(folder: Path) -> set[str]:
@@ -29,8 +31,20 @@ def test_an_export_is_made_once_and_then_found(artifacts: ArtifactCache, form: s
 
 
 def test_other_weights_have_their_own_export(artifacts: ArtifactCache, tmp_path: Path) -> None:
-    other = ArtifactCache(artifacts.folder, artifacts.weights, "f" * 64)
+    copy = tmp_path / "copy.safetensors"
+    save_file(load_file(artifacts.weights), copy, metadata={"another": "file"})
+    other = ArtifactCache(artifacts.folder, copy, file_sha256(copy))
     assert other.export("onnx") != artifacts.export("onnx")
+
+
+def test_weights_that_were_replaced_after_they_got_their_hash_leave_nothing_behind(
+    artifacts: ArtifactCache,
+) -> None:
+    """Else the hash would for ever stand for the graph of another file."""
+    replaced = ArtifactCache(artifacts.folder, artifacts.weights, "f" * 64)
+    with pytest.raises(WeightsInvalid, match="was replaced while it was loaded"):
+        replaced.export("onnx")
+    assert contents(artifacts.folder) == set()
 
 
 @pytest.mark.parametrize("form", SUFFIXES)
