@@ -11,21 +11,31 @@ in float32: to round that sum 69 times, or the picture once, would be visible.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from shared.errors import WeightsInvalid
-from worker.engine.background.tiles import tiles
+from worker.engine.background.tiles import Axis, Span, tiles
+from worker.engine.background.upscaler import Finish, OnStep
 from worker.weights.safe_loading import load_strictly
 
-#: Receives the number of blocks that are done; may raise to stop.
-OnBlock = Callable[[int], None]
-
+#: What a tile looks at around itself, in pixels of the body. The network could look 349 px far; on
+#: photographs and on noise, what lies beyond this distance changes no answer by more than 1/255
+#: (measured: docs/models.md).
+MARGIN_PX = 80
+#: Side of a tile without its margins, in pixels of the body. With them it is 1024; what that
+#: takes of memory is in docs/models.md.
+TILE_PX = 864
+#: The output is made in pieces of this side (in pixels of the body): it is 16 times as large.
+_PIECE_PX = 128
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _MAX_BLOCKS, _MAX_WIDTH = 64, 256
 _RESIDUAL = 0.2
 _DENSE_REACH_PX = 5  # receptive field of a dense block on each side: 1 per convolution
@@ -100,11 +110,19 @@ class ResidualBlock(nn.Module):
 
 
 class RRDBNet(nn.Module):
-    """Enlarges RGB pictures (0 to 1) by ``config.scale``; the output may slightly exceed 0 to 1."""
+    """Enlarges RGB pictures (0 to 1) by ``scale``; the output may slightly exceed 0 to 1.
+
+    It is a `Network` of the upscaler: its steps are its blocks.
+    """
+
+    grid = 1
+    tile_px = TILE_PX
+    usual_precision = "auto"
 
     def __init__(self, config: RRDBConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.scale, self.fold = config, config.scale, config.fold
+        self.margin_px, self.steps = min(MARGIN_PX, config.reach_px), config.blocks
         width = config.features
         self.conv_first = _conv(3 * config.fold**2, width)
         self.body = nn.Sequential(
@@ -120,14 +138,14 @@ class RRDBNet(nn.Module):
         """Convert (N, 3, H, W) to (N, 3, scale·H, scale·W); H and W are multiples of ``fold``."""
         return self.enlarge(self.analyse(x))
 
-    def analyse(self, x: Tensor, on_block: OnBlock = lambda _done: None) -> Tensor:
+    def analyse(self, x: Tensor, on_step: OnStep = lambda _done: None) -> Tensor:
         """Run the body, nearly all of the work. Return features (N, C, H/fold, W/fold), float32."""
         if self.config.fold > 1:
             x = functional.pixel_unshuffle(x, self.config.fold)
         first = features = _run(self.conv_first, x).float()
         for done, block in enumerate(self.body, 1):
             features = block(features)
-            on_block(done)
+            on_step(done)
         return first + _run(self.conv_body, features).float()
 
     def enlarge(self, features: Tensor) -> Tensor:
@@ -137,12 +155,33 @@ class RRDBNet(nn.Module):
             features = _activate(conv(doubled))
         return _run(self.conv_last, _activate(self.conv_hr(features)))
 
-    def to_precision(self, dtype: torch.dtype) -> Self:
-        """Convert the weights to ``dtype``, except the last layer, which makes the picture."""
+    def place(self, device: torch.device, precision: str) -> None:
+        """Move to the device. The last layer, which makes the picture, stays in float32."""
+        self.eval().requires_grad_(False).to(device)
         for name, layer in self.named_children():
             if name != "conv_last":
-                layer.to(dtype)
-        return self
+                layer.to(_DTYPES[precision])
+        for _, conv in self.convolutions():
+            conv.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub
+
+    def draw(
+        self, x: Tensor, rows: Span, columns: Span, finish: Finish, on_step: OnStep
+    ) -> NDArray[np.float32]:
+        """Enlarge ``x``; the layers after the body run piece by piece."""
+        features = self.analyse(x, on_step)
+        down, across = (
+            _pieces(
+                Span(Axis(length, TAIL_REACH_PX), kept.start // self.fold, kept.stop // self.fold)
+            )
+            for length, kept in zip(features.shape[2:], (rows.kept(), columns.kept()), strict=True)
+        )
+        return np.concatenate(
+            [np.concatenate([finish(self._piece(features, r, c)) for c in across], 1) for r in down]
+        )
+
+    def _piece(self, features: Tensor, rows: Span, columns: Span) -> Tensor:
+        y = self.enlarge(features[:, :, rows.seen, columns.seen])
+        return y[:, :, rows.kept(4), columns.kept(4)]
 
     def convolutions(self) -> Iterator[tuple[str, nn.Conv2d]]:
         """Yield all convolutions by name, in the order in which they run."""
@@ -213,3 +252,7 @@ def _run(conv: nn.Module, x: Tensor) -> Tensor:
 
 def _activate(x: Tensor) -> Tensor:
     return functional.leaky_relu(x, 0.2, inplace=True)
+
+
+def _pieces(span: Span) -> list[Span]:
+    return span.parts(-(-(span.stop - span.start) // _PIECE_PX))

@@ -1,4 +1,4 @@
-"""Runs an RRDBNet on its device: enlarges an image of any size, tile by tile."""
+"""Enlarges an image of any size with a network, tile by tile."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -15,47 +15,71 @@ from torch import Tensor
 from torch.nn import functional
 
 from shared.errors import ModelUnavailable, OutOfMemory
-from worker.engine.background.rrdbnet import TAIL_REACH_PX, OnBlock, RRDBNet
-from worker.engine.background.tiles import Axis, Span, Tile, tiles
+from worker.engine.background.tiles import Span, Tile, tiles
 from worker.engine.devices import Device, is_out_of_memory, torch_device
 
 #: Receives the pixels of the photo so far and in total; may raise to stop.
 OnPixels = Callable[[int, int], None]
-#: What a tile looks at around itself, in pixels of the body. The network could look 349 px far; on
-#: photographs and on noise, what lies beyond this distance changes no answer by more than 1/255
-#: (measured: docs/models.md).
-MARGIN_PX = 80
-#: Side of a tile without its margins, in pixels of the body. With them it is 1024; what that
-#: takes of memory is in docs/models.md.
-TILE_PX = 864
+#: Receives the number of steps of a network that are done; may raise to stop.
+OnStep = Callable[[int], None]
+#: Makes pixels, (H, W, 3) of whole numbers, of a part of the output, (1, 3, H, W).
+Finish = Callable[[Tensor], NDArray[np.float32]]
 #: Tiles are halved down to this side if memory runs out.
 MIN_TILE_PX = 32
-#: The output is made in pieces of this side (in pixels of the body): it is 16 times as large.
-_PIECE_PX = 128
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Network(Protocol):
+    """What the upscaler runs.
+
+    It enlarges ``scale`` times. The sides of its input are multiples of ``fold``. Tiles begin at
+    multiples of ``grid``, are at most about ``tile_px`` wide, and the network sees ``margin_px``
+    around each; these three are in units of ``fold`` pixels. A tile takes ``steps`` + 1 steps.
+    ``usual_precision`` is what ``auto`` means.
+    """
+
+    @property
+    def scale(self) -> int: ...
+    @property
+    def fold(self) -> int: ...
+    @property
+    def grid(self) -> int: ...
+    @property
+    def tile_px(self) -> int: ...
+    @property
+    def margin_px(self) -> int: ...
+    @property
+    def steps(self) -> int: ...
+    @property
+    def usual_precision(self) -> str: ...
+
+    def place(self, device: torch.device, precision: str) -> None:
+        """Move to the device. Raises ModelUnavailable if it cannot run in this precision."""
+
+    def draw(
+        self, x: Tensor, rows: Span, columns: Span, finish: Finish, on_step: OnStep
+    ) -> NDArray[np.float32]:
+        """Enlarge ``x``, (1, 3, H, W) in 0 to 1, and return the finished rows and columns."""
 
 
 class Upscaler:
-    """An RRDBNet on a device. It is thread-safe: calls take turns, tile by tile."""
+    """A network on a device. It is thread-safe: calls take turns, tile by tile."""
 
     def __init__(
         self,
-        network: RRDBNet,
+        network: Network,
         device: Device,
         precision: str,
         *,
-        tile_px: int = TILE_PX,
-        margin_px: int = MARGIN_PX,
+        tile_px: int | None = None,
+        margin_px: int | None = None,
     ) -> None:
-        config = network.config
-        self._network = network.eval().requires_grad_(False).to_precision(_DTYPES[precision])
-        for _, conv in self._network.to(torch_device(device)).convolutions():
-            conv.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub
         self._device, self._precision = torch_device(device), precision
-        self._fold, self.scale = config.fold, config.scale
-        self._blocks = config.blocks
-        self._tile_px = tile_px * config.fold
-        self._margin_px = min(margin_px, config.reach_px) * config.fold
+        network.place(self._device, precision)
+        self._network, self.scale, self._fold = network, network.scale, network.fold
+        self._grid = network.grid * self._fold
+        self._tile_px = (tile_px or network.tile_px) * self._fold
+        self._margin_px = (network.margin_px if margin_px is None else margin_px) * self._fold
+        self._min_tile_px = max(MIN_TILE_PX * self._fold, self._grid)
         self._turn = threading.Lock()
 
     def upscale(
@@ -76,12 +100,12 @@ class Upscaler:
         shape = (padded.shape[0] * scale, padded.shape[1] * scale, 3)
         answer = _blank(shape, image.dtype)
         pending = deque(
-            tiles(*padded.shape[:2], side=self._tile_px, margin=self._margin_px, grid=self._fold)
+            tiles(*padded.shape[:2], side=self._tile_px, margin=self._margin_px, grid=self._grid)
         )
         meter = _Meter(on_pixels, sum(tile.pixels for tile in pending))
         while pending:
             tile = pending.popleft()
-            part = self._try(padded, tile, average, partial(meter.part, tile, self._blocks))
+            part = self._try(padded, tile, average, partial(meter.part, tile, self._network.steps))
             if part is None:
                 pending = deque(q for each in (tile, *pending) for q in self._quarters(each))
                 continue
@@ -90,52 +114,32 @@ class Upscaler:
         return answer[: height * scale, : width * scale]
 
     def _quarters(self, tile: Tile) -> list[Tile]:
-        if tile.side_px <= MIN_TILE_PX * self._fold:
+        if tile.side_px <= self._min_tile_px:
             raise OutOfMemory(
                 f"even a tile of {tile.side_px} px does not fit while the background is enlarged"
             )
         return tile.quarters()
 
     def _try(
-        self, image: NDArray[Any], tile: Tile, average: int, on_block: OnBlock
+        self, image: NDArray[Any], tile: Tile, average: int, on_step: OnStep
     ) -> NDArray[Any] | None:
         """Return the tile's part of the output; None if memory ran out."""
         try:
             with self._turn, torch.inference_mode():
-                return self._run(image, tile, average, on_block)
+                return self._run(image, tile, average, on_step)
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
                 return None
             raise
 
-    def _run(
-        self, image: NDArray[Any], tile: Tile, average: int, on_block: OnBlock
-    ) -> NDArray[Any]:
+    def _run(self, image: NDArray[Any], tile: Tile, average: int, on_step: OnStep) -> NDArray[Any]:
         highest = float(np.iinfo(image.dtype).max)
         seen = image[tile.rows.seen, tile.columns.seen].astype(np.float32)
         x = torch.from_numpy(seen).to(self._device).permute(2, 0, 1)[None] / highest
-        features = self._network.analyse(x, on_block)
-        rows, columns = (
-            Span(Axis(length, TAIL_REACH_PX), kept.start // self._fold, kept.stop // self._fold)
-            for length, kept in zip(
-                features.shape[2:], (tile.rows.kept(), tile.columns.kept()), strict=True
-            )
-        )
-        return np.concatenate(
-            [
-                np.concatenate(
-                    [self._piece(features, r, c, average, highest) for c in _pieces(columns)], 1
-                )
-                for r in _pieces(rows)
-            ]
-        ).astype(image.dtype)
+        finish = partial(self._finish, average=average, highest=highest)
+        return self._network.draw(x, tile.rows, tile.columns, finish, on_step).astype(image.dtype)
 
-    def _piece(
-        self, features: Tensor, rows: Span, columns: Span, average: int, highest: float
-    ) -> NDArray[np.float32]:
-        """Return a part of the output, (H, W, 3) of whole numbers."""
-        y = self._network.enlarge(features[:, :, rows.seen, columns.seen])
-        y = y[:, :, rows.kept(4), columns.kept(4)]
+    def _finish(self, y: Tensor, *, average: int, highest: float) -> NDArray[np.float32]:
         if not bool(y.isfinite().all()):
             raise ModelUnavailable(
                 f"the network that enlarges the background answered with no numbers in "
@@ -154,8 +158,8 @@ class _Meter:
         self._on_pixels, self._total = on_pixels, total
         self._done = self._told = 0
 
-    def part(self, tile: Tile, blocks: int, blocks_done: int) -> None:
-        self._tell(self._done + tile.pixels * blocks_done // (blocks + 1))
+    def part(self, tile: Tile, steps: int, steps_done: int) -> None:
+        self._tell(self._done + tile.pixels * steps_done // (steps + 1))
 
     def whole(self, tile: Tile) -> None:
         self._done += tile.pixels
@@ -164,10 +168,6 @@ class _Meter:
     def _tell(self, pixels: int) -> None:
         self._told = max(self._told, pixels)
         self._on_pixels(self._told, self._total)
-
-
-def _pieces(span: Span) -> list[Span]:
-    return span.parts(-(-(span.stop - span.start) // _PIECE_PX))
 
 
 def _pad(image: NDArray[Any], grid: int) -> NDArray[Any]:

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from shared.errors import JobCanceled, ModelUnavailable, OutOfMemory
 from worker.engine.background.ncnn_weights import read_ncnn
-from worker.engine.background.rrdbnet import OnBlock, RRDBConfig, RRDBNet, load_rrdbnet
-from worker.engine.background.upscaler import Upscaler
+from worker.engine.background.rrdbnet import RRDBConfig, RRDBNet, load_rrdbnet
+from worker.engine.background.upscaler import OnStep, Upscaler
 
 CPU = torch.device("cpu")
 Noise = NDArray[np.uint8]
@@ -77,8 +77,8 @@ class Cramped(RRDBNet):
 
     room = 0
 
-    def analyse(self, x: Tensor, on_block: OnBlock = lambda _done: None) -> Tensor:
-        features = super().analyse(x, on_block)
+    def analyse(self, x: Tensor, on_step: OnStep = lambda _done: None) -> Tensor:
+        features = super().analyse(x, on_step)
         if x.shape[2] * x.shape[3] > self.room:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
         return features
