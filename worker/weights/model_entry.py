@@ -18,7 +18,7 @@ OPEN_LICENCES = frozenset(
 )
 
 Task = Literal["restore", "colorize"]
-#: What reads a restorer's file: our own network, ONNX Runtime or OpenVINO, or spandrel.
+#: What reads the file: our own networks, ONNX Runtime or OpenVINO, or spandrel.
 Format = Literal["gpen", "onnx", "spandrel"]
 ValueRange = Literal["-1..1", "0..1", "0..255"]
 Channels = Literal["rgb", "bgr"]
@@ -37,10 +37,11 @@ class ModelEntry:
     file. ``url`` None: the file is in the package, or it is the operator's. ``package``: the file
     is in this other package, which the extra ``extra`` installs. ``task``: what a restorer does to
     faces. ``template`` (of the alignment), ``in_px`` and ``out_px`` (sides of input and output) are
-    None for detectors, and for files that contain them. ``bytes``: size of the file. ``good_at``:
-    one line for people who choose. ``confirmed`` is False if fewer than two public sources agree on
-    the address and the hash. ``format``: see `Format`; ``value_range`` and ``channels`` are those
-    of an ONNX file's pixels, in and out.
+    None for detectors, and for files that contain them. ``scale``: how many times an upscaler
+    enlarges. ``bytes``: size of the file. ``good_at``: one line for people who choose.
+    ``confirmed`` is False if fewer than two public sources agree on the address and the hash.
+    ``format``: see `Format`; ``value_range`` and ``channels`` are those of an ONNX file's pixels,
+    in and out.
     """
 
     name: str
@@ -54,6 +55,7 @@ class ModelEntry:
     template: str | None = None
     in_px: int | None = None
     out_px: int | None = None
+    scale: int | None = None
     bundled: bool = False
     package: str | None = None
     extra: str | None = None

@@ -32,6 +32,7 @@ facemend models list
 facemend models pull gpen-bfr-512
 facemend models pull gpen-bfr-512 --from s3://bucket/weights
 facemend models add restorer.onnx --size 512 --template ffhq --licence Apache-2.0
+facemend models add 4x-mine.safetensors --kind upscaler --licence CC-BY-4.0
 facemend models verify
 facemend models shadow mine-2 --over mine
 facemend models promote mine-2 --over mine --photos val.zip
@@ -65,7 +66,7 @@ def list_models() -> None:
     for entry in entries:
         use = entry.kind if entry.task == "restore" else entry.task
         size = "" if entry.bytes is None else f"{entry.bytes / 1e6:.0f}"
-        px = str(entry.out_px or "")
+        px = f"x{entry.scale}" if entry.scale else str(entry.out_px or "")
         table.add_row(entry.name, use, px, size, _state(entry, settings))
     Console().print(table)
     for entry in entries:

@@ -236,12 +236,19 @@ def _tally(_settings: Settings, request: _Request) -> None:
 
 
 def _enlarge(settings: Settings) -> Candidate:
-    from worker.engine.background import load_enlarger
     from worker.engine.devices import choose_device
+    from worker.engine.load_enlarger import load_enlarger
     from worker.training.measure.candidates import enlarged_by
 
     device = choose_device(settings.device)
-    return enlarged_by(load_enlarger(settings.models_dir, device, settings.precision))
+    return enlarged_by(
+        load_enlarger(
+            settings.models_dir,
+            device,
+            settings.precision,
+            accepted_licences=settings.accepted_licences,
+        )
+    )
 
 
 def judge_of_aligned_faces(settings: Settings, where: str = "ffhq") -> Judge:

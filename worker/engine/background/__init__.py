@@ -1,10 +1,10 @@
-"""The background: enlarges a photo two or four times with Real-ESRGAN (arXiv 2107.10833).
+"""The background: enlarges a photo two or four times.
 
-``rrdbnet`` is the network; ``ncnn_weights`` reads weights in ncnn's format. ``upscaler`` enlarges an
-image of any size with a network, tile by tile. ``photo_enlarger`` enlarges a photo with its alpha.
+``upscaler`` enlarges an image of any size with a network, tile by tile. ``rrdbnet`` is that of
+Real-ESRGAN (arXiv 2107.10833); ``ncnn_weights`` reads its weights in ncnn's format.
+``photo_enlarger`` enlarges a photo with its alpha.
 """
 
-from worker.engine.background.load_enlarger import load_enlarger
 from worker.engine.background.photo_enlarger import MAX_PIXELS, PhotoEnlarger, no_enlarger
 
-__all__ = ["MAX_PIXELS", "PhotoEnlarger", "load_enlarger", "no_enlarger"]
+__all__ = ["MAX_PIXELS", "PhotoEnlarger", "no_enlarger"]

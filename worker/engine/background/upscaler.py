@@ -79,7 +79,6 @@ class Upscaler:
         self._grid = network.grid * self._fold
         self._tile_px = (tile_px or network.tile_px) * self._fold
         self._margin_px = (network.margin_px if margin_px is None else margin_px) * self._fold
-        self._min_tile_px = max(MIN_TILE_PX * self._fold, self._grid)
         self._turn = threading.Lock()
 
     def upscale(
@@ -114,11 +113,12 @@ class Upscaler:
         return answer[: height * scale, : width * scale]
 
     def _quarters(self, tile: Tile) -> list[Tile]:
-        if tile.side_px <= self._min_tile_px:
+        quarters = tile.quarters()
+        if tile.side_px <= MIN_TILE_PX * self._fold or len(quarters) == 1:
             raise OutOfMemory(
                 f"even a tile of {tile.side_px} px does not fit while the background is enlarged"
             )
-        return tile.quarters()
+        return quarters
 
     def _try(
         self, image: NDArray[Any], tile: Tile, average: int, on_step: OnStep

@@ -11,6 +11,7 @@ from shared.errors import ModelUnavailable, WeightsInvalid
 from worker.engine.backends.artifact_cache import ArtifactCache
 from worker.engine.backends.self_check import SelfCheck
 from worker.engine.brought_models.outputs import require_picture
+from worker.engine.brought_models.spandrel_loading import load_descriptor
 from worker.weights.model_entry import ModelEntry
 from worker.weights.safe_loading import errors_name_file, load_state
 
@@ -65,35 +66,8 @@ def load_network(state: dict[str, Any]) -> nn.Module:
 
     Raises WeightsInvalid for another architecture, ModelUnavailable if spandrel is not installed.
     """
-    from worker.engine.faces.torchvision_compat import import_torchvision  # noqa: PLC0415 - torch
-
-    import_torchvision()  # spandrel imports it
-    try:
-        from spandrel import (  # noqa: PLC0415 - optional
-            ArchRegistry,
-            ArchSupport,
-            ModelLoader,
-            UnsupportedModelError,
-            canonicalize_state_dict,
-        )
-        from spandrel.architectures.GFPGAN import GFPGANArch  # noqa: PLC0415 - optional
-        from spandrel.architectures.RestoreFormer import RestoreFormerArch  # noqa: PLC0415 - optional
-    except ImportError as missing:
-        raise ModelUnavailable(
-            f"{missing.name} is not installed: pip install facemend[spandrel]"
-        ) from None
-    registry = ArchRegistry()
-    for architecture in (GFPGANArch(), RestoreFormerArch()):
-        registry.add(ArchSupport.from_architecture(architecture))
-    try:
-        loaded = ModelLoader("cpu", registry).load_from_state_dict(canonicalize_state_dict(state))
-    except UnsupportedModelError:
-        raise WeightsInvalid(
-            "these weights are neither GFPGAN's (1.2 to 1.4) nor RestoreFormer's"
-        ) from None
-    except Exception as error:  # noqa: BLE001 - a wrong shape or key raises any error
-        raise WeightsInvalid(f"these weights cannot be loaded: {error!s:.300}") from None
-    network: nn.Module = loaded.model
+    what = "those of GFPGAN (1.2 to 1.4) or RestoreFormer"
+    network: nn.Module = load_descriptor(state, what, ("GFPGAN", "RestoreFormer")).model
     return network
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from shared.errors import ImageTooManyPixels
 from tests.worker.engine.conftest import save_tiny_model
 from worker.engine import FaceOptions, Restoration, Restorer, load_restorer
-from worker.engine.background import load_enlarger
+from worker.engine.load_enlarger import load_enlarger
 from worker.imaging.decode import Photo
 from worker.imaging.geometry import crop, enlarged, similarity, template_points
 

@@ -86,7 +86,7 @@ def test_gfpgan_answers_as_the_network_of_spandrel_with_the_noise_in_its_file(
 
 def test_a_checkpoint_of_another_architecture_is_refused(tmp_path: Path) -> None:
     path = saved(tmp_path, nn.Linear(3, 3), None)
-    with pytest.raises(WeightsInvalid, match=r"other.pth.* neither GFPGAN's"):
+    with pytest.raises(WeightsInvalid, match=r"other.pth.* not those of GFPGAN"):
         artifacts_of(path, 512).self_check  # noqa: B018
 
 

