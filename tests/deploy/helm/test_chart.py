@@ -26,7 +26,12 @@ from shared.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[3]
 CHART = ROOT / "deploy" / "helm" / "facemend"
-KUBERNETES = "1.31"
+CHART_YAML = yaml.safe_load((CHART / "Chart.yaml").read_text())
+#: The oldest version that the chart allows, and the newest whose schemas the package has.
+KUBERNETES = (
+    CHART_YAML["kubeVersion"].removeprefix(">=")[:4],
+    kubernetes_validate.latest_version(),
+)
 SECRET = {"apiKeyPepper": "a-pepper-of-the-tests", "redisPassword": "p"}
 EXTERNAL: dict[str, Any] = {
     "redis": {"url": "rediss://redis.example:6379/0"},
@@ -64,7 +69,12 @@ EVERYTHING: dict[str, Any] = EXTERNAL | {
         "prometheusRule": {"enabled": True},
         "dashboard": {"enabled": True},
     },
-    "networkPolicy": {"apiFrom": [{"namespaceSelector": {"matchLabels": {"name": "ingress"}}}]},
+    "serviceAccountName": "may-use-the-bucket",
+    "networkPolicy": {
+        "apiFrom": [{"namespaceSelector": {"matchLabels": {"name": "ingress"}}}],
+        "metricsFrom": [{"namespaceSelector": {"matchLabels": {"name": "monitoring"}}}],
+        "egress": [{"to": [{"namespaceSelector": {"matchLabels": {"name": "redis"}}}]}],
+    },
 }
 VALUES = {"trial": TRIAL, "external": EXTERNAL, "everything": EVERYTHING}
 
@@ -115,6 +125,11 @@ def rendered(render: Any, values: dict[str, Any]) -> list[Manifest]:
     return [each for each in yaml.safe_load_all(done.stdout) if each]
 
 
+def scaled(**numbers: int) -> dict[str, Any]:
+    """The pool with other numbers of workers."""
+    return GPU_POOL | {"autoscaling": {"enabled": True} | numbers}
+
+
 def of_kind(manifests: list[Manifest], kind: str) -> list[Manifest]:
     return [each for each in manifests if each["kind"] == kind]
 
@@ -137,7 +152,8 @@ def test_each_manifest_of_kubernetes_is_valid(manifests: list[Manifest]) -> None
     for manifest in manifests:
         if "coreos.com" in manifest["apiVersion"] or "keda.sh" in manifest["apiVersion"]:
             continue
-        kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
+        for version in KUBERNETES:
+            kubernetes_validate.validate(manifest, version, strict=True)
         checked += 1
     assert checked >= 12
 
@@ -192,6 +208,8 @@ def test_each_model_of_a_pool_has_a_deployment_that_serves_it_alone(
             assert pod["nodeSelector"] == {"gpu": "h100"}
             (weights,) = pod["initContainers"]
             assert weights["command"][:3] == ["facemend", "models", "pull"]
+            # such as the licences that this pool accepts
+            assert {"name": "FACEMEND_MAX_BATCH", "value": "64"} in weights["env"]
     assert found == {
         "gpen-bfr-512": "trial-facemend-h100-gpen-bfr-512",
         "facemend-starter": "trial-facemend-h100-facemend-starter",
@@ -307,6 +325,96 @@ def test_long_running_containers_have_probes(manifests: list[Manifest]) -> None:
         assert {"livenessProbe", "readinessProbe"} & container.keys(), name
 
 
+def test_workers_with_gpus_run_the_image_for_gpus_that_is_built(render: Any) -> None:
+    bake = json.loads((ROOT / "deploy" / "docker" / "docker-bake.json").read_text())["target"]
+    suffixes = {
+        bake[name]["args"]["TORCH"]: bake[name]["tags"][0].rpartition("${TAG}")[2]
+        for name in ("worker", "worker-gpu")
+    }
+    cpu = {key: GPU_POOL[key] for key in ("models", "autoscaling")}
+    pools = [
+        GPU_POOL,
+        GPU_POOL | {"name": "own", "tag": "of-ours"},
+        cpu | {"name": "cpu", "device": "cpu", "gpus": 0},
+    ]
+    found = {}
+    for each in of_kind(rendered(render, EVERYTHING | {"worker": {"pools": pools}}), "Deployment"):
+        pod = each["spec"]["template"]["spec"]
+        if pool := each["metadata"]["labels"].get("facemend.dev/pool"):
+            (found[pool],) = {one["image"] for one in pod["containers"] + pod["initContainers"]}
+    assert found == {
+        "h100": f"ghcr.io/example/facemend-worker:1.2.3{suffixes['gpu']}",
+        "own": "ghcr.io/example/facemend-worker:of-ours",
+        "cpu": f"ghcr.io/example/facemend-worker:1.2.3{suffixes['cpu']}",
+    }
+
+
+def test_names_that_look_like_numbers_stay_text(render: Any) -> None:
+    pool = {"name": "007", "device": "cpu", "gpus": 0, "models": ["512"]}
+    pool |= {"autoscaling": {"enabled": False}}
+    values = EXTERNAL | {"worker": {"pools": [pool]}}
+    done = render(values, "template", "2024")
+    assert done.returncode == 0, done.stderr
+    for manifest in yaml.safe_load_all(done.stdout):
+        if manifest and manifest["kind"] != "ScaledObject":
+            kubernetes_validate.validate(manifest, KUBERNETES[1], strict=True)
+
+
+def test_a_drained_node_evicts_the_only_pod_of_a_part(everything: list[Manifest]) -> None:
+    budgets = of_kind(everything, "PodDisruptionBudget")
+    assert len(budgets) == 2
+    for budget in budgets:  # minAvailable: 1 would keep a single pod there, and so the node
+        assert budget["spec"]["maxUnavailable"] == 1
+
+
+def test_a_redis_outage_restarts_no_worker(everything: list[Manifest]) -> None:
+    for _, pod in pods(everything):
+        for container in pod["containers"]:
+            if container["name"] == "worker":
+                assert "--redis-optional" in container["livenessProbe"]["exec"]["command"]
+                assert "--redis-optional" not in container["startupProbe"]["exec"]["command"]
+
+
+def test_prometheus_reaches_the_api_that_is_closed_to_others(everything: list[Manifest]) -> None:
+    policies = {
+        each["metadata"]["name"]: each["spec"] for each in of_kind(everything, "NetworkPolicy")
+    }
+    given = EVERYTHING["networkPolicy"]
+    (rule,) = policies["trial-facemend-api"]["ingress"]
+    assert rule["from"] == given["apiFrom"] + given["metricsFrom"]
+    (rule,) = policies["trial-facemend-metrics"]["ingress"]
+    assert rule["from"] == given["metricsFrom"]
+
+
+def test_processes_reach_redis_storage_and_clients_but_not_the_metadata_of_the_cloud(
+    everything: list[Manifest],
+) -> None:
+    (policy,) = (
+        each["spec"] for each in of_kind(everything, "NetworkPolicy")
+        if "egress" in each["spec"]
+    )  # fmt: skip
+    ipv4, ipv6, names, release, redis = policy["egress"]
+    assert ipv4["to"] == [{"ipBlock": {"cidr": "0.0.0.0/0", "except": ["169.254.0.0/16"]}}]
+    (block,) = ipv6["to"]
+    assert block["ipBlock"]["cidr"] == "::/0"
+    assert "fd00:ec2::254/128" in block["ipBlock"]["except"]
+    assert {port["port"] for port in names["ports"]} == {53}
+    assert release["to"] == [{"podSelector": policy["podSelector"]}]
+    assert redis == EVERYTHING["networkPolicy"]["egress"][0]
+
+
+def test_every_pod_has_the_service_account(everything: list[Manifest]) -> None:
+    for _, pod in pods(everything):
+        assert pod["serviceAccountName"] == "may-use-the-bucket"
+
+
+def test_the_bundled_redis_refuses_jobs_before_the_kernel_kills_it(render: Any) -> None:
+    (pod,) = (pod for name, pod in pods(rendered(render, TRIAL)) if name.endswith("-redis"))
+    (container,) = pod["containers"]
+    assert "--maxmemory 1536mb" in container["command"][-1]  # AOF rewrites need the rest
+    assert container["resources"]["limits"]["memory"] == "2Gi"
+
+
 def test_secrets_are_in_no_config_map_and_no_argument(render: Any) -> None:
     for manifest in rendered(render, TRIAL):
         if manifest["kind"] != "Secret":
@@ -324,6 +432,17 @@ def test_secrets_are_in_no_config_map_and_no_argument(render: Any) -> None:
         ({"worker": {"pools": []}}, "pools"),
         ({"worker": {"pools": [GPU_POOL | {"gpus": 2}]}}, "gpus"),
         ({"worker": {"drainSeconds": 0}}, "drainSeconds"),
+        ({"worker": {"pools": [GPU_POOL, GPU_POOL]}}, "trial-facemend-h100-gpen-bfr-512"),
+        (
+            {"worker": {"pools": [scaled(minReplicas=9, maxReplicas=3, faceSecondsPerReplica=60)]}},
+            "minReplicas",
+        ),
+        ({"worker": {"pools": [scaled()]}}, "faceSecondsPerReplica"),
+        # Else the pods would not wait so long before they are killed.
+        ({"settings": {"DRAIN_S": 90}}, "DRAIN_S"),
+        ({"worker": {"pools": [GPU_POOL | {"settings": {"DRAIN_S": 90}}]}}, "DRAIN_S"),
+        (TRIAL | {"secret": SECRET | {"redisPassword": ""}}, "set secret.redisPassword"),
+        (TRIAL | {"secret": SECRET}, "set secret.s3AccessKeyId"),
     ],
 )
 def test_wrong_values_are_refused_in_words(render: Any, change: dict[str, Any], words: str) -> None:
@@ -333,9 +452,8 @@ def test_wrong_values_are_refused_in_words(render: Any, change: dict[str, Any], 
 
 
 def test_the_version_of_the_chart_is_that_of_the_program() -> None:
-    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
     project = (ROOT / "pyproject.toml").read_text()
-    assert f'version = "{chart["appVersion"]}"' in project
+    assert f'version = "{CHART_YAML["appVersion"]}"' in project
 
 
 def test_the_schema_describes_each_value() -> None:

@@ -5,7 +5,7 @@
 {{- /* Labels that select the pods of a part. Call with (dict "root" $ "part" "api"). */ -}}
 {{- define "facemend.selector" -}}
 app.kubernetes.io/name: {{ .root.Chart.Name }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .part }}
 {{- end -}}
 
@@ -21,12 +21,22 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- printf "%s%s:%s" .root.Values.image.registry .name (.root.Values.image.tag | default .root.Chart.AppVersion) -}}
 {{- end -}}
 
+{{- /* The image of a worker; docker-bake.json names the one for GPUs. Call with (dict "root" $ "pool" $pool). */ -}}
+{{- define "facemend.workerImage" -}}
+{{- $tag := .root.Values.image.tag | default .root.Chart.AppVersion -}}
+{{- $tag = ternary (printf "%s-gpu" $tag) $tag (gt (int .pool.gpus) 0) -}}
+{{- printf "%s%s:%s" .root.Values.image.registry .root.Values.image.worker (.pool.tag | default $tag) -}}
+{{- end -}}
+
 {{- define "facemend.secret" -}}
 {{- .Values.secret.existing | default (include "facemend.name" .) -}}
 {{- end -}}
 
 {{- define "facemend.podSecurity" -}}
 automountServiceAccountToken: false
+{{- with .Values.serviceAccountName }}
+serviceAccountName: {{ . }}
+{{- end }}
 enableServiceLinks: false
 securityContext:
   runAsNonRoot: true
@@ -78,6 +88,13 @@ FACEMEND_MODEL_POOLS: {{ join "," $pairs | quote }}
 envFrom:
   - configMapRef: {name: {{ include "facemend.name" . }}}
   - secretRef: {name: {{ include "facemend.secret" . }}}
+{{- end -}}
+
+{{- /* The settings of one pool, as items of env. Call with a pool. */ -}}
+{{- define "facemend.poolSettings" -}}
+{{- range $key, $value := .settings }}
+- {name: FACEMEND_{{ $key }}, value: {{ $value | quote }}}
+{{- end }}
 {{- end -}}
 
 {{- /* Pods start again when the settings change. */ -}}
