@@ -1,6 +1,7 @@
 """Health check of a container: ``python -m deploy.docker.healthcheck api|worker|notifier``.
 
-It runs every few seconds, so it does not import torch.
+It runs every few seconds, so it does not import torch. With ``--redis-optional``, a worker is also
+healthy while Redis does not respond: for a liveness probe, as a restart would not bring Redis back.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import socket
 import sys
 import urllib.request
 
-from shared.errors import FacemendError
+from shared.errors import FacemendError, Unavailable
 from shared.settings import Settings, load_settings
 
 
@@ -35,9 +36,13 @@ def _responds(url: str) -> bool:
 
 def main() -> None:
     """Exit with 0 if the process is healthy, else with 1 and a line that says why."""
+    part, *options = sys.argv[1:]
     try:
-        if not healthy(sys.argv[1], load_settings()):
+        if not healthy(part, load_settings()):
             sys.exit("the process has not announced itself recently")
+    except Unavailable as error:
+        if "--redis-optional" not in options:
+            sys.exit(str(error))
     except (FacemendError, OSError) as error:
         sys.exit(str(error))
 

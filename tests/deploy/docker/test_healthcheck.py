@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import socket
+import sys
 
 import pytest
 
-from deploy.docker.healthcheck import healthy
+from deploy.docker.healthcheck import healthy, main
 from deploy.embedded.webhook_receiver import WebhookReceiver
 from shared.jobs.store import JobStore
 from shared.settings import Settings
@@ -36,3 +37,23 @@ def test_a_response_with_an_error_status_is_not_healthy(settings: Settings) -> N
         api = settings.model_copy(update={"api_bind": f"0.0.0.0:{port}"})
         with pytest.raises(OSError, match="501"):
             healthy("api", api)
+
+
+def test_a_worker_is_alive_but_not_healthy_while_redis_is_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("FACEMEND_REDIS_URL", "redis://127.0.0.1:1/0")
+    monkeypatch.setattr(sys, "argv", ["healthcheck", "worker"])
+    with pytest.raises(SystemExit, match="does not respond"):
+        main()
+    monkeypatch.setattr(sys, "argv", ["healthcheck", "worker", "--redis-optional"])
+    main()
+
+
+def test_a_worker_that_fell_silent_is_not_alive(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FACEMEND_REDIS_URL", settings.redis_url.get_secret_value())
+    monkeypatch.setattr(sys, "argv", ["healthcheck", "worker", "--redis-optional"])
+    with pytest.raises(SystemExit, match="announced"):
+        main()
