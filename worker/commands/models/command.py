@@ -117,6 +117,9 @@ def verify_models(names: tuple[str, ...]) -> None:
 
 
 def _pull(entry: ModelEntry, settings: Settings, mirror: str | None) -> None:
+    if entry.bundled:
+        click.echo(f"{entry.name} comes with the package: there is nothing to pull")
+        return
     _tell(entry)
     source = choose_source(entry, mirror, lambda: _connect_s3(settings))
     columns = (

