@@ -39,6 +39,7 @@ def connect(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Connect]
         "PATH": "/usr/bin:/bin",
         "REDIS_PASSWORD": PASSWORD,
         "REDIS_ADMIN_PASSWORD": request.param,
+        "REDIS_MAXMEMORY": "3gb",
     }
     clients: list[Redis] = []
 
@@ -67,7 +68,9 @@ def test_the_service_has_its_password_and_no_administrative_command(connect: Con
     for command in ("CONFIG GET maxmemory", "FLUSHALL", "KEYS *", "SHUTDOWN"):
         with pytest.raises(NoPermissionError):
             client.execute_command(*command.split())  # type: ignore[no-untyped-call]
-    assert client.info("memory")["maxmemory_policy"] == "noeviction"  # type: ignore[index]
+    memory = client.info("memory")
+    assert memory["maxmemory_policy"] == "noeviction"  # type: ignore[index]
+    assert memory["maxmemory"] == 3 * 2**30  # type: ignore[index]
     with pytest.raises(AuthenticationError):
         connect("default", "wrong").ping()
 
@@ -85,6 +88,7 @@ def test_the_admin_exists_only_with_a_password(
 
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES = COMPOSE["services"]
+EXAMPLE = (ROOT / ".env.example").read_text()
 ENVIRONMENT = SERVICES["api"]["environment"]
 #: The pool of each service that has our settings.
 POOLS = {
@@ -110,10 +114,35 @@ def test_workers_on_cpus_and_gpus_may_be_in_two_pools() -> None:
 
 def test_each_variable_of_the_env_file_is_used() -> None:
     text = (ROOT / "docker-compose.yml").read_text()
-    example = (ROOT / ".env.example").read_text()
-    names = set(re.findall(r"(?m)^([A-Z0-9_]+)=", example))
+    names = set(re.findall(r"(?m)^([A-Z0-9_]+)=", EXAMPLE))
     assert len(names) >= 12
     assert [name for name in names if f"${{{name}" not in text and f"{name}:" not in text] == []
+
+
+def test_prometheus_scrapes_every_process_with_metrics() -> None:
+    config = yaml.safe_load((ROOT / "deploy" / "observability" / "prometheus.yml").read_text())
+    scraped = {
+        (name, target["port"])
+        for job in config["scrape_configs"]
+        for target in job["dns_sd_configs"]
+        for name in target["names"]
+    }
+    port = int(ENVIRONMENT["FACEMEND_METRICS_PORT"])
+    assert scraped == {("api", 8000), ("workers", port), ("notifier", port)}
+    for name in POOLS.keys() - {"api", "notifier"}:
+        assert SERVICES[name]["networks"]["inside"]["aliases"] == ["workers"], name
+
+
+def test_redis_refuses_jobs_before_the_kernel_kills_it() -> None:
+    limits = dict(re.findall(r"(?m)^(REDIS_(?:MAX)?MEMORY)=(\d+)gb?$", EXAMPLE))
+    assert int(limits["REDIS_MAXMEMORY"]) == int(limits["REDIS_MEMORY"]) * 3 / 4
+
+
+def test_the_values_of_the_env_file_are_the_defaults() -> None:
+    text = (ROOT / "docker-compose.yml").read_text()
+    given = dict(re.findall(r"(?m)^([A-Z0-9_]+)=(.+)$", EXAMPLE))
+    defaults = dict(re.findall(r"\$\{([A-Z0-9_]+):-([^}]*)\}", text))
+    assert given.items() <= defaults.items()
 
 
 def test_every_service_has_limits_and_rotates_its_log() -> None:
