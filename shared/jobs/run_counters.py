@@ -16,10 +16,14 @@ from shared.telemetry import (
     DELIVERY_TRIES,
     DOORBELLS,
     ENDPOINTS_CHANGED,
+    ENGINE_DEATHS,
     JOBS_ENDED,
     JOBS_REAPED,
     JOBS_RELEASED,
 )
+
+#: How an engine process usually dies; 70: the context of its device broke.
+_DEATHS = ("SIGKILL", "SIGSEGV", "SIGABRT", "SIGBUS", "exit code 70")
 
 
 def failure_codes() -> list[str]:
@@ -29,7 +33,7 @@ def failure_codes() -> list[str]:
 
 
 def zero_run_counters(models: Iterable[str]) -> None:
-    """Export the ends of runs of these models as 0; for workers."""
+    """Export what a worker of these models counts as 0."""
     for model in models:
         for status in (Status.SUCCEEDED, Status.CANCELED):
             JOBS_ENDED.labels(model, status, "")
@@ -39,6 +43,8 @@ def zero_run_counters(models: Iterable[str]) -> None:
             JOBS_RELEASED.labels(model, reason)
         for outcome in CACHE_OUTCOMES:
             CACHE_LOOKUPS.labels(model, outcome)
+    for cause in _DEATHS:
+        ENGINE_DEATHS.labels(cause)
 
 
 def zero_notifier_counters() -> None:
