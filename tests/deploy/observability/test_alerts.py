@@ -37,6 +37,16 @@ def expressions() -> Iterator[tuple[str, str]]:
     yield "the query of KEDA", re.sub(r"{{ \$\w+ \| quote }}", '"m"', query)
 
 
+def promtool(*arguments: str) -> None:
+    program = shutil.which("promtool")
+    if program is None:
+        pytest.skip("promtool is not installed: apt-get install prometheus")
+    argv = [program, *arguments]
+    done = subprocess.run(argv, cwd=FOLDER, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "SUCCESS" in done.stdout
+
+
 @pytest.mark.parametrize(("name", "expression"), list(expressions()))
 def test_each_expression_parses_and_names_documented_metrics(name: str, expression: str) -> None:
     promql_parser.parse(expression)
@@ -62,19 +72,44 @@ def test_the_tests_of_the_rules_have_each_alert() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("check", "rules", "alerts.yml"), ("test", "rules", "alerts_test.yml")]
+    "arguments",
+    [
+        ("check", "rules", "alerts.yml"),
+        ("test", "rules", "alerts_test.yml"),
+        # In Docker, the rules lie in /etc/prometheus.
+        ("check", "config", "--syntax-only", "prometheus.yml"),
+    ],
 )
-def test_prometheus_accepts_the_rules_and_they_fire_as_their_tests_say(
+def test_prometheus_accepts_the_files_and_the_rules_fire_as_their_tests_say(
     arguments: tuple[str, ...],
 ) -> None:
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("promtool is not installed: apt-get install prometheus")
-    done = subprocess.run(
-        [promtool, *arguments], cwd=FOLDER, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "SUCCESS" in done.stdout
+    promtool(*arguments)
+
+
+def test_each_expression_of_the_dashboard_has_a_result_on_recorded_series(tmp_path: Path) -> None:
+    recorded = yaml.safe_load((Path(__file__).parent / "recorded_series.yml").read_text())
+    # Some panels hide what did not happen.
+    shown = [target["expr"].removesuffix(" > 0") for panel in PANELS for target in panel["targets"]]
+    tests = {
+        "evaluation_interval": "15s",
+        "tests": [
+            {
+                "interval": "15s",
+                "input_series": recorded,
+                "promql_expr_test": [
+                    {
+                        "expr": f"count({expression}) > bool 0",
+                        "eval_time": "5m",
+                        "exp_samples": [{"labels": "{}", "value": 1}],
+                    }
+                    for expression in shown
+                ],
+            }
+        ],
+    }
+    file = tmp_path / "dashboard_test.yml"
+    file.write_text(yaml.safe_dump(tests))
+    promtool("test", "rules", str(file))
 
 
 def test_the_dashboard_is_one_screen_without_gaps_and_overlaps() -> None:
