@@ -4,7 +4,7 @@ from prometheus_client import REGISTRY
 
 from shared.errors import Poisoned
 from shared.jobs.run_counters import failure_codes, zero_notifier_counters, zero_run_counters
-from worker.engine_process.__main__ import EXIT_DEVICE_BROKEN
+from worker.engine_process.lost_device import EXIT_DEVICE_BROKEN
 
 
 def value(name: str, **labels: str) -> float | None:
