@@ -119,16 +119,25 @@ def test_jobs_run_in_the_old_process_until_the_new_one_is_ready_and_end_there(
     eventually(lambda: not Path(f"/proc/{old.pid}").exists())
 
 
-def test_a_job_that_came_to_the_old_process_too_late_runs_in_the_new_one(
-    engine: EngineSupervisor,
+def test_a_job_that_comes_to_the_old_process_too_late_runs_in_the_new_one(
+    engine: EngineSupervisor, write: Write, settings: Settings
 ) -> None:
+    thread, _ = in_flight(engine, Act.WAIT, "job_1")
     old = engine._process
     assert old is not None
-    waited = engine._wait_for_process
-    processes = iter([old])
-    old.retire()
-    engine._wait_for_process = lambda check: next(processes, None) or waited(check)  # type: ignore[method-assign]
-    assert_works(engine)
+    write(b"second")
+    eventually(lambda: serves(engine, b"second"))
+    processes = iter([old, engine._process])
+    engine._wait_for_process = lambda _check: next(processes)  # type: ignore[assignment,method-assign,return-value]
+    seen: list[list[str]] = []
+
+    def on_progress(*_: object) -> None:
+        seen.append([job.job_id for job in old.in_flight])
+
+    restore(engine, Act.INVERT, "job_2", on_progress=on_progress)
+    assert seen == [["job_1"]] * 3
+    (settings.models_dir / GO).touch()
+    thread.join()
 
 
 def test_no_job_fails_while_files_are_replaced_again_and_again(
@@ -279,11 +288,12 @@ def test_the_kernel_kills_the_old_process_because_two_need_too_much_memory(
     eventually(lambda: engine._next is not None)
     assert engine.pid is not None
     os.kill(engine.pid, signal.SIGKILL)
-    for file in (LOAD, GO):
-        (settings.models_dir / file).touch()
+    (settings.models_dir / LOAD).touch()
+    eventually(lambda: serves(engine, b"slow second"))
+    assert engine._crashes._evidence_against_worker == set()
+    (settings.models_dir / GO).touch()
     thread.join()
     assert (got[0] == 255 - Act.WAIT).all()
-    assert engine._crashes._suspects == set()
 
 
 def test_after_crashes_of_retired_processes_the_worker_is_lost_with_all_its_processes(
