@@ -119,6 +119,21 @@ def test_jobs_run_in_the_old_process_until_the_new_one_is_ready_and_end_there(
     eventually(lambda: not Path(f"/proc/{old.pid}").exists())
 
 
+def test_the_next_change_over_waits_until_the_retired_process_has_ended(
+    engine: EngineSupervisor, write: Write, settings: Settings
+) -> None:
+    """So two models are in memory, and never three."""
+    thread, _ = in_flight(engine, Act.WAIT, "job_1")
+    write(b"second")
+    eventually(lambda: serves(engine, b"second"))
+    write(b"third")
+    time.sleep(1)  # ten looks
+    assert engine._next is None
+    (settings.models_dir / GO).touch()
+    thread.join()
+    eventually(lambda: serves(engine, b"third"))
+
+
 def test_a_job_that_comes_to_the_old_process_too_late_runs_in_the_new_one(
     engine: EngineSupervisor, write: Write, settings: Settings
 ) -> None:
