@@ -20,6 +20,7 @@ from shared.telemetry import (
     JOBS_ENDED,
     JOBS_REAPED,
     JOBS_RELEASED,
+    MODELS_REPLACED,
 )
 
 #: How an engine process usually dies; 70: the context of its device broke.
@@ -43,6 +44,8 @@ def zero_run_counters(models: Iterable[str]) -> None:
             JOBS_RELEASED.labels(model, reason)
         for outcome in CACHE_OUTCOMES:
             CACHE_LOOKUPS.labels(model, outcome)
+        for outcome in ("changed", "refused"):
+            MODELS_REPLACED.labels(model, outcome)
     for cause in _DEATHS:
         ENGINE_DEATHS.labels(cause)
 
