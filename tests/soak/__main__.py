@@ -31,8 +31,8 @@ _READY_S = 300.0  # the worker exports and warms its model, on a machine that ma
 _MIB = 1 << 20
 #: Memory that a process may gain: its allocator keeps some more with time, up to a limit.
 _MEMORY = (8.0, 0.08)  # MiB, or a share of what it has
-#: SeaweedFS fills caches of its own. Valkey keeps freed memory up to a limit (see valkey.py),
-#: which it reaches after about 2,400 jobs.
+#: SeaweedFS fills caches of its own. Valkey's memory is also that of its data, whose growth has a
+#: bound of its own below, and its allocator keeps freed chunks (see valkey.py).
 _MEMORY_OF_SERVERS = {"s3 server": (8.0, 0.25), "redis server": (16.0, 0.08)}
 _DESCRIPTORS = 3.0
 #: An erased id stays blocked, and an idempotency key valid, for 24 hours: bytes for each job.
@@ -102,6 +102,9 @@ class Measurement:
             time.sleep(_SAMPLE_S)
         self.jobs = self._traffic.jobs - jobs_before
         self._redis.allowed = self.jobs * _REDIS_BYTES_PER_JOB / 1024
+        for memory in self._memory.values():
+            if memory.subject == "redis server":
+                memory.allowed += max(0.0, self._redis.growth) / 1024
 
     def _sample(self, now: float) -> None:
         for pid, memory in self._memory.items():
