@@ -7,6 +7,7 @@ caller, as ``python -I -S process_control.py PARENT_PID PROGRAM [ARGUMENT …]``
 from __future__ import annotations
 
 import ctypes
+import importlib
 import os
 import signal
 import sys
@@ -83,6 +84,19 @@ def exit_in_words(code: int) -> str:
         return signal.Signals(-code).name
     except ValueError:
         return f"signal {-code}"
+
+
+def import_path() -> list[str]:
+    """Return ``sys.path`` for a child process, as it is when no thread imports cv2.
+
+    While cv2 is being imported, its own folder is in ``sys.path``, with a ``typing`` that hides
+    that of the standard library.
+    """
+    path = list(sys.path)
+    if "cv2" in sys.modules:
+        importlib.import_module("cv2")  # waits for the import by another thread
+        path = list(sys.path)
+    return path
 
 
 def _main() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -62,3 +63,24 @@ def test_a_fork_dies_with_its_parent() -> None:
 def test_prctl_reports_the_error_of_the_kernel() -> None:
     with pytest.raises(OSError, match=r"prctl\(-1\)"):
         process_control.prctl(-1, 0)
+
+
+def test_the_import_path_for_a_child_waits_for_an_import_of_cv2(tmp_path: Path) -> None:
+    package = tmp_path / "cv2"
+    package.mkdir()
+    (package / "__init__.py").write_text(
+        "import sys, time\n"
+        "before = list(sys.path)\n"
+        "sys.path.insert(1, __path__[0])\n"
+        "time.sleep(0.5)\n"
+        "sys.path = before\n"
+    )
+    program = (
+        "import sys, threading, time\n"
+        "from shared.process_control import import_path\n"
+        f"sys.path.insert(0, {str(tmp_path)!r})\n"
+        "threading.Thread(target=__import__, args=('cv2',)).start()\n"
+        f"while {str(package)!r} not in sys.path: time.sleep(0.01)\n"
+        f"assert {str(package)!r} not in import_path()\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from shared.errors import Unavailable
+from shared.process_control import import_path
 
 _START_TIMEOUT_S = 60.0
 _GRACE_S = 5.0  # beyond the time that the fork server gives a child
@@ -140,7 +141,7 @@ class ForkServerClient:
         return process, ours
 
     def _spawn(self, control: int) -> subprocess.Popen[bytes]:
-        path = [str(Path(entry).absolute()) for entry in sys.path]
+        path = [str(Path(entry).absolute()) for entry in import_path()]
         config = json.dumps({**self._config, "path": path, "control": control})
         return subprocess.Popen(  # noqa: S603  # our own command line
             [sys.executable, "-I", "-B", "-c", _PROGRAM, config],

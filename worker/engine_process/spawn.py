@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from shared.process_control import be_first_to_be_killed_for_memory, die_with_parent
+from shared.process_control import be_first_to_be_killed_for_memory, die_with_parent, import_path
 from shared.settings import Settings
 
 #: The environment variables that the engine process may see. None of ours, so no secret.
@@ -68,4 +68,4 @@ def _environment() -> dict[str, str]:
         for name, value in os.environ.items()
         if name in _NAMES or name.startswith(_PREFIXES)
     }
-    return kept | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    return kept | {"PYTHONPATH": os.pathsep.join(path for path in import_path() if path)}
