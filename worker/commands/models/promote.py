@@ -77,9 +77,10 @@ def promote(
     Refuses if, for light, x4 or x8 damage, NEW is worse than OLD by more than a margin, or loses
     the identity of more faces. Both are files in FACEMEND_MODELS_DIR; what OLD was is kept as
     OLD.before.safetensors. A model of the catalogue is checked by its hash and never replaced.
-    Running workers load the new file within seconds, while they go on with their jobs. Exit codes:
-    0 promoted, 1 refused, 2 wrong command or photos, 3 model or weights, 4 promoted, but not all
-    workers serve it, or Redis does not respond to --wait.
+    Running workers load the new file within seconds, while they go on with their jobs.
+
+    Exit codes: 0 promoted, 1 refused, 2 wrong command or photos, 3 model or weights, 4 promoted,
+    but not all workers serve it, or Redis does not respond to --wait.
     """
     from worker.training.measure.promotion import Margins, as_dicts, compare, markdown, may_promote
 
