@@ -98,7 +98,7 @@ _ENTRIES = (
         STARTER,
         f"{STARTER}.safetensors",
         "Apache-2.0",
-        sha256="14c422239a06b517ac7fa4085d219f00f5fdf218844b1a55d6171114dd1c7e4b",
+        sha256="f42fad87a9b0a084fcd3142f43f6b4e5a64aa128b03a2846091804dd5f1b3191",
         in_px=256,
         out_px=256,
         bundled=True,
