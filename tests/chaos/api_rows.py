@@ -55,9 +55,10 @@ def kill_api(run: Run) -> None:
                 service.wait_ready(api)
         for answer in patient:
             answer.result()
+        answered = set(customer.book)
         _adopt(customer, orders)
         audit(run.row, service, customer, receiver)
-        _judge_starts(run, service, customer)
+        _judge_starts(run, service, customer, answered)
 
 
 def _kill_during_request(run: Run, customer: Customer, api: Part, order: Order) -> None:
@@ -99,12 +100,13 @@ def _all_jobs(service: Service) -> Iterator[Job]:
             return
 
 
-def _judge_starts(run: Run, service: Service, customer: Customer) -> None:
+def _judge_starts(run: Run, service: Service, customer: Customer, answered: set[str]) -> None:
+    """Without an answer, a job may be one of a manifest alone, found when that is 120 s old."""
     made = Counter(accepted.order.serial for accepted in customer.book.values())
     twice = sum(count - 1 for count in made.values())
     run.row.duplicated += twice
     run.row.require(not twice, f"{twice} keys made two jobs")
-    for job_id in customer.book:
+    for job_id in answered:
         job = service.job(job_id)
         if job and job.started_at:
             run.row.recovered(job.started_at - job.created_at, _START_S, "a start")
