@@ -21,7 +21,7 @@ import click
 
 from deploy.embedded.child_process import ChildProcess
 from shared.errors import StackFailed
-from tests.chaos.report import Row, table
+from tests.chaos.report import Row, breaches, table
 from tests.chaos.rows import SPECS, Run, Skipped, Spec
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -63,9 +63,8 @@ def main(  # noqa: PLR0917  # click's
     rows = Lanes(place, seed, lanes).run(wanted)
     took_s = time.monotonic() - started
     click.echo(f"\nseed {seed}; folder {place}; {took_s:.0f} s\n\n{table(rows)}")
-    broken = [row.name for row in rows if row.verdict == "BREACHED"]
-    if broken:
-        click.echo(f"\nbreached: {', '.join(broken)}", err=True)
+    if broken := [line for row in rows for line in breaches(row)]:
+        click.echo("\n" + "\n".join(broken), err=True)
         sys.exit(1)
     if not keep:
         shutil.rmtree(place, ignore_errors=True)

@@ -66,13 +66,18 @@ def table(rows: list[Row]) -> str:
              for line in lines]  # fmt: skip
     drawn.insert(1, "-|-".join("-" * width for width in widths))
     for row in rows:
-        said = [*(f"BREACH {text}" for text in row.breaches), *row.notes]
-        if row.skipped:
-            said.append(f"skipped: {row.skipped}")
-        if row.verdict == "BREACHED" and not row.injected:
-            said.append("BREACH nothing was injected")
+        said = [*row.notes, *([f"skipped: {row.skipped}"] if row.skipped else [])]
         drawn += [f"{row.name}: {text}" for text in said]
     return "\n".join(line.rstrip() for line in drawn)
+
+
+def breaches(row: Row) -> list[str]:
+    """Return why the row is breached, a line each; empty if it is not."""
+    if row.verdict != "BREACHED":
+        return []
+    counts = {"lost": row.lost, "duplicated": row.duplicated}
+    why = [*row.breaches, *(f"{count} {what}" for what, count in counts.items() if count)]
+    return [f"{row.name}: BREACH {text}" for text in why or ["nothing was injected"]]
 
 
 def _cells(row: Row) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from tests.chaos.photos import Act, Order, is_result, photo, read
-from tests.chaos.report import Row, table
+from tests.chaos.report import Row, breaches, table
 
 
 def make(injected: int = 0, lost: int = 0, duplicated: int = 0) -> Row:
@@ -49,7 +49,14 @@ def test_the_table_has_a_line_for_each_row_and_what_there_is_to_say() -> None:
     assert [line.split(" | ")[0].strip() for line in lines[:1]] == ["row"]
     assert "held" in lines[2]
     assert "BREACHED" in lines[3]
-    assert lines[4] == "F2: BREACH two are gone"
+
+
+def test_each_breach_is_said_with_its_reason() -> None:
+    bad = make(injected=2, lost=2)
+    bad.breach("two are gone")
+    assert breaches(make(injected=1)) == []
+    assert breaches(make()) == ["F1: BREACH nothing was injected"]
+    assert breaches(bad) == ["F1: BREACH two are gone", "F1: BREACH 2 lost"]
 
 
 def test_an_order_is_read_from_the_pixels_it_was_written_in() -> None:
