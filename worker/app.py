@@ -28,6 +28,7 @@ from shared.net.fetcher import Fetcher
 from shared.provenance.signing_keys import SigningKey
 from shared.queue.celery_queue import RESTORE_TASK, make_celery
 from shared.settings import Settings, load_settings
+from shared.stop_signals import in_thread
 from shared.storage.bucket import ObjectStorage
 from shared.telemetry import (
     MESSAGES_DISCARDED,
@@ -155,11 +156,15 @@ def _celery(settings: Settings, worker: JobRunner) -> Celery:
 
 def listen(worker: JobRunner, activity: Activity, settings: Settings) -> None:
     """Run jobs until SIGTERM, or until the engine is lost."""
+    exit_in_time = in_thread(lambda: _exit_in_time(worker, settings.drain_s))
+    say = in_thread(
+        lambda: _log.info("draining: no new jobs, %g s for running jobs", settings.drain_s)
+    )
 
-    def begin_drain(**_: object) -> None:
-        _log.info("draining: no new jobs, %g s for running jobs", settings.drain_s)
+    def begin_drain(**_: object) -> None:  # in the signal handler
         worker.drain.begin()
-        threading.Thread(target=_exit_in_time, args=(worker, settings.drain_s), daemon=True).start()
+        exit_in_time()
+        say()
 
     def announce(**_: object) -> None:
         _log.info("ready: %s", ", ".join(model.name for model in worker.engine.models))
@@ -193,12 +198,16 @@ def _withdraw_without_engine(worker: JobRunner) -> None:
 
 
 def _exit_in_time(worker: JobRunner, drain_s: float) -> None:
-    """Exit after the time to drain, even if a job still waits for something."""
+    """Exit after the time to drain, even if a job or the log still waits for something."""
+
+    def release_and_say() -> None:
+        worker.release_all()
+        _log.warning("exited without waiting any longer")
+
     time.sleep(drain_s + _GRACE_S)
-    release = threading.Thread(target=worker.release_all, daemon=True)
+    release = threading.Thread(target=release_and_say, daemon=True)
     release.start()
     release.join(_RELEASE_S)
-    _log.warning("exited without waiting any longer")
     os._exit(EXIT_AT_FAULT if worker.engine.lost.is_set() else 0)
 
 

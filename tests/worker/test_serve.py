@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import io
 import os
 import signal
 import socket
+import struct
+import subprocess
 import sys
+import termios
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import httpx
 import pytest
@@ -33,8 +38,36 @@ from tests.worker.scripted import MODEL
 
 pytestmark = pytest.mark.timeout(120)
 ROOT = Path(__file__).resolve().parents[2]
+_PIPE_BYTES = 4096
+DOORBELLS = QueueName(MODEL, Priority.NORMAL).doorbells
 Start = Callable[..., ChildProcess]
 Submit = Callable[[Act], Job]
+
+
+def command(load: str = "load_restorers") -> list[str]:
+    return [sys.executable, "-m", "tests.worker.serving", load]
+
+
+def environment(settings: dict[str, Any]) -> dict[str, str]:
+    env = {f"FACEMEND_{name.upper()}": str(value) for name, value in settings.items()}
+    return {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **env}
+
+
+@contextmanager
+def log_pipe() -> Iterator[tuple[TextIO, int]]:
+    """Yield a small pipe for a log: where it is read, and the descriptor to write to."""
+    read_end, writer = os.pipe()
+    fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    with os.fdopen(read_end) as reader:
+        try:
+            yield reader, writer
+        finally:
+            os.close(writer)
+
+
+def unread(pipe: TextIO) -> int:
+    """Return how many bytes wait in a pipe for its reader."""
+    return struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)))[0]
 
 
 @pytest.fixture
@@ -48,12 +81,11 @@ def start(stack_settings: dict[str, Any], tmp_path: Path) -> Iterator[Start]:
     def start(load: str = "load_restorers", **changes: Any) -> ChildProcess:
         plain = {"drain_s": 3, "models_dir": tmp_path, "result_cache": False}
         settings = {**stack_settings, **plain, **changes}
-        env = {f"FACEMEND_{name.upper()}": str(value) for name, value in settings.items()}
         child = ChildProcess(
             f"worker-{len(children)}",
-            [sys.executable, "-m", "tests.worker.serving", load],
+            command(load),
             folder=tmp_path,
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **env},
+            env=environment(settings),
             cwd=tmp_path,
         )
         children.append(child)
@@ -198,6 +230,33 @@ def test_a_job_that_does_not_stop_cannot_keep_the_worker_from_exiting(
 
 
 @pytest.mark.usefixtures("dispatcher")
+def test_a_log_that_nobody_reads_cannot_keep_the_worker_from_exiting(
+    stack_settings: dict[str, Any],
+    submit_act: Submit,
+    store: JobStore,
+    celery: Celery,
+    tmp_path: Path,
+) -> None:
+    with log_pipe() as (reader, writer):
+        env = environment({**stack_settings, "drain_s": 1, "models_dir": tmp_path})
+        with subprocess.Popen(command(), env=env, cwd=tmp_path, stderr=writer) as worker:
+            for line in reader:
+                if "ready: scripted" in line:
+                    break
+            endless = submit_act(Act.RUN_ON)
+            eventually(lambda: status_of(store, endless) is Status.RUNNING)
+            for _ in range(100):  # each message of another version is a line of the log
+                celery.send_task(RESTORE_TASK, args=[1, 2, 3], queue=DOORBELLS)
+            eventually(lambda: unread(reader) > _PIPE_BYTES - 500)
+            worker.send_signal(signal.SIGTERM)
+            try:
+                assert worker.wait(10) == 0
+            finally:
+                worker.kill()
+    assert status_of(store, endless) is Status.QUEUED
+
+
+@pytest.mark.usefixtures("dispatcher")
 def test_after_crashes_by_three_jobs_the_worker_exits_and_the_jobs_are_refunded(
     start: Start, submit_act: Submit, store: JobStore, redis: Redis
 ) -> None:
@@ -275,10 +334,9 @@ def test_a_message_of_another_version_is_ignored(
 ) -> None:
     worker = start()
     job, other = submit_act(Act.INVERT), submit_act(Act.INVERT)
-    queue = QueueName(MODEL, Priority.NORMAL).doorbells
-    celery.send_task(RESTORE_TASK, args=[job.id], kwargs={"colour": "red"}, queue=queue)
-    celery.send_task(RESTORE_TASK, args=[job.id, 2], queue=queue)
-    celery.send_task("facemend.of_another_version", args=[job.id], queue=queue)
+    celery.send_task(RESTORE_TASK, args=[job.id], kwargs={"colour": "red"}, queue=DOORBELLS)
+    celery.send_task(RESTORE_TASK, args=[job.id, 2], queue=DOORBELLS)
+    celery.send_task("facemend.of_another_version", args=[job.id], queue=DOORBELLS)
     eventually(lambda: worker.log_tail(100).count("a message of another version is ignored") == 2)
     assert [status_of(store, each) for each in (job, other)] == [Status.QUEUED] * 2
     Doorbell(celery).ring(job.id, QueueName(MODEL, Priority.NORMAL))

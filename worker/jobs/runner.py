@@ -105,13 +105,16 @@ class JobRunner:
 
     def release_all(self) -> None:
         """Release every running job, because this process exits now."""
+        said: list[tuple[Claim, str]] = []  # logged last, because the log may be stuck
         for claim in list(self.claims.values()):
+            try:
+                if self.store.runs.release(claim.job.id, claim.token, Release.DRAIN):
+                    said.append((claim, "released: this process exits"))
+            except Unavailable as error:
+                said.append((claim, f"not released, the lease will expire: {error.detail}"))
+        for claim, words in said:
             with bind(**claim.job.log_fields):
-                try:
-                    if self.store.runs.release(claim.job.id, claim.token, Release.DRAIN):
-                        _log.warning("released: this process exits")
-                except Unavailable as error:
-                    _log.warning("not released, the lease will expire: %s", error.detail)
+                _log.warning(words)
 
     def withdraw(self) -> None:
         """Accept no more jobs, and refund their crashes: the engine of this worker is broken."""

@@ -8,11 +8,9 @@ repeats the step of a dead one. Each task has its own thread, so that none waits
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from queue import SimpleQueue
 from threading import Event, Thread
 from typing import TypeVar
 
@@ -29,6 +27,7 @@ from shared.queue.celery_queue import Doorbell, make_celery
 from shared.redis.client import connect
 from shared.redis.scripts import Scripts
 from shared.settings import Settings, load_settings
+from shared.stop_signals import stop_event
 from shared.storage.bucket import ObjectStorage
 from shared.telemetry import (
     DOORBELLS,
@@ -276,34 +275,17 @@ def build(settings: Settings) -> Notifier:
     )
 
 
-def stop_on_signals() -> Event:
-    """Return an event that SIGTERM and SIGINT set, through a thread.
-
-    A signal handler must not set it, because the code that it interrupts may hold the event's lock.
-    """
-    stop, signals = Event(), SimpleQueue[int]()
-
-    def wait() -> None:
-        signals.get()
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, _: signals.put(number))
-    Thread(target=wait, name="signals", daemon=True).start()
-    return stop
-
-
 def main() -> None:
     """Run until SIGTERM or SIGINT. Exits with 2 for a wrong setting."""
-    stop = stop_on_signals()
-    try:
-        settings = load_settings()
-        configure_logging(settings, "notifier")
-        observe_process(settings, "notifier")
-        zero_notifier_counters()
-        notifier = build(settings)
-        start_metrics_server(settings)
-        notifier.run(stop)
-    except SettingsInvalid as error:
-        sys.stderr.write(f"notifier cannot start: {error.detail}\n")
-        sys.exit(EXIT_SETTINGS)
+    with stop_event() as stop:
+        try:
+            settings = load_settings()
+            configure_logging(settings, "notifier")
+            observe_process(settings, "notifier")
+            zero_notifier_counters()
+            notifier = build(settings)
+            start_metrics_server(settings)
+            notifier.run(stop)
+        except SettingsInvalid as error:
+            sys.stderr.write(f"notifier cannot start: {error.detail}\n")
+            sys.exit(EXIT_SETTINGS)

@@ -24,7 +24,7 @@ from shared.webhooks.outbox import Outbox
 from tests.jobs import TENANT, end_job, only_delivery
 from tests.origin import Origin, headers, http
 from tests.waiting import eventually
-from worker.notifier.notifier import build, stop_on_signals
+from worker.notifier.notifier import build
 
 
 def start(stack_settings: dict[str, Any], **more: str) -> subprocess.Popen[bytes]:
@@ -48,22 +48,6 @@ def test_the_process_delivers_and_ends_with_code_0_after_sigterm(
     assert b" error:" not in logged
     (secret,) = KeyRing(Scripts(redis), SecretStr("pepper")).webhook_secrets(TENANT)
     assert secret.encode() not in logged
-
-
-@pytest.fixture
-def _handlers_as_before() -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
-@pytest.mark.usefixtures("_handlers_as_before")
-def test_a_signal_that_interrupts_a_waiting_thread_stops_it() -> None:
-    stop = stop_on_signals()
-    with stop._cond:  # type: ignore[attr-defined]  # where wait() holds it, too
-        os.kill(os.getpid(), signal.SIGTERM)
-    assert stop.wait(5)
 
 
 def test_a_stopping_process_waits_for_the_webhook_that_is_being_sent(

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Event
 from types import FrameType
 
 import click
@@ -16,6 +15,7 @@ import click
 from deploy.embedded.child_process import PRIVATE_UMASK
 from deploy.embedded.stack import SIGN_IN_S, Stack, default_folder
 from shared.errors import FacemendError
+from shared.stop_signals import stop_event
 from worker.commands.exit_codes import (
     EXIT_INTERRUPTED,
     EXIT_UNAVAILABLE,
@@ -68,27 +68,20 @@ def up(data: Path | None, port: int | None) -> None:
 
 
 def _keep_up(stack: Stack) -> int:
-    stop = Event()
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        if stop.is_set():
-            stack.kill()
-        else:
-            stop.set()
-            _say("stopping: finishing what is in hand (Ctrl-C again: at once)")
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, on_signal)
-    try:
-        stack.watch(stop)
-    except FacemendError as error:
-        click.echo(f"facemend up: {error.detail}", err=True)
-        return exit_code_of(error)
-    finally:
-        stop.set()
-        stack.stop()
-        _say("stopped")
+    with stop_event(_say_stopping, on_another=stack.kill) as stop:
+        try:
+            stack.watch(stop)
+        except FacemendError as error:
+            click.echo(f"facemend up: {error.detail}", err=True)
+            return exit_code_of(error)
+        finally:
+            stack.stop()
+            _say("stopped")
     return 0
+
+
+def _say_stopping() -> None:
+    _say("stopping: finishing what is in hand (Ctrl-C again: at once)")
 
 
 @contextmanager

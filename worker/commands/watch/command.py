@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Event
-from types import FrameType
 from typing import Any
 
 import click
 
 from facemend.folder.record import Record
 from facemend.folder.result_names import ResultNames
+from shared.stop_signals import stop_event
 from worker.commands.exit_codes import (
     EXIT_MODEL,
     EXIT_PHOTO_FAILED,
@@ -128,7 +126,7 @@ def watch(
                 every_s or _EVERY_S[isinstance(inbox, Location)],
                 places.show_result,
             )
-            with _stopped_by_signals() as stop:
+            with stop_event(_say_stopping, on_another=_interrupt) as stop:
                 say(f"watching {places.inbox.where}; results go to {output}")
                 watching.run(stop, once=once)
     sys.exit(EXIT_PHOTO_FAILED if once and watching.failures else 0)
@@ -174,21 +172,9 @@ def _by_service(
         yield ByService(client, PhotosByService(client.operations, request, *folder)), 8
 
 
-@contextmanager
-def _stopped_by_signals() -> Iterator[Event]:
-    """Yield an event that SIGINT and SIGTERM set; a second one interrupts."""
-    stop = Event()
+def _say_stopping() -> None:
+    say("stopping: finishing what is in hand")
 
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-        say("stopping: finishing what is in hand")
 
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, on_signal) for number in signals}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _interrupt() -> None:
+    raise KeyboardInterrupt
