@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -20,12 +21,14 @@ from shared.process_control import command_that_dies_with_us
 
 # Below the kernel's own range (32768…), with room for a second port 10,000 above.
 _PORTS = range(10_240, 22_000)
+_MAX_RESERVED = 64  # the oldest are given up: their servers have started long ago
 _ATTEMPTS = 4  # another process may take a port between our check and the server's start
 #: Nobody but the user who started the stack may read the files of its processes.
 PRIVATE_UMASK = 0o077
 #: Seconds that a server may take to be ready.
 READY_S = 60.0
 _random = SystemRandom()
+_reserved: dict[int, list[socket.socket]] = {}
 _running: weakref.WeakSet[ChildProcess] = weakref.WeakSet()
 
 
@@ -33,14 +36,42 @@ def free_port(preferred: int | None = None) -> int:
     """Return a loopback port that is free, and so is the port 10,000 above it.
 
     SeaweedFS opens such a second port for each of its ports. ``preferred`` is returned if it is
-    free. Another process may still take the port first, so the caller must check afterwards. Raises
-    StackFailed.
+    free. No other caller on this machine gets the port while its server starts. A foreign process
+    may still take it first, so the caller must check afterwards. Raises StackFailed.
     """
     candidates = [preferred] if preferred else []
     for port in (*candidates, *_random.sample(_PORTS, 200)):
-        if is_free(port) and is_free(port + 10_000):
+        ours = port in _reserved
+        if ours and port != preferred:
+            continue
+        if is_free(port) and is_free(port + 10_000) and (ours or _reserve(port)):
             return port
     raise StackFailed("no free loopback port between 10240 and 22000")
+
+
+def _reserve(port: int) -> bool:
+    """Reserve the port among the processes that call this; return False if one of them has it.
+
+    The name of an abstract socket is free again when its process ends, however it ends. Only Linux
+    has such names; elsewhere nothing is reserved.
+    """
+    if sys.platform != "linux":
+        return True
+    markers = []
+    for number in (port, port + 10_000):
+        marker = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        markers.append(marker)
+        try:
+            marker.bind(f"\0facemend-port-{number}")
+        except OSError:
+            for each in markers:
+                each.close()
+            return False
+    _reserved[port] = markers
+    if len(_reserved) > _MAX_RESERVED:
+        for marker in _reserved.pop(next(iter(_reserved))):
+            marker.close()
+    return True
 
 
 class StartServer(Protocol):

@@ -115,8 +115,8 @@ def kill_notifiers(run: Run) -> None:
             if number % 4 == 1:  # so that the reapers also have work
                 worker = workers[number // 4 % 2]
                 eventually(lambda worker=worker: restarts.victims(worker), 10)  # type: ignore[misc]
-                victims = restarts.victims(worker)
                 worker.kill()
+                victims = restarts.victims(worker)  # of the dead worker: none is missing
                 restarts.struck(victims)
                 for job_id in victims:
                     struck[job_id] = struck.get(job_id, 0) + 1

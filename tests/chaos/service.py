@@ -201,7 +201,7 @@ class Service:
 
     def is_ready(self, part: Part) -> bool:
         if part.kind == "api":
-            return _answers(f"{part.url}/readyz")
+            return _answers(f"{part.url}/readyz") and part.child.running
         return part.log().count(_READY) > part.ready_before
 
     def all(self, kind: str) -> list[Part]:

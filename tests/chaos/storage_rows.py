@@ -118,8 +118,8 @@ def _kill_after_put(run: Run, service: Service, customer: Customer, restarts: Re
         return
     with worker.s3.bad(Weather(latency_s=1.0)):  # it learns late that the object is stored
         written = eventually(lambda: _results(service, job_id), 20)
-        victims = restarts.victims(worker)
         worker.kill()
+        victims = restarts.victims(worker)  # of the dead worker: none is missing
     run.row.require(written and victims, "the worker was not caught between PUT and finish")
     restarts.struck(victims)
     run.row.injected += 1

@@ -58,7 +58,7 @@ def _kill_one(run: Run, service: Service, restarts: Restarts) -> None:
         victims = restarts.victims(worker)
         if victims and max(victims.values()) <= _STRUCK_AT_MOST:
             worker.kill()
-            restarts.struck(victims)
+            restarts.struck(restarts.victims(worker))  # of the dead worker: none is missing
             run.row.injected += 1
             service.again(worker)
             return

@@ -14,6 +14,8 @@ from shared.errors import StackFailed
 from tests.deploy.embedded.processes import alive, group_alive
 from tests.waiting import eventually
 
+_ROOT = Path(__file__).parents[3]
+
 
 def test_children_die_with_a_killed_parent(tmp_path: Path) -> None:
     script = (
@@ -25,8 +27,8 @@ def test_children_die_with_a_killed_parent(tmp_path: Path) -> None:
     parent = subprocess.Popen(
         [sys.executable, "-c", script, str(tmp_path)],
         stdout=subprocess.PIPE,
-        cwd=Path(__file__).parents[3],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+        cwd=_ROOT,
+        env={**os.environ, "PYTHONPATH": str(_ROOT)},
     )
     assert parent.stdout is not None
     pid = int(parent.stdout.readline())
@@ -70,3 +72,18 @@ def test_a_free_port_and_the_one_10000_above_are_free() -> None:
 def test_a_preferred_port_is_kept_when_it_is_free() -> None:
     port = free_port()
     assert free_port(port) == port
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has names that end with a process")
+def test_a_port_that_one_process_has_chosen_is_not_chosen_by_another() -> None:
+    port = free_port()
+    words = "import sys; from deploy.embedded.child_process import free_port as f"
+    for wanted in (port, port - 10_000):  # the other one would be the second port of SeaweedFS
+        argv = [sys.executable, "-c", f"{words}; print(f(int(sys.argv[1])))", str(wanted)]
+        chosen = subprocess.run(argv, capture_output=True, text=True, check=True, cwd=_ROOT).stdout
+        assert int(chosen) not in {port, port - 10_000}
+
+
+def test_one_process_does_not_choose_a_port_twice() -> None:
+    ports = [free_port() for _ in range(50)]
+    assert len(set(ports)) == 50
