@@ -165,11 +165,11 @@ class Stack:
             self.stop()
 
     def watch(self, stop: Event) -> None:
-        """Restart every process that dies, until ``stop`` is set. A signal handler may set it."""
-        while not stop.is_set():  # no stop.wait(): it holds a lock that a handler would wait for
+        """Restart every process that dies, until ``stop`` is set."""
+        while not stop.is_set():
             self._check_processes()
             self._check_recovery()
-            time.sleep(0.2)
+            stop.wait(0.2)
 
     def check(self) -> None:
         """Raise StackFailed, with the end of its log, if a process does not run."""

@@ -239,7 +239,8 @@ def test_a_log_that_nobody_reads_cannot_keep_the_worker_from_exiting(
 ) -> None:
     with log_pipe() as (reader, writer):
         env = environment({**stack_settings, "drain_s": 1, "models_dir": tmp_path})
-        with subprocess.Popen(command(), env=env, cwd=tmp_path, stderr=writer) as worker:
+        worker = subprocess.Popen(command(), env=env, cwd=tmp_path, stderr=writer)
+        try:
             for line in reader:
                 if "ready: scripted" in line:
                     break
@@ -249,10 +250,10 @@ def test_a_log_that_nobody_reads_cannot_keep_the_worker_from_exiting(
                 celery.send_task(RESTORE_TASK, args=[1, 2, 3], queue=DOORBELLS)
             eventually(lambda: unread(reader) > _PIPE_BYTES - 500)
             worker.send_signal(signal.SIGTERM)
-            try:
-                assert worker.wait(10) == 0
-            finally:
-                worker.kill()
+            assert worker.wait(10) == 0
+        finally:
+            worker.kill()
+            worker.wait()
     assert status_of(store, endless) is Status.QUEUED
 
 
